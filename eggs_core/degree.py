@@ -1,0 +1,201 @@
+"""Degree-bounded selection, exactly: the best N:M mask in which every input channel keeps at least B weights.
+
+Per strip this is a transportation problem, so an optimum is integral and has prices λ ≥ 0, one per column, with
+mask = topn(S + λ). A price phase gets close for all strips at once; successive shortest augmenting paths over the
+M columns of a strip (Ford and Fulkerson; Edmonds and Karp 1972) then make the bound and the optimum exact.
+"""
+
+import math
+
+import torch
+
+from eggs_core.errors import EggsError
+from eggs_core.pattern import NMPattern
+
+PRICE_ROUNDS = 12
+BLOCK = 1 << 23  # scores worked on at once, which bounds the memory that the strips' copies take
+PAIRWISE_UP_TO = 16  # group sizes for which comparing all pairs is faster than sorting
+BETA_STEPS = 64
+
+
+def min_degree_bound(out_features: int, pattern: NMPattern, beta: float) -> int:
+    """Kept weights that β guarantees every input channel, ⌊β·out·N/M⌋; raises EggsError for a β outside [0, 1].
+
+    >>> min_degree_bound(8, NMPattern(2, 4), 0.5)
+    2
+    """
+    if not 0 <= beta <= 1:
+        raise EggsError(f"β is a share of the mean in-degree, between 0 and 1; got {beta}.")
+    return math.floor(beta * out_features * pattern.keep / pattern.group + 1e-9)
+
+
+def keep_best(values: torch.Tensor, keep: int, dim: int) -> torch.Tensor:
+    """Mark the `keep` largest values along `dim`, the lowest index first among equals; returns bool of values' shape.
+
+    values: any shape and float dtype, no NaN; infinities are allowed.
+
+    >>> keep_best(torch.tensor([2.0, 3.0, 3.0]), 1, dim=0).tolist()
+    [False, True, False]
+    """
+    size = values.shape[dim]
+    if size > PAIRWISE_UP_TO:
+        best = values.sort(dim=dim, descending=True, stable=True).indices.narrow(dim, 0, keep)
+        return torch.zeros_like(values, dtype=torch.bool).scatter_(dim, best, True)
+    columns = values.unbind(dim)
+    rank = [torch.zeros_like(columns[0], dtype=torch.int8) for _ in columns]  # how many beat this one
+    for i in range(size):
+        for j in range(i):
+            beaten = columns[j] >= columns[i]
+            rank[i] += beaten
+            rank[j] += beaten.logical_not_()
+    return torch.stack([r < keep for r in rank], dim=dim)
+
+
+def degree_mask(
+    scores: torch.Tensor, pattern: NMPattern, bound: int, prices: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Solve for a bound of kept weights per column; returns (mask, prices) of shapes (out, in) and (in // M, M).
+
+    scores: (out_features, in_features), finite; prices: those of a smaller bound on the same scores, to start from.
+    Raises EggsError when out·N/M rows cannot give every column `bound` weights.
+
+    >>> degree_mask(torch.tensor([[5.0, 1.0], [4.0, 1.0]]), NMPattern(1, 2), 1)[1].tolist()
+    [[0.0, 3.5]]
+    """
+    out, cols = scores.shape
+    keep, size = pattern.keep, pattern.group
+    if bound * size > out * keep or bound < 0:
+        raise EggsError(f"{out} rows at {pattern} cannot give every input channel {bound} weights; lower the bound.")
+    grouped = scores.reshape(out, -1, size)
+    mask = keep_best(grouped, keep, dim=2)
+    prices = scores.new_zeros(cols // size, size) if prices is None else prices.clone()
+    short = (mask.sum(dim=0) < bound).any(dim=1).nonzero()[:, 0]  # the strips that the bound touches
+    for strips in short.split(max(1, BLOCK // (out * size))):
+        values = grouped[:, strips].permute(1, 2, 0).contiguous()  # (strips, M, out)
+        kept, prices[strips] = _solve(values, keep, bound, prices[strips])
+        mask[:, strips] = kept.permute(2, 0, 1)
+    return mask.view(out, cols), prices
+
+
+def largest_beta(scores: torch.Tensor, pattern: NMPattern, floor: float) -> tuple[torch.Tensor, float]:
+    """Bisect for the largest β in steps of 1/64 that keeps `floor` of topn's score; returns (mask, β)."""
+    out = scores.shape[0]
+    best, prices = degree_mask(scores, pattern, 0)
+    enough = floor * float(torch.where(best, scores, 0).sum(dtype=torch.float64))
+    low, high = 0, BETA_STEPS + 1
+    while high - low > 1:
+        step = BETA_STEPS if high > BETA_STEPS else (low + high) // 2
+        mask, new_prices = degree_mask(scores, pattern, min_degree_bound(out, pattern, step / BETA_STEPS), prices)
+        if float(torch.where(mask, scores, 0).sum(dtype=torch.float64)) >= enough:
+            low, best, prices = step, mask, new_prices
+        else:
+            high = step
+    return best, low / BETA_STEPS
+
+
+def _solve(values: torch.Tensor, keep: int, bound: int, prices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Price phase, then repair; values: (strips, M, out). Returns kept, bool alike, and prices (strips, M)."""
+    prices = prices.clone()
+    kept = torch.empty_like(values, dtype=torch.bool)
+    live = torch.arange(len(values), device=values.device)
+    for last in [False] * PRICE_ROUNDS + [True]:
+        priced = values[live] + prices[live][:, :, None]
+        kept_live = keep_best(priced, keep, dim=1)
+        kept[live] = kept_live
+        short = kept_live.sum(dim=2) < bound
+        rows = short.any(dim=1)
+        if last or not rows.any():
+            break
+        threshold = priced.masked_fill(~kept_live, torch.inf).amin(dim=1)  # (live, out): the weakest kept value
+        strip, column = short.nonzero(as_tuple=True)
+        amount = threshold[strip] - priced[strip, column]  # (short columns, out): what makes a row switch
+        amount.masked_fill_(kept_live[strip, column], -torch.inf)
+        prices[live[strip], column] += _raise(amount, bound)
+        live = live[rows]
+    return _repair(values, kept, bound, prices)
+
+
+def _raise(amount: torch.Tensor, bound: int) -> torch.Tensor:
+    """How far to raise each column's price so that exactly `bound` rows keep it; amount: (columns, out)."""
+    needed = amount.kthvalue(bound, dim=1).values
+    beyond = amount.masked_fill(amount <= needed[:, None], torch.inf).amin(dim=1)
+    tied = (amount <= needed[:, None]).sum(dim=1) > bound
+    halfway = torch.where(beyond.isinf(), needed * 1.001, (needed + beyond) / 2)
+    return torch.where(tied, needed, halfway)  # among equals no price tells which rows: the repair chooses
+
+
+def _repair(
+    values: torch.Tensor, kept: torch.Tensor, bound: int, prices: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Move kept weights along shortest paths until every strip meets the bound at the optimum.
+
+    Nodes are the M columns and a pool, which owns the surplus of columns whose price is zero. Moving a row's kept
+    weight from column a to c costs S[r, a] − S[r, c]; prices make all such costs non-negative at the start and stay so.
+    """
+    kept, prices = kept.clone(), prices.clone()
+    live = torch.arange(len(values), device=values.device)
+    while True:
+        surplus = kept[live].sum(dim=2) - bound
+        open_strips = ((surplus < 0) | ((surplus > 0) & (prices[live] > 0))).any(dim=1)
+        live = live[open_strips]
+        if len(live) == 0:
+            return kept, prices
+        new_kept, new_prices = _augment(values[live], kept[live], surplus[open_strips], prices[live])
+        kept[live], prices[live] = new_kept, new_prices
+
+
+def _augment(
+    values: torch.Tensor, kept: torch.Tensor, surplus: torch.Tensor, prices: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One shortest augmenting path in every strip; values, kept: (strips, M, out); surplus, prices: (strips, M)."""
+    strips, size, _ = values.shape
+    pool, every = size, torch.arange(strips, device=values.device)
+    wide = prices.double()
+    leaving = values.masked_fill(~kept, torch.inf)
+    entering = values.masked_fill(kept, -torch.inf)
+    cost = torch.stack([(leaving[:, a, None] - entering).amin(dim=2) for a in range(size)], dim=1)  # (strips, a, c)
+    reduced = wide.new_full((strips, size + 1, size + 1), torch.inf)
+    reduced[:, :size, :size] = (cost + wide[:, :, None] - wide[:, None, :]).clamp_(min=0)
+    reduced[:, :size, pool] = wide
+    held = torch.where(wide > 0, 0, surplus.clamp(min=0))  # surplus that the pool owns
+    excess = surplus.clamp(min=0) - held
+    reduced[:, pool, :size] = torch.where(held > 0, 0.0, torch.inf)
+
+    pushing = excess.sum(dim=1) > 0
+    source = torch.cat([excess > 0, ~pushing[:, None]], dim=1)
+    sink = torch.cat([surplus < 0, pushing[:, None]], dim=1)
+    distance = wide.new_full((strips, size + 1), torch.inf).masked_fill_(source, 0)
+    before = torch.full((strips, size + 1), -1, device=values.device)
+    for _ in range(size + 1):  # Bellman and Ford, all nodes at once
+        through, via = (distance[:, :, None] + reduced).min(dim=1)
+        shorter = through < distance
+        if not shorter.any():
+            break
+        distance = torch.where(shorter, through, distance)
+        before = torch.where(shorter, via, before)
+    reach, target = distance.masked_fill(~sink, torch.inf).min(dim=1)
+
+    arcs, node = [], target
+    amount = torch.cat([(-surplus).clamp(min=0), surplus.new_full((strips, 1), 1 << 30)], dim=1)[every, target]
+    stock = torch.cat([excess, surplus.new_full((strips, 1), 1 << 30)], dim=1)
+    for _ in range(size + 1):
+        last = before[every, node]
+        on = last >= 0
+        if not on.any():
+            break
+        a, c = last.clamp(0, pool - 1), node.clamp(max=pool - 1)
+        swap = on & (last < pool) & (node < pool)
+        tied = kept[every, a] & ~kept[every, c] & swap[:, None]  # (strips, out)
+        tied &= (values[every, a] - values[every, c]) == cost[every, a, c][:, None]
+        room = torch.where(swap, tied.sum(dim=1), torch.where(on & (last == pool), held[every, c], 1 << 30))
+        amount = torch.minimum(amount, room)
+        arcs.append((a, c, tied))
+        node = torch.where(on, last, node)
+    amount = torch.minimum(amount, stock[every, node])
+    kept = kept.clone()
+    for a, c, tied in arcs:
+        moved = tied & (tied.cumsum(dim=1) <= amount[:, None])
+        kept[every, a] ^= moved
+        kept[every, c] ^= moved
+    moved_by = torch.minimum(distance, reach[:, None])
+    return kept, (wide + moved_by[:, :size] - moved_by[:, pool:]).to(prices.dtype)
