@@ -12,7 +12,8 @@ import torch
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
 
-PRICE_ROUNDS = 12
+RAISE_ROUNDS = 3
+PRICE_ROUNDS = 15
 BLOCK = 1 << 23  # scores worked on at once, which bounds the memory that the strips' copies take
 PAIRWISE_UP_TO = 16  # group sizes for which comparing all pairs is faster than sorting
 BETA_STEPS = 64
@@ -78,13 +79,13 @@ def degree_mask(
 
 
 def largest_beta(scores: torch.Tensor, pattern: NMPattern, floor: float) -> tuple[torch.Tensor, float]:
-    """Bisect for the largest β in steps of 1/64 that keeps `floor` of topn's score; returns (mask, β)."""
+    """Search for the largest β in steps of 1/64 that keeps `floor` of topn's score; returns (mask, β)."""
     out = scores.shape[0]
     best, prices = degree_mask(scores, pattern, 0)
     enough = floor * float(torch.where(best, scores, 0).sum(dtype=torch.float64))
     low, high = 0, BETA_STEPS + 1
-    while high - low > 1:
-        step = BETA_STEPS if high > BETA_STEPS else (low + high) // 2
+    while high - low > 1:  # small bounds are quick to solve: double from below, then bisect
+        step = min(max(2 * low, BETA_STEPS // 8), BETA_STEPS) if high > BETA_STEPS else (low + high) // 2
         mask, new_prices = degree_mask(scores, pattern, min_degree_bound(out, pattern, step / BETA_STEPS), prices)
         if float(torch.where(mask, scores, 0).sum(dtype=torch.float64)) >= enough:
             low, best, prices = step, mask, new_prices
@@ -95,33 +96,88 @@ def largest_beta(scores: torch.Tensor, pattern: NMPattern, floor: float) -> tupl
 
 def _solve(values: torch.Tensor, keep: int, bound: int, prices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Price phase, then repair; values: (strips, M, out). Returns kept, bool alike, and prices (strips, M)."""
-    prices = prices.clone()
+    prices, best_prices = prices.clone(), prices.clone()
     kept = torch.empty_like(values, dtype=torch.bool)
+    best = torch.full_like(prices[:, 0], torch.inf)  # kept weights too many or too few, per strip
     live = torch.arange(len(values), device=values.device)
-    for last in [False] * PRICE_ROUNDS + [True]:
+    for turn in range(PRICE_ROUNDS):
         priced = values[live] + prices[live][:, :, None]
-        kept_live = keep_best(priced, keep, dim=1)
-        kept[live] = kept_live
-        short = kept_live.sum(dim=2) < bound
-        rows = short.any(dim=1)
-        if last or not rows.any():
+        now = keep_best(priced, keep, dim=1)
+        surplus = now.sum(dim=2) - bound
+        surplus = torch.where(prices[live] > 0, surplus, surplus.clamp(max=0))  # what is free may be plentiful
+        error = surplus.abs().sum(dim=1).to(values.dtype)
+        better = error < best[live]
+        done = live[better]
+        best[done], best_prices[done], kept[done] = error[better], prices[done], now[better]
+        todo = error > 0
+        live, priced, now, surplus = live[todo], priced[todo], now[todo], surplus[todo]
+        if len(live) == 0:
             break
-        threshold = priced.masked_fill(~kept_live, torch.inf).amin(dim=1)  # (live, out): the weakest kept value
-        strip, column = short.nonzero(as_tuple=True)
-        amount = threshold[strip] - priced[strip, column]  # (short columns, out): what makes a row switch
-        amount.masked_fill_(kept_live[strip, column], -torch.inf)
-        prices[live[strip], column] += _raise(amount, bound)
-        live = live[rows]
-    return _repair(values, kept, bound, prices)
+        if turn < RAISE_ROUNDS:
+            prices[live] += _raise_each(priced, now, surplus, bound)
+        elif turn % 2:
+            together = (surplus < 0) | (prices[live] > 0 if turn % 4 == 3 else False)
+            prices[live] += _raise_together(priced, now, surplus, together)
+        else:
+            prices[live] = (prices[live] + _newton_step(priced, now, surplus, prices[live])).clamp_(min=0)
+    return _repair(values, kept, bound, best_prices)
 
 
-def _raise(amount: torch.Tensor, bound: int) -> torch.Tensor:
-    """How far to raise each column's price so that exactly `bound` rows keep it; amount: (columns, out)."""
+def _raise_each(priced: torch.Tensor, kept: torch.Tensor, surplus: torch.Tensor, bound: int) -> torch.Tensor:
+    """Raise each short column's price until `bound` rows keep it, the others' prices standing still.
+
+    priced, kept: (strips, M, out); surplus and the result: (strips, M). Halfway to the next row's switching amount, so
+    that no tie is left; among equal amounts just there, as no price can tell which rows: the repair chooses.
+    """
+    threshold = priced.masked_fill(~kept, torch.inf).amin(dim=1)  # (strips, out): the weakest kept value
+    strip, column = (surplus < 0).nonzero(as_tuple=True)
+    amount = threshold[strip] - priced[strip, column]  # (short columns, out): what makes a row switch
+    amount.masked_fill_(kept[strip, column], -torch.inf)
     needed = amount.kthvalue(bound, dim=1).values
-    beyond = amount.masked_fill(amount <= needed[:, None], torch.inf).amin(dim=1)
-    tied = (amount <= needed[:, None]).sum(dim=1) > bound
+    within = amount <= needed[:, None]
+    beyond = amount.masked_fill_(within, torch.inf).amin(dim=1)
     halfway = torch.where(beyond.isinf(), needed * 1.001, (needed + beyond) / 2)
-    return torch.where(tied, needed, halfway)  # among equals no price tells which rows: the repair chooses
+    step = torch.zeros_like(surplus, dtype=priced.dtype)
+    step[strip, column] = torch.where(within.sum(dim=1) > bound, needed, halfway)
+    return step
+
+
+def _raise_together(
+    priced: torch.Tensor, kept: torch.Tensor, surplus: torch.Tensor, together: torch.Tensor
+) -> torch.Tensor:
+    """Raise a set of columns by one amount that covers their joint shortage: raised singly, they outbid each other.
+
+    priced, kept: (strips, M, out); surplus, together (bool) and the result: (strips, M).
+    """
+    inside = together[:, :, None]
+    weakest = priced.masked_fill(~kept | inside, torch.inf).amin(dim=1)  # kept outside the set
+    strongest = priced.masked_fill(kept | ~inside, -torch.inf).amax(dim=1)  # not kept inside it
+    amounts = (weakest - strongest).sort(dim=1).values  # (strips, out)
+    shortage = -(surplus * together).sum(dim=1, keepdim=True)
+    amount = amounts.gather(1, shortage.clamp(1, amounts.shape[1]) - 1)
+    return together * torch.where((shortage > 0) & torch.isfinite(amount), amount, 0)
+
+
+def _newton_step(priced: torch.Tensor, kept: torch.Tensor, surplus: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
+    """Newton's step on the dual, whose curvature is the density of rows about to switch between two columns.
+
+    priced, kept: (strips, M, out); surplus, prices and the result: (strips, M).
+    """
+    strips, size, out = priced.shape
+    low, loser = priced.masked_fill(~kept, torch.inf).min(dim=1)
+    high, winner = priced.masked_fill(kept, -torch.inf).max(dim=1)
+    margin = low - high  # (strips, out)
+    window = surplus.abs().amax(dim=1, keepdim=True).mul(2).clamp(min=16).clamp(max=out)  # rows to look at
+    width = margin.sort(dim=1).values.gather(1, window - 1).clamp(min=1e-30)
+    near = (margin <= width).to(priced.dtype)
+    density = priced.new_zeros(strips, size * size).scatter_add_(1, loser * size + winner, near).view(-1, size, size)
+    density = (density + density.transpose(1, 2)) / 2
+    laplacian = torch.diag_embed(density.sum(dim=2) + 0.01 * window / size) - density
+    active = (prices > 0) | (surplus < 0)
+    both = active[:, :, None] & active[:, None, :]
+    laplacian = torch.where(both, laplacian, torch.diag_embed(torch.ones_like(prices)))
+    step = torch.linalg.solve(laplacian, torch.where(active, -surplus, 0).to(priced.dtype))
+    return step.clamp_(-4, 4) * width
 
 
 def _repair(
