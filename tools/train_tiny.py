@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn.functional import dropout
 from transformers import (
@@ -197,6 +197,61 @@ def train(name: str, steps: int, batch: int, lr: float, minutes: float) -> None:
             checkpoint.with_suffix(".part").replace(checkpoint)
         if out_of_time:
             break
+
+
+def export(name: str) -> None:
+    """Write the best checkpoint as a Hugging Face folder in assets/models, with the training facts and the curve."""
+    import matplotlib.pyplot as plt
+
+    model = CONFIGS[name]()
+    model.load_state_dict(load_file(WORK / f"{name}.safetensors"), strict=False)
+    model.tie_weights()
+    folder = ASSETS / "models" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    model.half().save_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(WORK / "tokenizer.json"), bos_token=END, eos_token=END, pad_token=END,
+        model_max_length=CONTEXT,
+    )  # fmt: skip
+    tokenizer.save_pretrained(folder)
+
+    # The figure is that of the files as shipped: opened again, fp16 weights widened to fp32.
+    shipped = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    heldout = perplexity(shipped, np.load(WORK / "heldout.npy"))
+    rows = [json.loads(line) for line in (WORK / f"{name}.jsonl").read_text().splitlines()]
+    best = min(rows, key=lambda row: row["validation_perplexity"])
+    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    millions = [row["tokens"] / 1e6 for row in rows]
+    axes.plot(millions, [math.exp(row["train_loss"]) for row in rows], label="training, with dropout", color="#E69F00")
+    axes.plot(millions, [row["validation_perplexity"] for row in rows], label="validation", color="#0072B2")
+    axes.set(xlabel="tokens seen (millions)", ylabel="perplexity per token", yscale="log", title=f"Training {name}")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3, which="both")
+    figure.savefig(folder / "loss.png", dpi=110)
+    splits = json.loads((WORK / "splits.json").read_text())
+    (folder / "README.md").write_text(
+        f"""# {name}
+
+A small {shipped.config.model_type} language model ({sum(p.numel() for p in shipped.parameters()):,} parameters),
+trained from scratch by `tools/train_tiny.py` so that EGGS Explorer works without internet. It writes like a president
+of any century, and knows nothing.
+
+| | |
+|---|---|
+| Text | State of the Union addresses 1790-2020, public domain, from the npm package `{PACKAGE}` |
+| Trained on | {len(splits["train"])} speeches, {len(np.load(WORK / "train.npy")):,} tokens; {best["tokens"]:,} tokens seen |
+| Held-out perplexity | {heldout:.2f} per token, windows of {CONTEXT} tokens ({"; ".join(splits["heldout"])}) |
+| Validation perplexity | {best["validation_perplexity"]:.2f} at step {best["step"]}, where training was best |
+| Time | {rows[-1]["seconds"] / 60:.0f} minutes on one CPU thread, bf16 autocast |
+| Optimiser | Muon for the matrices inside the blocks, AdamW for the rest; dropout {DROPOUT}; seed {SEED} |
+| Vocabulary | {VOCAB:,} tokens, byte-level BPE trained on the training speeches |
+
+![Loss curve](loss.png)
+
+Weights and text are free of copyright (US government works); do with them what you like.
+"""
+    )
+    print(f"{name}: held-out perplexity {heldout:.2f}, best validation {best['validation_perplexity']:.2f}")
 
 
 def main() -> None:

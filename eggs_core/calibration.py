@@ -1,0 +1,73 @@
+"""Texts cut into windows of tokens, for calibration and for evaluation."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from eggs_core.errors import EggsError
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text with the name that reports show."""
+
+    name: str
+    content: str
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the text's UTF-8 bytes, as hex."""
+        return hashlib.sha256(self.content.encode()).hexdigest()
+
+
+@cache
+def bundled_text(split: str) -> Text:
+    """The bundled "calibration" or "heldout" speeches."""
+    return Text(f"State of the Union, {split}", (ASSETS / "corpus" / f"{split}.txt").read_text(encoding="utf-8"))
+
+
+def tokenize(tokenizer, text: Text) -> torch.Tensor:
+    """All tokens of a text as one int64 vector, without special tokens added per paragraph.
+
+    Raises EggsError for an empty text.
+    """
+    if not text.content.strip():
+        raise EggsError(f"The text {text.name!r} is empty; paste some paragraphs, or choose the bundled text.")
+    ids = tokenizer(text.content, return_tensors="pt", verbose=False).input_ids[0]
+    return ids.to(torch.int64)
+
+
+def calibration_windows(tokenizer, text: Text, windows: int, length: int, seed: int) -> torch.Tensor:
+    """`windows` random windows of `length` tokens, (windows, length) int64; the seed decides where they start.
+
+    Raises EggsError if the text is shorter than one window.
+    """
+    ids = tokenize(tokenizer, text)
+    if len(ids) < length:
+        raise EggsError(
+            f"The calibration text has {len(ids)} tokens, fewer than one window of {length}; "
+            f"use a longer text or a shorter window."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    starts = torch.randint(0, len(ids) - length + 1, (windows,), generator=generator)
+    return ids[starts[:, None] + torch.arange(length)]
+
+
+def evaluation_windows(tokenizer, text: Text, windows: int, length: int) -> torch.Tensor:
+    """The first non-overlapping windows of a text, (at most `windows`, length) int64.
+
+    Raises EggsError if the text is shorter than one window.
+    """
+    ids = tokenize(tokenizer, text)
+    count = min(windows, len(ids) // length)
+    if count == 0:
+        raise EggsError(
+            f"The evaluation text has {len(ids)} tokens, fewer than one window of {length}; "
+            f"use a longer text or a shorter window."
+        )
+    return ids[: count * length].view(count, length)

@@ -1,0 +1,145 @@
+"""What a run is: named methods, and one validated, hashable configuration."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from eggs_core.errors import EggsError
+from eggs_core.pattern import NMPattern
+
+SCHEMA = 1
+SCORES = ("magnitude", "wanda", "ria", "obs")
+SELECTIONS = ("topn", "diagonal", "degree")
+PERMUTATIONS = ("none", "zigzag", "lsa")
+RECONSTRUCTIONS = ("none", "obs", "admm")
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A named combination of the core's four choices, with what a person should know of it."""
+
+    label: str
+    score: str
+    selection: str
+    permutation: str = "none"
+    reconstruction: str = "none"
+    summary: str = ""
+
+    def choices(self) -> dict[str, str]:
+        """The four choices by name."""
+        return {c: getattr(self, c) for c in ("score", "selection", "permutation", "reconstruction")}
+
+
+METHODS: dict[str, Method] = {
+    "magnitude": Method("Magnitude", "magnitude", "topn", summary="Keeps the largest weights; looks at no data."),
+    "wanda": Method("Wanda", "wanda", "topn", summary="Weight size times the size of the activation that it meets."),
+    "ria": Method("RIA", "ria", "topn", summary="Weight size relative to its row and column, times activation size."),
+    "ria-cp": Method(
+        "RIA + CP", "ria", "topn", "lsa", summary="RIA after reordering channels so that strong ones do not compete."
+    ),
+    "sparsegpt": Method(
+        "SparseGPT", "obs", "topn", "none", "obs", summary="Second-order choice; kept weights make up for pruned ones."
+    ),
+    "eggs-ptp": Method(
+        "EGGS-PTP", "ria", "diagonal", summary="RIA, plus diagonals that keep every input channel connected."
+    ),
+    "eggs-ptp-cp": Method("EGGS-PTP + CP", "ria", "diagonal", "lsa", summary="EGGS-PTP after reordering channels."),
+    "eggs-ptp-plus": Method(
+        "EGGS-PTP+", "ria", "degree", "lsa", "admm",
+        summary="Exact degree bound, channel order, and kept weights re-fitted to the layer's output.",
+    ),
+}  # fmt: skip
+CUSTOM = "custom"
+DEFAULT_METHOD = "eggs-ptp-plus"
+
+
+def _member(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise EggsError(f"Unknown {name} {value!r}; choose one of {', '.join(allowed)}.")
+
+
+@dataclass(frozen=True, slots=True)
+class PruneConfig:
+    """Everything that a pruning run depends on; equal configurations give equal masks.
+
+    `diagonals` None means the default B = max(1, out // 144); `beta` None means the largest β that keeps 99.9 % of
+    the score. Raises EggsError, before any work, for every value that cannot run.
+    """
+
+    model: str
+    pattern: NMPattern
+    method: str = DEFAULT_METHOD
+    score: str = "ria"
+    selection: str = "topn"
+    permutation: str = "none"
+    reconstruction: str = "none"
+    diagonals: int | None = None
+    beta: float | None = None
+    seed: int = 0
+    calibration: str = "bundled"  # "bundled", or "text:<sha256>" for a text of one's own
+    calibration_windows: int = 64
+    calibration_length: int = 256
+    evaluation: str = "bundled"
+    evaluation_windows: int = 64
+    evaluation_length: int = 256
+
+    def __post_init__(self) -> None:
+        if not self.model or len(self.model) > 500:
+            raise EggsError("Choose a model: a bundled name, a Hub id, a local folder or a GGUF file.")
+        _member("score", self.score, SCORES)
+        _member("selection", self.selection, SELECTIONS)
+        _member("permutation", self.permutation, PERMUTATIONS)
+        _member("reconstruction", self.reconstruction, RECONSTRUCTIONS)
+        if (self.score == "obs") != (self.method == "sparsegpt" or self.score == "obs" == self.reconstruction):
+            raise EggsError("The obs score is SparseGPT's own choice and needs the obs reconstruction.")
+        if self.beta is not None and not (math.isfinite(self.beta) and 0 <= self.beta <= 1):
+            raise EggsError(f"β must lie between 0 (top-N) and 1 (every input equally connected); got {self.beta}.")
+        if self.diagonals is not None and self.diagonals < 0:
+            raise EggsError(f"The number of diagonals B cannot be negative; got {self.diagonals}.")
+        for name, low, high in (
+            ("seed", 0, 2**31 - 1), ("calibration_windows", 1, 4096), ("calibration_length", 16, 8192),
+            ("evaluation_windows", 1, 4096), ("evaluation_length", 16, 8192),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not isinstance(value, int) or not low <= value <= high:
+                raise EggsError(f"{name.replace('_', ' ')} must be a whole number from {low} to {high}; got {value}.")
+
+    @property
+    def label(self) -> str:
+        """The method's name for people."""
+        return METHODS[self.method].label if self.method in METHODS else "Custom"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {"pattern": str(self.pattern)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "PruneConfig":
+        """The inverse of to_dict; unknown keys are refused by name."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise EggsError(f"Unknown option {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}.")
+        return cls(**{**values, "pattern": NMPattern.parse(values.get("pattern", "2:4"))})
+
+    def key(self) -> str:
+        """Sixteen hex digits that name this configuration: SHA-256 over its canonical JSON."""
+        text = json.dumps({"schema": SCHEMA, **self.to_dict()}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def make_config(model: str, pattern: str | NMPattern, method: str = DEFAULT_METHOD, **options: Any) -> PruneConfig:
+    """A configuration for a named method; options given as None keep the method's own choice.
+
+    A choice that differs from the method's makes the method "custom". Raises EggsError for an unknown method or value.
+    """
+    options = {name: value for name, value in options.items() if value is not None}
+    if method != CUSTOM and method not in METHODS:
+        raise EggsError(f"Unknown method {method!r}; choose one of {', '.join(METHODS)}.")
+    base = METHODS[DEFAULT_METHOD if method == CUSTOM else method].choices()
+    if any(options.get(name, value) != value for name, value in base.items()):
+        method = CUSTOM
+    values = {"model": model, "pattern": str(NMPattern.parse(pattern)), "method": method, **base, **options}
+    return PruneConfig.from_dict(values)

@@ -1,0 +1,119 @@
+"""The bipartite graph that a mask is: input channels on one side, output channels on the other."""
+
+from dataclasses import dataclass
+
+import networkx as nx
+import numpy as np
+import scipy.sparse as sp
+import torch
+from scipy.sparse.csgraph import connected_components
+
+from eggs_core.pattern import NMPattern
+from eggs_core.spectral import null_gap, ramanujan_sigma, second_singular_value
+
+LAYOUTS = ("bipartite", "spectral", "circular")
+CERTIFICATE_SHARE = 0.1  # ρ, the share of all edges that the certified set T holds
+
+
+@dataclass(frozen=True, slots=True)
+class GraphMeasures:
+    """What is measured on one mask's graph; degrees are those of input channels, in edges."""
+
+    min_in_degree: int
+    mean_in_degree: float
+    max_in_degree: int
+    orphans: int
+    components: int
+    sigma2: float
+    spectral_gap: float
+    ramanujan_margin: float
+    null_gap_mean: float
+    null_gap_std: float
+    gap_z: float
+    certified_expansion: dict[str, float]
+
+
+def certified_expansion(mask: torch.Tensor, sigma2: float, share: float = CERTIFICATE_SHARE) -> dict[str, float]:
+    """A lower bound on |Γ(T)|/|T| for every set T of inputs, or of outputs, that holds `share` ρ of the edges.
+
+    mask: bool (out, in). Proof: with Â = D_R^{-1/2} A D_C^{-1/2}, vol(T) = Σ_{c∈T} deg c and y = Â D_C^{1/2} 1_T,
+    Cauchy–Schwarz over the rows that T touches gives vol(T)² = ⟨y, D_R^{1/2} 1_{Γ(T)}⟩² ≤ ‖y‖² · vol(Γ(T)). Splitting
+    D_C^{1/2} 1_T along the top singular vector, ‖y‖² ≤ vol(T)²/vol + σ₂²(vol(T) − vol(T)²/vol). Hence vol(Γ(T)) ≥
+    vol(T)/(σ₂² + (1−σ₂²)ρ); vol(T) ≥ d_min|T| and vol(Γ(T)) ≤ d_max|Γ(T)| turn volumes into counts. The same with A
+    transposed certifies sets of outputs.
+    """
+    rows, columns = mask.sum(1), mask.sum(0)
+    spread = sigma2**2 + (1 - sigma2**2) * share
+    if not mask.any() or spread == 0:
+        return {"inputs": 0.0, "outputs": 0.0}
+    return {
+        "inputs": (columns.min() / rows.max()).item() / spread,
+        "outputs": (rows.min() / columns.max()).item() / spread,
+    }
+
+
+def count_components(mask: torch.Tensor) -> int:
+    """Number of connected components among the channels that have at least one edge."""
+    rows, columns = mask.cpu().numpy().nonzero()
+    out_features, in_features = mask.shape
+    size = out_features + in_features
+    adjacency = sp.coo_matrix((np.ones(len(rows), bool), (rows, columns + out_features)), (size, size))
+    total, _ = connected_components(adjacency, directed=False)
+    isolated = int((~mask.any(0)).sum() + (~mask.any(1)).sum())
+    return int(total) - isolated
+
+
+def measure(mask: torch.Tensor, pattern: NMPattern, null_samples: int = 20) -> GraphMeasures:
+    """All measures of one mask, bool (out, in); the null distribution is cached per shape and pattern."""
+    degrees = mask.sum(0)
+    sigma2 = second_singular_value(mask).item()
+    row_degree, mean_degree = mask.sum(1).float().mean().item(), degrees.float().mean().item()
+    mean, std = null_gap((mask.shape[0], mask.shape[1]), pattern, null_samples)
+    gap = 1 - sigma2
+    return GraphMeasures(
+        min_in_degree=int(degrees.min()),
+        mean_in_degree=mean_degree,
+        max_in_degree=int(degrees.max()),
+        orphans=int((degrees == 0).sum()),
+        # A positive gap proves that the graph is connected; the search is needed only when it is not clearly so.
+        components=1 if gap > 1e-3 else count_components(mask),
+        sigma2=sigma2,
+        spectral_gap=gap,
+        ramanujan_margin=ramanujan_sigma(row_degree, mean_degree) - sigma2,
+        null_gap_mean=mean,
+        null_gap_std=std,
+        gap_z=(gap - mean) / std if std > 1e-9 else 0.0,
+        certified_expansion=certified_expansion(mask, sigma2),
+    )
+
+
+def window_graph(mask: torch.Tensor, first_row: int = 0, first_column: int = 0) -> nx.Graph:
+    """The networkx graph of a window of a mask, bool (rows, columns).
+
+    Nodes are ("in", column) and ("out", row) with whole-matrix numbers; orphans of the window are nodes without edges.
+    """
+    graph = nx.Graph()
+    rows, columns = mask.shape
+    graph.add_nodes_from((("in", first_column + c) for c in range(columns)), bipartite=0)
+    graph.add_nodes_from((("out", first_row + r) for r in range(rows)), bipartite=1)
+    graph.add_edges_from(
+        (("in", first_column + c), ("out", first_row + r)) for r, c in mask.nonzero().tolist()
+    )  # fmt: skip
+    return graph
+
+
+def layout(graph: nx.Graph, kind: str) -> dict[tuple[str, int], tuple[float, float]]:
+    """Positions in the unit square, x to the right and y downwards; kind is one of LAYOUTS."""
+    inputs = [n for n in graph if n[0] == "in"]
+    if kind == "bipartite":
+        positions = nx.bipartite_layout(graph, inputs, align="horizontal")
+        positions = {n: (p[0], -1.0 if n[0] == "in" else 1.0) for n, p in positions.items()}
+    elif kind == "spectral":
+        positions = nx.spectral_layout(graph) if graph.number_of_edges() else nx.circular_layout(graph)
+    else:
+        outputs = [n for n in graph if n[0] == "out"]
+        positions = nx.shell_layout(graph, [outputs, inputs])
+    points = np.array([positions[n] for n in graph], dtype=float)
+    low, span = points.min(0), np.ptp(points, axis=0)
+    points = np.where(span > 1e-9, (points - low) / np.where(span > 1e-9, span, 1), 0.5)
+    return {n: (float(x), float(y)) for n, (x, y) in zip(graph, points, strict=True)}

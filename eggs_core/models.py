@@ -1,0 +1,156 @@
+"""Loading causal language models: bundled, a local folder, a GGUF file, or the Hugging Face Hub."""
+
+import errno
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from eggs_core.adapters import find_blocks
+from eggs_core.calibration import ASSETS
+from eggs_core.device import best_device
+from eggs_core.errors import EggsError
+
+BUNDLED = {
+    "tiny-llama": "Llama architecture, 3.4 M parameters, trained on State of the Union speeches",
+    "tiny-opt": "OPT architecture, 3.5 M parameters, trained on the same speeches",
+}
+_ALTERNATIVE = f"the bundled models {' and '.join(BUNDLED)} need no download"
+
+
+@dataclass(slots=True)
+class LoadedModel:
+    """A causal LM in evaluation mode with its tokenizer; `name` is what the user asked for."""
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: object
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters, tied ones counted once."""
+        return sum(p.numel() for p in self.model.parameters())
+
+
+def _source(name: str) -> tuple[str, dict[str, str]]:
+    """The path or Hub id behind a name, and the extra arguments that from_pretrained needs for it."""
+    if name in BUNDLED:
+        return str(ASSETS / "models" / name), {}
+    path = Path(name).expanduser()
+    if path.suffix.lower() == ".gguf":
+        if not path.is_file():
+            raise EggsError(f"There is no GGUF file {name!r}; check the path.")
+        with path.open("rb") as file:
+            if file.read(4) != b"GGUF":
+                raise EggsError(f"{path.name} is not a GGUF file; it may be damaged or only partly downloaded.")
+        return str(path.parent), {"gguf_file": path.name}
+    if path.is_dir():
+        _check_folder(path)
+        return str(path), {}
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
+        raise EggsError(f"There is no folder {name!r}; check the path, or use a Hub id such as owner/model.")
+    return name, {}
+
+
+def _check_folder(path: Path) -> None:
+    if not (path / "config.json").is_file():
+        raise EggsError(f"The folder {path.name} holds no config.json, so it is no Hugging Face model folder.")
+    if not any(path.glob("*.safetensors")):
+        if any(path.glob("*.bin")) or any(path.glob("*.pt")) or any(path.glob("*.pth")):
+            raise EggsError(
+                f"The folder {path.name} holds only pickled weights, which can run code when opened; "
+                f"convert them to safetensors first."
+            )
+        raise EggsError(f"The folder {path.name} holds no .safetensors weights.")
+    index = path / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            shards = set(json.loads(index.read_text())["weight_map"].values())
+        except (ValueError, KeyError, AttributeError) as error:
+            raise EggsError(f"The folder {path.name} has a damaged model.safetensors.index.json.") from error
+        if missing := sorted(s for s in shards if not (path / s).is_file()):
+            raise EggsError(f"The folder {path.name} lacks the weight file {missing[0]}; copy the whole model.")
+
+
+def _explain(name: str, error: Exception) -> EggsError:
+    """The one sentence that a person needs for an error raised while loading."""
+    chain, text = error, ""
+    causes = []
+    while chain is not None and len(causes) < 10:
+        causes.append(chain)
+        text += f" {chain}"
+        chain = chain.__cause__ or chain.__context__
+    has = lambda *kinds: any(isinstance(c, kinds) for c in causes)  # noqa: E731
+    if has(GatedRepoError):
+        return EggsError(f"The model {name} is gated: accept its licence on the Hub and set HF_TOKEN; {_ALTERNATIVE}.")
+    if has(RepositoryNotFoundError):
+        return EggsError(f"The Hub has no public model {name!r}; check the spelling (owner/model); {_ALTERNATIVE}.")
+    if has(HFValidationError):
+        return EggsError(f"{name!r} is neither a model folder nor a valid Hub id such as owner/model; {_ALTERNATIVE}.")
+    if has(MemoryError, torch.OutOfMemoryError) or "can't allocate memory" in text:
+        return EggsError(f"The model {name} does not fit into memory; choose a smaller one.")
+    if any(isinstance(c, OSError) and c.errno == errno.ENOSPC for c in causes):
+        return EggsError(f"The disk is full, so {name} could not be downloaded; free some space and try again.")
+    if has(LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError) or "couldn't connect" in text.lower():
+        return EggsError(f"The Hugging Face Hub cannot be reached, so {name!r} cannot be downloaded; {_ALTERNATIVE}.")
+    if "safetensors" in text or "pytorch_model.bin" in text:
+        return EggsError(f"The model {name} has no readable safetensors weights; only safetensors and GGUF are opened.")
+    if has(HfHubHTTPError):
+        return EggsError(f"The Hub refused to hand out {name}; try again later; {_ALTERNATIVE}.")
+    if "trust_remote_code" in text or "custom code" in text:
+        return EggsError(
+            f"The model {name} needs code of its own to run, which is never executed here; choose another."
+        )
+    first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    return EggsError(f"The model {name} could not be opened: {first}")
+
+
+def load(name: str, device: torch.device | None = None, dtype: torch.dtype | None = None) -> LoadedModel:
+    """Load a causal LM and its tokenizer onto a device, in fp32 on the CPU and in its own dtype elsewhere.
+
+    Never runs a model's own code and never unpickles. Raises EggsError with what to do for everything that can fail.
+    """
+    name = name.strip()
+    if not name or "\0" in name or len(name) > 500:
+        raise EggsError(f"Choose a model: {', '.join(BUNDLED)}, a Hub id, a local folder or a GGUF file.")
+    device = device or best_device()
+    source, extra = _source(name)
+    local = os.path.isdir(source)
+    if dtype is None:
+        dtype = torch.float32 if device.type == "cpu" else "auto"
+    options = {"local_files_only": local, **extra}
+    try:
+        if not extra:
+            config = AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=local)
+            if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or getattr(
+                config, "is_encoder_decoder", False
+            ):
+                raise EggsError(
+                    f"{name} is a {config.model_type!r} model, which does not predict the next token; "
+                    f"choose a causal language model."
+                )
+            saved_as = (config.architectures or ["CausalLM"])[0]
+            if "CausalLM" not in saved_as and "LMHead" not in saved_as:
+                raise EggsError(f"{name} was saved as {saved_as}, which is no causal language model; choose another.")
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
+        )
+    except EggsError:
+        raise
+    except Exception as error:  # transformers raises many kinds; each becomes one sentence, the cause is kept
+        raise _explain(name, error) from error
+    find_blocks(model)  # an unsupported architecture is refused here, before any work
+    return LoadedModel(name, model.eval().to(device), tokenizer)

@@ -1,0 +1,217 @@
+"""One whole run, from a configuration to a finished report: what the app and the command line both call."""
+
+import copy
+import datetime
+import importlib.metadata
+import platform
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from eggs_core.adapters import check_pattern, linear_layers
+from eggs_core.calibration import Text, bundled_text, calibration_windows, evaluation_windows
+from eggs_core.config import PruneConfig
+from eggs_core.device import describe
+from eggs_core.errors import EggsError, OutOfMemory
+from eggs_core.evaluate import WindowScores, join, protocol, score_windows
+from eggs_core.latency import measure_generation
+from eggs_core.masks import pack_bits
+from eggs_core.models import LoadedModel, load
+from eggs_core.packed import size_breakdown
+from eggs_core.prune import LayerReport, prune
+from eggs_core.runs import Run
+
+CACHED_MODELS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands: what it does now, the share done in 0..1, and the seconds left once they can be told."""
+
+    text: str
+    share: float
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LayerDone:
+    """A layer was pruned; `total` layers in all."""
+
+    report: LayerReport
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The run is complete; `model` is the pruned model, dense with zeros, and `dense` the one that it came from."""
+
+    run: Run
+    dense: LoadedModel
+    model: torch.nn.Module
+
+
+Event = Progress | LayerDone | Finished
+
+
+class ModelCache:
+    """The dense models used last, and their evaluations; safe to share between threads."""
+
+    def __init__(self, size: int = CACHED_MODELS) -> None:
+        self._size = size
+        self._models: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._scores: dict[tuple, WindowScores] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str) -> LoadedModel:
+        """The model of that name, loaded if need be; the least recently used one makes room."""
+        with self._lock:
+            if name not in self._models:
+                while len(self._models) >= self._size:
+                    gone, _ = self._models.popitem(last=False)
+                    self._scores = {k: v for k, v in self._scores.items() if k[0] != gone}
+                self._models[name] = load(name)
+            self._models.move_to_end(name)
+            return self._models[name]
+
+    def scores(self, key: tuple) -> WindowScores | None:
+        """A dense model's evaluation, if it is known; the key begins with the model's name."""
+        return self._scores.get(key)
+
+    def remember(self, key: tuple, scores: WindowScores) -> None:
+        """Keep a dense model's evaluation."""
+        self._scores[key] = scores
+
+
+CACHE = ModelCache()
+
+
+@contextmanager
+def memory_errors(what: str):
+    """Turn an out-of-memory error of any device into one sentence."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemory(f"{what} ran out of memory; choose a smaller model, fewer or shorter windows.") from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise OutOfMemory(f"{what} ran out of memory; choose a smaller model, fewer or shorter windows.") from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the figures depend on."""
+    packages = ("torch", "transformers", "numpy", "scipy", "networkx")
+    return {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in packages}
+
+
+def _evaluate(model, windows: torch.Tensor, text: str, first: float, last: float) -> Iterator[Progress | WindowScores]:
+    """Evaluate with progress between the shares `first` and `last`; the scores come last."""
+    parts, done, started = [], 0, time.monotonic()
+    yield Progress(text, first)
+    for part in score_windows(model, windows):
+        parts.append(part)
+        done += len(part.nats)
+        left = (time.monotonic() - started) / done * (len(windows) - done)
+        yield Progress(f"{text}: window {done} of {len(windows)}", first + (last - first) * done / len(windows), left)
+    yield join(parts)
+
+
+def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: ModelCache = CACHE) -> Iterator[Event]:
+    """Run a configuration: load, check, evaluate dense, prune a copy, evaluate again, measure size and latency.
+
+    `texts` holds texts of the user's own by the name that the configuration gives them. The dense model is never
+    changed; closing the generator stops after the layer or batch at hand. Raises EggsError for all that cannot run.
+    """
+    started = time.monotonic()
+    texts = {"bundled calibration": bundled_text("calibration"), "bundled evaluation": bundled_text("heldout")} | (
+        texts or {}
+    )
+    calibration_text = texts[
+        f"{config.calibration} calibration" if config.calibration == "bundled" else config.calibration
+    ]
+    evaluation_text = texts[f"{config.evaluation} evaluation" if config.evaluation == "bundled" else config.evaluation]
+    yield Progress(f"Loading {config.model}", 0.0)
+    dense = cache.get(config.model)
+    check_pattern(dense.model, config.pattern)
+    calibration = calibration_windows(
+        dense.tokenizer, calibration_text, config.calibration_windows, config.calibration_length, config.seed
+    )
+    evaluation = evaluation_windows(
+        dense.tokenizer, evaluation_text, config.evaluation_windows, config.evaluation_length
+    )
+    _check_context(dense, config)
+
+    with memory_errors("Evaluating the dense model"):
+        key = (config.model, evaluation_text.sha256, *evaluation.shape)
+        dense_scores = cache.scores(key)
+        if dense_scores is None:
+            for event in _evaluate(dense.model, evaluation, "Evaluating the dense model", 0.03, 0.2):
+                if isinstance(event, WindowScores):
+                    dense_scores = event
+                else:
+                    yield event
+            cache.remember(key, dense_scores)
+
+    with memory_errors("Pruning"):
+        model = copy.deepcopy(dense.model)
+        total = sum(1 for _ in linear_layers(model))
+        yield Progress(f"Calibrating on {calibration.numel():,} tokens", 0.2)
+        layers: list[LayerReport] = []
+        pruning = time.monotonic()
+        for report in prune(model, calibration, config):
+            layers.append(report)
+            left = (time.monotonic() - pruning) / len(layers) * (total - len(layers))
+            yield LayerDone(report, total)
+            yield Progress(
+                f"Block {report.block + 1}, {report.projection}: layer {len(layers)} of {total}",
+                0.2 + 0.6 * len(layers) / total,
+                left,
+            )
+        pruning = time.monotonic() - pruning
+
+    with memory_errors("Evaluating the pruned model"):
+        for event in _evaluate(model, evaluation, "Evaluating the pruned model", 0.8, 0.93):
+            if isinstance(event, WindowScores):
+                pruned_scores = event
+            else:
+                yield event
+
+    yield Progress("Measuring latency", 0.93)
+    masks = {r.name: r.mask for r in layers}
+    permutations = {r.name: r.permutation for r in layers if r.permutation is not None}
+    with memory_errors("Measuring latency"):
+        latency = measure_generation(dense.model, model, evaluation[:1, :64], masks, config.pattern, permutations)
+    report = {
+        "schema": 1,
+        "key": config.key(),
+        "model": config.model,
+        "pattern": str(config.pattern),
+        "method": config.method,
+        "seed": config.seed,
+        "config": config.to_dict(),
+        "calibration": protocol(calibration_text, calibration) | {"seed": config.seed},
+        "layers": [layer.to_dict() for layer in layers],
+        "evaluation": protocol(evaluation_text, evaluation)
+        | {"dense": dense_scores.to_dict(), "pruned": pruned_scores.to_dict()},
+        "size": size_breakdown(model, masks, config.pattern, permutations),
+        "latency": latency,
+        "parameters": dense.parameters,
+        "device": describe(dense.model.device),
+        "seconds": {"total": time.monotonic() - started, "prune": pruning},
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+    }
+    yield Finished(Run(report, {n: pack_bits(m) for n, m in masks.items()}, permutations), dense, model)
+
+
+def _check_context(dense: LoadedModel, config: PruneConfig) -> None:
+    limit: Any = getattr(dense.model.config, "max_position_embeddings", None)
+    longest = max(config.calibration_length, config.evaluation_length)
+    if isinstance(limit, int) and longest > limit:
+        raise EggsError(f"{config.model} reads at most {limit} tokens at once; choose windows of at most {limit}.")
