@@ -1,0 +1,92 @@
+"""Compile the C kernel at first use, with the system's compiler, into the user's cache folder."""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+SOURCES = ("nm.c", "nm_avx2.c", "nm_avx512.c")
+HEADERS = ("nm.h",)
+FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC")
+COMPILERS = ("cc", "gcc", "clang")
+TIMEOUT = 300  # seconds; a compile takes some three on an idle core
+HERE = Path(__file__).resolve().parent
+
+
+class BuildError(Exception):
+    """The kernel could not be compiled; the message is short enough for the app's label."""
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for compiled kernels, whether it exists or not."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eggs" / "kernels"
+
+
+def find_compiler() -> str:
+    """Path of the first C compiler found: $CC, cc, gcc or clang; raises BuildError when there is none."""
+    names = ([os.environ["CC"]] if os.environ.get("CC") else []) + list(COMPILERS)
+    for name in names:
+        if path := shutil.which(name):
+            return path
+    raise BuildError(f"no C compiler: none of {', '.join(dict.fromkeys(names))} is installed")
+
+
+def fingerprint(compiler: str) -> str:
+    """Hash of all that the library depends on: sources, flags, compiler and machine."""
+    digest = hashlib.sha256()
+    for name in SOURCES + HEADERS:
+        digest.update((HERE / name).read_bytes())
+    try:
+        version = subprocess.run([compiler, "--version"], capture_output=True, timeout=30, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BuildError(f"{compiler} does not run: {error}") from error
+    digest.update(repr((FLAGS, version, platform.machine(), platform.system())).encode())
+    return digest.hexdigest()[:16]
+
+
+def compile_library(compiler: str, target: Path, flags: tuple[str, ...] = FLAGS) -> None:
+    """Compile into `target` under a temporary name and rename it there, so that two processes can do it at once.
+
+    Raises BuildError with the compiler's own words, OSError when the folder cannot be written.
+    """
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".building-", suffix=".so")
+    os.close(handle)
+    command = [compiler, *flags, *(str(HERE / s) for s in SOURCES), "-o", name, "-lpthread"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False)
+        if done.returncode:
+            words = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
+            raise BuildError(f"{Path(compiler).name} failed: {(words or ['no message'])[0].strip()[:200]}")
+        os.chmod(name, 0o755)
+        os.replace(name, target)
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(f"{Path(compiler).name} took more than {TIMEOUT} s") from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def build() -> tuple[Path, str]:
+    """The compiled library's path and a note ("" when it lies in the user's cache); compiles it when it is not there.
+
+    A cache that cannot be written falls back to a new temporary folder. Raises BuildError when nothing compiles.
+    """
+    compiler = find_compiler()
+    name = f"libeggs_nm-{fingerprint(compiler)}.so"
+    folder = cache_folder()
+    if (folder / name).is_file():
+        return folder / name, ""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        compile_library(compiler, folder / name)
+    except OSError as error:
+        note = f"compiled into a temporary folder, because {folder} cannot be written ({error.strerror or error})"
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="eggs-kernel-"))
+            compile_library(compiler, folder / name)
+        except OSError as second:
+            raise BuildError(f"no folder to compile into: {second.strerror or second}") from second
+        return folder / name, note
+    return folder / name, ""

@@ -1,0 +1,102 @@
+/* Products with N:M packed weights: the types that the three instruction-set paths share. Format: docs/packed-format.md */
+#ifndef EGGS_NM_H
+#define EGGS_NM_H
+#include <stdint.h>
+#include <string.h>
+
+enum eggs_dtype { EGGS_FP32 = 0, EGGS_BF16 = 1, EGGS_FP16 = 2 };
+enum eggs_path { EGGS_PORTABLE = 0, EGGS_AVX2 = 1, EGGS_AVX512 = 2 };
+
+/* One packed matrix. eggs_core/kernels/__init__.py mirrors this struct field by field. */
+typedef struct {
+    const void *values;         /* (out, kept) in dtype, row-major */
+    const uint32_t *positions;  /* (out, words): kept positions of `bits` bits, little-endian, least bits first */
+    const int32_t *permutation; /* (in): original column of each packed column; NULL for the identity */
+    const void *bias;           /* (out) in dtype, or NULL */
+    int64_t out, in, kept, words;
+    int32_t keep, group, bits, dtype;
+} eggs_layer;
+
+/* Runs body(data) on up to `threads` threads and waits; the signature is GOMP_parallel's. */
+typedef void (*eggs_parallel)(void (*body)(void *), void *data, unsigned threads, unsigned flags);
+
+/* y[t·out + r] = bias[r] + Σ x[t·in + …]·row r, for rows r0 ≤ r < r1; x is fp32 in packed column order, y in dtype. */
+typedef void (*eggs_rows)(const eggs_layer *layer, const float *x, int64_t tokens, void *y, int64_t r0, int64_t r1);
+void eggs_rows_portable(const eggs_layer *, const float *, int64_t, void *, int64_t, int64_t);
+void eggs_rows_avx2(const eggs_layer *, const float *, int64_t, void *, int64_t, int64_t);
+void eggs_rows_avx512(const eggs_layer *, const float *, int64_t, void *, int64_t, int64_t);
+
+#define EGGS_ROWS 4 /* rows that the vector paths take together */
+/* Ends a block of n ≤ EGGS_ROWS rows times `tokens`: adds the kept weights from index `done` on and the bias to
+   sums[t·EGGS_ROWS + i], and writes them. x and y begin at the block's first token. */
+void eggs_finish(const eggs_layer *, const float *x, void *y, int64_t r, int64_t n, int64_t tokens, int64_t done,
+                 const float *sums);
+
+/* dense[(r − r0)·in + …] = row r with its zeros, in dtype and packed column order. */
+typedef void (*eggs_dense)(const eggs_layer *layer, void *dense, int64_t r0, int64_t r1);
+void eggs_dense_portable(const eggs_layer *, void *, int64_t, int64_t);
+void eggs_dense_avx512(const eggs_layer *, void *, int64_t, int64_t);
+double eggs_sum_avx512(const float *, int64_t);
+
+/* Can this path run the layer's pattern at full speed? The portable path takes every pattern. */
+int eggs_avx2_takes(const eggs_layer *);
+int eggs_avx512_takes(const eggs_layer *);
+
+static inline float eggs_from_bits(uint32_t bits) {
+    float f;
+    memcpy(&f, &bits, 4);
+    return f;
+}
+
+static inline uint32_t eggs_to_bits(float f) {
+    uint32_t bits;
+    memcpy(&bits, &f, 4);
+    return bits;
+}
+
+static inline float eggs_from_half(uint16_t h) {
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = (h >> 10) & 31, fraction = h & 1023;
+    if (exponent == 31) return eggs_from_bits(sign | 0x7f800000u | fraction << 13);
+    if (exponent) return eggs_from_bits(sign | (exponent + 112) << 23 | fraction << 13);
+    float small = (float)fraction * 0x1p-24f;
+    return sign ? -small : small;
+}
+
+static inline uint16_t eggs_to_half(float f) { /* to nearest, ties to even, as torch does */
+    uint32_t bits = eggs_to_bits(f), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+    if (magnitude > 0x7f800000u) return (uint16_t)(sign | 0x7e00);
+    if (magnitude >= 0x477ff000u) return (uint16_t)(sign | 0x7c00); /* 65,520 and more round to infinity */
+    if (magnitude < 0x38800000u) { /* subnormal half: adding ½ shifts the fraction in place, rounded by the FPU */
+        return (uint16_t)(sign | (eggs_to_bits(eggs_from_bits(magnitude) + 0.5f) - 0x3f000000u));
+    }
+    return (uint16_t)(sign | ((magnitude - 0x38000000u + 0xfff + (magnitude >> 13 & 1)) >> 13));
+}
+
+static inline uint16_t eggs_to_bfloat(float f) { /* to nearest, ties to even, as torch does */
+    uint32_t bits = eggs_to_bits(f);
+    if ((bits & 0x7fffffff) > 0x7f800000u) return 0x7fc0;
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+static inline float eggs_read(const void *p, int64_t at, int dtype) {
+    if (dtype == EGGS_FP32) return ((const float *)p)[at];
+    uint16_t bits = ((const uint16_t *)p)[at];
+    return dtype == EGGS_BF16 ? eggs_from_bits((uint32_t)bits << 16) : eggs_from_half(bits);
+}
+
+static inline void eggs_write(void *p, int64_t at, int dtype, float f) {
+    if (dtype == EGGS_FP32) ((float *)p)[at] = f;
+    else ((uint16_t *)p)[at] = dtype == EGGS_BF16 ? eggs_to_bfloat(f) : eggs_to_half(f);
+}
+
+static inline float eggs_bias(const eggs_layer *l, int64_t r) { return l->bias ? eggs_read(l->bias, r, l->dtype) : 0.0f; }
+
+/* The position of kept weight j in its group, from a row's words. */
+static inline uint32_t eggs_position(const uint32_t *row, int64_t j, int bits) {
+    int64_t bit = j * bits, word = bit >> 5;
+    int shift = (int)(bit & 31);
+    uint64_t window = row[word];
+    if (shift + bits > 32) window |= (uint64_t)row[word + 1] << 32;
+    return (uint32_t)(window >> shift) & ((1u << bits) - 1);
+}
+#endif

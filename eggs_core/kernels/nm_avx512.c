@@ -1,0 +1,166 @@
+/* AVX-512 path. Sixteen kept weights at a time: their positions are decoded into the lanes of one register, which then
+   picks sixteen activations out of two (half kept) or four (a quarter kept) registers of x. Four rows share these. */
+#include "nm.h"
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx2,fma,f16c")))
+#define INLINE static inline __attribute__((always_inline)) TARGET
+#define UNROLL _Pragma("GCC unroll 4")
+#define ROWS EGGS_ROWS
+
+static int power_of_two(int n) { return n > 0 && !(n & (n - 1)); }
+
+int eggs_avx512_takes(const eggs_layer *l) {
+    return power_of_two(l->group) && (2 * l->keep == l->group || 4 * l->keep == l->group) && l->group <= 32;
+}
+
+INLINE __m512 weights(const char *row, int64_t j, int dtype) {
+    if (dtype == EGGS_FP32) return _mm512_loadu_ps((const float *)row + j);
+    __m256i raw = _mm256_loadu_si256((const __m256i *)((const uint16_t *)row + j));
+    if (dtype == EGGS_FP16) return _mm512_cvtph_ps(raw);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(raw), 16));
+}
+
+/* How positions become lane numbers: lane i holds bits [i·bits, (i+1)·bits) of a window of 2·bits bytes. */
+typedef struct {
+    __m512i bytes, shift, low, base; /* byte picks (unless bits = 2), shifts, mask of `bits` ones, group offsets */
+    __mmask16 window;                /* the bytes of one window */
+} decoder;
+
+TARGET static decoder make_decoder(const eggs_layer *l) {
+    uint8_t bytes[64];
+    int32_t shift[16], base[16];
+    for (int i = 0; i < 16; i++) {
+        int bit = i * l->bits;
+        shift[i] = l->bits == 2 ? bit : bit & 7;
+        base[i] = i / l->keep * l->group;
+        bytes[4 * i] = (uint8_t)(bit >> 3), bytes[4 * i + 1] = (uint8_t)(((bit >> 3) + 1) & 15);
+        bytes[4 * i + 2] = bytes[4 * i + 3] = 0x80;
+    }
+    decoder d = {_mm512_loadu_si512(bytes), _mm512_loadu_si512(shift), _mm512_set1_epi32((1 << l->bits) - 1),
+                 _mm512_loadu_si512(base), (__mmask16)((1u << 2 * l->bits) - 1)};
+    return d;
+}
+
+/* Lane numbers of window w of a row; reads the window's bytes and no more. */
+INLINE __m512i lanes_of(const char *row, int64_t w, int bits, const decoder *d) {
+    __m512i raw;
+    if (bits == 2) {
+        uint32_t code;
+        memcpy(&code, row + 4 * w, 4);
+        raw = _mm512_set1_epi32((int32_t)code);
+    } else {
+        raw = _mm512_broadcast_i32x4(_mm_maskz_loadu_epi8(d->window, row + 2 * bits * w));
+        raw = _mm512_shuffle_epi8(raw, d->bytes);
+    }
+    return _mm512_ternarylogic_epi32(_mm512_srlv_epi32(raw, d->shift), d->low, d->base, 0xea); /* (a & low) | base */
+}
+
+INLINE __m512 pick(const __m512 *x, __m512i lanes, int wide) {
+    __m512 low = _mm512_permutex2var_ps(x[0], lanes, x[1]);
+    if (!wide) return low;
+    return _mm512_mask_blend_ps(0xff00, low, _mm512_permutex2var_ps(x[2], lanes, x[3]));
+}
+
+/* Rows r … r+n−1 (n ≤ 4) times `t` tokens; dtype, two_bits, wide and t are constants at each call. */
+INLINE void block(const eggs_layer *l, const decoder *d, const float *x, char *y, int64_t r, int64_t n, int dtype,
+                  int two_bits, int wide, int t) {
+    const int64_t size = dtype == EGGS_FP32 ? 4 : 2, span = wide ? 64 : 32, windows = l->kept / 16, in = l->in;
+    const int bits = two_bits ? 2 : l->bits, parts = wide ? 4 : 2;
+    const char *v[ROWS], *p[ROWS];
+    __m512 sum[4][ROWS];
+    float sums[4 * ROWS];
+    UNROLL for (int i = 0; i < ROWS; i++) {
+        int64_t row = r + (i < n ? i : n - 1); /* a short block repeats its last row and drops the copies */
+        v[i] = (const char *)l->values + row * l->kept * size;
+        p[i] = (const char *)(l->positions + row * l->words);
+        UNROLL for (int k = 0; k < t; k++) sum[k][i] = _mm512_setzero_ps();
+    }
+    for (int64_t w = 0; w < windows; w++) {
+        __m512 xs[4][4];
+        UNROLL for (int k = 0; k < t; k++)
+            UNROLL for (int j = 0; j < parts; j++) xs[k][j] = _mm512_loadu_ps(x + k * in + w * span + 16 * j);
+        UNROLL for (int i = 0; i < ROWS; i++) {
+            __m512i lanes = lanes_of(p[i], w, bits, d);
+            __m512 weight = weights(v[i], 16 * w, dtype);
+            UNROLL for (int k = 0; k < t; k++) sum[k][i] = _mm512_fmadd_ps(weight, pick(xs[k], lanes, wide), sum[k][i]);
+        }
+    }
+    UNROLL for (int k = 0; k < t; k++)
+        UNROLL for (int i = 0; i < ROWS; i++) sums[k * ROWS + i] = _mm512_reduce_add_ps(sum[k][i]);
+    eggs_finish(l, x, y, r, n, t, windows * 16, sums);
+}
+
+/* All rows of a piece; tokens four at a time (two where x takes four registers) while the rows' weights are in cache. */
+INLINE void rows_of(const eggs_layer *l, const float *x, int64_t tokens, char *y, int64_t r0, int64_t r1, int dtype,
+                    int two_bits, int wide) {
+    const decoder d = make_decoder(l);
+    const int64_t size = dtype == EGGS_FP32 ? 4 : 2, most = wide ? 2 : 4;
+    for (int64_t r = r0; r < r1; r += ROWS) {
+        int64_t n = r1 - r < ROWS ? r1 - r : ROWS, k = 0;
+        for (; k + most <= tokens; k += most)
+            block(l, &d, x + k * l->in, y + k * l->out * size, r, n, dtype, two_bits, wide, wide ? 2 : 4);
+        for (; k < tokens; k++) block(l, &d, x + k * l->in, y + k * l->out * size, r, n, dtype, two_bits, wide, 1);
+    }
+}
+
+#define CASE(DTYPE, TWO, WIDE) \
+    if (l->dtype == DTYPE && (l->bits == 2) == TWO && (4 * l->keep == l->group) == WIDE) { \
+        rows_of(l, x, tokens, y, r0, r1, DTYPE, TWO, WIDE); \
+        return; \
+    }
+#define CASES(DTYPE) CASE(DTYPE, 1, 0) CASE(DTYPE, 1, 1) CASE(DTYPE, 0, 0) CASE(DTYPE, 0, 1)
+
+TARGET void eggs_rows_avx512(const eggs_layer *l, const float *x, int64_t tokens, void *y, int64_t r0, int64_t r1) {
+    CASES(EGGS_FP32) CASES(EGGS_BF16) CASES(EGGS_FP16)
+}
+
+/* Groups of at most 16: sixteen dense columns always hold 16·keep/group kept weights, so an expand puts them in place. */
+TARGET void eggs_dense_avx512(const eggs_layer *l, void *dense, int64_t r0, int64_t r1) {
+    const decoder d = make_decoder(l);
+    const int64_t size = l->dtype == EGGS_FP32 ? 4 : 2, windows = l->kept / 16, step = 16 * l->keep / l->group;
+    const int parts = (int)(16 / step);
+    const __mmask16 part = (__mmask16)((1u << step) - 1);
+    for (int64_t r = r0; r < r1; r++) {
+        const char *p = (const char *)(l->positions + r * l->words), *v = (const char *)l->values + r * l->kept * size;
+        char *to = (char *)dense + (r - r0) * l->in * size;
+        for (int64_t w = 0; w < windows; w++) {
+            /* bit c of `used` says that column c of the window is kept; 64 columns take two words */
+            __m512i lanes = lanes_of(p, w, l->bits, &d);
+            __m512i ones = _mm512_sllv_epi32(_mm512_set1_epi32(1), _mm512_and_si512(lanes, _mm512_set1_epi32(31)));
+            uint64_t used = (uint32_t)_mm512_mask_reduce_or_epi32(parts == 2 ? 0xffff : 0x00ff, ones);
+            if (parts == 4) used |= (uint64_t)(uint32_t)_mm512_mask_reduce_or_epi32(0xff00, ones) << 32;
+            for (int i = 0; i < parts; i++, used >>= 16) {
+                int64_t from = 16 * w + i * step, at = w * 16 * parts + 16 * i;
+                if (size == 4) {
+                    __m512i some = _mm512_maskz_loadu_epi32(part, v + 4 * from);
+                    _mm512_storeu_si512(to + 4 * at, _mm512_maskz_expand_epi32((__mmask16)used, some));
+                } else {
+                    __m512i some = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(part, v + 2 * from));
+                    some = _mm512_maskz_expand_epi32((__mmask16)used, some);
+                    _mm256_storeu_si256((__m256i *)(to + 2 * at), _mm512_cvtepi32_epi16(some));
+                }
+            }
+        }
+        int64_t done = windows * 16 / l->keep * l->group; /* the rest, less than a window, one weight at a time */
+        memset(to + done * size, 0, (size_t)((l->in - done) * size));
+        for (int64_t j = windows * 16; j < l->kept; j++) {
+            int64_t at = j / l->keep * l->group + eggs_position(l->positions + r * l->words, j, l->bits);
+            memcpy(to + at * size, v + j * size, (size_t)size);
+        }
+    }
+}
+
+TARGET double eggs_sum_avx512(const float *data, int64_t length) {
+    __m512 a = _mm512_setzero_ps(), b = a, c = a, e = a;
+    int64_t i = 0;
+    for (; i + 64 <= length; i += 64) {
+        a = _mm512_add_ps(a, _mm512_loadu_ps(data + i)), b = _mm512_add_ps(b, _mm512_loadu_ps(data + i + 16));
+        c = _mm512_add_ps(c, _mm512_loadu_ps(data + i + 32)), e = _mm512_add_ps(e, _mm512_loadu_ps(data + i + 48));
+    }
+    double sum = _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(a, b), _mm512_add_ps(c, e)));
+    for (; i < length; i++) sum += data[i];
+    return sum;
+}
+#endif
