@@ -67,6 +67,8 @@ def degree_mask(
     keep, size = pattern.keep, pattern.group
     if bound * size > out * keep or bound < 0:
         raise EggsError(f"{out} rows at {pattern} cannot give every input channel {bound} weights; lower the bound.")
+    if scores.dtype in (torch.float16, torch.bfloat16):
+        scores = scores.to(torch.float32)
     grouped = scores.reshape(out, -1, size)
     mask = keep_best(grouped, keep, dim=2)
     prices = scores.new_zeros(cols // size, size) if prices is None else prices.clone()

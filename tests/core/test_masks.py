@@ -1,0 +1,306 @@
+"""Selections: worked by hand at four patterns, exact against linear programming, and their properties."""
+
+import hypothesis.strategies as st
+import numpy as np
+import oracles
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis.extra import numpy as hnp
+
+from eggs_core import EggsError, NMPattern
+from eggs_core.degree import degree_mask
+from eggs_core.masks import (
+    auto_beta,
+    check_mask,
+    degree,
+    diagonal,
+    min_degree_bound,
+    pack_bits,
+    retained_score,
+    select,
+    topn,
+    unpack_bits,
+)
+
+ROW = torch.tensor([[1.0, 9.0, 3.0, 7.0, 5.0, 5.0, 5.0, 2.0]])
+PAIR = torch.tensor([[9.0, 8.0, 1.0, 2.0], [9.0, 8.0, 2.0, 1.0]])
+BOTH = torch.tensor([[8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0], [8.0, 7.0, 6.0, 5.0, 1.0, 2.0, 3.0, 4.0]])
+SQUARE = torch.tensor([[9.0, 8.0, 1.0, 2.0], [9.0, 8.0, 2.0, 1.0], [9.0, 7.0, 1.0, 1.0], [9.0, 7.0, 1.0, 1.0]])
+
+
+def bits(mask):
+    return ["".join(str(int(v)) for v in row) for row in mask]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [("1:4", "01001000"), ("2:4", "01011100"), ("3:4", "01111110"), ("4:8", "01011100")],
+)
+def test_topn_by_hand(pattern, expected):
+    assert bits(topn(ROW, NMPattern.parse(pattern))) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "scores", "beta", "expected"),
+    [
+        # 1:4, one row may go to each column only with four rows: B = ⌊1 · 4 · 1/4⌋ = 1
+        ("1:4", SQUARE, 1.0, ["0001", "0010", "1000", "0100"]),
+        # 2:4, B = 1: the columns 2 and 3 take the place of the 8s, the cheaper ones to lose
+        ("2:4", PAIR, 1.0, ["1001", "0110"]),
+        # 3:4, B = ⌊2 · 3/4⌋ = 1 holds already
+        ("3:4", PAIR, 1.0, ["1101", "1110"]),
+        # 4:8, B = 1: the rows complement each other, and the first gains 3 and 1 over the second in columns 4 and 5
+        ("4:8", BOTH, 1.0, ["11001100", "00110011"]),
+    ],
+)
+def test_degree_by_hand(pattern, scores, beta, expected):
+    pattern = NMPattern.parse(pattern)
+    mask = degree(scores, pattern, beta)
+    assert mask.sum(0).min() >= min_degree_bound(len(scores), pattern, beta)
+    best = oracles.degree_optimum(
+        scores.tolist(), pattern.keep, pattern.group, min_degree_bound(len(scores), pattern, beta)
+    )
+    by_hand = torch.tensor([[c == "1" for c in row] for row in expected])
+    assert retained_score(scores, by_hand) == pytest.approx(best)  # the hand-made mask is an optimum
+    assert retained_score(scores, mask) == pytest.approx(best)  # and so is ours, which may be another one
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count", "expected"),
+    [
+        # SQUARE's diagonals (shift d: columns d, d+1, d+2, d+3 of rows 0–3) sum to 19, 20, 18, 19
+        ("1:4", 1, ["0100", "0010", "0001", "1000"]),
+        ("2:4", 1, ["1100", "1010", "1001", "1100"]),
+        ("3:4", 1, ["1101", "1110", "1101", "1110"]),
+        ("2:4", 2, ["1100", "0110", "0011", "1001"]),
+    ],
+)
+def test_diagonal_by_hand(pattern, count, expected):
+    assert bits(diagonal(SQUARE, NMPattern.parse(pattern), count)) == expected
+
+
+def test_diagonal_by_hand_at_4_of_8():
+    scores = torch.zeros(8, 8)
+    scores[:, 0] = 9  # topn would keep columns 0–3 everywhere
+    rows = torch.arange(8)
+    scores[rows, (rows + 5) % 8] += 5
+    mask = diagonal(scores, NMPattern(4, 8), 1)
+    assert mask[rows, (rows + 5) % 8].all()
+    assert mask[:, 0].all()
+    assert mask.sum(0).min() >= 1
+
+
+def test_diagonal_fills_several_tiles_by_score():
+    scores = torch.rand(16, 8, generator=torch.Generator().manual_seed(0))
+    scores[4:8] += 10  # the second tile's diagonals are the best two
+    mask = diagonal(scores, NMPattern(2, 4), 2)
+    assert torch.equal(mask[:4], topn(scores[:4], NMPattern(2, 4)))
+    assert (mask[4:8].view(4, 2, 4).sum(0) == 2).all()
+
+
+def test_diagonal_leaves_a_partial_last_tile_to_score():
+    scores = torch.rand(11, 8, generator=torch.Generator().manual_seed(0))
+    pattern = NMPattern(2, 4)
+    mask = diagonal(scores, pattern, 4)
+    assert (mask[:8].view(8, 2, 4).sum(0) == 4).all()
+    assert torch.equal(mask[8:], topn(scores[8:], pattern))
+    assert torch.equal(diagonal(scores[:3], pattern), topn(scores[:3], pattern))  # no full tile at all
+
+
+def test_too_many_diagonals_are_refused_with_what_is_possible():
+    with pytest.raises(EggsError, match="0 to 4"):
+        diagonal(torch.rand(11, 8), NMPattern(2, 4), 5)
+    with pytest.raises(EggsError, match="-1 diagonals"):
+        diagonal(torch.rand(11, 8), NMPattern(2, 4), -1)
+
+
+def test_default_diagonals_are_one_per_144_rows():
+    scores = torch.rand(290, 8)
+    assert select(scores, NMPattern(2, 4), "diagonal").diagonals == 2
+    assert select(scores[:100], NMPattern(2, 4), "diagonal").diagonals == 1
+
+
+patterns = st.integers(2, 8).flatmap(lambda m: st.builds(NMPattern, st.integers(1, m), st.just(m)))
+
+
+@st.composite
+def problems(draw, rows=24):
+    """Scores of every kind (spread, tied, zero, heavy-tailed columns) with a pattern that divides them."""
+    pattern = draw(patterns)
+    shape = (draw(st.integers(1, rows)), pattern.group * draw(st.integers(1, 3)))
+    random = np.random.default_rng(draw(st.integers(0, 2**20)))
+    kind = draw(st.sampled_from(["spread", "tied", "zero", "tails", "drawn"]))
+    if kind == "drawn":
+        values = draw(hnp.arrays(np.float32, shape, elements=st.floats(0, 100, width=32)))
+    else:
+        values = random.random(shape, dtype=np.float32)
+        if kind == "tied":
+            values = np.round(values * 3)
+        if kind == "zero":
+            values = np.zeros(shape, dtype=np.float32)
+        if kind == "tails":
+            values = values * np.exp(2 * random.standard_normal(shape[1])).astype(np.float32)
+    return torch.from_numpy(values), pattern
+
+
+@settings(max_examples=120, deadline=None)
+@given(problems(), st.sampled_from([0.0, 0.1, 0.37, 0.5, 0.9, 1.0]))
+def test_degree_is_exact_and_keeps_its_bound(problem, beta):
+    scores, pattern = problem
+    bound = min_degree_bound(scores.shape[0], pattern, beta)
+    mask = degree(scores, pattern, beta)
+    check_mask(mask, pattern, "test")
+    assert mask.sum(0).min() >= bound
+    best = oracles.degree_optimum(scores.tolist(), pattern.keep, pattern.group, bound)
+    assert retained_score(scores, mask) == pytest.approx(best, rel=1e-6, abs=1e-6)
+    assert torch.equal(mask, degree(scores, pattern, beta))
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems())
+def test_topn_equals_the_plain_loop(problem):
+    scores, pattern = problem
+    assert topn(scores, pattern).tolist() == oracles.topn(scores.tolist(), pattern.keep, pattern.group)
+    assert torch.equal(degree(scores, pattern, 0.0), topn(scores, pattern))
+    assert torch.equal(diagonal(scores, pattern, 0), topn(scores, pattern))
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems(), st.floats(0, 1))
+def test_diagonal_keeps_its_bound(problem, share):
+    scores, pattern = problem
+    count = int(share * (scores.shape[0] // pattern.group * pattern.keep))
+    mask = diagonal(scores, pattern, count)
+    check_mask(mask, pattern, "test")
+    assert mask.sum(0).min() >= count
+
+
+@pytest.mark.parametrize(("keep", "group"), [(1, 4), (2, 4), (3, 4), (4, 8), (16, 32)])
+@pytest.mark.parametrize("rows", [64, 65, 190])
+def test_degree_at_scale_is_exact(keep, group, rows):
+    generator = torch.Generator().manual_seed(rows)
+    scores = torch.randn(rows, 2 * group, generator=generator).abs()
+    scores *= torch.randn(2 * group, generator=generator).mul(2).exp()
+    pattern = NMPattern(keep, group)
+    mask = degree(scores, pattern, 1.0)
+    bound = min_degree_bound(rows, pattern, 1.0)
+    assert mask.sum(0).min() >= bound
+    best = oracles.degree_optimum(scores.tolist(), keep, group, bound)
+    assert retained_score(scores, mask) == pytest.approx(best, rel=1e-6)
+
+
+def test_full_bound_is_a_biregular_graph():
+    scores = torch.rand(64, 32, generator=torch.Generator().manual_seed(1)) * torch.arange(1, 33)
+    assert (degree(scores, NMPattern(2, 4), 1.0).sum(0) == 32).all()
+
+
+def test_prices_certify_the_mask():
+    """The mask is a best topn(S + λ), and a price is paid only where the bound is met: that proves the optimum."""
+    generator = torch.Generator().manual_seed(5)
+    scores = torch.rand(96, 16, generator=generator).double() * torch.randn(16, generator=generator).exp().double()
+    mask, prices = degree_mask(scores, NMPattern(2, 4), 30)
+    assert (prices >= 0).all()
+    assert (mask.sum(0)[prices.view(-1) > 1e-12] == 30).all()
+    priced = scores + prices.view(1, -1)
+    assert retained_score(priced, mask) == pytest.approx(retained_score(priced, topn(priced, NMPattern(2, 4))))
+
+
+def test_prices_of_a_smaller_bound_lead_to_the_same_optimum():
+    scores = torch.rand(96, 16, generator=torch.Generator().manual_seed(6)).double() * torch.arange(1, 17)
+    _, prices = degree_mask(scores, NMPattern(2, 4), 20)
+    warm, _ = degree_mask(scores, NMPattern(2, 4), 40, prices)
+    cold, _ = degree_mask(scores, NMPattern(2, 4), 40)
+    assert retained_score(scores, warm) == pytest.approx(retained_score(scores, cold))
+
+
+def test_a_bound_that_no_mask_meets_is_refused():
+    with pytest.raises(EggsError, match="4 rows at 2:4 cannot give every input channel 3"):
+        degree_mask(torch.rand(4, 4), NMPattern(2, 4), 3)
+
+
+@pytest.mark.parametrize("beta", [-0.1, 1.1, float("nan")])
+def test_beta_outside_its_range_is_refused(beta):
+    with pytest.raises(EggsError, match="between 0 and 1"):
+        degree(torch.rand(4, 4), NMPattern(2, 4), beta)
+
+
+def test_bound_does_not_lose_a_weight_to_rounding():
+    assert min_degree_bound(100, NMPattern(1, 1), 0.29) == 29
+    assert min_degree_bound(7, NMPattern(2, 4), 1.0) == 3
+    assert min_degree_bound(576, NMPattern(2, 4), 0.25) == 72
+
+
+def test_auto_beta_keeps_the_share_and_no_larger_beta_does():
+    generator = torch.Generator().manual_seed(2)
+    scores = torch.randn(128, 64, generator=generator).abs() * torch.randn(64, generator=generator).mul(0.3).exp()
+    pattern = NMPattern(2, 4)
+    mask, beta = auto_beta(scores, pattern)
+    best = retained_score(scores, topn(scores, pattern))
+    assert 0 < beta < 1
+    assert retained_score(scores, mask) >= 0.999 * best
+    assert retained_score(scores, degree(scores, pattern, beta + 1 / 64)) < 0.999 * best
+    assert mask.sum(0).min() >= min_degree_bound(128, pattern, beta)
+    assert auto_beta(scores, pattern, floor=0.0)[1] == 1.0
+
+
+def test_selections_report_what_they_used():
+    scores = torch.rand(64, 16, generator=torch.Generator().manual_seed(2))
+    pattern = NMPattern(2, 4)
+    bounded = select(scores, pattern, "degree", beta=0.5)
+    assert (bounded.beta, bounded.min_degree) == (0.5, 16)
+    assert "at least 16 of 64 weights" in bounded.note
+    auto = select(scores, pattern, "degree")
+    assert auto.min_degree == min_degree_bound(64, pattern, auto.beta)
+    assert select(scores, pattern, "diagonal", diagonals=3).min_degree == 3
+    assert torch.equal(select(scores, pattern, "topn").mask, topn(scores, pattern))
+
+
+@pytest.mark.parametrize(
+    ("selection", "options", "message"),
+    [
+        ("best", {}, "topn, diagonal, degree"),
+        ("topn", {"beta": 0.1}, "does not use beta"),
+        ("degree", {"diagonals": 2}, "does not use diagonals"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(selection, options, message):
+    with pytest.raises(EggsError, match=message):
+        select(torch.rand(4, 4), NMPattern(2, 4), selection, **options)
+
+
+@pytest.mark.parametrize("selection", ["topn", "diagonal", "degree"])
+def test_bad_scores_are_refused(selection):
+    scores = torch.rand(8, 8)
+    scores[1, 2] = float("nan")
+    with pytest.raises(EggsError, match="NaN"):
+        select(scores, NMPattern(2, 4), selection)
+    with pytest.raises(EggsError, match=r"\(8, 6\)"):
+        select(torch.rand(8, 6), NMPattern(2, 4), selection)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("selection", ["topn", "diagonal", "degree"])
+def test_other_dtypes_are_selected_from(selection, dtype):
+    scores = torch.rand(12, 16, generator=torch.Generator().manual_seed(0)).to(dtype)
+    check_mask(select(scores, NMPattern(2, 4), selection).mask, NMPattern(2, 4), "test")
+
+
+@pytest.mark.parametrize("shape", [(1, 8), (3, 13), (5, 64)])
+def test_packed_bits_come_back(shape):
+    mask = torch.rand(shape, generator=torch.Generator().manual_seed(0)) > 0.5
+    packed = pack_bits(mask)
+    assert packed.dtype == torch.uint8
+    assert np.array_equal(packed.numpy(), np.packbits(mask.numpy(), axis=1))
+    assert torch.equal(unpack_bits(packed, shape), mask)
+    with pytest.raises(EggsError, match="does not unpack"):
+        unpack_bits(packed, (shape[0] + 1, shape[1]))
+
+
+def test_check_mask_says_where():
+    mask = topn(torch.rand(4, 8), NMPattern(2, 4))
+    mask[2, 4:] = True
+    with pytest.raises(EggsError, match=r"block\.0 breaks 2:4 in 1 of 8 groups; the first is row 2, group 1"):
+        check_mask(mask, NMPattern(2, 4), "block.0")
+    with pytest.raises(EggsError, match="bool matrix"):
+        check_mask(mask.float(), NMPattern(2, 4), "block.0")
