@@ -108,6 +108,13 @@ class PackedLinear(nn.Module):
         """Bytes that the layer holds: values, positions, permutation and bias."""
         return sum(b.nbytes for b in self.buffers())
 
+    def check_positions(self, name: str) -> None:
+        """Raise EggsError, naming the layer, unless its positions are those of an N:M mask."""
+        found = kernels.kernel() if self.values.is_cpu else None
+        if found is not None and found.lib.eggs_bad_row(self._own_call().structs) < 0:
+            return
+        layout.check_positions(self.positions, self.values.shape[1], self.pattern, name)
+
     @property
     def path(self) -> str:
         """What multiplies this layer where it is: a CPU path of the kernel, or an accelerator's."""
@@ -212,23 +219,24 @@ def pack_model(
     permutations = permutations or {}
     if unknown := sorted(set(permutations) - set(masks)):
         raise EggsError(f"There is a permutation but no mask for layer {unknown[0]}.")
-    packed = {}
-    for name, mask in masks.items():
-        layer = _submodule(model, name)
-        if isinstance(layer, Conv1D):
-            weight = layer.weight.t()
-        elif isinstance(layer, nn.Linear):
-            weight = layer.weight
-        else:
-            raise EggsError(f"Layer {name} is a {type(layer).__name__}; only nn.Linear and Conv1D can be packed.")
-        packed[name] = PackedLinear.from_dense(
-            weight, mask, pattern, layer.bias, permutations.get(name), conv1d=isinstance(layer, Conv1D), name=name
-        )
+    packed = {name: pack_layer(model, name, mask, pattern, permutations.get(name)) for name, mask in masks.items()}
     for name, layer in packed.items():
         layer.train(model.training)
         set_submodule(model, name, layer)
     join_siblings(model)
     return model
+
+
+def pack_layer(
+    model: nn.Module, name: str, mask: Tensor, pattern: NMPattern, permutation: Tensor | None = None
+) -> PackedLinear:
+    """A packed copy of the model's layer `name`, which stays as it is; raises EggsError as pack_model does."""
+    layer = _submodule(model, name)
+    if not isinstance(layer, nn.Linear | Conv1D):
+        raise EggsError(f"Layer {name} is a {type(layer).__name__}; only nn.Linear and Conv1D can be packed.")
+    conv1d = isinstance(layer, Conv1D)
+    weight = layer.weight.t() if conv1d else layer.weight
+    return PackedLinear.from_dense(weight, mask, pattern, layer.bias, permutation, conv1d=conv1d, name=name)
 
 
 def unpack_model(model: nn.Module) -> nn.Module:

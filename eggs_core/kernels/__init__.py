@@ -14,7 +14,7 @@ import torch
 from eggs_core.errors import EggsError
 from eggs_core.kernels.compiler import BuildError, build
 
-PATHS = ("portable C", "AVX2", "AVX-512")  # an eggs_path of nm.h indexes them
+PATHS = ("portable C", "AVX2", "AVX-512", "AVX-512 BF16")  # an eggs_path of nm.h indexes them
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 MAX_TOKENS = 8  # more tokens than this go through torch's GEMM
 MAX_LAYERS = 8  # layers that one call takes

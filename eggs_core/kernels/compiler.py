@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-SOURCES = ("nm.c", "nm_avx2.c", "nm_avx512.c")
+SOURCES = ("nm.c", "nm_avx2.c", "nm_avx512.c", "nm_bf16.c")
 HEADERS = ("nm.h",)
 FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC")
 COMPILERS = ("cc", "gcc", "clang")

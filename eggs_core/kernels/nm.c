@@ -8,7 +8,7 @@
 #define MAX_THREADS 256
 #define MIN_BYTES (48 << 10) /* a call that reads fewer bytes of weights stays on one thread */
 
-void eggs_rows_portable(const eggs_layer *l, const float *x, int64_t tokens, void *y, int64_t r0, int64_t r1) {
+void eggs_rows_portable(const eggs_layer *l, const void *x, int64_t tokens, void *y, int64_t r0, int64_t r1) {
     for (int64_t r = r0; r < r1; r++) {
         const uint32_t *row = l->positions + r * l->words;
         for (int64_t t0 = 0; t0 < tokens; t0 += 8) {
@@ -24,7 +24,7 @@ void eggs_rows_portable(const eggs_layer *l, const float *x, int64_t tokens, voi
                     if (--left == 0) left = l->keep, column += l->group;
                 }
                 for (int64_t t = 0; t < n; t++) {
-                    const float *xt = x + (t0 + t) * l->in;
+                    const float *xt = (const float *)x + (t0 + t) * l->in;
                     float a = 0, b = 0, c = 0, d = 0;
                     int64_t j = 0;
                     for (; j + 4 <= m; j += 4) {
@@ -40,14 +40,15 @@ void eggs_rows_portable(const eggs_layer *l, const float *x, int64_t tokens, voi
     }
 }
 
-void eggs_finish(const eggs_layer *l, const float *x, void *y, int64_t r, int64_t n, int64_t tokens, int64_t done,
-                 const float *sums) {
+void eggs_finish(const eggs_layer *l, const void *x, int x_dtype, void *y, int64_t r, int64_t n, int64_t tokens,
+                 int64_t done, const float *sums) {
     for (int64_t t = 0; t < tokens; t++)
         for (int64_t i = 0; i < n; i++) {
             float sum = sums[t * EGGS_ROWS + i];
-            for (int64_t j = done; j < l->kept; j++)
-                sum += eggs_read(l->values, (r + i) * l->kept + j, l->dtype) *
-                       x[t * l->in + j / l->keep * l->group + eggs_position(l->positions + (r + i) * l->words, j, l->bits)];
+            for (int64_t j = done; j < l->kept; j++) {
+                int64_t at = j / l->keep * l->group + eggs_position(l->positions + (r + i) * l->words, j, l->bits);
+                sum += eggs_read(l->values, (r + i) * l->kept + j, l->dtype) * eggs_read(x, t * l->in + at, x_dtype);
+            }
             eggs_write(y, t * l->out + r + i, l->dtype, sum + eggs_bias(l, r + i));
         }
 }
@@ -71,8 +72,12 @@ void eggs_dense_portable(const eggs_layer *l, void *dense, int64_t r0, int64_t r
 int eggs_best_path(void) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
+#if defined(__clang__) || __GNUC__ >= 10
+        if (__builtin_cpu_supports("avx512bf16")) return EGGS_BF16_DOT;
+#endif
         return EGGS_AVX512;
+    }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) return EGGS_AVX2;
 #endif
     return EGGS_PORTABLE;
@@ -81,7 +86,8 @@ int eggs_best_path(void) {
 /* The path that runs this layer when the processor offers `path`. */
 int eggs_layer_path(const eggs_layer *l, int path) {
 #if defined(__x86_64__)
-    if (path == EGGS_AVX512 && eggs_avx512_takes(l)) return EGGS_AVX512;
+    if (path >= EGGS_BF16_DOT && eggs_bf16_takes(l)) return EGGS_BF16_DOT;
+    if (path >= EGGS_AVX512 && eggs_avx512_takes(l)) return EGGS_AVX512;
     if (path >= EGGS_AVX2 && eggs_avx2_takes(l)) return EGGS_AVX2;
 #endif
     (void)l, (void)path;
@@ -91,6 +97,7 @@ int eggs_layer_path(const eggs_layer *l, int path) {
 static eggs_rows rows_of(const eggs_layer *l, int path) {
 #if defined(__x86_64__)
     switch (eggs_layer_path(l, path)) {
+        case EGGS_BF16_DOT: return eggs_rows_bf16;
         case EGGS_AVX512: return eggs_rows_avx512;
         case EGGS_AVX2: return eggs_rows_avx2;
     }
@@ -125,7 +132,7 @@ static void pthread_parallel(void (*body)(void *), void *data, unsigned threads,
    (an OpenMP runtime may give fewer than asked) and a thread that is held up delays nobody. */
 typedef struct {
     const eggs_layer *layers;
-    const float **x; /* one per layer */
+    const void **x;  /* one per layer */
     void **y;        /* one per layer */
     eggs_rows *rows; /* one per layer */
     int count;
@@ -159,46 +166,58 @@ static void run_parallel(void (*body)(void *), void *data, int threads, eggs_par
 
 #define MAX_LAYERS 8
 
+/* Does this path read x in the dtype that it comes in? */
+static int as_given(eggs_rows rows, int dtype) { return dtype == EGGS_FP32 || rows == eggs_rows_bf16; }
+
+static void arrange(const char *x, const int32_t *perm, int64_t in, int64_t size, char *to) {
+    if (size == 4) for (int64_t c = 0; c < in; c++) ((uint32_t *)to)[c] = ((const uint32_t *)x)[perm[c]];
+    else for (int64_t c = 0; c < in; c++) ((uint16_t *)to)[c] = ((const uint16_t *)x)[perm[c]];
+}
+
+static void widen(const char *x, const int32_t *perm, int64_t in, int dtype, float *to) {
+    if (perm) for (int64_t c = 0; c < in; c++) to[c] = eggs_read(x, perm[c], dtype);
+    else if (dtype == EGGS_BF16) for (int64_t c = 0; c < in; c++) to[c] = eggs_read(x, c, EGGS_BF16);
+    else for (int64_t c = 0; c < in; c++) to[c] = eggs_read(x, c, dtype);
+}
+
 /* Multiply `count` layers that read the same x. x: (tokens, in) in the layers' dtype; y: for each layer in turn
    (tokens, out) in that dtype, one after the other. Returns 0, or 1 for arguments out of range, 2 for no memory. */
 int eggs_linear(const eggs_layer *layers, int count, const void *x, void *y, int64_t tokens, int threads, int path,
                 eggs_parallel parallel) {
     if (count < 1 || count > MAX_LAYERS || tokens < 0) return 1;
-    const int64_t in = layers[0].in, size = layers[0].dtype == EGGS_FP32 ? 4 : 2;
-    const float *xs[MAX_LAYERS];
+    const int dtype = layers[0].dtype;
+    const int64_t in = layers[0].in, size = dtype == EGGS_FP32 ? 4 : 2;
+    const void *xs[MAX_LAYERS];
     void *ys[MAX_LAYERS];
     eggs_rows rows[MAX_LAYERS];
-    int64_t total = 0, bytes = 0, scratch = 0;
+    int64_t total = 0, bytes = 0, room = 0;
     char *to = y;
     for (int i = 0; i < count; i++) {
         const eggs_layer *l = &layers[i];
-        if (l->in != in || l->dtype != layers[0].dtype) return 1;
+        if (l->in != in || l->dtype != dtype) return 1;
         ys[i] = to, rows[i] = rows_of(l, path);
         to += tokens * l->out * size;
         total += l->out;
         bytes += l->out * (l->kept * size + l->words * 4);
-        scratch += l->permutation != NULL;
+        room += l->permutation || !as_given(rows[i], dtype);
     }
-    const int plain = layers[0].dtype == EGGS_FP32;
-    scratch += !plain && scratch < count;
-    float *copy = NULL;
-    if (scratch && !(copy = malloc((size_t)(scratch * tokens * in) * 4 + 1))) return 2;
-    float *free_copy = copy;
-    const float *widened = plain ? x : NULL;
+    char *copy = NULL;
+    if (room && !(copy = malloc((size_t)(room * tokens * in) * 4 + 1))) return 2;
+    char *next = copy;
+    const void *widened = NULL; /* shared by the layers without a permutation */
     for (int i = 0; i < count; i++) {
         const int32_t *perm = layers[i].permutation;
-        if (!perm && widened) {
-            xs[i] = widened;
-            continue;
-        }
+        const int raw = as_given(rows[i], dtype);
+        xs[i] = perm ? NULL : raw ? x : widened;
+        if (xs[i]) continue;
         for (int64_t t = 0; t < tokens; t++) {
-            float *row = free_copy + t * in;
-            if (perm) for (int64_t c = 0; c < in; c++) row[c] = eggs_read(x, t * in + perm[c], layers[0].dtype);
-            else for (int64_t c = 0; c < in; c++) row[c] = eggs_read(x, t * in + c, layers[0].dtype);
+            const char *from = (const char *)x + t * in * size;
+            if (raw) arrange(from, perm, in, size, next + t * in * size);
+            else widen(from, perm, in, dtype, (float *)next + t * in);
         }
-        xs[i] = free_copy;
-        if (!perm) widened = free_copy;
-        free_copy += tokens * in;
+        xs[i] = next;
+        if (!perm) widened = next;
+        next += tokens * in * 4;
     }
     product job = {layers, xs, ys, rows, count, tokens, 0, 0, 0};
     if (bytes * (tokens > 0) < MIN_BYTES) threads = 1;
@@ -232,7 +251,7 @@ static void unpack_body(void *p) {
 void eggs_unpack(const eggs_layer *l, void *dense, int64_t r0, int64_t r1, int threads, int path, eggs_parallel parallel) {
     eggs_dense run = eggs_dense_portable;
 #if defined(__x86_64__)
-    if (eggs_layer_path(l, path) == EGGS_AVX512 && l->group <= 16) run = eggs_dense_avx512;
+    if (eggs_layer_path(l, path) >= EGGS_AVX512 && l->group <= 16) run = eggs_dense_avx512;
 #endif
     (void)path;
     unpacking job = {l, run, dense, r0, r1, 16, l->in * (l->dtype == EGGS_FP32 ? 4 : 2), 0};
@@ -270,7 +289,7 @@ static void read_body(void *p) {
         if (from >= job->length) break;
         int64_t n = from + job->step < job->length ? job->step : job->length - from;
 #if defined(__x86_64__)
-        if (job->path == EGGS_AVX512) {
+        if (job->path >= EGGS_AVX512) {
             sum += eggs_sum_avx512(job->data + from, n);
             continue;
         }

@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum eggs_dtype { EGGS_FP32 = 0, EGGS_BF16 = 1, EGGS_FP16 = 2 };
-enum eggs_path { EGGS_PORTABLE = 0, EGGS_AVX2 = 1, EGGS_AVX512 = 2 };
+enum eggs_path { EGGS_PORTABLE = 0, EGGS_AVX2 = 1, EGGS_AVX512 = 2, EGGS_BF16_DOT = 3 };
 
 /* One packed matrix. eggs_core/kernels/__init__.py mirrors this struct field by field. */
 typedef struct {
@@ -20,17 +20,19 @@ typedef struct {
 /* Runs body(data) on up to `threads` threads and waits; the signature is GOMP_parallel's. */
 typedef void (*eggs_parallel)(void (*body)(void *), void *data, unsigned threads, unsigned flags);
 
-/* y[t·out + r] = bias[r] + Σ x[t·in + …]·row r, for rows r0 ≤ r < r1; x is fp32 in packed column order, y in dtype. */
-typedef void (*eggs_rows)(const eggs_layer *layer, const float *x, int64_t tokens, void *y, int64_t r0, int64_t r1);
-void eggs_rows_portable(const eggs_layer *, const float *, int64_t, void *, int64_t, int64_t);
-void eggs_rows_avx2(const eggs_layer *, const float *, int64_t, void *, int64_t, int64_t);
-void eggs_rows_avx512(const eggs_layer *, const float *, int64_t, void *, int64_t, int64_t);
+/* y[t·out + r] = bias[r] + Σ x[t·in + …]·row r, for rows r0 ≤ r < r1; x is in packed column order and fp32
+   (bf16 for eggs_rows_bf16), y in dtype. */
+typedef void (*eggs_rows)(const eggs_layer *layer, const void *x, int64_t tokens, void *y, int64_t r0, int64_t r1);
+void eggs_rows_portable(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
+void eggs_rows_avx2(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
+void eggs_rows_avx512(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
+void eggs_rows_bf16(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 
 #define EGGS_ROWS 4 /* rows that the vector paths take together */
 /* Ends a block of n ≤ EGGS_ROWS rows times `tokens`: adds the kept weights from index `done` on and the bias to
-   sums[t·EGGS_ROWS + i], and writes them. x and y begin at the block's first token. */
-void eggs_finish(const eggs_layer *, const float *x, void *y, int64_t r, int64_t n, int64_t tokens, int64_t done,
-                 const float *sums);
+   sums[t·EGGS_ROWS + i], and writes them. x (in x_dtype) and y begin at the block's first token. */
+void eggs_finish(const eggs_layer *, const void *x, int x_dtype, void *y, int64_t r, int64_t n, int64_t tokens,
+                 int64_t done, const float *sums);
 
 /* dense[(r − r0)·in + …] = row r with its zeros, in dtype and packed column order. */
 typedef void (*eggs_dense)(const eggs_layer *layer, void *dense, int64_t r0, int64_t r1);
@@ -41,6 +43,7 @@ double eggs_sum_avx512(const float *, int64_t);
 /* Can this path run the layer's pattern at full speed? The portable path takes every pattern. */
 int eggs_avx2_takes(const eggs_layer *);
 int eggs_avx512_takes(const eggs_layer *);
+int eggs_bf16_takes(const eggs_layer *);
 
 static inline float eggs_from_bits(uint32_t bits) {
     float f;

@@ -72,7 +72,7 @@ INLINE void rows_of(const eggs_layer *l, const float *x, int64_t tokens, char *y
                 }
             }
             UNROLL for (int i = 0; i < ROWS; i++) sums[i] = total(sum[i]);
-            eggs_finish(l, xt, y + t * l->out * size, r, n, 1, windows * 8, sums);
+            eggs_finish(l, xt, EGGS_FP32, y + t * l->out * size, r, n, 1, windows * 8, sums);
         }
     }
 }
@@ -84,7 +84,7 @@ INLINE void rows_of(const eggs_layer *l, const float *x, int64_t tokens, char *y
     }
 #define CASES(DTYPE) CASE(DTYPE, 1, 0) CASE(DTYPE, 2, 0) CASE(DTYPE, 2, 1) CASE(DTYPE, 3, 0) CASE(DTYPE, 3, 1)
 
-TARGET void eggs_rows_avx2(const eggs_layer *l, const float *x, int64_t tokens, void *y, int64_t r0, int64_t r1) {
+TARGET void eggs_rows_avx2(const eggs_layer *l, const void *x, int64_t tokens, void *y, int64_t r0, int64_t r1) {
     CASES(EGGS_FP32) CASES(EGGS_BF16) CASES(EGGS_FP16)
 }
 #endif

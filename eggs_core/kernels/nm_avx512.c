@@ -89,7 +89,7 @@ INLINE void block(const eggs_layer *l, const decoder *d, const float *x, char *y
     }
     UNROLL for (int k = 0; k < t; k++)
         UNROLL for (int i = 0; i < ROWS; i++) sums[k * ROWS + i] = _mm512_reduce_add_ps(sum[k][i]);
-    eggs_finish(l, x, y, r, n, t, windows * 16, sums);
+    eggs_finish(l, x, EGGS_FP32, y, r, n, t, windows * 16, sums);
 }
 
 /* All rows of a piece; tokens four at a time (two where x takes four registers) while the rows' weights are in cache. */
@@ -112,7 +112,7 @@ INLINE void rows_of(const eggs_layer *l, const float *x, int64_t tokens, char *y
     }
 #define CASES(DTYPE) CASE(DTYPE, 1, 0) CASE(DTYPE, 1, 1) CASE(DTYPE, 0, 0) CASE(DTYPE, 0, 1)
 
-TARGET void eggs_rows_avx512(const eggs_layer *l, const float *x, int64_t tokens, void *y, int64_t r0, int64_t r1) {
+TARGET void eggs_rows_avx512(const eggs_layer *l, const void *x, int64_t tokens, void *y, int64_t r0, int64_t r1) {
     CASES(EGGS_FP32) CASES(EGGS_BF16) CASES(EGGS_FP16)
 }
 

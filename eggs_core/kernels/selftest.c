@@ -1,5 +1,5 @@
 /* Runs every path on random layers in buffers of exactly the right size, against a plain loop; for AddressSanitizer:
-   cc -g -O1 -fsanitize=address,undefined selftest.c nm.c nm_avx2.c nm_avx512.c -lpthread -lm && ./a.out */
+   cc -g -O1 -fsanitize=address,undefined selftest.c nm*.c -lpthread -lm && ./a.out */
 #include "nm.h"
 #include <math.h>
 #include <stdio.h>
