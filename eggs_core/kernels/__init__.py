@@ -16,6 +16,7 @@ from eggs_core.kernels.compiler import BuildError, build
 
 PATHS = ("portable C", "AVX2", "AVX-512", "AVX-512 BF16")  # an eggs_path of nm.h indexes them
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+DTYPE_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 MAX_TOKENS = 8  # more tokens than this go through torch's GEMM
 MAX_LAYERS = 8  # layers that one call takes
 
@@ -108,7 +109,7 @@ def kernel_path() -> str:
     """What runs packed layers here: "AVX-512", "AVX2", "portable C" or "torch (…why no kernel…)"."""
     found = kernel()
     if found is not None:
-        return PATHS[path_number()]
+        return PATHS[min(path_number(), 2)]  # a layer's own path says when bf16 has a faster one
     return "torch (by choice)" if _forced == "torch" else f"torch ({_loaded})"
 
 

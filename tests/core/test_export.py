@@ -235,7 +235,7 @@ def test_a_missing_file_is_told(tmp_path):
 
 @pytest.mark.slow
 def test_opening_a_packed_file_never_holds_the_dense_weights(tmp_path):
-    """Peak resident memory of two processes, one of which opens a far smaller file, differs by about the packed bytes."""
+    """Peak resident memory of two processes, one of which opens a far smaller file, differs by the packed bytes."""
     if sys.platform != "linux":
         pytest.skip("peak resident memory is read from /proc")
     torch.manual_seed(0)

@@ -1,0 +1,165 @@
+"""Measured time, dense against packed, always in alternation and in one run; generation and sizes come along."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from eggs_core import kernels
+from eggs_core.generation import GenerationTiming, RaceStep, greedy, measure_generation, race
+from eggs_core.kernels import DTYPE_NAMES
+from eggs_core.packed import PackedLinear, kernel_path
+from eggs_core.pattern import NMPattern
+from eggs_core.sizes import SizeBreakdown, decode_bytes, size_breakdown
+from eggs_core.timing import Quartiles, alternate, thread_count
+
+__all__ = [
+    "GenerationTiming", "LayerTiming", "Quartiles", "RaceStep", "SizeBreakdown", "alternate", "decode_bytes", "greedy",
+    "kernel_path", "layer_shapes", "measure_generation", "measure_layers", "memory_bandwidth", "race", "random_layer",
+    "size_breakdown", "thread_count",
+]  # fmt: skip
+
+TOKENS = (1, 4, 16, 128, 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTiming:
+    """One layer shape at one token count: dense and packed in each dtype ("fp32", "bf16"), at equal threads."""
+
+    out_features: int
+    in_features: int
+    tokens: int
+    threads: int
+    pattern: str
+    dense: dict[str, Quartiles]
+    packed: dict[str, Quartiles]
+    paths: dict[str, str]  # dtype -> what multiplied the packed layer
+    packed_bytes: dict[str, int]
+
+    def speedup(self, dtype: str) -> float:
+        """Packed against dense of the same dtype; below 1 the packed layer is slower."""
+        return self.dense[dtype].median / self.packed[dtype].median
+
+    @property
+    def best_dense(self) -> str:
+        """The dtype in which dense is fastest: the baseline that counts."""
+        return min(self.dense, key=lambda d: self.dense[d].median)
+
+    @property
+    def best_speedup(self) -> float:
+        """The faster packed dtype against the faster dense one."""
+        return self.dense[self.best_dense].median / min(q.median for q in self.packed.values())
+
+    def bandwidth(self, dtype: str) -> float:
+        """GB/s at which the packed weights were read, if they were read once a call."""
+        return self.packed_bytes[dtype] / self.packed[dtype].median / 1e9
+
+
+def random_layer(
+    out_features: int, in_features: int, pattern: NMPattern, dtype: torch.dtype, device: str | torch.device = "cpu"
+) -> tuple[PackedLinear, Tensor]:
+    """A packed layer of random weights under a random mask, and the same weight with its zeros, (out, in)."""
+    weight = torch.randn(out_features, in_features)
+    pattern.check("to be measured", (out_features, in_features))
+    scores = weight.abs().view(out_features, -1, pattern.group)
+    mask = torch.zeros_like(scores, dtype=torch.bool).scatter_(2, scores.topk(pattern.keep, -1).indices, True)
+    mask = mask.view_as(weight)
+    weight = (weight * mask).to(device, dtype)
+    return PackedLinear.from_dense(weight, mask, pattern), weight
+
+
+def layer_shapes(model: nn.Module) -> list[tuple[int, int]]:
+    """The distinct (out, in) shapes of a model's linear layers, packed or dense, in order, without the LM head."""
+    head = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
+    shapes = {}
+    for module in model.modules():
+        if isinstance(module, nn.Linear | PackedLinear) and module is not head:
+            shapes[module.out_features, module.in_features] = None
+        elif type(module).__name__ == "Conv1D":
+            shapes[tuple(module.weight.shape[::-1])] = None
+    return list(shapes)
+
+
+@torch.no_grad()
+def measure_layers(
+    shapes: Iterable[tuple[int, int]],
+    pattern: NMPattern,
+    *,
+    tokens: Iterable[int] = TOKENS,
+    dtypes: Iterable[torch.dtype] = (torch.float32, torch.bfloat16),
+    threads: int | None = None,
+    rounds: int = 30,
+    seconds: float = 1.0,
+    beyond_cache: int = 0,
+    device: str | torch.device = "cpu",
+) -> Iterator[LayerTiming]:
+    """Time dense and packed products of (out, in) layers, yielding one LayerTiming per shape and token count.
+
+    `seconds` bounds each cell. With `beyond_cache` bytes > 0, as many copies of each weight take turns as exceed it, so
+    that every call reads from memory as a whole model's would; otherwise one weight stays in whatever cache holds it.
+    """
+    cuda = torch.device(device).type == "cuda"
+    for out_features, in_features in shapes:
+        layers = {}
+        for dtype in dtypes:
+            copies = 1 + beyond_cache // max(1, out_features * in_features * dtype.itemsize)
+            made = [random_layer(out_features, in_features, pattern, dtype, device) for _ in range(copies)]
+            layers[DTYPE_NAMES[dtype]] = made
+        for count in tokens:
+            functions = {}
+            for dtype in dtypes:
+                name = DTYPE_NAMES[dtype]
+                x = torch.randn(count, in_features).to(device, dtype)
+                packed = _in_turn([lambda x=x, m=m: m(x) for m, _ in layers[name]], cuda)
+                dense = _in_turn([lambda x=x, w=w: nn.functional.linear(x, w) for _, w in layers[name]], cuda)
+                functions |= {f"dense {name}": dense, f"packed {name}": packed}
+            with thread_count(threads) as used:
+                times = alternate(functions, rounds=rounds, seconds=seconds)
+                many = count > kernels.MAX_TOKENS and kernels.kernel() is not None
+                yield LayerTiming(
+                    out_features,
+                    in_features,
+                    count,
+                    used,
+                    str(pattern),
+                    {name: times[f"dense {name}"] for name in layers},
+                    {name: times[f"packed {name}"] for name in layers},
+                    {
+                        name: made[0][0].path + (", unpacked by tiles into torch's GEMM" if many and not cuda else "")
+                        for name, made in layers.items()
+                    },
+                    {name: made[0][0].nbytes for name, made in layers.items()},
+                )
+
+
+def _in_turn(calls: list[Callable[[], object]], cuda: bool) -> Callable[[], None]:
+    """One function that makes the next of `calls` each time, and on CUDA waits until it is done."""
+    state = {"next": 0}
+
+    def call() -> None:
+        calls[state["next"]]()
+        state["next"] = (state["next"] + 1) % len(calls)
+        if cuda:
+            torch.cuda.synchronize()
+
+    return call
+
+
+def memory_bandwidth(threads: int | None = None, megabytes: int = 512, repeats: int = 8) -> float:
+    """GB/s at which this machine reads memory with that many threads: the best of some passes over a large array."""
+    data = torch.ones(megabytes * 250_000)
+    found = kernels.kernel()
+    best = float("inf")
+    with thread_count(threads) as used:
+        for _ in range(repeats):
+            start = time.perf_counter()
+            if found is None:
+                data.sum()
+            else:
+                number = kernels.path_number()
+                found.lib.eggs_read_memory(data.data_ptr(), data.numel(), used, number, found.parallel)
+            best = min(best, time.perf_counter() - start)
+    return data.nbytes / best / 1e9
