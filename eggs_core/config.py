@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +60,10 @@ def _member(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise EggsError(f"Unknown {name} {value!r}; choose one of {', '.join(allowed)}.")
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True, slots=True)
 class PruneConfig:
     """Everything that a pruning run depends on; equal configurations give equal masks.
@@ -87,24 +90,35 @@ class PruneConfig:
     evaluation_length: int = 256
 
     def __post_init__(self) -> None:
-        if not self.model or len(self.model) > 500:
+        if not isinstance(self.model, str) or not self.model or len(self.model) > 500:
             raise EggsError("Choose a model: a bundled name, a Hub id, a local folder or a GGUF file.")
         _member("score", self.score, SCORES)
         _member("selection", self.selection, SELECTIONS)
         _member("permutation", self.permutation, PERMUTATIONS)
         _member("reconstruction", self.reconstruction, RECONSTRUCTIONS)
-        if (self.score == "obs") != (self.method == "sparsegpt" or self.score == "obs" == self.reconstruction):
-            raise EggsError("The obs score is SparseGPT's own choice and needs the obs reconstruction.")
-        if self.beta is not None and not (math.isfinite(self.beta) and 0 <= self.beta <= 1):
+        if self.method == CUSTOM:
+            if self.score == "obs" and self.reconstruction != "obs":
+                raise EggsError("The obs score is SparseGPT's own choice and needs the obs reconstruction.")
+        elif self.method not in METHODS:
+            raise EggsError(f"Unknown method {self.method!r}; choose one of {', '.join(METHODS)}.")
+        elif any(getattr(self, name) != value for name, value in METHODS[self.method].choices().items()):
+            raise EggsError(f"These choices are not those of the method {self.method!r}; call it {CUSTOM!r}.")
+        if self.beta is not None and self.selection != "degree":
+            raise EggsError(f"Selection {self.selection} does not use β; leave it out or choose selection degree.")
+        if self.diagonals is not None and self.selection != "diagonal":
+            raise EggsError(
+                f"Selection {self.selection} does not use diagonals; leave them out or choose selection diagonal."
+            )
+        if self.beta is not None and not (isinstance(self.beta, int | float) and 0 <= self.beta <= 1):
             raise EggsError(f"β must lie between 0 (top-N) and 1 (every input equally connected); got {self.beta}.")
-        if self.diagonals is not None and self.diagonals < 0:
-            raise EggsError(f"The number of diagonals B cannot be negative; got {self.diagonals}.")
+        if self.diagonals is not None and not (_is_whole(self.diagonals) and self.diagonals >= 0):
+            raise EggsError(f"The number of diagonals B must be a whole number from 0; got {self.diagonals}.")
         for name, low, high in (
             ("seed", 0, 2**31 - 1), ("calibration_windows", 1, 4096), ("calibration_length", 16, 8192),
             ("evaluation_windows", 1, 4096), ("evaluation_length", 16, 8192),
         ):  # fmt: skip
             value = getattr(self, name)
-            if not isinstance(value, int) or not low <= value <= high:
+            if not (_is_whole(value) and low <= value <= high):
                 raise EggsError(f"{name.replace('_', ' ')} must be a whole number from {low} to {high}; got {value}.")
 
     @property
@@ -122,7 +136,7 @@ class PruneConfig:
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise EggsError(f"Unknown option {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}.")
-        return cls(**{**values, "pattern": NMPattern.parse(values.get("pattern", "2:4"))})
+        return cls(**{"model": "", **values, "pattern": NMPattern.parse(values.get("pattern", "2:4"))})
 
     def key(self) -> str:
         """Sixteen hex digits that name this configuration: SHA-256 over its canonical JSON."""

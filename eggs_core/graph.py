@@ -76,7 +76,7 @@ def measure(mask: torch.Tensor, pattern: NMPattern, null_samples: int = 20) -> G
         max_in_degree=int(degrees.max()),
         orphans=int((degrees == 0).sum()),
         # A positive gap proves that the graph is connected; the search is needed only when it is not clearly so.
-        components=1 if gap > 1e-3 else count_components(mask),
+        components=1 if gap > 1e-3 and mask.any() else count_components(mask),
         sigma2=sigma2,
         spectral_gap=gap,
         ramanujan_margin=ramanujan_sigma(row_degree, mean_degree) - sigma2,

@@ -43,6 +43,12 @@ class LoadedModel:
         """Number of parameters, tied ones counted once."""
         return sum(p.numel() for p in self.model.parameters())
 
+    def check_window(self, length: int) -> None:
+        """Raise EggsError if the model cannot read windows of `length` tokens."""
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        if isinstance(limit, int) and length > limit:
+            raise EggsError(f"{self.name} reads at most {limit} tokens at once; choose windows of at most {limit}.")
+
 
 def _source(name: str) -> tuple[str, dict[str, str]]:
     """The path or Hub id behind a name, and the extra arguments that from_pretrained needs for it."""

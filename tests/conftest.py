@@ -1,0 +1,106 @@
+"""What all tests share: offline, seeded, tiny models, and a browser that is required only where it is asked for."""
+
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM  # noqa: E402
+
+from eggs_core.models import BUNDLED, load  # noqa: E402
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def _browser_problem() -> str | None:
+    if CHROMIUM is None:
+        return "chromium is not installed"
+    if importlib.util.find_spec("playwright") is None:
+        return "playwright is not installed"
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this machine cannot run; with EGGS_REQUIRE_BROWSER=1 a missing browser is a failure."""
+    if item.get_closest_marker("ui") and (problem := _browser_problem()):
+        if os.environ.get("EGGS_REQUIRE_BROWSER") == "1":
+            pytest.fail(f"browser tests are required, but {problem}", pytrace=False)
+        pytest.skip(problem)
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With EGGS_REQUIRE_BROWSER=1, a full run that collected no browser test fails too."""
+    if os.environ.get("EGGS_REQUIRE_BROWSER") == "1" and not session.config.option.collectonly:
+        full = session.config.args == [str(ROOT / "tests")] or session.config.args == ["tests"]
+        if full and not any(item.get_closest_marker("ui") for item in session.items):
+            sys.stderr.write("\nbrowser tests are required, but none were collected\n")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test draws the same random numbers, whatever ran before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def bundled():
+    """Load a bundled model by name, once per session; tests must not change it."""
+    cache = {}
+
+    def get(name: str = "tiny-llama"):
+        assert name in BUNDLED
+        if name not in cache:
+            cache[name] = load(name, torch.device("cpu"))
+        return cache[name]
+
+    return get
+
+
+_SMALL = {
+    "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 0,
+    "eos_token_id": 0,
+}  # fmt: skip
+_OWN_NAMES = {
+    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 64, "n_positions": 64},
+    "bloom": {"n_layer": 2, "n_head": 4},
+    "gpt_neox": {"rotary_pct": 0.5},
+    "falcon": {"new_decoder_architecture": False},
+}
+
+
+@pytest.fixture
+def tiny_model():
+    """Build a random causal LM of any architecture: 2 blocks, width 32, 64 tokens; `changes` override its config."""
+
+    def build(kind: str, **changes):
+        own = _OWN_NAMES.get(kind, {})
+        if kind in ("gpt2", "bloom", "falcon", "opt", "gpt_neox"):
+            base = {k: v for k, v in _SMALL.items() if k not in ("num_key_value_heads", "head_dim")}
+        else:
+            base = _SMALL
+        torch.manual_seed(0)
+        config = CONFIG_MAPPING[kind](**{**base, **own, **changes})
+        return AutoModelForCausalLM.from_config(config).eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of the browser's executable."""
+    assert CHROMIUM is not None
+    return CHROMIUM
