@@ -15,16 +15,20 @@ from safetensors.torch import save_file
 from eggs_core.errors import EggsError
 from eggs_core.masks import unpack_bits
 
-REPORT, MASKS = "report.json", "masks.safetensors"
+REPORT, MASKS, DETAILS = "report.json", "masks.safetensors", "details.safetensors"
 _REQUIRED = ("model", "pattern", "method", "seed", "layers", "evaluation", "size")
 
 
 @dataclass(slots=True)
 class Run:
-    """One run: its report (plain values, ready for JSON) and its bit-packed masks by layer name, uint8 (out, ⌈in/8⌉)."""
+    """One run: its report (plain values, ready for JSON) and its masks by layer name, bit-packed uint8 (out, ⌈in/8⌉).
+
+    `packed_topn` holds what plain top-N would have kept by the same scores, `permutations` the channel orders.
+    """
 
     report: dict[str, Any]
     packed_masks: dict[str, torch.Tensor]
+    packed_topn: dict[str, torch.Tensor] = field(default_factory=dict)
     permutations: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @property
@@ -46,13 +50,19 @@ class Run:
             raise EggsError(f"The mask of layer {name} is missing from this run; run it again.")
         return unpack_bits(self.packed_masks[name], shape)
 
+    def topn_mask(self, name: str) -> torch.Tensor:
+        """What plain top-N keeps by the same scores, bool (out, in); the mask itself where that was not recorded."""
+        if name not in self.packed_topn:
+            return self.mask(name)
+        return unpack_bits(self.packed_topn[name], tuple(self.layer(name)["shape"]))
+
 
 def save_run(run: Run, folder: Path) -> None:
-    """Write a run into `folder`, which appears whole or not at all; an older run there is replaced.
+    """Write a run into `folder`; a reader finds the whole run or none, and other files in the folder stay.
 
     Raises EggsError when the disk is full or the folder cannot be written.
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -60,22 +70,36 @@ def save_run(run: Run, folder: Path) -> None:
         raise EggsError(f"The run cannot be saved in {folder}: {error.strerror}; choose another folder.") from error
     try:
         shapes = json.dumps({layer["name"]: layer["shape"] for layer in run.report["layers"]})
-        tensors = {name: mask.contiguous() for name, mask in run.packed_masks.items()}
-        tensors |= {f"{name}.permutation": order.to(torch.int32) for name, order in run.permutations.items()}
-        save_file(tensors, part / MASKS, metadata={"shapes": shapes})
+        masks = {name: mask.contiguous() for name, mask in run.packed_masks.items()}
+        save_file(masks, part / MASKS, metadata={"shapes": shapes})
+        details = {f"{name}.topn": mask.contiguous() for name, mask in run.packed_topn.items()}
+        details |= {f"{name}.permutation": order.to(torch.int32) for name, order in run.permutations.items()}
+        if details:
+            save_file(details, part / DETAILS)
         (part / REPORT).write_text(json.dumps(run.report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         part.chmod(0o755)
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-            os.replace(folder, old / "run")
-            os.replace(part, folder)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(part, folder)
+        _publish(part, folder)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(part, ignore_errors=True)
         reason = getattr(error, "strerror", None) or str(error)
         raise EggsError(f"The run could not be saved in {folder}: {reason}; free some space and try again.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _publish(part: Path, folder: Path) -> None:
+    """Move a complete run to its place: in one step where there is no folder yet, else file by file, report last."""
+    if not folder.exists():
+        try:
+            os.replace(part, folder)
+            return
+        except OSError:
+            if not folder.is_dir():  # else another process made the same run meanwhile
+                raise
+    for name in (REPORT, DETAILS, MASKS):  # without a report there is no run
+        (folder / name).unlink(missing_ok=True)
+    for name in (MASKS, DETAILS, REPORT):
+        if (part / name).exists():
+            os.replace(part / name, folder / name)
 
 
 def load_run(folder: Path) -> Run:
@@ -90,19 +114,20 @@ def load_run(folder: Path) -> Run:
     if not isinstance(report, dict) or (missing := [k for k in _REQUIRED if k not in report]):
         lacking = ", ".join(missing) if isinstance(report, dict) else "everything"
         raise EggsError(f"The run in {folder} is damaged: {REPORT} lacks {lacking}; run it again.")
-    masks, permutations = {}, {}
     try:
-        with safe_open(folder / MASKS, framework="pt") as file:
-            shapes = json.loads((file.metadata() or {})["shapes"])
-            for name in file.keys():  # noqa: SIM118 - a safetensors file is no dict
-                if name.removesuffix(".permutation") in shapes and name.endswith(".permutation"):
-                    permutations[name.removesuffix(".permutation")] = file.get_tensor(name).long()
-                else:
-                    masks[name] = file.get_tensor(name)
+        masks = _read(folder / MASKS)
         for layer in report["layers"]:
             unpack_bits(masks[layer["name"]], tuple(layer["shape"]))
+        details = _read(folder / DETAILS) if (folder / DETAILS).is_file() else {}
     except FileNotFoundError as error:
         raise EggsError(f"The run in {folder} has no {MASKS}; run it again.") from error
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, EggsError) as error:
-        raise EggsError(f"The run in {folder} is damaged: {MASKS} cannot be read; run it again.") from error
-    return Run(report, masks, permutations)
+        raise EggsError(f"The run in {folder} is damaged: its masks cannot be read; run it again.") from error
+    named = lambda suffix: {k.removesuffix(suffix): v for k, v in details.items() if k.endswith(suffix)}  # noqa: E731
+    permutations = {name: order.long() for name, order in named(".permutation").items()}
+    return Run(report, masks, named(".topn"), permutations)
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
