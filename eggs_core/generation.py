@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,35 +11,9 @@ from transformers import DynamicCache, PreTrainedModel
 
 from eggs_core.errors import EggsError
 from eggs_core.kernels import DTYPE_NAMES
-from eggs_core.packed import kernel_path
+from eggs_core.packed import PackedLinear, kernel_path, packed_copy
+from eggs_core.pattern import NMPattern
 from eggs_core.timing import Quartiles, thread_count
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationTiming:
-    """End to end, for "dense" and "packed" (or any other names): seconds for the prompt and for one decoded token."""
-
-    prompt_tokens: int
-    new_tokens: int
-    threads: int
-    path: str
-    dtypes: dict[str, str]
-    first_token: dict[str, Quartiles]  # time to first token: the whole prompt, once
-    per_token: dict[str, Quartiles]
-    texts_equal: bool
-    texts: dict[str, list[int]] = field(repr=False)
-
-    def decode_rate(self, name: str) -> float:
-        """Decoded tokens per second."""
-        return 1 / self.per_token[name].median
-
-    def prefill_rate(self, name: str) -> float:
-        """Prompt tokens per second."""
-        return self.prompt_tokens / self.first_token[name].median
-
-    def speedup(self, faster: str = "packed", slower: str = "dense") -> float:
-        """Ratio of decode rates."""
-        return self.per_token[slower].median / self.per_token[faster].median
 
 
 @torch.no_grad()
@@ -68,20 +43,35 @@ def greedy(model: PreTrainedModel, input_ids: Tensor) -> Iterator[tuple[int, flo
 
 def measure_generation(
     dense_model: PreTrainedModel,
-    packed_model: PreTrainedModel,
+    pruned_model: PreTrainedModel,
     input_ids: Tensor,
+    masks: Mapping[str, Tensor] | None = None,
+    pattern: NMPattern | None = None,
+    permutations: Mapping[str, Tensor] | None = None,
     *,
-    new_tokens: int = 32,
+    new_tokens: int = 16,
     rounds: int = 3,
     threads: int | None = None,
     others: Mapping[str, PreTrainedModel] | None = None,
-) -> GenerationTiming:
+) -> dict[str, Any]:
     """Time prefill and greedy decoding of models on one prompt (1, length), token by token in alternation.
 
-    After one warm-up generation each, every round starts all models anew and lets them decode one token in turn.
-    `others` names further models for the same run, such as a dense bf16 one beside fp32.
+    `pruned_model` is packed already and runs as "packed"; or it is dense with zeros, `masks` and `pattern` are given,
+    and it runs as "zeros" with a packed twin of it as "packed". `others` names further models for the same run. After
+    a warm-up each, every round starts all models anew and lets them decode one token in turn, at equal threads.
+
+    Returns plain values: "kernel", "threads", "device", "prompt_tokens", "new_tokens", "texts_equal" (packed against
+    zeros, else against dense), "texts", "decode_speedup", and under each model's name its "dtype", "ms_per_token",
+    "first_token_ms", "decode_tokens_per_s" and "prefill_tokens_per_s", each with median, low and high quartile, count.
     """
-    models = {"dense": dense_model, "packed": packed_model, **(others or {})}
+    models: dict[str, PreTrainedModel] = {"dense": dense_model}
+    if masks is None:
+        models["packed"] = pruned_model
+    elif pattern is None:
+        raise EggsError("Timing a pruned model in packed form needs the N:M pattern beside its masks.")
+    else:
+        models |= {"zeros": pruned_model, "packed": packed_copy(pruned_model, masks, pattern, permutations)}
+    models |= others or {}
     first: dict[str, list[float]] = {name: [] for name in models}
     later: dict[str, list[float]] = {name: [] for name in models}
     texts: dict[str, list[int]] = {}
@@ -98,17 +88,34 @@ def measure_generation(
                     token, seconds = next(steps)
                     texts[name].append(token)
                     (first if index == 0 else later)[name].append(seconds)
-    return GenerationTiming(
-        prompt_tokens=input_ids.shape[1],
-        new_tokens=new_tokens,
-        threads=used,
-        path=kernel_path(),
-        dtypes={name: DTYPE_NAMES.get(model.dtype, str(model.dtype)) for name, model in models.items()},
-        first_token={name: Quartiles.of(t) for name, t in first.items()},
-        per_token={name: Quartiles.of(t) for name, t in later.items()},
-        texts_equal=texts["dense"] == texts["packed"],
-        texts=texts,
-    )
+    length = input_ids.shape[1]
+    sides = {name: _side(model, first[name], later[name], length) for name, model in models.items()}
+    return {
+        "kernel": kernel_path() if input_ids.device.type == "cpu" else _paths(models["packed"]),
+        "threads": used,
+        "device": str(input_ids.device),
+        "prompt_tokens": length,
+        "new_tokens": new_tokens,
+        "texts_equal": texts["packed"] == texts["zeros" if "zeros" in texts else "dense"],
+        "texts": texts,
+        "decode_speedup": sides["dense"]["ms_per_token"]["median"] / sides["packed"]["ms_per_token"]["median"],
+        **sides,
+    }
+
+
+def _side(model: PreTrainedModel, first: list[float], later: list[float], prompt: int) -> dict[str, Any]:
+    return {
+        "dtype": DTYPE_NAMES.get(model.dtype, str(model.dtype)),
+        "ms_per_token": Quartiles.of(1e3 * t for t in later).to_dict(),
+        "decode_tokens_per_s": Quartiles.of(1 / t for t in later).to_dict(),
+        "first_token_ms": Quartiles.of(1e3 * t for t in first).to_dict(),
+        "prefill_tokens_per_s": Quartiles.of(prompt / t for t in first).to_dict(),
+    }
+
+
+def _paths(model: PreTrainedModel) -> str:
+    """The paths of a model's packed layers on an accelerator, each named once."""
+    return " · ".join(sorted({m.path for m in model.modules() if isinstance(m, PackedLinear)}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,24 +2,24 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from eggs_core import kernels
-from eggs_core.generation import GenerationTiming, RaceStep, greedy, measure_generation, race
+from eggs_core.generation import RaceStep, greedy, measure_generation, race
 from eggs_core.kernels import DTYPE_NAMES
 from eggs_core.packed import PackedLinear, kernel_path
 from eggs_core.pattern import NMPattern
-from eggs_core.sizes import SizeBreakdown, decode_bytes, size_breakdown
+from eggs_core.sizes import decode_bytes, size_breakdown
 from eggs_core.timing import Quartiles, alternate, thread_count
 
 __all__ = [
-    "GenerationTiming", "LayerTiming", "Quartiles", "RaceStep", "SizeBreakdown", "alternate", "decode_bytes", "greedy",
-    "kernel_path", "layer_shapes", "measure_generation", "measure_layers", "memory_bandwidth", "race", "random_layer",
-    "size_breakdown", "thread_count",
+    "LayerTiming", "Quartiles", "RaceStep", "alternate", "decode_bytes", "greedy", "kernel_path", "layer_shapes",
+    "measure_generation", "measure_layers", "memory_bandwidth", "race", "random_layer", "size_breakdown",
+    "thread_count",
 ]  # fmt: skip
 
 TOKENS = (1, 4, 16, 128, 1024)
@@ -42,6 +42,11 @@ class LayerTiming:
     def speedup(self, dtype: str) -> float:
         """Packed against dense of the same dtype; below 1 the packed layer is slower."""
         return self.dense[dtype].median / self.packed[dtype].median
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values, ready for JSON, with the ratios."""
+        ratios = {name: self.speedup(name) for name in self.dense}
+        return asdict(self) | {"speedup": ratios, "best_dense": self.best_dense, "best_speedup": self.best_speedup}
 
     @property
     def best_dense(self) -> str:

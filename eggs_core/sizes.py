@@ -1,14 +1,14 @@
 """Counted bytes: what a pruned model takes dense and packed, and what one decoded token reads."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from eggs_core.errors import EggsError
 from eggs_core.kernels import layout
-from eggs_core.packed import PackedLinear
+from eggs_core.kernels.layer import PackedLinear
 from eggs_core.pattern import NMPattern
 
 
@@ -38,52 +38,22 @@ def decode_bytes(model: PreTrainedModel) -> dict[str, int]:
     return {"linear": linear, "head": heads, "other": other, "total": linear + heads + other}
 
 
-@dataclass(frozen=True, slots=True)
-class SizeBreakdown:
-    """Bytes of a pruned model in its three forms, and the formula behind them."""
-
-    dense_pruned: int  # the pruned layers stored dense, zeros included
-    values: int
-    positions: int
-    permutations: int
-    embeddings: int  # untouched from here on, the same in every form
-    head: int  # 0 when it is tied to the embeddings
-    rest: int  # norms, biases, layers that were not pruned
-    formula: str
-
-    @property
-    def untouched(self) -> int:
-        """Bytes that pruning leaves alone."""
-        return self.embeddings + self.head + self.rest
-
-    @property
-    def dense(self) -> int:
-        """Bytes of the whole model with its zeros stored."""
-        return self.dense_pruned + self.untouched
-
-    @property
-    def packed_pruned(self) -> int:
-        """Bytes of the pruned layers in packed form."""
-        return self.values + self.positions + self.permutations
-
-    @property
-    def packed(self) -> int:
-        """Bytes of the whole packed model."""
-        return self.packed_pruned + self.untouched
-
-
 def size_breakdown(
     model: PreTrainedModel,
     masks: Mapping[str, Tensor] | Iterable[str] = (),
     pattern: NMPattern | None = None,
-    permutations: Iterable[str] = (),
-) -> SizeBreakdown:
+    permutations: Iterable[str] | None = None,
+) -> dict[str, Any]:
     """Count a pruned model's bytes: dense with zeros, and packed split into values, positions and what is untouched.
+
+    "dense_bytes" = "dense_pruned" (the pruned layers, zeros stored) + "untouched"; "packed_bytes" = "packed_pruned" +
+    "untouched"; "packed_pruned" = "values" + "positions" + "permutations"; "untouched" = "embeddings" + "head" (0 when
+    tied to the embeddings) + "rest" (norms, biases, unpruned layers); "formula" spells out the bytes per weight.
 
     The model is dense (then `masks` names the pruned layers, of `pattern`, and `permutations` those that are permuted)
     or packed already. Tied weights count once. Raises EggsError for a name that the model lacks.
     """
-    names, permuted = set(masks), set(permutations)
+    names, permuted = set(masks), set(permutations or ())
     if names and pattern is None:
         raise EggsError("Counting a dense model's packed bytes needs the N:M pattern beside the layers' names.")
     modules = dict(model.named_modules())
@@ -122,9 +92,19 @@ def size_breakdown(
             if id(tensor) not in counted:
                 counted.add(id(tensor))
                 parts[kind] += tensor.nbytes
-    return SizeBreakdown(
-        dense, values, positions, orders, **parts, formula=" · ".join(map(_formula, sorted(used, key=str)))
-    )
+    packed, untouched = values + positions + orders, sum(parts.values())
+    return {
+        "dense_bytes": dense + untouched,
+        "packed_bytes": packed + untouched,
+        "dense_pruned": dense,
+        "packed_pruned": packed,
+        "values": values,
+        "positions": positions,
+        "permutations": orders,
+        "untouched": untouched,
+        **parts,
+        "formula": " · ".join(map(_formula, sorted(used, key=str))),
+    }
 
 
 def _formula(case: tuple[NMPattern, int]) -> str:

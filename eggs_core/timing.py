@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 
@@ -12,7 +12,7 @@ from eggs_core.errors import EggsError
 
 @dataclass(frozen=True, slots=True)
 class Quartiles:
-    """Median and quartiles of repeated timings, in seconds, and how many there were."""
+    """Median and quartiles of repeated timings (seconds, unless said otherwise), and how many there were."""
 
     median: float
     low: float
@@ -27,6 +27,10 @@ class Quartiles:
             raise EggsError("There are no timings to summarise.")
         low, median, high = torch.quantile(ordered, torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist()
         return cls(median, low, high, len(ordered))
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
 
 
 @contextmanager

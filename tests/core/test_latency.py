@@ -1,5 +1,7 @@
 """Timings, races and counted bytes, on tiny random models."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -22,7 +24,7 @@ from eggs_core.latency import (
     size_breakdown,
     thread_count,
 )
-from eggs_core.packed import pack_model
+from eggs_core.packed import PackedLinear, pack_model, packed_copy
 from eggs_core.pattern import NMPattern
 
 P24 = NMPattern(2, 4)
@@ -79,6 +81,7 @@ def test_layers_are_timed_dense_and_packed_in_both_dtypes(beyond_cache):
         assert set(timing.dense) == set(timing.packed) == {"fp32", "bf16"}
         assert timing.packed["fp32"].count >= 3 and timing.packed["fp32"].low <= timing.packed["fp32"].high
         assert timing.speedup("fp32") > 0 and timing.best_dense in timing.dense and timing.best_speedup > 0
+        json.dumps(timing.to_dict(), allow_nan=False)
         assert timing.bandwidth("fp32") == timing.packed_bytes["fp32"] / timing.packed["fp32"].median / 1e9
     assert timings[0].packed_bytes == {"fp32": 32 * 32 * 4 + 32 * 2 * 4, "bf16": 32 * 32 * 2 + 32 * 2 * 4}
     if kernels.kernel() is not None:
@@ -101,13 +104,29 @@ def test_layer_shapes_of_dense_packed_and_transposed_models():
 def test_generation_is_timed_and_its_texts_compared():
     dense, packed, _ = pair()
     timing = measure_generation(dense, packed, IDS, new_tokens=6, rounds=3, threads=1)
-    assert timing.texts_equal and len(timing.texts["dense"]) == 6 and timing.threads == 1
-    assert timing.first_token["dense"].count == 3 and timing.per_token["packed"].count == 15
-    assert timing.dtypes == {"dense": "fp32", "packed": "fp32"} and timing.path == kernels.kernel_path()
-    assert timing.speedup() == pytest.approx(timing.decode_rate("packed") / timing.decode_rate("dense"))
-    assert timing.prefill_rate("dense") == pytest.approx(6 / timing.first_token["dense"].median)
+    assert timing["texts_equal"] and len(timing["texts"]["dense"]) == 6 and timing["threads"] == 1
+    assert timing["dense"]["first_token_ms"]["count"] == 3 and timing["packed"]["ms_per_token"]["count"] == 15
+    assert timing["dense"]["dtype"] == "fp32" and timing["kernel"] == kernels.kernel_path()
+    for side in (timing["dense"], timing["packed"]):
+        assert side["decode_tokens_per_s"]["median"] == pytest.approx(1000 / side["ms_per_token"]["median"])
+        assert side["prefill_tokens_per_s"]["median"] == pytest.approx(6000 / side["first_token_ms"]["median"])
     expected = dense.generate(IDS, max_new_tokens=6, min_new_tokens=6, do_sample=False, pad_token_id=0)
-    assert timing.texts["dense"] == expected[0, 6:].tolist()
+    assert timing["texts"]["dense"] == expected[0, 6:].tolist()
+    json.dumps(timing, allow_nan=False)
+
+
+def test_a_pruned_model_and_its_masks_are_packed_for_the_measurement_only():
+    dense, _, masks = pair()
+    pruned, _, _ = pair()
+    dense.model.layers[0].mlp.up_proj.weight.data += 1  # the dense model says something else
+    timing = measure_generation(dense, pruned, IDS, masks, P24, {}, new_tokens=4, rounds=1)
+    assert set(timing["texts"]) == {"dense", "zeros", "packed"} and timing["texts_equal"]
+    assert not any(isinstance(m, PackedLinear) for m in pruned.modules())
+    twin = packed_copy(pruned, masks, P24)
+    assert twin.model.embed_tokens.weight is pruned.model.embed_tokens.weight
+    assert sum(isinstance(m, PackedLinear) for m in twin.modules()) == len(masks)
+    with pytest.raises(EggsError, match="needs the N:M pattern"):
+        measure_generation(dense, pruned, IDS, masks)
 
 
 def test_generation_ends_where_the_model_does():
@@ -131,9 +150,10 @@ def test_race_shows_both_sides_with_running_rates():
         assert mine[4].tokens_per_second == pytest.approx(4 / (mine[4].seconds - mine[4].first_token))
     behind = {"dense": 0.0, "packed": 0.0}
     for step in steps:
-        if steps.index(step) < 8:  # while both still run, whoever had used less time came next
-            assert behind[step.side] == min(behind.values())
+        assert behind[step.side] == min(behind.values())  # whoever has used less time comes next
         behind[step.side] = step.seconds
+        if step.index == 5:
+            break  # that side has arrived; the other runs on alone
 
 
 def test_race_can_be_stopped_and_ends_at_the_end_token():
@@ -162,14 +182,18 @@ def test_bytes_are_counted_once_and_alike_from_both_sides(tied, tmp_path):
     weights = sum(m.numel() for m in masks.values())
     counted = size_breakdown(dense, masks, P24)
     assert counted == size_breakdown(packed)
-    assert counted.dense_pruned == 4 * weights and counted.values == 2 * weights and counted.positions == weights // 8
-    assert counted.embeddings == 61 * 32 * 4 and counted.head == (0 if tied else 61 * 32 * 4)
-    assert counted.dense == sum(p.nbytes for p in dense.parameters())
-    assert counted.packed == counted.dense - 4 * weights + counted.packed_pruned
-    assert counted.formula == "2:4: 4 B × 2/4 + 2 bit / 8 × 2/4 = 2.125 B per weight, 53.1% of dense"
+    assert counted["dense_pruned"] == 4 * weights
+    assert counted["values"] == 2 * weights and counted["positions"] == weights // 8 and counted["permutations"] == 0
+    assert counted["embeddings"] == 61 * 32 * 4 and counted["head"] == (0 if tied else 61 * 32 * 4)
+    assert counted["dense_bytes"] == sum(p.nbytes for p in dense.parameters())
+    assert counted["packed_bytes"] == counted["untouched"] + 2.125 * weights
+    assert counted["formula"] == "2:4: 4 B × 2/4 + 2 bit / 8 × 2/4 = 2.125 B per weight, 53.1% of dense"
+    permuted = size_breakdown(dense, masks, P24, {next(iter(masks)): torch.arange(32)})
+    assert permuted["packed_bytes"] == counted["packed_bytes"] + 4 * 32
     on_disk = save_packed(packed, tmp_path / "a.safetensors").stat().st_size
-    assert 0 < on_disk - counted.packed < 10_000  # the header
-    assert size_breakdown(dense).packed_pruned == 0 and size_breakdown(dense).dense == counted.dense
+    assert 0 < on_disk - counted["packed_bytes"] < 10_000  # the header
+    assert size_breakdown(dense)["packed_pruned"] == 0
+    assert size_breakdown(dense)["dense_bytes"] == counted["dense_bytes"]
     with pytest.raises(EggsError, match="no layer named nothing"):
         size_breakdown(dense, ["nothing"], P24)
     with pytest.raises(EggsError, match="needs the N:M pattern"):
