@@ -17,6 +17,7 @@ PRICE_ROUNDS = 15
 BLOCK = 1 << 23  # scores worked on at once, which bounds the memory that the strips' copies take
 PAIRWISE_UP_TO = 16  # group sizes for which comparing all pairs is faster than sorting
 BETA_STEPS = 64
+BETA_SAMPLE = 16  # strips that a first search for β looks at
 
 
 def min_degree_bound(out_features: int, pattern: NMPattern, beta: float) -> int:
@@ -81,19 +82,46 @@ def degree_mask(
 
 
 def largest_beta(scores: torch.Tensor, pattern: NMPattern, floor: float) -> tuple[torch.Tensor, float]:
-    """Search for the largest β in steps of 1/64 that keeps `floor` of topn's score; returns (mask, β)."""
-    out = scores.shape[0]
+    """Search for the largest β in steps of 1/64 that keeps `floor` of topn's score; returns (mask, β).
+
+    The kept score falls as β grows and is a sum over strips, so a few strips tell about where to look in all of them.
+    """
+    out, cols = scores.shape
+    strips = cols // pattern.group
+    step = -(-strips // BETA_SAMPLE)
+    guess = 0
+    if step > 1:
+        sample = scores.view(out, strips, pattern.group)[:, ::step].reshape(out, -1)
+        guess = _search(sample, pattern, floor, 0)[1]
+    mask, found = _search(scores, pattern, floor, guess)
+    return mask, found / BETA_STEPS
+
+
+def _search(scores: torch.Tensor, pattern: NMPattern, floor: float, guess: int) -> tuple[torch.Tensor, int]:
+    """The largest number of β's steps that keeps `floor` of topn's score, and its mask; quick when `guess` is near."""
+
+    def kept(mask: torch.Tensor) -> float:
+        return float(torch.where(mask, scores, 0).sum(dtype=torch.float64))
+
     best, prices = degree_mask(scores, pattern, 0)
-    enough = floor * float(torch.where(best, scores, 0).sum(dtype=torch.float64))
-    low, high = 0, BETA_STEPS + 1
-    while high - low > 1:  # small bounds are quick to solve: double from below, then bisect
-        step = min(max(2 * low, BETA_STEPS // 8), BETA_STEPS) if high > BETA_STEPS else (low + high) // 2
-        mask, new_prices = degree_mask(scores, pattern, min_degree_bound(out, pattern, step / BETA_STEPS), prices)
-        if float(torch.where(mask, scores, 0).sum(dtype=torch.float64)) >= enough:
-            low, best, prices = step, mask, new_prices
+    enough = floor * kept(best)
+    low, high, stride, now = 0, BETA_STEPS + 1, 1 if guess else BETA_STEPS // 8, guess or BETA_STEPS // 8
+    while high - low > 1:  # ever wider strides from the guess until it is bracketed, then bisection
+        mask, new_prices = degree_mask(
+            scores, pattern, min_degree_bound(scores.shape[0], pattern, now / BETA_STEPS), prices
+        )
+        if kept(mask) >= enough:
+            low, best, prices = now, mask, new_prices
         else:
-            high = step
-    return best, low / BETA_STEPS
+            high = now
+        if high > BETA_STEPS:
+            now = min(low + stride, BETA_STEPS)
+        elif low == 0:
+            now = max(high - stride, 1)
+        else:
+            now = (low + high) // 2
+        stride *= 2
+    return best, low
 
 
 def _solve(values: torch.Tensor, keep: int, bound: int, prices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
