@@ -64,7 +64,7 @@ def test_two_equal_inputs_share_their_weight():
     weight, gram = torch.tensor([[2.0, 1.0]]), torch.ones(2, 2)
     for name in ("obs", "admm"):
         got = RECONSTRUCTIONS[name](weight, gram, NMPattern(1, 2), torch.tensor([[False, True]]))
-        torch.testing.assert_close(got.weight, torch.tensor([[0.0, 3.0]]), atol=0.05, rtol=0)
+        torch.testing.assert_close(got.weight, torch.tensor([[0.0, 3.0]]), atol=0.2, rtol=0)
         assert any("singular" in note for note in got.notes)
 
 
@@ -73,7 +73,7 @@ def test_admm_comes_close_to_least_squares(pattern):
     pattern = NMPattern.parse(pattern)
     weight, x, gram = problem()
     mask = topn(weight.abs() * gram.diagonal().sqrt(), pattern)
-    got = admm(weight, gram, pattern, mask)
+    got = admm(weight, gram, pattern, mask, ridge=0.0)
     assert torch.equal(got.mask, mask)
     assert got.weight[~mask].eq(0).all()
     best = torch.zeros_like(weight)
@@ -106,6 +106,15 @@ def test_admm_that_chooses_the_mask_does_better_and_keeps_pattern_and_bound(patt
     assert chosen.weight[~chosen.mask].eq(0).all()
     if selection == "degree":
         assert chosen.mask.sum(0).min() >= min_degree_bound(64, pattern, beta)
+
+
+def test_the_ridge_saves_error_on_text_that_calibration_did_not_see():
+    weight, x, _ = problem(tokens=2000)
+    seen, unseen = x[:48], x[48:]
+    mask = topn(weight.abs(), NMPattern(2, 4))
+    free, held = (admm(weight, seen.T @ seen / 48, NMPattern(2, 4), mask, ridge=r).weight for r in (0.0, 0.1))
+    assert error(weight, free, seen) < error(weight, held, seen)
+    assert error(weight, held, unseen) < error(weight, free, unseen)
 
 
 def test_obs_follows_the_permutation():
