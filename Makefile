@@ -1,0 +1,60 @@
+# make app · make test · make bench · make lint · make clean: each sets up what it needs, once.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
+CHROMIUM := $(shell command -v chromium 2>/dev/null)
+
+.PHONY: app test bench lint clean chromium
+.DELETE_ON_ERROR:
+
+app: $(VENV)/.app-ready
+	$(BIN)/python app.py
+
+test: lint chromium
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.dev-ready
+	@set -e; mkdir -p build/bench; for script in benchmarks/*.py; do \
+		echo "== $$script"; \
+		$(BIN)/python $$script --quick --json build/bench/$$(basename $$script .py).json; \
+	done
+
+lint: $(VENV)/.dev-ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "EGGS Explorer needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+		     "Name another one: make PYTHON=python3.12 app" >&2; exit 1; }
+	@echo "Setting up $(VENV), once"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.app-ready: requirements.txt | $(BIN)/python
+	$(PIP) install -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev-ready: requirements.txt requirements-dev.txt | $(BIN)/python
+	$(PIP) install -r requirements-dev.txt
+	@touch $@ $(VENV)/.app-ready
+
+# The browser tests drive Debian's chromium; without it they are skipped, or fail if EGGS_REQUIRE_BROWSER=1.
+chromium:
+ifeq ($(CHROMIUM),)
+	@if command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then \
+		sudo=; [ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
+		echo "Installing chromium for the browser tests"; \
+		{ $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
+		|| echo "chromium could not be installed: the browser tests will be skipped" >&2; \
+	else \
+		echo "chromium is missing: the browser tests will be skipped (apt-get install chromium)" >&2; \
+	fi
+else
+	@:
+endif
+
+clean:
+	rm -rf $(VENV) build/bench .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
