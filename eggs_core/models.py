@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -84,7 +87,7 @@ def _check_folder(path: Path) -> None:
     if index.is_file():
         try:
             shards = set(json.loads(index.read_text())["weight_map"].values())
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EggsError(f"The folder {path.name} has a damaged model.safetensors.index.json.") from error
         if missing := sorted(s for s in shards if not (path / s).is_file()):
             raise EggsError(f"The folder {path.name} lacks the weight file {missing[0]}; copy the whole model.")
@@ -111,6 +114,8 @@ def _explain(name: str, error: Exception) -> EggsError:
         return EggsError(f"The disk is full, so {name} could not be downloaded; free some space and try again.")
     if has(LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError) or "couldn't connect" in text.lower():
         return EggsError(f"The Hugging Face Hub cannot be reached, so {name!r} cannot be downloaded; {_ALTERNATIVE}.")
+    if has(SafetensorError):
+        return EggsError(f"The safetensors weights of {name} are damaged or only partly downloaded; fetch them again.")
     if "safetensors" in text or "pytorch_model.bin" in text:
         return EggsError(f"The model {name} has no readable safetensors weights; only safetensors and GGUF are opened.")
     if has(HfHubHTTPError):
@@ -119,8 +124,13 @@ def _explain(name: str, error: Exception) -> EggsError:
         return EggsError(
             f"The model {name} needs code of its own to run, which is never executed here; choose another."
         )
-    first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-    return EggsError(f"The model {name} could not be opened: {first}")
+    if name.lower().endswith(".gguf") and has(struct.error, IndexError, OverflowError, UnicodeDecodeError):
+        return EggsError(f"The GGUF file {name} is damaged or only partly downloaded; fetch it again.")
+    if "tokenizer" in text:
+        return EggsError(f"The model {name} has no readable tokenizer; copy the whole model, with its tokenizer.json.")
+    sentence = re.split(r"\.\s", str(error).strip() + " ")[0].splitlines()  # the rest is advice for programmers
+    first = sentence[0][:200].rstrip(" :.") if sentence and sentence[0].strip() else type(error).__name__
+    return EggsError(f"The model {name} could not be opened: {first}.")
 
 
 def load(name: str, device: torch.device | None = None, dtype: torch.dtype | None = None) -> LoadedModel:

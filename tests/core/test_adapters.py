@@ -12,6 +12,8 @@ from eggs_core.masks import check_mask
 from eggs_core.pattern import NMPattern
 from eggs_core.prune import prune
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def windows(count: int = 4, length: int = 16) -> torch.Tensor:
     return torch.randint(0, 64, (count, length), generator=torch.Generator().manual_seed(1))

@@ -87,7 +87,7 @@ def test_every_field_counts_in_the_hash():
         ({"calibration_windows": 0}, "calibration windows must be a whole number from 1 to 4096; got 0"),
         ({"evaluation_length": 8193}, "evaluation length must be"),
         ({"model": ""}, "Choose a model"), ({"model": "x" * 501}, "Choose a model"),
-        ({"pattern": "5:4"}, "N cannot exceed M"), ({"pattern": "4:64"}, "more than 32"), ({"pattern": None}, "2:4"),
+        ({"pattern": "5:4"}, "N cannot exceed M"), ({"pattern": "4:64"}, "at most 32"), ({"pattern": None}, "2:4"),
     ],
 )  # fmt: skip
 def test_refused_before_any_work(changes, says):

@@ -11,6 +11,8 @@ from eggs_core.calibration import Text, bundled_text, evaluation_windows
 from eggs_core.errors import EggsError
 from eggs_core.evaluate import WindowScores, evaluate, join, paired_ratio, protocol, score_windows
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def tokens(count: int = 5, length: int = 24) -> torch.Tensor:
     return torch.randint(0, 64, (count, length), generator=torch.Generator().manual_seed(7))

@@ -11,6 +11,8 @@ from eggs_core.masks import degree, topn
 from eggs_core.pattern import NMPattern
 from eggs_core.spectral import second_singular_value
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def neighbours(mask: torch.Tensor, members: torch.Tensor) -> int:
     return int(mask[:, members].any(1).sum())

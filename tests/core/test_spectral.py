@@ -10,6 +10,8 @@ from eggs_core.masks import degree, diagonal, topn
 from eggs_core.pattern import NMPattern
 from eggs_core.spectral import null_gap, ramanujan_sigma, second_singular_value, singular_values
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PATTERNS = ("1:4", "2:4", "3:4", "2:8", "4:8", "1:2", "1:32", "4:4")
 
 
