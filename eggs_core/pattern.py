@@ -25,7 +25,9 @@ class NMPattern:
         if self.keep > self.group:
             raise EggsError(f"N:M keeps N weights of every M, so N cannot exceed M; got {self}.")
         if self.group > MAX_GROUP:
-            raise EggsError(f"Groups of more than {MAX_GROUP} weights are not supported; choose a smaller M than {self}.")
+            raise EggsError(
+                f"Groups hold at most {MAX_GROUP} weights; choose an M up to {MAX_GROUP} instead of {self}."
+            )
 
     @classmethod
     def parse(cls, text: "str | NMPattern") -> "NMPattern":

@@ -20,12 +20,12 @@ from eggs_core.config import PruneConfig
 from eggs_core.device import describe
 from eggs_core.errors import EggsError, OutOfMemory
 from eggs_core.evaluate import WindowScores, join, protocol, score_windows
-from eggs_core.latency import measure_generation
+from eggs_core.generation import measure_generation
 from eggs_core.masks import pack_bits
 from eggs_core.models import LoadedModel, load
-from eggs_core.packed import size_breakdown
 from eggs_core.prune import LayerReport, prune
 from eggs_core.runs import Run
+from eggs_core.sizes import size_breakdown
 
 CACHED_MODELS = 2
 
@@ -129,13 +129,8 @@ def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: Mo
     changed; closing the generator stops after the layer or batch at hand. Raises EggsError for all that cannot run.
     """
     started = time.monotonic()
-    texts = {"bundled calibration": bundled_text("calibration"), "bundled evaluation": bundled_text("heldout")} | (
-        texts or {}
-    )
-    calibration_text = texts[
-        f"{config.calibration} calibration" if config.calibration == "bundled" else config.calibration
-    ]
-    evaluation_text = texts[f"{config.evaluation} evaluation" if config.evaluation == "bundled" else config.evaluation]
+    calibration_text = _text(config.calibration, "calibration", texts)
+    evaluation_text = _text(config.evaluation, "heldout", texts)
     yield Progress(f"Loading {config.model}", 0.0)
     dense = cache.get(config.model)
     check_pattern(dense.model, config.pattern)
@@ -207,7 +202,17 @@ def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: Mo
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions(),
     }
-    yield Finished(Run(report, {n: pack_bits(m) for n, m in masks.items()}, permutations), dense, model)
+    packed = {name: pack_bits(mask) for name, mask in masks.items()}
+    packed_topn = {r.name: pack_bits(r.topn_mask) for r in layers}
+    yield Finished(Run(report, packed, packed_topn, permutations), dense, model)
+
+
+def _text(name: str, bundled: str, texts: dict[str, Text] | None) -> Text:
+    if name == "bundled":
+        return bundled_text(bundled)
+    if not texts or name not in texts:
+        raise EggsError(f"The text {name!r} of this configuration is not at hand; paste it again.")
+    return texts[name]
 
 
 def _check_context(dense: LoadedModel, config: PruneConfig) -> None:

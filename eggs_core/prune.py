@@ -14,7 +14,7 @@ from eggs_core.adapters import LinearLayer, block_layers, check_pattern, find_bl
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.graph import GraphMeasures, measure
-from eggs_core.masks import Selection, retained_score, select
+from eggs_core.masks import Selection, retained_score, select, topn
 from eggs_core.permute import PERMUTATIONS
 from eggs_core.reconstruct import RECONSTRUCTIONS
 from eggs_core.scores import score
@@ -25,7 +25,7 @@ SAMPLE_TOKENS = 512  # inputs kept per layer to measure the error of its output
 
 @dataclass(slots=True)
 class LayerReport:
-    """What happened to one layer; `mask` is bool (out, in) on the CPU, `permutation` int64 (in,) or None."""
+    """What happened to one layer; masks are bool (out, in), on the CPU."""
 
     name: str
     block: int
@@ -37,14 +37,15 @@ class LayerReport:
     graph: GraphMeasures
     seconds: float
     mask: torch.Tensor
-    permutation: torch.Tensor | None = None
+    topn_mask: torch.Tensor  # plain top-N by the same scores
+    permutation: torch.Tensor | None = None  # int64 (in,)
     choice: dict[str, float] = field(default_factory=dict)  # the β or B that selection used
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for report.json; tensors are stored apart."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        for name in ("graph", "mask", "permutation"):
+        for name in ("graph", "mask", "topn_mask", "permutation"):
             del values[name]
         return {**values, "shape": list(self.shape), **dataclasses.asdict(self.graph)}
 
@@ -158,6 +159,7 @@ class PrunedWeight:
 
     weight: torch.Tensor
     mask: torch.Tensor
+    topn_mask: torch.Tensor
     permutation: torch.Tensor | None
     retained_score: float
     choice: dict[str, float]
@@ -186,7 +188,8 @@ def prune_weight(weight: torch.Tensor, statistics: InputStatistics, config: Prun
 
         result = reconstruct(weight, gram, config.pattern, chosen.mask, choose=choose, permutation=order)
     kept = retained_score(scores, result.mask) / max(scores.sum(dtype=torch.float64).item(), 1e-30)
-    return PrunedWeight(result.weight, result.mask, order, kept, choice, notes + result.notes)
+    topn_mask = topn(scores, config.pattern)
+    return PrunedWeight(result.weight, result.mask, topn_mask, order, kept, choice, notes + result.notes)
 
 
 def _select(scores, order, back, config: PruneConfig, beta: float | None) -> Selection:
@@ -236,6 +239,7 @@ def prune(model: PreTrainedModel, windows: torch.Tensor, config: PruneConfig) ->
                 graph=graph,
                 seconds=time.perf_counter() - started,
                 mask=pruned.mask.cpu(),
+                topn_mask=pruned.topn_mask.cpu(),
                 permutation=None if pruned.permutation is None else pruned.permutation.cpu(),
                 choice=pruned.choice,
                 notes=pruned.notes,

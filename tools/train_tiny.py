@@ -229,6 +229,7 @@ def export(name: str) -> None:
     axes.grid(alpha=0.3, which="both")
     figure.savefig(folder / "loss.png", dpi=110)
     splits = json.loads((WORK / "splits.json").read_text())
+    corpus = len(np.load(WORK / "train.npy"))
     (folder / "README.md").write_text(
         f"""# {name}
 
@@ -239,7 +240,7 @@ of any century, and knows nothing.
 | | |
 |---|---|
 | Text | State of the Union addresses 1790-2020, public domain, from the npm package `{PACKAGE}` |
-| Trained on | {len(splits["train"])} speeches, {len(np.load(WORK / "train.npy")):,} tokens; {best["tokens"]:,} tokens seen |
+| Trained on | {len(splits["train"])} speeches, {corpus:,} tokens; {best["tokens"]:,} tokens seen |
 | Held-out perplexity | {heldout:.2f} per token, windows of {CONTEXT} tokens ({"; ".join(splits["heldout"])}) |
 | Validation perplexity | {best["validation_perplexity"]:.2f} at step {best["step"]}, where training was best |
 | Time | {rows[-1]["seconds"] / 60:.0f} minutes on one CPU thread, bf16 autocast |

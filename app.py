@@ -1,0 +1,43 @@
+"""EGGS Explorer: see and understand N:M sparsity in language models; `python app.py` starts it, on Spaces too."""
+
+import os
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import gradio as gr
+
+from components.page import create_page
+from components.theme import theme
+from components.widgets.assets import ASSETS
+from components.widgets.plot import PLOTLY_JS
+
+
+def build_app() -> gr.Blocks:
+    """The whole page, wired but not launched."""
+    with gr.Blocks(title="EGGS Explorer", analytics_enabled=False, fill_width=True, delete_cache=(3600, 7200)) as app:
+        create_page()
+    return app.queue(max_size=200, default_concurrency_limit=8)
+
+
+def launch_options() -> dict:
+    """How the page is served: theme, style sheet, and plotly's own script from this machine."""
+    gr.set_static_paths([str(PLOTLY_JS)])
+    return {
+        "theme": theme(),
+        "css_paths": [ASSETS / "css" / "app.css"],
+        "head": f'<script src="gradio_api/file={PLOTLY_JS.as_posix()}"></script>',
+        "favicon_path": str(ASSETS / "logo.svg"),
+        "footer_links": [],
+        "run_history": False,
+        "ssr_mode": False,
+        "show_error": True,
+    }
+
+
+def main() -> None:
+    """Start the server on GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, by default 127.0.0.1:7860."""
+    build_app().launch(**launch_options())
+
+
+if __name__ == "__main__":
+    main()

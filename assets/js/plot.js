@@ -1,0 +1,31 @@
+// A plotly figure that follows the page's theme, keeps its zoom, and reports clicks as `point`.
+const P = window.Plotly, gd = element.querySelector('.plot');
+let bound = false;
+const css = name => getComputedStyle(document.body).getPropertyValue(name).trim();
+function themed(layout) {
+  const ink = css('--body-text-color'), grid = css('--border-color-primary');
+  const axes = {};
+  for (const name of Object.keys(layout).filter(k => /^[xy]axis/.test(k)).concat(['xaxis', 'yaxis']))
+    axes[name] = { gridcolor: grid, zerolinecolor: grid, linecolor: grid, automargin: true, ...layout[name] };
+  return {
+    autosize: true, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', hoverlabel: { font: { size: 13 } },
+    ...layout, ...axes, font: { family: css('--font') || 'system-ui', size: 13, color: ink, ...layout.font },
+  };
+}
+async function draw() {
+  if (!props.value) { if (bound) { P.purge(gd); bound = false; } return; }
+  const figure = JSON.parse(props.value);
+  await P.react(gd, figure.data, themed(figure.layout || {}), {
+    responsive: true, displaylogo: false, modeBarButtonsToRemove: ['select2d', 'lasso2d', 'autoScale2d'],
+    toImageButtonOptions: { format: 'png', scale: 2 },
+  });
+  gd.dataset.drawn = (+gd.dataset.drawn || 0) + 1;
+  if (!bound) {
+    bound = true;
+    gd.on('plotly_click', e => trigger('point', { points: e.points.map(p => ({ curve: p.curveNumber, x: p.x, y: p.y, customdata: p.customdata })) }));
+    new ResizeObserver(() => { if (gd.offsetParent && bound) P.Plots.resize(gd); }).observe(element);
+    new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ['class'] });
+  }
+}
+watch('value', draw);
+draw();

@@ -1,0 +1,56 @@
+"""Accuracy: every method run so far against the dense model, with intervals and the protocol."""
+
+import gradio as gr
+
+from components.figures import perplexity_forest, window_scatter
+from components.session import Workspace, run_label
+from components.tab import Tab
+from components.tables import accuracy_table
+from components.text import escape, facts, reading, term
+from components.widgets.plot import Plot
+from eggs_core.evaluate import paired_ratio
+
+
+def create_accuracy_tab(_state: gr.State) -> Tab:
+    """Fill an open gr.Tab."""
+    sentence = gr.HTML(elem_id="accuracy-reading", padding=False)
+    table = gr.Dataframe(elem_id="accuracy-table", interactive=False, show_label=False, wrap=True)
+    with gr.Row():
+        with gr.Column(min_width=340):
+            gr.HTML('<h3 class="panel">Perplexity against dense</h3>', padding=False)
+            forest = Plot(elem_id="forest", height=380)
+        with gr.Column(min_width=340):
+            gr.HTML('<h3 class="panel">Every window of the text</h3>', padding=False)
+            scatter = Plot(elem_id="window-scatter", height=380)
+    protocol = gr.HTML(elem_id="accuracy-protocol", padding=False)
+
+    def render(workspace: Workspace) -> list:
+        run = workspace.run
+        if run is None or not workspace.finished:
+            return [reading("Accuracy is measured when all layers are pruned."), None, None, None, ""]
+        runs = workspace.comparable()
+        return [_read(workspace), accuracy_table(runs), perplexity_forest(runs), window_scatter(run), facts(run)]
+
+    return Tab([sentence, table, forest, scatter, protocol], render)
+
+
+def _read(workspace: Workspace) -> str:
+    run, runs = workspace.run, workspace.comparable()
+    evaluation = run.report["evaluation"]
+    losses = lambda r: r.report["evaluation"]["pruned"]["window_nats"]  # noqa: E731
+    worse = sum(p > d for d, p in zip(evaluation["dense"]["window_nats"], losses(run), strict=True))
+    text = (
+        f"{escape(run_label(run))} made {worse} of {len(losses(run))} windows harder to predict; "
+        f"{term('perplexity')} went from {evaluation['dense']['perplexity']:.2f} "
+        f"to {evaluation['pruned']['perplexity']:.2f}."
+    )
+    if len(runs) > 1:
+        ranked = sorted(runs, key=lambda r: r.report["evaluation"]["pruned"]["perplexity"])
+        ratio = paired_ratio(losses(ranked[0]), losses(ranked[1]))
+        sure = (
+            "and the interval of their difference excludes chance"
+            if ratio.low > 1
+            else "but the two cannot be told apart"
+        )
+        text += f" Best here: <b>{escape(run_label(ranked[0]))}</b>, before {escape(run_label(ranked[1]))}, {sure}."
+    return reading(text)

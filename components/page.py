@@ -1,0 +1,98 @@
+"""The page: sidebar, tabs, and the events that link them."""
+
+from collections.abc import Iterator
+
+import gradio as gr
+
+from components.accuracy_tab import create_accuracy_tab
+from components.graph_tab import create_graph_tab
+from components.jobs import message, run_job
+from components.latency_tab import create_latency_tab
+from components.masks_tab import create_masks_tab
+from components.overview_tab import create_overview_tab
+from components.session import Workspace, first_run
+from components.sidebar import create_sidebar, read
+from components.spectrum_tab import create_spectrum_tab
+from components.widgets.assets import ASSETS
+from eggs_core.errors import EggsError
+
+CHEAP = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+HEADER = (
+    f'<div class="brand">{(ASSETS / "logo.svg").read_text(encoding="utf-8")}<div><h1>EGGS Explorer</h1>'
+    "<p>Prune a language model to N of every M weights, and see what stays connected.</p></div></div>"
+)
+
+
+def create_page() -> None:
+    """Fill an open gr.Blocks."""
+    state = gr.State(None)
+    with gr.Sidebar(width=330, elem_id="sidebar"):
+        sidebar = create_sidebar()
+    gr.HTML(HEADER, elem_id="header", padding=False)
+    with gr.Tabs(elem_id="tabs"):
+        with gr.Tab("Overview", id="overview"):
+            overview = create_overview_tab(state)
+        with gr.Tab("Masks", id="masks"):
+            masks, model_map, mask_canvas = create_masks_tab(state)
+        with gr.Tab("Expander graph", id="graph"):
+            graph = create_graph_tab(state)
+        with gr.Tab("Spectrum", id="spectrum"):
+            spectrum = create_spectrum_tab(state)
+        with gr.Tab("Accuracy", id="accuracy"):
+            accuracy = create_accuracy_tab(state)
+        with gr.Tab("Latency & size", id="latency"):
+            latency = create_latency_tab(state)
+
+    tabs = [overview, masks, graph, spectrum, accuracy, latency]
+    outputs = [component for tab in tabs for component in tab.outputs]
+    controls = [sidebar.start, sidebar.stop, sidebar.progress]
+
+    def render(workspace: Workspace) -> list:
+        return [value for tab in tabs for value in tab.render(workspace)]
+
+    def buttons(running: bool) -> list:
+        return [gr.Button(interactive=not running), gr.Button(interactive=running)]
+
+    def open_page() -> list:
+        workspace = Workspace()
+        if run := first_run():
+            workspace.show(run)
+        return [workspace, *render(workspace)]
+
+    def prune(workspace: Workspace, *values) -> Iterator[list]:
+        """State and the sidebar's values in; state, buttons, progress and every tab out."""
+        still = [gr.skip()] * len(outputs)
+        try:
+            config, texts = read(*values)
+            yield [workspace, *buttons(True), message("Starting…"), *still]
+            for bar, redraw in run_job(workspace, config, texts):
+                yield [workspace, *buttons(True), bar, *(render(workspace) if redraw else still)]
+            yield [workspace, *buttons(False), gr.skip(), *still]
+        except EggsError as error:
+            yield [workspace, *buttons(False), message(str(error), bad=True), *still]
+
+    def stopped(workspace: Workspace) -> list:
+        done = len(workspace.run.report["layers"]) if workspace.run and not workspace.finished else 0
+        text = f"Stopped. The {done} layers finished so far stay visible." if done else "Stopped."
+        return [*buttons(False), message(text), *render(workspace)]
+
+    def pick_layer(workspace: Workspace, event: gr.EventData) -> list:
+        try:
+            workspace.run.layer(str(event.layer))
+        except (AttributeError, EggsError):
+            return [gr.skip()] * (len(masks.outputs[1:]) + len(graph.outputs))
+        workspace.open_layer(str(event.layer))
+        return [*masks.render(workspace)[1:], *graph.render(workspace)]
+
+    def move_window(workspace: Workspace, event: gr.EventData) -> list:
+        workspace.row, workspace.column = int(event.row), int(event.column)
+        return graph.render(workspace)
+
+    gr.on([gr.context.Context.root_block.load], open_page, None, [state, *outputs], **CHEAP)
+    job = sidebar.start.click(
+        prune, [state, *sidebar.inputs], [state, *controls, *outputs], concurrency_id="heavy", concurrency_limit=2,
+        show_progress="hidden", api_visibility="private",
+    )  # fmt: skip
+    sidebar.stop.click(stopped, state, [*controls, *outputs], cancels=[job], **CHEAP)
+    model_map.pick(pick_layer, state, [*masks.outputs[1:], *graph.outputs], **CHEAP)
+    mask_canvas.window(move_window, state, graph.outputs, trigger_mode="always_last", **CHEAP)

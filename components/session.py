@@ -1,0 +1,106 @@
+"""What one visitor looks at: a gradio-free state, and the runs that ship with the app."""
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eggs_core.config import METHODS
+from eggs_core.errors import EggsError
+from eggs_core.runs import Run, load_run
+
+BUNDLED_RUNS = Path(__file__).resolve().parents[1] / "assets" / "runs"
+DEFAULT_RUN = ("tiny-llama", "2:4", "eggs-ptp-plus")
+
+
+@dataclass(slots=True)
+class Workspace:
+    """One visitor's runs, and the run, layer and window in view.
+
+    While a run is under way `run` holds the layers finished so far, and `finished` is False.
+    """
+
+    run: Run | None = None
+    finished: bool = True
+    layer: str = ""
+    row: int = 0
+    column: int = 0
+    own: dict[str, Run] = field(default_factory=dict)
+
+    def show(self, run: Run, finished: bool = True) -> None:
+        """Put a run in view, keeping the chosen layer where the run has it."""
+        self.run, self.finished = run, finished
+        if finished:
+            self.own[run.key] = run
+        layers = run.report["layers"]
+        if self.layer not in [layer["name"] for layer in layers]:
+            # The widest layer of the first block has the most to see.
+            first = [layer for layer in layers if layer["block"] == 0]
+            self.open_layer(max(first, key=lambda layer: layer["shape"][1])["name"] if first else "")
+
+    def open_layer(self, name: str) -> None:
+        """Choose a layer and go back to its top left corner."""
+        self.layer, self.row, self.column = name, 0, 0
+
+    def layer_report(self) -> dict[str, Any] | None:
+        """The report of the chosen layer, if there is one."""
+        return self.run.layer(self.layer) if self.run and self.layer else None
+
+    def window(self, mask: torch.Tensor, size: int) -> tuple[torch.Tensor, int, int]:
+        """A window of at most size × size of a mask, and the row and column at which it really starts."""
+        rows, columns = mask.shape
+        row = max(0, min(self.row, rows - size))
+        column = max(0, min(self.column, columns - size))
+        return mask[row : row + size, column : column + size], row, column
+
+    def comparable(self) -> list[Run]:
+        """Finished runs of the same model, pattern and evaluation as the one in view, one per method, newest last."""
+        if self.run is None:
+            return []
+        found: dict[str, Run] = {}
+        for run in [*bundled_runs(), *self.own.values()]:
+            if _same_subject(run, self.run):
+                found[run_label(run)] = run
+        if self.finished:
+            found[run_label(self.run)] = self.run
+        order = {method.label: i for i, method in enumerate(METHODS.values())}
+        return [found[label] for label in sorted(found, key=lambda label: (order.get(label, 99), label))]
+
+
+def _same_subject(a: Run, b: Run) -> bool:
+    protocol = ("sha256", "window", "windows")
+    evaluations = [[r.report["evaluation"].get(name) for name in protocol] for r in (a, b)]
+    same = all(a.report[name] == b.report[name] for name in ("model", "pattern"))
+    return same and (evaluations[0] == evaluations[1] or not b.report["evaluation"])
+
+
+def run_label(run: Run) -> str:
+    """The method's name; a custom combination is spelled out."""
+    method = run.report["method"]
+    if method in METHODS:
+        return METHODS[method].label
+    config = run.report["config"]
+    return " · ".join(
+        config[name] for name in ("score", "selection", "permutation", "reconstruction") if config[name] != "none"
+    )
+
+
+@cache
+def bundled_runs() -> tuple[Run, ...]:
+    """The finished runs that ship with the app; a damaged one is left out."""
+    runs = []
+    for folder in sorted(BUNDLED_RUNS.glob("*/")):
+        try:
+            runs.append(load_run(folder))
+        except EggsError:
+            continue
+    return tuple(runs)
+
+
+def first_run() -> Run | None:
+    """The run that a first visitor sees."""
+    runs = bundled_runs()
+    wanted = [r for r in runs if (r.report["model"], r.report["pattern"], r.report["method"]) == DEFAULT_RUN]
+    return (wanted or list(runs) or [None])[0]

@@ -1,0 +1,227 @@
+"""The controls of a run: model, pattern, method, and the advanced choices behind them."""
+
+import hashlib
+from dataclasses import dataclass
+
+import gradio as gr
+
+from components.text import escape
+from eggs_core.calibration import Text
+from eggs_core.config import (
+    CUSTOM,
+    DEFAULT_METHOD,
+    METHODS,
+    PERMUTATIONS,
+    RECONSTRUCTIONS,
+    SELECTIONS,
+    PruneConfig,
+    make_config,
+)
+from eggs_core.errors import EggsError
+from eggs_core.models import BUNDLED
+from eggs_core.pattern import NMPattern
+
+PATTERNS = ("1:4", "2:4", "3:4", "2:8", "4:8")
+OTHER = "other"
+SCORE_LABELS = {"magnitude": "magnitude", "wanda": "Wanda", "ria": "RIA", "obs": "SparseGPT’s own"}
+SELECTION_LABELS = {"topn": "top-N", "diagonal": "diagonals (B)", "degree": "degree bound (β)"}
+PERMUTATION_LABELS = {"none": "none", "zigzag": "zigzag", "lsa": "linear sum assignment"}
+RECONSTRUCTION_LABELS = {"none": "none", "obs": "OBS (SparseGPT)", "admm": "ADMM"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sidebar:
+    """The controls; `inputs` are what `read` takes, in order."""
+
+    inputs: list[gr.components.Component]
+    start: gr.Button
+    stop: gr.Button
+    progress: gr.HTML
+
+
+def pattern_note(choice: str, keep: float | None, group: float | None) -> str:
+    """What the pattern means, in words, or what is wrong with it."""
+    try:
+        pattern = read_pattern(choice, keep, group)
+    except EggsError as error:
+        return f'<p class="hint bad">{escape(error)}</p>'
+    return f'<p class="hint">keeps {pattern.keep} of every {pattern.group} weights: {pattern.sparsity:.0%} pruned</p>'
+
+
+def read_pattern(choice: str, keep: float | None, group: float | None) -> NMPattern:
+    """The chosen pattern; raises EggsError if the free N and M make none."""
+    if choice != OTHER:
+        return NMPattern.parse(choice)
+    if any(n is None or not float(n).is_integer() for n in (keep, group)):
+        raise EggsError("Give N and M as whole numbers, for example N = 2 and M = 4.")
+    return NMPattern(int(keep), int(group))
+
+
+def method_note(method: str) -> str:
+    """What a method does, in one line."""
+    summary = METHODS[method].summary if method in METHODS else "Your own combination of the choices below."
+    return f'<p class="hint">{escape(summary)}</p>'
+
+
+def read(
+    model, pattern, keep, group, method, score, selection, permutation, reconstruction, beta, diagonals,
+    windows, length, seed, text,
+) -> tuple[PruneConfig, dict[str, Text]]:  # fmt: skip
+    """The configuration that the controls describe, and the user's own texts by name; raises EggsError."""
+    texts, calibration = {}, "bundled"
+    if (text or "").strip():
+        calibration = f"text:{hashlib.sha256(text.encode()).hexdigest()}"
+        texts[calibration] = Text("your text", text)
+    config = make_config(
+        (model or "").strip(),
+        read_pattern(pattern, keep, group),
+        method,
+        score=score,
+        selection=selection,
+        permutation=permutation,
+        reconstruction=reconstruction,
+        beta=None if selection != "degree" or not beta else beta / 100,
+        diagonals=None if selection != "diagonal" or not diagonals else int(diagonals),
+        calibration=calibration,
+        calibration_windows=int(windows or 0),
+        calibration_length=int(length or 0),
+        seed=int(seed or 0),
+    )
+    return config, texts
+
+
+def create_sidebar() -> Sidebar:
+    """Build the controls and the cheap events among them."""
+    model = gr.Dropdown(
+        list(BUNDLED), value="tiny-llama", label="Model", allow_custom_value=True, elem_id="model",
+        info="Bundled, or a Hub id, a local folder, or a .gguf file.",
+    )  # fmt: skip
+    pattern = gr.Radio([*PATTERNS, OTHER], value="2:4", label="Pattern N:M", elem_id="pattern")
+    with gr.Row(visible=False, elem_id="free-pattern") as free:
+        keep = gr.Number(2, label="N, kept", precision=0, minimum=1, maximum=32, elem_id="keep", min_width=80)
+        group = gr.Number(4, label="of M", precision=0, minimum=1, maximum=32, elem_id="group", min_width=80)
+    note = gr.HTML(pattern_note("2:4", 2, 4), elem_id="pattern-note", padding=False)
+    method = gr.Dropdown(
+        [(m.label, name) for name, m in METHODS.items()] + [("Custom", CUSTOM)],
+        value=DEFAULT_METHOD, label="Method", elem_id="method", filterable=False,
+    )  # fmt: skip
+    about = gr.HTML(method_note(DEFAULT_METHOD), elem_id="method-note", padding=False)
+    default = METHODS[DEFAULT_METHOD]
+    with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+        labelled = lambda labels: [(label, name) for name, label in labels.items()]  # noqa: E731
+        score = gr.Dropdown(
+            labelled(SCORE_LABELS),
+            value=default.score,
+            label="Score",
+            info="How important is a weight?",
+            elem_id="score",
+        )
+        selection = gr.Dropdown(
+            labelled(SELECTION_LABELS),
+            value=default.selection,
+            label="Selection",
+            info="Which N of M are kept?",
+            elem_id="selection",
+        )
+        beta = gr.Slider(
+            0,
+            100,
+            value=0,
+            step=1,
+            label="β, % of the mean in-degree",
+            info="Every input keeps at least this share. 0 = automatic.",
+            elem_id="beta",
+        )
+        diagonals = gr.Number(
+            0,
+            label="Diagonals B",
+            precision=0,
+            minimum=0,
+            info="0 = automatic (outputs ÷ 144).",
+            elem_id="diagonals",
+            visible=False,
+        )
+        permutation = gr.Dropdown(
+            labelled(PERMUTATION_LABELS),
+            value=default.permutation,
+            label="Channel order",
+            info="Which inputs share a group?",
+            elem_id="permutation",
+        )
+        reconstruction = gr.Dropdown(
+            labelled(RECONSTRUCTION_LABELS),
+            value=default.reconstruction,
+            label="Reconstruction",
+            info="Re-fit the kept weights?",
+            elem_id="reconstruction",
+        )
+        with gr.Row():
+            windows = gr.Number(
+                64, label="Calibration windows", precision=0, minimum=1, maximum=4096, elem_id="windows", min_width=90
+            )
+            length = gr.Number(
+                256, label="Tokens each", precision=0, minimum=16, maximum=8192, elem_id="length", min_width=90
+            )
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed")
+        text = gr.Textbox(
+            label="Calibration text of your own",
+            lines=3,
+            max_length=2_000_000,
+            placeholder="Empty: the bundled speeches.",
+            elem_id="calibration-text",
+        )
+    start = gr.Button("Prune", variant="primary", elem_id="prune")
+    stop = gr.Button("Stop", elem_id="stop", interactive=False)
+    progress = gr.HTML("", elem_id="progress", padding=False)
+
+    cheap = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    pattern.change(lambda choice: gr.Row(visible=choice == OTHER), pattern, free, **cheap)
+    for control in (pattern, keep, group):
+        control.change(pattern_note, [pattern, keep, group], note, trigger_mode="always_last", **cheap)
+    method.input(
+        lambda name: [method_note(name), *_choices(name)],
+        method,
+        [about, score, selection, permutation, reconstruction],
+        **cheap,
+    )
+    selection.change(
+        lambda name: [gr.Slider(visible=name == "degree"), gr.Number(visible=name == "diagonal")],
+        selection, [beta, diagonals], **cheap,
+    )  # fmt: skip
+    for control in (score, selection, permutation, reconstruction):
+        control.input(_name_of, [score, selection, permutation, reconstruction], [method, about], **cheap)
+    inputs = [
+        model,
+        pattern,
+        keep,
+        group,
+        method,
+        score,
+        selection,
+        permutation,
+        reconstruction,
+        beta,
+        diagonals,
+        windows,
+        length,
+        seed,
+        text,
+    ]
+    return Sidebar(inputs, start, stop, progress)
+
+
+def _choices(method: str) -> list:
+    if method not in METHODS:
+        return [gr.skip()] * 4
+    return list(METHODS[method].choices().values())
+
+
+def _name_of(score: str, selection: str, permutation: str, reconstruction: str) -> tuple[str, str]:
+    """The named method that a combination is, or "custom"."""
+    chosen = {"score": score, "selection": selection, "permutation": permutation, "reconstruction": reconstruction}
+    name = next((name for name, method in METHODS.items() if method.choices() == chosen), CUSTOM)
+    return name, method_note(name)
+
+
+assert set(SELECTION_LABELS) == set(SELECTIONS) and set(PERMUTATION_LABELS) == set(PERMUTATIONS)
+assert set(RECONSTRUCTION_LABELS) == set(RECONSTRUCTIONS)

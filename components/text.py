@@ -1,0 +1,199 @@
+"""Words: explanations of every term, and sentences that read a result aloud. All text is escaped for HTML."""
+
+import html
+from typing import Any
+
+from eggs_core.runs import Run
+
+GLOSSARY = {
+    "perplexity": "How many next tokens the model hesitates between, on average; lower is better.",
+    "top-1 accuracy": "How often the model's first guess of the next token is right.",
+    "top-5 accuracy": "How often the right next token is among the model's first five guesses.",
+    "packed size": "Bytes when the pruned layers store only kept weights and their positions, plus all the rest.",
+    "spectral gap": "1 − σ₂ of the mask's normalised graph: near 1, information mixes fast; 0, the graph falls apart.",
+    "z against random": "How many standard deviations the gap lies above that of random N:M masks of the same shape.",
+    "min in-degree": "Weights kept for the worst-connected input channel.",
+    "orphans": "Input channels that lost all their weights: what they carry can no longer reach the next layer.",
+    "retained score": "Share of the layer's total importance score that the kept weights hold.",
+    "output error": "Relative change of the layer's output on calibration tokens; 0 is unchanged.",
+    "σ₂": "Second singular value of the mask's normalised graph: how much of a signal fails to mix in one step.",
+    "decode": "Producing text one token at a time.",
+    "prefill": "Reading the prompt, many tokens at once.",
+}
+
+MEASURES = {  # key in a layer's report -> (name, format)
+    "spectral_gap": ("spectral gap", "{:.3f}"),
+    "gap_z": ("z against random", "{:+.1f}"),
+    "min_in_degree": ("min in-degree", "{:.0f}"),
+    "orphans": ("orphans", "{:.0f}"),
+    "retained_score": ("retained score", "{:.1%}"),
+    "output_error": ("output error", "{:.3f}"),
+}
+
+
+def escape(text: object) -> str:
+    """Text made safe for HTML, also inside a widget's template, where ${…} would be run."""
+    return html.escape(str(text)).replace("$", "&#36;").replace("{", "&#123;").replace("}", "&#125;")
+
+
+def term(name: str, shown: str | None = None) -> str:
+    """A term with its explanation at hand."""
+    return f'<abbr tabindex="0" title="{escape(GLOSSARY[name])}">{escape(shown or name)}</abbr>'
+
+
+def size(count: float) -> str:
+    """Bytes for people, for example 13.8 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return ""
+
+
+def seconds(value: float) -> str:
+    """A duration for people, for example 1 min 20 s."""
+    if round(value) < 60:
+        return f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _card(label: str, before: str, after: str, note: str, tone: str = "") -> str:
+    return (
+        f'<div class="card {tone}"><div class="card-label">{label}</div>'
+        f'<div class="card-figures"><span class="before">{before}</span>'
+        '<span class="arrow" aria-label="becomes">→</span>'
+        f'<span class="after">{after}</span></div><div class="card-note">{note}</div></div>'
+    )
+
+
+def overview_cards(run: Run) -> str:
+    """Dense → pruned: perplexity, accuracy, size and speed, as cards."""
+    evaluation, space = run.report["evaluation"], run.report["size"]
+    dense, pruned = evaluation["dense"], evaluation["pruned"]
+    ratio = pruned["perplexity"] / dense["perplexity"]
+    share = space["packed_bytes"] / space["dense_bytes"]
+    cards = [
+        _card(
+            term("perplexity", "Perplexity"), f"{dense['perplexity']:.1f}", f"{pruned['perplexity']:.1f}",
+            f"× {ratio:.2f}, lower is better",
+        ),
+        _card(
+            term("top-1 accuracy", "Next token right"), f"{dense['top1']:.1%}", f"{pruned['top1']:.1%}",
+            f"in the first five: {dense['top5']:.1%} → {pruned['top5']:.1%}",
+        ),
+        _card(
+            term("packed size", "Size"), size(space["dense_bytes"]), size(space["packed_bytes"]),
+            f"packed, {share:.0%} of dense; saved with zeros it would not shrink",
+        ),
+        latency_card(run.report["latency"]),
+    ]  # fmt: skip
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def latency_card(latency: dict[str, Any]) -> str:
+    """Decode speed, dense → packed, as a card that names the kernel."""
+    dense, packed = (
+        latency["dense"]["decode_tokens_per_s"]["median"],
+        latency["packed"]["decode_tokens_per_s"]["median"],
+    )
+    word = "faster" if packed >= dense else "slower"
+    return _card(
+        term("decode", "Decode speed"), f"{dense:.0f}", f"{packed:.0f} tok/s",
+        f"× {packed / dense:.2f}, {word}; kernel: {escape(latency['kernel'])}",
+    )  # fmt: skip
+
+
+def facts(run: Run) -> str:
+    """One line that says what this result is and when it was made."""
+    report = run.report
+    calibration, evaluation = report["calibration"], report["evaluation"]
+    return (
+        f'<p class="facts">{escape(report["model"])} · {escape(report["pattern"])} · computed '
+        f"{escape(report['created'][:10])} "
+        f"on {escape(report['device'])} in {seconds(report['seconds']['total'])} · calibrated on "
+        f"{calibration['windows']} × {calibration['window']} tokens of “{escape(calibration['text'])}” (seed "
+        f"{report['seed']}), evaluated on {evaluation['windows']} × {evaluation['window']} tokens of "
+        f"“{escape(evaluation['text'])}” · SHA-256 {escape(evaluation['sha256'][:12])}… · "
+        f"run {escape(report['key'])}</p>"
+    )
+
+
+def reading(sentence: str) -> str:
+    """A sentence that reads a figure aloud."""
+    return f'<p class="reading">{sentence}</p>'
+
+
+def overview_reading(run: Run, label: str) -> str:
+    """What happened, in two sentences made from the figures."""
+    layers, evaluation = run.report["layers"], run.report["evaluation"]
+    ratio = evaluation["pruned"]["perplexity"] / evaluation["dense"]["perplexity"]
+    orphans = sum(layer["orphans"] for layer in layers)
+    worst = max(layers, key=lambda layer: layer["output_error"])
+    keep, group = run.report["pattern"].split(":")
+    return reading(
+        f"{escape(label)} kept {keep} of every {group} weights in {len(layers)} layers; perplexity {'rose' if ratio >= 1 else 'fell'} by "
+        f"{abs(ratio - 1):.0%}. {_orphans(orphans)} The layer that changed most is <b>{escape(worst['name'])}</b> "
+        f"(output error {worst['output_error']:.2f})."
+    )
+
+
+def _orphans(count: int) -> str:
+    if count == 0:
+        return "No input channel lost all its connections."
+    return f"{count} input channel{'s' if count > 1 else ''} lost every connection."
+
+
+def layer_reading(layer: dict[str, Any]) -> str:
+    """What the chosen layer's mask looks like, in words."""
+    out_features, in_features = layer["shape"]
+    z = layer["gap_z"]
+    against = (
+        "as well as random masks do" if abs(z) < 2 else
+        f"{'better' if z > 0 else 'worse'} than random masks do (z = {z:+.1f})"
+    )  # fmt: skip
+    connected = (
+        f"falls into {layer['components']} separate parts (gap 0)"
+        if layer["components"] > 1
+        else f"mixes information {against}: its {term('spectral gap')} is {layer['spectral_gap']:.3f}, "
+        f"random ones reach {layer['null_gap_mean']:.3f} ± {layer['null_gap_std']:.3f}"
+    )
+    notes = "".join(f" Note: {escape(note)}." for note in layer["notes"])
+    return reading(
+        f"<b>{escape(layer['name'])}</b>, {out_features} outputs × {in_features} inputs: every input keeps "
+        f"{layer['min_in_degree']} to {layer['max_in_degree']} weights, {layer['orphans']} are "
+        f"{term('orphans')}. The graph {connected}.{notes}"
+    )
+
+
+def size_reading(run: Run) -> str:
+    """Why the file is not smaller by itself, and what packing does, in words."""
+    space, keep = run.report["size"], run.report["pattern"]
+    share = space["packed_pruned"] / max(space["dense_pruned"], 1)
+    return reading(
+        f"A pruned model whose zeros are stored like any other number is exactly as large as before: "
+        f"{size(space['dense_bytes'])}. Packed at {escape(keep)}, the pruned layers shrink to {share:.1%} of their "
+        f"dense bytes, and the whole model to {size(space['packed_bytes'])}; embeddings, norms and the head, "
+        f"{size(space['untouched'])}, are not pruned. Per weight: {escape(space['formula'])}."
+    )
+
+
+def latency_reading(latency: dict[str, Any]) -> str:
+    """What was timed, and whether packing made it faster, in words."""
+    ratio = {
+        kind: latency["packed"][kind]["median"] / latency["dense"][kind]["median"]
+        for kind in ("decode_tokens_per_s", "prefill_tokens_per_s")
+    }
+    say = lambda r: f"{r:.2f} × as fast as dense" if r >= 1 else f"slower than dense, {r:.2f} × its speed"  # noqa: E731
+    small = (
+        " In a model this small most of the time goes into Python and small operators, not into weights: "
+        "larger models gain more."
+        if ratio["decode_tokens_per_s"] < 1.5
+        else ""
+    )
+    return reading(
+        f"Packed, {term('decode', 'decoding')} is {say(ratio['decode_tokens_per_s'])}; {term('prefill')} is "
+        f"{say(ratio['prefill_tokens_per_s'])}, as it unpacks weights into the same dense product. Timed in turn, "
+        f"{latency['threads']} threads each, {escape(latency['dense']['dtype'])}; kernel: "
+        f"<b>{escape(latency['kernel'])}</b>; zeros stored densely run at dense speed.{small}"
+    )

@@ -1,0 +1,91 @@
+"""Canvas widgets: the model map, the mask viewer and the bipartite graph; each takes plain JSON values."""
+
+import base64
+
+import gradio as gr
+import torch
+
+from components.widgets.assets import script
+from eggs_core.masks import pack_bits
+
+MASK_HINT = "Scroll to zoom, drag to move; arrow keys, + and − work too. Hover a cell to read it."
+GRAPH_HINT = "Hover a channel to light up its connections; click to keep it lit."
+
+
+class _JsonWidget(gr.HTML):
+    """A gr.HTML whose value is a JSON object that its script draws."""
+
+    def postprocess(self, value: dict | None) -> dict | None:
+        """Sent as it is."""
+        return value
+
+    def preprocess(self, payload: dict | None) -> None:
+        """What is drawn never travels back."""
+        return
+
+    def api_info(self) -> dict[str, str]:
+        """A JSON object."""
+        return {"type": "object"}
+
+
+class ModelMap(_JsonWidget):
+    """All layers as a grid of blocks × projections; `.pick` tells which layer was chosen."""
+
+    def __init__(self, value: dict | None = None, **kwargs) -> None:
+        super().__init__(
+            value=value,
+            html_template='<div class="model-map"></div>',
+            js_on_load=script("model_map"),
+            apply_default_css=False,
+            **kwargs,
+        )
+
+
+class MaskCanvas(_JsonWidget):
+    """One layer's mask, zoomable; `.window` tells the top left corner in view."""
+
+    def __init__(self, value: dict | None = None, **kwargs) -> None:
+        buttons = "".join(
+            f'<button type="button" data-act="{act}" title="{title}">{label}</button>'
+            for act, label, title in (
+                ("fit", "Whole matrix", "Show the whole matrix"),
+                ("cells", "Single weights", "Zoom in until single weights and groups can be told apart"),
+                ("in", "+", "Zoom in"),
+                ("out", "−", "Zoom out"),
+            )
+        )
+        super().__init__(
+            value=value,
+            html_template=(
+                f'<div class="mask-view"><div class="view-bar">{buttons}</div>'
+                '<canvas tabindex="0" aria-label="Mask of the layer; kept weights are filled"></canvas>'
+                '<div class="mask-info view-info">${hint}</div></div>'
+            ),
+            js_on_load=script("mask_canvas"),
+            hint=MASK_HINT,
+            apply_default_css=False,
+            **kwargs,
+        )
+
+
+class GraphCanvas(_JsonWidget):
+    """A window of a mask as a bipartite graph."""
+
+    def __init__(self, value: dict | None = None, **kwargs) -> None:
+        super().__init__(
+            value=value,
+            html_template=(
+                '<div class="graph-view">'
+                '<canvas tabindex="0" aria-label="Bipartite graph of input and output channels"></canvas>'
+                '<div class="graph-info view-info">${hint}</div></div>'
+            ),
+            js_on_load=script("graph_canvas"),
+            hint=GRAPH_HINT,
+            apply_default_css=False,
+            **kwargs,
+        )
+
+
+def base64_bits(mask: torch.Tensor) -> str:
+    """A bool mask (rows, columns) as base64 of its bits, row by row, each row padded to whole bytes."""
+    return base64.b64encode(pack_bits(mask).numpy().tobytes()).decode()

@@ -1,0 +1,37 @@
+"""A plotly figure inside gr.HTML, drawn by the plotly.js that the plotly package ships."""
+
+from pathlib import Path
+
+import gradio as gr
+import plotly
+import plotly.graph_objects as go
+
+from components.widgets.assets import script
+
+PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+
+
+class Plot(gr.HTML):
+    """A figure with click events (`.point`), theme-following colours and a zoom that survives updates."""
+
+    def __init__(self, value: go.Figure | None = None, *, height: int = 380, **kwargs) -> None:
+        super().__init__(
+            value=value,
+            html_template='<div class="plot" role="img" style="height:${height}px"></div>',
+            js_on_load=script("plot"),
+            height=height,
+            apply_default_css=False,
+            **kwargs,
+        )
+
+    def postprocess(self, value: go.Figure | str | None) -> str | None:
+        """The figure as JSON."""
+        return value.to_json() if isinstance(value, go.Figure) else value
+
+    def preprocess(self, payload: str | None) -> None:
+        """Figures never travel back."""
+        return
+
+    def api_info(self) -> dict[str, str]:
+        """Plotly's JSON, as a string."""
+        return {"type": "string"}
