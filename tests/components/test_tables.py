@@ -1,0 +1,28 @@
+"""The accuracy table: dense on top, then one row per run."""
+
+import re
+
+from components.session import run_label
+from components.tables import accuracy_table
+
+
+def test_rows_are_dense_and_then_the_runs(make_run):
+    runs = [make_run(method) for method in ("magnitude", "ria")]
+    table = accuracy_table(runs)
+    assert list(table["Method"]) == ["Dense", *(run_label(run) for run in runs)]
+    evaluation = runs[1].report["evaluation"]
+    assert table["Perplexity"][0] == f"{evaluation['dense']['perplexity']:.2f}"
+    assert table["Perplexity"][2] == f"{evaluation['pruned']['perplexity']:.2f}"
+    assert table["Top-1"][2] == f"{evaluation['pruned']['top1']:.1%}"
+    assert table["Orphans"][2] == str(sum(layer["orphans"] for layer in runs[1].report["layers"]))
+    assert all(table[column].map(type).eq(str).all() for column in table)
+
+
+def test_the_interval_holds_the_value(make_run):
+    cell = accuracy_table([make_run("ria")])["× dense [95 % interval]"][1]
+    value, low, high = (float(x) for x in re.fullmatch(r"([\d.]+) \[([\d.]+), ([\d.]+)\]", cell).groups())
+    assert low <= value <= high
+
+
+def test_no_runs_make_an_empty_table():
+    assert accuracy_table([]).empty
