@@ -182,6 +182,7 @@ def size_bars(run: Run) -> go.Figure:
     figure.update_layout(
         _layout(barmode="stack", xaxis={"title": "megabytes (10⁶ bytes)"}, yaxis={"autorange": "reversed"}, bargap=0.35)
     )
+    figure.update_layout(legend_traceorder="normal")
     return figure
 
 
@@ -196,7 +197,7 @@ def speed_bars(latency: dict, kind: str) -> go.Figure:
         x=[q["median"] for q in quartiles], y=[names[s] for s in shown], orientation="h", showlegend=False,
         marker={"color": [sides[s] for s in shown]},
         error_x={"type": "data", "symmetric": False, "array": [q["high"] - q["median"] for q in quartiles],
-                 "arrayminus": [q["median"] - q["low"] for q in quartiles]},
+                 "arrayminus": [q["median"] - q["low"] for q in quartiles], "color": "#808895", "thickness": 1.5},
         hovertemplate="%{y}: %{x:.0f} tokens per second<extra></extra>",
     )  # fmt: skip
     figure.update_layout(

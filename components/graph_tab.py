@@ -41,9 +41,9 @@ def create_graph_tab(state: gr.State) -> Tab:
             mask_title = gr.HTML(elem_id="mask-title", padding=False)
             mask_graph = GraphCanvas(elem_id="mask-graph")
     gr.HTML(
-        '<p class="legend"><span class="swatch score"></span>kept by both<span class="swatch link"></span>'
-        'edge that the other selection lacks<span class="swatch orphan"></span>'
-        "input without any edge in the window</p>",
+        '<p class="legend"><span><i class="swatch score"></i>kept by both</span>'
+        '<span><i class="swatch link"></i>edge that the other selection lacks</span>'
+        '<span><i class="swatch orphan"></i>input without any edge in the window</span></p>',
         padding=False,
     )
 

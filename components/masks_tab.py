@@ -12,10 +12,9 @@ from components.widgets.plot import Plot
 from eggs_core.runs import Run
 
 LEGEND = (
-    '<p class="legend"><span class="swatch score"></span>kept, as top-N would<span class="swatch link"></span>kept for '
-    'connectivity or channel order, where top-N by the same score prunes<span class="swatch empty"></span>pruned'
-    '<span class="swatch orphan">'
-    "</span>orphan input</p>"
+    '<p class="legend"><span><i class="swatch score"></i>kept, as top-N would</span>'
+    '<span><i class="swatch link"></i>kept for connectivity or channel order, where top-N prunes</span>'
+    '<span><i class="swatch empty"></i>pruned</span><span><i class="swatch orphan"></i>orphan input</span></p>'
 )
 
 

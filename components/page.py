@@ -17,6 +17,9 @@ from components.widgets.assets import ASSETS
 from eggs_core.errors import EggsError
 
 CHEAP = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+CLOSE_SIDEBAR_ON_PHONES = (
+    "() => { if (window.innerWidth < 768) document.querySelector('.sidebar.open .toggle-button')?.click(); }"
+)
 HEADER = (
     f'<div class="brand">{(ASSETS / "logo.svg").read_text(encoding="utf-8")}<div><h1>EGGS Explorer</h1>'
     "<p>Prune a language model to N of every M weights, and see what stays connected.</p></div></div>"
@@ -88,7 +91,9 @@ def create_page() -> None:
         workspace.row, workspace.column = int(event.row), int(event.column)
         return graph.render(workspace)
 
-    gr.on([gr.context.Context.root_block.load], open_page, None, [state, *outputs], **CHEAP)
+    page = gr.context.Context.root_block
+    page.load(open_page, None, [state, *outputs], **CHEAP)
+    page.load(None, None, None, js=CLOSE_SIDEBAR_ON_PHONES, queue=False, api_visibility="private")
     job = sidebar.start.click(
         prune, [state, *sidebar.inputs], [state, *controls, *outputs], concurrency_id="heavy", concurrency_limit=2,
         show_progress="hidden", api_visibility="private",

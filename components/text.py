@@ -132,8 +132,8 @@ def overview_reading(run: Run, label: str) -> str:
     worst = max(layers, key=lambda layer: layer["output_error"])
     keep, group = run.report["pattern"].split(":")
     return reading(
-        f"{escape(label)} kept {keep} of every {group} weights in {len(layers)} layers; perplexity {'rose' if ratio >= 1 else 'fell'} by "
-        f"{abs(ratio - 1):.0%}. {_orphans(orphans)} The layer that changed most is <b>{escape(worst['name'])}</b> "
+        f"{escape(label)} kept {keep} of every {group} weights in {len(layers)} layers; "
+        f"perplexity {'rose' if ratio >= 1 else 'fell'} by {abs(ratio - 1):.0%}. {_orphans(orphans)} The layer that changed most is <b>{escape(worst['name'])}</b> "
         f"(output error {worst['output_error']:.2f})."
     )
 
@@ -185,6 +185,7 @@ def latency_reading(latency: dict[str, Any]) -> str:
         for kind in ("decode_tokens_per_s", "prefill_tokens_per_s")
     }
     say = lambda r: f"{r:.2f} × as fast as dense" if r >= 1 else f"slower than dense, {r:.2f} × its speed"  # noqa: E731
+    threads = f"{latency['threads']} thread{'s' if latency['threads'] > 1 else ''}"
     small = (
         " In a model this small most of the time goes into Python and small operators, not into weights: "
         "larger models gain more."
@@ -194,6 +195,6 @@ def latency_reading(latency: dict[str, Any]) -> str:
     return reading(
         f"Packed, {term('decode', 'decoding')} is {say(ratio['decode_tokens_per_s'])}; {term('prefill')} is "
         f"{say(ratio['prefill_tokens_per_s'])}, as it unpacks weights into the same dense product. Timed in turn, "
-        f"{latency['threads']} threads each, {escape(latency['dense']['dtype'])}; kernel: "
+        f"{threads} each, {escape(latency['dense']['dtype'])}; kernel: "
         f"<b>{escape(latency['kernel'])}</b>; zeros stored densely run at dense speed.{small}"
     )

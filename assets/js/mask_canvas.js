@@ -27,7 +27,7 @@ function load() {
   root.dataset.minDegree = degrees.reduce((a, b) => Math.min(a, b), 1e9);
 }
 function size() {
-  const width = root.clientWidth, height = Math.max(320, Math.min(560, width * 0.6)), ratio = window.devicePixelRatio || 1;
+  const width = root.clientWidth, height = R ? Math.max(220, Math.min(560, TOP + 10 + (width - LEFT - 8) * R / C)) : 220, ratio = window.devicePixelRatio || 1;
   canvas.style.width = width + 'px'; canvas.style.height = height + 'px';
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
     canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio);

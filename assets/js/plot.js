@@ -1,5 +1,6 @@
 // A plotly figure that follows the page's theme, keeps its zoom, and reports clicks as `point`.
-const P = window.Plotly, gd = element.querySelector('.plot');
+const gd = element.querySelector('.plot');
+let P = null; // pinned: gr.Plot would replace window.Plotly with its own
 let bound = false;
 const css = name => getComputedStyle(document.body).getPropertyValue(name).trim();
 function themed(layout) {
@@ -13,6 +14,7 @@ function themed(layout) {
   };
 }
 async function draw() {
+  while (!P) { P = window.Plotly; if (!P) await new Promise(done => setTimeout(done, 30)); }
   if (!props.value) { if (bound) { P.purge(gd); bound = false; } return; }
   const figure = JSON.parse(props.value);
   await P.react(gd, figure.data, themed(figure.layout || {}), {
