@@ -271,7 +271,7 @@ def _fill(model: PreTrainedModel, tensors: dict[str, Tensor], file: str) -> None
 
 def _check_contents(name: str, layer: PackedLinear) -> None:
     """Raise EggsError for weights that are not finite and for positions or permutations that are none."""
-    if not torch.isfinite(layer.values).all():
+    if not layout.all_finite(layer.values):
         raise EggsError(f"Layer {name} of the packed file has weights that are NaN or infinite.")
     if layer.permutation is not None:
         layout.check_permutation(layer.permutation, layer.in_features, name)

@@ -54,6 +54,12 @@ def unpack_bits(packed: Tensor, kept: int, bits: int) -> Tensor:
     return numbers.view(rows, -1)[:, :kept].contiguous()
 
 
+def all_finite(values: Tensor) -> bool:
+    """Is no number of a matrix NaN or infinite? Looks at some rows at a time, so that its own memory stays small."""
+    step = max(1, (1 << 16) // max(1, values.shape[1]))
+    return all(bool(torch.isfinite(values[r : r + step]).all()) for r in range(0, len(values), step))
+
+
 def check_permutation(permutation: Tensor, in_features: int, name: str) -> Tensor:
     """The permutation as int32 (in,), or EggsError unless it holds each of 0 … in−1 once."""
     if permutation.shape != (in_features,) or permutation.is_floating_point() or permutation.dtype == torch.bool:
@@ -84,6 +90,8 @@ def pack(
         raise EggsError(f"Layer {name}: the mask must be torch.bool with True for kept weights; got {mask.dtype}.")
     rows, columns = weight.shape
     pattern.check(name, (rows, columns))
+    if not all_finite(weight):
+        raise EggsError(f"Layer {name} has weights that are NaN or infinite, so it cannot be packed.")
     kept = columns // pattern.group * pattern.keep
     mask = mask.to(weight.device)
     order = None if permutation is None else permutation.long().to(weight.device)
@@ -93,8 +101,6 @@ def pack(
     step = max(1, ROW_CHUNK // max(1, columns))
     for r in range(0, rows, step):
         w, m = weight[r : r + step], mask[r : r + step]
-        if not torch.isfinite(w).all():
-            raise EggsError(f"Layer {name} has weights that are NaN or infinite, so it cannot be packed.")
         if order is not None:
             w, m = w[:, order], m[:, order]
         counts = m.view(len(m), -1, pattern.group).sum(-1)

