@@ -133,7 +133,8 @@ def overview_reading(run: Run, label: str) -> str:
     keep, group = run.report["pattern"].split(":")
     return reading(
         f"{escape(label)} kept {keep} of every {group} weights in {len(layers)} layers; "
-        f"perplexity {'rose' if ratio >= 1 else 'fell'} by {abs(ratio - 1):.0%}. {_orphans(orphans)} The layer that changed most is <b>{escape(worst['name'])}</b> "
+        f"perplexity {'rose' if ratio >= 1 else 'fell'} by {abs(ratio - 1):.0%}. {_orphans(orphans)} "
+        f"The layer that changed most is <b>{escape(worst['name'])}</b> "
         f"(output error {worst['output_error']:.2f})."
     )
 
