@@ -260,7 +260,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=["corpus", "train", "export"])
     parser.add_argument("name", nargs="?", choices=list(CONFIGS), default="tiny-llama")
-    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--steps", type=int, default=2600)
     parser.add_argument("--batch", type=int, default=16, help="windows of 256 tokens per step")
     parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--minutes", type=float, default=90.0, help="stop after this long, whatever the step")
