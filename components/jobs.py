@@ -12,7 +12,7 @@ from eggs_core.masks import pack_bits
 from eggs_core.pipeline import Finished, LayerDone, Progress, execute
 from eggs_core.runs import Run
 
-REDRAW_SECONDS = 0.4
+REDRAW_SECONDS = 0.6
 log = logging.getLogger(__name__)
 
 

@@ -53,6 +53,13 @@ def create_page() -> None:
     def render(workspace: Workspace) -> list:
         return [value for tab in tabs for value in tab.render(workspace)]
 
+    def growing(workspace: Workspace) -> list:
+        """While layers arrive only the overview and the map follow, so that drawing does not slow pruning down."""
+        if workspace.finished or len(workspace.run.report["layers"]) == 1:
+            return render(workspace)
+        drawn = [*overview.render(workspace), masks.render(workspace)[0]]
+        return [*drawn, *[gr.skip()] * (len(outputs) - len(drawn))]
+
     def buttons(running: bool) -> list:
         return [gr.Button(interactive=not running), gr.Button(interactive=running)]
 
@@ -69,7 +76,7 @@ def create_page() -> None:
             config, texts = read(*values)
             yield [workspace, *buttons(True), message("Starting…"), *still]
             for bar, redraw in run_job(workspace, config, texts):
-                yield [workspace, *buttons(True), bar, *(render(workspace) if redraw else still)]
+                yield [workspace, *buttons(True), bar, *(growing(workspace) if redraw else still)]
             yield [workspace, *buttons(False), gr.skip(), *still]
         except EggsError as error:
             yield [workspace, *buttons(False), message(str(error), bad=True), *still]

@@ -1,10 +1,10 @@
 // A bipartite graph on a canvas: value {title, inputs: [[id, x, y, degree]], outputs: [...], edges: [[i, o, why]], vertical}.
 const root = element.querySelector('.graph-view'), canvas = root.querySelector('canvas'), ctx = canvas.getContext('2d');
 const info = root.querySelector('.graph-info');
-let nodes = [], edges = [], near = [], hover = -1, pinned = -1;
+let shown = null, nodes = [], edges = [], near = [], hover = -1, pinned = -1;
 const color = name => getComputedStyle(root).getPropertyValue(name).trim();
 function load() {
-  const v = props.value;
+  const v = shown = props.value ? JSON.parse(props.value) : null;
   nodes = []; edges = []; hover = pinned = -1;
   if (v) {
     nodes = v.inputs.map(n => ({ side: 'input', id: n[0], x: n[1], y: n[2], full: n[3] })).concat(v.outputs.map(n => ({ side: 'output', id: n[0], x: n[1], y: n[2], full: n[3] })));
@@ -12,14 +12,14 @@ function load() {
   }
   near = nodes.map(() => []);
   for (const [a, b] of edges) { near[a].push(b); near[b].push(a); }
-  info.textContent = props.hint;
+  info.textContent = info.dataset.hint;
   root.dataset.nodes = nodes.length; root.dataset.edges = edges.length;
   root.dataset.orphans = nodes.filter((n, i) => n.side === 'input' && !near[i].length).length;
   root.dataset.drawn = (+root.dataset.drawn || 0) + 1;
   draw();
 }
 function place() {
-  const w = root.clientWidth, h = props.value && props.value.square ? Math.min(w, 520) : Math.max(300, Math.min(440, w * 0.62)), ratio = window.devicePixelRatio || 1;
+  const w = root.clientWidth, h = shown && shown.square ? Math.min(w, 520) : Math.max(300, Math.min(440, w * 0.62)), ratio = window.devicePixelRatio || 1;
   canvas.style.width = w + 'px'; canvas.style.height = h + 'px'; canvas.width = Math.round(w * ratio); canvas.height = Math.round(h * ratio);
   ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
   for (const n of nodes) { n.px = 18 + n.x * (w - 36); n.py = 30 + n.y * (h - 60); }
@@ -50,7 +50,7 @@ function draw() {
   });
   ctx.globalAlpha = 1;
   ctx.fillStyle = color('--body-text-color'); ctx.font = '12px ' + (color('--font') || 'sans-serif');
-  if (!(props.value && props.value.square)) { ctx.fillText('input channels ●', 12, 14); ctx.fillText('output channels ■', 12, h - 6); }
+  if (!(shown && shown.square)) { ctx.fillText('input channels ●', 12, 14); ctx.fillText('output channels ■', 12, h - 6); }
 }
 function at(e) {
   let best = -1, distance = 14;
@@ -58,7 +58,7 @@ function at(e) {
   return best;
 }
 function say(i) {
-  if (i < 0) { info.textContent = props.hint; return; }
+  if (i < 0) { info.textContent = info.dataset.hint; return; }
   const n = nodes[i], here = near[i].length;
   info.textContent = n.side === 'input' && !here ? `input ${n.id} has no connection in this window` + (n.full ? `, and ${n.full} in the whole layer` : ' and none in the whole layer: an orphan')
     : `${n.side} ${n.id}: ${here} connections in this window, ${n.full} in the whole layer`;

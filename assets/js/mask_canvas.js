@@ -3,7 +3,7 @@
 const root = element.querySelector('.mask-view'), canvas = root.querySelector('canvas'), ctx = canvas.getContext('2d');
 const info = root.querySelector('.mask-info');
 const TOP = 46, LEFT = 46, WHY = ['pruned', 'kept, as top-N would', 'kept, though top-N by the same score prunes it'];
-let R = 0, C = 0, kept, degrees, rowDegrees, view, levels, hover = null, frame = 0;
+let shown = null, R = 0, C = 0, kept, degrees, rowDegrees, view, levels, hover = null, frame = 0;
 
 function decode(text) {
   const raw = atob(text), bytes = new Uint8Array(raw.length);
@@ -11,7 +11,7 @@ function decode(text) {
   return bytes;
 }
 function load() {
-  const v = props.value;
+  const v = shown = props.value ? JSON.parse(props.value) : null;
   if (!v) { R = 0; draw(); return; }
   R = v.rows; C = v.cols;
   const bits = decode(v.bits), best = decode(v.topn), stride = (C + 7) >> 3;
@@ -72,7 +72,7 @@ function draw() {
   ctx.imageSmoothingEnabled = false;
   ctx.fillStyle = color('--mask-empty'); ctx.fillRect(LEFT, TOP, across * cell, down * cell);
   ctx.drawImage(image, x / step, y / step, across / step, down / step, LEFT, TOP, across * cell, down * cell);
-  const group = props.value.group;
+  const group = shown.group;
   if (cell * group >= 14) {                                    // group lines
     ctx.strokeStyle = color('--mask-line'); ctx.lineWidth = 1; ctx.beginPath();
     for (let c = Math.ceil(x / group) * group; c <= x + across; c += group) { const px = Math.round(LEFT + (c - x) * cell) + 0.5; ctx.moveTo(px, TOP); ctx.lineTo(px, TOP + down * cell); }
@@ -122,13 +122,13 @@ canvas.addEventListener('wheel', e => { if (!R) return; e.preventDefault(); zoom
 let drag = null;
 canvas.addEventListener('pointerdown', e => { if (!R) return; canvas.setPointerCapture(e.pointerId); drag = [e.clientX, e.clientY, view.x, view.y]; canvas.focus(); });
 canvas.addEventListener('pointerup', () => { if (drag) { drag = null; tell(); } });
-canvas.addEventListener('pointerleave', () => { hover = null; info.textContent = props.hint; redraw(); });
+canvas.addEventListener('pointerleave', () => { hover = null; info.textContent = info.dataset.hint; redraw(); });
 canvas.addEventListener('pointermove', e => {
   if (!R) return;
   if (drag) { view.x = drag[2] - (e.clientX - drag[0]) / view.cell; view.y = drag[3] - (e.clientY - drag[1]) / view.cell; clamp(); redraw(); return; }
   const c = Math.floor((e.offsetX - LEFT) / view.cell + view.x), r = Math.floor((e.offsetY - TOP) / view.cell + view.y);
   hover = r >= 0 && c >= 0 && r < R && c < C && e.offsetX > LEFT && e.offsetY > TOP ? { r, c } : null;
-  info.textContent = hover ? `output ${r}, input ${c} (group ${Math.floor(c / props.value.group)}): ${WHY[kept[r * C + c]]}; input ${c} keeps ${degrees[c]} of ${R} weights` : props.hint;
+  info.textContent = hover ? `output ${r}, input ${c} (group ${Math.floor(c / shown.group)}): ${WHY[kept[r * C + c]]}; input ${c} keeps ${degrees[c]} of ${R} weights` : info.dataset.hint;
   redraw();
 });
 canvas.addEventListener('keydown', e => {

@@ -12,7 +12,7 @@ function make(tag, className, text) {
   return node;
 }
 function load() {
-  const v = props.value;
+  const v = props.value ? JSON.parse(props.value) : null;
   box.replaceChildren();
   if (!v || !v.rows.length) { box.append(make('p', 'empty', 'Layers appear here as they are pruned.')); return; }
   const grid = make('div', 'mm-grid');

@@ -1,6 +1,7 @@
 """Canvas widgets: the model map, the mask viewer and the bipartite graph; each takes plain JSON values."""
 
 import base64
+import json
 
 import gradio as gr
 import torch
@@ -15,17 +16,17 @@ GRAPH_HINT = "Hover a channel to light up its connections; click to keep it lit.
 class _JsonWidget(gr.HTML):
     """A gr.HTML whose value is a JSON object that its script draws."""
 
-    def postprocess(self, value: dict | None) -> dict | None:
-        """Sent as it is."""
-        return value
+    def postprocess(self, value: dict | str | None) -> str | None:
+        """Sent as a JSON string: a tab that is not mounted yet mistakes an object for new properties."""
+        return json.dumps(value) if isinstance(value, dict) else value
 
     def preprocess(self, payload: dict | None) -> None:
         """What is drawn never travels back."""
         return
 
     def api_info(self) -> dict[str, str]:
-        """A JSON object."""
-        return {"type": "object"}
+        """A JSON object, as a string."""
+        return {"type": "string"}
 
 
 class ModelMap(_JsonWidget):
@@ -59,10 +60,9 @@ class MaskCanvas(_JsonWidget):
             html_template=(
                 f'<div class="mask-view"><div class="view-bar">{buttons}</div>'
                 '<canvas tabindex="0" aria-label="Mask of the layer; kept weights are filled"></canvas>'
-                '<div class="mask-info view-info">${hint}</div></div>'
+                f'<div class="mask-info view-info" data-hint="{MASK_HINT}">{MASK_HINT}</div></div>'
             ),
             js_on_load=script("mask_canvas"),
-            hint=MASK_HINT,
             apply_default_css=False,
             **kwargs,
         )
@@ -77,10 +77,9 @@ class GraphCanvas(_JsonWidget):
             html_template=(
                 '<div class="graph-view">'
                 '<canvas tabindex="0" aria-label="Bipartite graph of input and output channels"></canvas>'
-                '<div class="graph-info view-info">${hint}</div></div>'
+                f'<div class="graph-info view-info" data-hint="{GRAPH_HINT}">{GRAPH_HINT}</div></div>'
             ),
             js_on_load=script("graph_canvas"),
-            hint=GRAPH_HINT,
             apply_default_css=False,
             **kwargs,
         )

@@ -17,9 +17,8 @@ class Plot(gr.HTML):
     def __init__(self, value: go.Figure | None = None, *, height: int = 380, **kwargs) -> None:
         super().__init__(
             value=value,
-            html_template='<div class="plot" role="img" style="height:${height}px"></div>',
+            html_template=f'<div class="plot" role="img" style="height:{height}px"></div>',
             js_on_load=script("plot"),
-            height=height,
             apply_default_css=False,
             **kwargs,
         )
