@@ -266,7 +266,7 @@ def test_an_unknown_model_is_one_sentence_that_offers_the_bundled_ones(page):
 
 @pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>", "${alert(1)}", "{{value}}<script>alert(1)</script>"])
 def test_a_hostile_model_name_is_shown_as_text(page, name):
-    page.evaluate("window.alert = () => { document.body.dataset.hacked = '1'; }")
+    page.evaluate("void (window.alert = () => { document.body.dataset.hacked = '1'; })")
     choose(page, name)
     prune(page)
     assert name in refusal(page)
@@ -290,6 +290,7 @@ def test_two_visitors_at_once_see_their_own_results(open_page):
     for page, *_ in visitors:
         prune(page)
     for page, model, pattern, method, layers in visitors:
+        page.bring_to_front()
         wait_done(page, model, pattern)
         keep, group = pattern.split(":")
         said = page.inner_text("#overview-reading")
