@@ -1,5 +1,6 @@
 """The page: sidebar, tabs, and the events that link them."""
 
+import time
 from collections.abc import Iterator
 
 import gradio as gr
@@ -17,6 +18,7 @@ from components.widgets.assets import ASSETS
 from eggs_core.errors import EggsError
 
 CHEAP = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+SETTLE_SECONDS = 0.6  # by then the last update of a cancelled job has reached the page
 CLOSE_SIDEBAR_ON_PHONES = (
     "() => { if (window.innerWidth < 768) document.querySelector('.sidebar.open .toggle-button')?.click(); }"
 )
@@ -76,12 +78,14 @@ def create_page() -> None:
             config, texts = read(*values)
             yield [workspace, *buttons(True), message("Starting…"), *still]
             for bar, redraw in run_job(workspace, config, texts):
-                yield [workspace, *buttons(True), bar, *(growing(workspace) if redraw else still)]
+                # The buttons stay as they are: an update still on its way must not undo Stop.
+                yield [workspace, gr.skip(), gr.skip(), bar, *(growing(workspace) if redraw else still)]
             yield [workspace, *buttons(False), gr.skip(), *still]
         except EggsError as error:
             yield [workspace, *buttons(False), message(str(error), bad=True), *still]
 
     def stopped(workspace: Workspace) -> list:
+        time.sleep(SETTLE_SECONDS)
         done = len(workspace.run.report["layers"]) if workspace.run and not workspace.finished else 0
         text = f"Stopped. The {done} layers finished so far stay visible." if done else "Stopped."
         return [*buttons(False), message(text), *render(workspace)]
