@@ -77,7 +77,8 @@ def create_graph_tab(state: gr.State) -> Tab:
         workspace.row, workspace.column = int(first_row or 0), int(first_column or 0)
         return draw(workspace, size, kind)
 
-    for event in (row.submit, column.submit, row.blur, column.blur, size.change, kind.change):
+    # Only what a person typed or chose: a control's value that changes while the tab opens must not move the window.
+    for event in (row.submit, column.submit, row.blur, column.blur, size.input, kind.input):
         event(
             move, [state, row, column, size, kind], outputs, queue=False, show_progress="hidden",
             trigger_mode="always_last", api_visibility="private",

@@ -38,6 +38,7 @@ function size() {
 function fit() {
   const [w, h] = size(), cell = Math.min((w - LEFT - 8) / C, (h - TOP - 8) / R);
   view = { cell, x: 0, y: 0, min: cell };
+  mark();
 }
 function clamp() {
   const [w, h] = size(), across = (w - LEFT) / view.cell, down = (h - TOP) / view.cell;
@@ -103,10 +104,11 @@ function draw() {
     ctx.strokeStyle = ink; ctx.lineWidth = 1.5;
     ctx.strokeRect(LEFT + (hover.c - x) * cell, TOP + (hover.r - y) * cell, Math.max(3, cell), Math.max(3, cell));
   }
-  root.dataset.cell = cell.toFixed(3); root.dataset.x = Math.floor(x); root.dataset.y = Math.floor(y);
 }
 function sampled(values) { const s = Math.max(1, Math.floor(values.length / 4096)), out = []; for (let i = 0; i < values.length; i += s) out.push(values[i]); return out; }
-const redraw = () => { cancelAnimationFrame(frame); frame = requestAnimationFrame(draw); };
+// What is in view is told at once, as that is what the graph tab will be told; painting waits for the next frame.
+function mark() { root.dataset.cell = view.cell.toFixed(3); root.dataset.x = Math.floor(view.x); root.dataset.y = Math.floor(view.y); }
+const redraw = () => { if (R) mark(); cancelAnimationFrame(frame); frame = requestAnimationFrame(draw); };
 function zoom(factor, px, py) {
   const before = [(px - LEFT) / view.cell + view.x, (py - TOP) / view.cell + view.y];
   view.cell = Math.max(view.min, Math.min(40, view.cell * factor));
