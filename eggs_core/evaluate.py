@@ -13,7 +13,7 @@ from eggs_core.calibration import Text
 from eggs_core.errors import EggsError
 
 LOGITS_PER_BATCH = 2**27  # logits held at once, 512 MB in fp32
-LOGITS_PER_CHUNK = 2**24  # logits turned into fp32 log-probabilities at once
+LOGITS_PER_CHUNK = 2**22  # logits turned into fp32 log-probabilities at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +50,17 @@ def score_windows(model: PreTrainedModel, windows: torch.Tensor) -> Iterator[Win
     vocabulary = model.get_output_embeddings().weight.shape[0]
     size = max(1, min(16, LOGITS_PER_BATCH // (length * vocabulary)))
     for batch in windows.split(size):
-        logits = model(input_ids=batch.to(device), use_cache=False).logits[:, :-1].flatten(0, 1)
-        targets = batch[:, 1:].flatten().to(device)
+        logits = model(input_ids=batch.to(device), use_cache=False).logits.flatten(0, 1)
+        targets = batch.roll(-1, 1).flatten().to(device)  # a window's last token has no next one: its row is dropped
         nats, ranks = [], []
-        for chunk, target in zip(
-            logits.split(max(1, LOGITS_PER_CHUNK // vocabulary)),
-            targets.split(max(1, LOGITS_PER_CHUNK // vocabulary)),
-            strict=True,
-        ):
+        rows = max(1, LOGITS_PER_CHUNK // vocabulary)
+        for chunk, target in zip(logits.split(rows), targets.split(rows), strict=True):
             chunk = chunk.float()
             right = chunk.gather(1, target[:, None])
             nats.append((chunk.logsumexp(1) - right[:, 0]).double())
-            ranks.append((chunk > right).sum(1))
-        loss = torch.cat(nats).view(len(batch), -1)
-        rank = torch.cat(ranks).view(len(batch), -1)
+            ranks.append((chunk > right).sum(1, dtype=torch.int32))
+        loss = torch.cat(nats).view(len(batch), -1)[:, :-1]
+        rank = torch.cat(ranks).view(len(batch), -1)[:, :-1]
         if not torch.isfinite(loss).all():
             raise EggsError(
                 "The model's output holds NaN or infinite values, so it has no perplexity; "

@@ -244,5 +244,7 @@ def prune(model: PreTrainedModel, windows: torch.Tensor, config: PruneConfig) ->
                 choice=pruned.choice,
                 notes=pruned.notes,
             )
+        if number == len(blocks) - 1:
+            break  # nothing reads the last block's output
         for i, batch in enumerate(hidden):
             hidden[i] = _run_block(block, batch, arguments[number])
