@@ -1,0 +1,280 @@
+"""What pruning costs in perplexity: every method on the same calibration windows, over seeds, in one process.
+
+    python benchmarks/quality.py [--quick] [--json FILE] [--models NAME ...] [--patterns N:M ...] [--seeds S ...]
+
+Models are the bundled ones, and smollm2 (SmolLM2-135M as a GGUF file, see --smollm2). The bundled models use 64 × 256
+tokens of the bundled calibration text and the first 64 × 256 of the held-out one; smollm2 uses 64 × 512 tokens of
+Wikipedia and the first 16 × 1,024 of WikiText-2's test split, from --data. Finished cells are kept under build/quality
+and not computed again unless the code of eggs_core has changed, so an interrupted run goes on where it was.
+"""
+
+import argparse
+import contextlib
+import copy
+import hashlib
+import json
+import os
+import platform
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+from eggs_core.calibration import Text, bundled_text, calibration_windows, evaluation_windows  # noqa: E402
+from eggs_core.config import METHODS, make_config  # noqa: E402
+from eggs_core.evaluate import evaluate, paired_ratio, protocol  # noqa: E402
+from eggs_core.models import LoadedModel, load  # noqa: E402
+from eggs_core.pipeline import versions  # noqa: E402
+from eggs_core.prune import prune  # noqa: E402
+
+CACHE = ROOT / "build" / "quality"
+RESULTS = ROOT / "benchmarks" / "results"
+SMOLLM2 = Path.home() / ".cache" / "eggs" / "smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+SCORING = (
+    "adapters",
+    "calibration",
+    "config",
+    "degree",
+    "evaluate",
+    "masks",
+    "permute",
+    "prune",
+    "reconstruct",
+    "scores",
+)
+WINDOWS = {"smollm2": ((64, 512), (16, 1024))}
+BUNDLED_WINDOWS = ((64, 256), (64, 256))
+BAR = 0.62  # EGGS-PTP+ against the better of SparseGPT and RIA+CP, smollm2 at 2:4
+
+
+def code_version() -> str:
+    """SHA-256 of the modules that decide a figure: a cell from other code is not used again."""
+    digest = hashlib.sha256()
+    for name in SCORING:
+        digest.update((ROOT / "eggs_core" / f"{name}.py").read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def texts(model: str, data: Path) -> tuple[Text, Text]:
+    """The calibration and the evaluation text of a model."""
+    if model != "smollm2":
+        return bundled_text("calibration"), bundled_text("heldout")
+    files = data / "calibration-wikipedia.txt", data / "wikitext-2-raw-test.txt"
+    return tuple(Text(file.name, file.read_text(encoding="utf-8")) for file in files)
+
+
+def peak_megabytes() -> float:
+    """Peak resident memory since the last reset, else since the start of the process."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1e3
+    except (OSError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def reset_peak() -> None:
+    """Start peak_megabytes anew, on Linux."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def prune_and_score(dense: LoadedModel, config, calibration: Text, evaluation: torch.Tensor) -> dict[str, Any]:
+    """One cell: prune a copy with one configuration and evaluate it."""
+    model = copy.deepcopy(dense.model)
+    windows = calibration_windows(
+        dense.tokenizer, calibration, config.calibration_windows, config.calibration_length, config.seed
+    )
+    reset_peak()
+    wall, processor = time.perf_counter(), time.process_time()
+    layers = list(prune(model, windows, config))
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    peak = peak_megabytes()
+    return {
+        **evaluate(model, evaluation).to_dict(),
+        "retained_score": statistics.fmean(layer.retained_score for layer in layers),
+        "output_error": statistics.fmean(layer.output_error for layer in layers),
+        "min_in_degree": min(layer.graph.min_in_degree for layer in layers),
+        "orphans": sum(layer.graph.orphans for layer in layers),
+        "seconds": wall,
+        "processor_seconds": processor,
+        "peak_mb": peak,
+    }
+
+
+def run_model(name: str, options, cells: dict[str, Any]) -> dict[str, Any] | None:
+    """Every cell of one model that is not known yet goes into `cells`; returns the protocol and the dense row."""
+    if name == "smollm2" and not (options.smollm2.exists() and options.data.is_dir()):
+        print(f"{name} is left out: {options.smollm2} or {options.data} is not there.", file=sys.stderr)
+        return None
+    dense = load(str(options.smollm2) if name == "smollm2" else name)
+    calibration, evaluation_text = texts(name, options.data)
+    (count, length), (windows, window) = WINDOWS.get(name, BUNDLED_WINDOWS)
+    evaluation = evaluation_windows(dense.tokenizer, evaluation_text, windows, window)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    log, version = CACHE / f"{name}.jsonl", code_version()
+    known = {}
+    for line in log.read_text().splitlines() if log.exists() else []:
+        entry = json.loads(line)
+        if entry["code"] == version:
+            known[entry["cell"]] = entry["value"]
+
+    def cell(key: str, compute) -> dict[str, Any]:
+        if key not in known:
+            known[key] = compute()
+            with log.open("a") as file:
+                file.write(json.dumps({"code": version, "cell": key, "value": known[key]}) + "\n")
+        return known[key]
+
+    row = cell("dense", lambda: evaluate(dense.model, evaluation).to_dict())
+    print(f"{name}: dense perplexity {row['perplexity']:.2f}", flush=True)
+    for pattern in options.patterns:
+        for seed in options.seeds:
+            for method in options.methods:
+                config = make_config(
+                    "tiny-llama" if name == "smollm2" else name, pattern, method, seed=seed,
+                    calibration_windows=count, calibration_length=length,
+                )  # fmt: skip
+                key = f"{pattern} {method} {seed}"
+                value = cell(key, lambda config=config: prune_and_score(dense, config, calibration, evaluation))
+                cells[f"{name} {key}"] = value
+                print(
+                    f"  {pattern} seed {seed} {method:14} {value['perplexity']:9.2f}  "
+                    f"{value['processor_seconds']:6.0f} s of processor time  {value['peak_mb']:6.0f} MB",
+                    flush=True,
+                )
+    return {
+        "dense": row, "evaluation": protocol(evaluation_text, evaluation),
+        "calibration": {"text": calibration.name, "sha256": calibration.sha256, "windows": count, "window": length},
+    }  # fmt: skip
+
+
+def mean_nats(rows: list[dict[str, Any]]) -> list[float]:
+    """Each window's loss, mean over seeds."""
+    return [statistics.fmean(values) for values in zip(*(row["window_nats"] for row in rows), strict=True)]
+
+
+def table(model: str, pattern: str, options, cells: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row per method: mean and sd over seeds, and paired bootstrap intervals against the two baselines."""
+    rows = {m: [cells[f"{model} {pattern} {m} {seed}"] for seed in options.seeds] for m in options.methods}
+    found = []
+    for method, values in rows.items():
+        perplexities = [v["perplexity"] for v in values]
+        entry = {"method": method, "perplexity": statistics.fmean(perplexities), "perplexities": perplexities}
+        entry["sd"] = statistics.stdev(perplexities) if len(values) > 1 else None
+        for baseline in ("ria", "ria-cp", "sparsegpt"):
+            if baseline in rows and baseline != method:
+                entry[f"against {baseline}"] = paired_ratio(mean_nats(rows[baseline]), mean_nats(values)).to_dict()
+        for name in ("retained_score", "output_error", "seconds", "processor_seconds", "peak_mb", "orphans"):
+            entry[name] = statistics.fmean(v[name] for v in values)
+        entry["min_in_degree"] = min(v["min_in_degree"] for v in values)
+        found.append(entry)
+    return found
+
+
+def print_table(title: str, rows: list[dict[str, Any]]) -> None:
+    """The table as text."""
+    print(f"\n{title}\n{'method':14}  perplexity ± sd    against RIA+CP          against SparseGPT       "
+          "retained  in-degree ≥  orphans  CPU s  peak MB")  # fmt: skip
+    for row in rows:
+        cells = []
+        for baseline in ("ria-cp", "sparsegpt"):
+            ratio = row.get(f"against {baseline}")
+            cells.append(f"{ratio['value']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]" if ratio else "–")
+        spread = "" if row["sd"] is None else f"± {row['sd']:.2f}"
+        print(
+            f"{row['method']:14}  {row['perplexity']:8.2f} {spread:8}  {cells[0]:22}  {cells[1]:22}  "
+            f"{row['retained_score']:8.4f}  {row['min_in_degree']:11}  {row['orphans']:7.0f}  "
+            f"{row['processor_seconds']:5.0f}  {row['peak_mb']:7.0f}"
+        )
+
+
+def draw(tables: dict[str, list[dict[str, Any]]], models: dict[str, Any], path: Path) -> None:
+    """A dot for every seed, one panel for every model and pattern; the dense model is the dashed line."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    columns = min(3, len(tables))
+    lines = -(-len(tables) // columns)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(4.4 * columns, 2.9 * lines), squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat[len(tables) :]:
+        axis.remove()
+    for axis, (title, rows) in zip(axes.flat, tables.items(), strict=False):
+        names = [METHODS[row["method"]].label for row in rows]
+        for i, row in enumerate(rows):
+            mine = row["method"].startswith("eggs")
+            values = row["perplexities"]
+            axis.plot(values, [i] * len(values), "o", color="#d55e00" if mine else "#0072b2", alpha=0.7)
+        axis.axvline(models[title.split()[0]]["dense"]["perplexity"], color="grey", linestyle="--", linewidth=1)
+        axis.set(yticks=range(len(rows)), yticklabels=names, xscale="log", title=title, xlabel="perplexity (log scale)")
+        axis.invert_yaxis()
+        axis.grid(axis="x", which="both", alpha=0.3)
+    figure.savefig(path, dpi=130)
+
+
+def checks_of(tables: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The bars, for what was measured."""
+    checks = []
+    for title, rows in tables.items():
+        if title != "smollm2 2:4":
+            continue
+        rows = {row["method"]: row for row in rows}
+        better = min(rows["sparsegpt"]["perplexity"], rows["ria-cp"]["perplexity"])
+        ratio = rows["eggs-ptp-plus"]["perplexity"] / better
+        name = "smollm2_plus_vs_better_baseline"
+        checks.append({"name": name, "value": ratio, "bar": BAR, "higher_is_better": False})
+        low = rows["eggs-ptp"]["against ria"]["low"]  # no worse within noise: the interval reaches 1 or below
+        checks.append({"name": "smollm2_eggs_ptp_vs_ria_low", "value": low, "bar": 1.0, "higher_is_better": False})
+    return checks
+
+
+def main() -> int:
+    """Measure, print the tables, write JSON and picture, and return 1 when a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="tiny-llama at 2:4, seed 0, three methods")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here, and a picture beside it")
+    parser.add_argument("--models", nargs="+", default=["smollm2", "tiny-llama", "tiny-opt"])
+    parser.add_argument("--patterns", nargs="+", default=["2:4", "4:8"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--smollm2", type=Path, default=SMOLLM2, help="the GGUF file, or a folder of safetensors")
+    parser.add_argument(
+        "--data", type=Path, default=ROOT.parent / "shared" / "data", help="the folder of the two texts"
+    )
+    options = parser.parse_args()
+    if options.quick:
+        options.models, options.patterns, options.seeds = ["tiny-llama"], ["2:4"], [0]
+        options.methods = ["wanda", "sparsegpt", "eggs-ptp-plus"]
+    cells: dict[str, Any] = {}
+    models = {name: found for name in options.models if (found := run_model(name, options, cells))}
+    tables = {f"{m} {p}": table(m, p, options, cells) for m in models for p in options.patterns}
+    for title, rows in tables.items():
+        print_table(title, rows)
+    checks = checks_of(tables)
+    for check in checks:
+        print(f"{'ok  ' if check['value'] <= check['bar'] else 'MISS'} {check['name']}: {check['value']:.3f}"
+              f" (bar {check['bar']:g})")  # fmt: skip
+    if options.json:
+        result = {
+            "checks": checks, "tables": tables, "models": models, "seeds": options.seeds, "code": code_version(),
+            "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+            "versions": versions(),
+        }  # fmt: skip
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        draw(tables, models, options.json.with_suffix(".png"))
+    return int(any(check["value"] > check["bar"] for check in checks))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
