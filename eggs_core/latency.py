@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from eggs_core import kernels
 from eggs_core.generation import RaceStep, greedy, measure_generation, race
 from eggs_core.kernels import DTYPE_NAMES
+from eggs_core.kernels.memory import huge_block
 from eggs_core.packed import PackedLinear, kernel_path
 from eggs_core.pattern import NMPattern
 from eggs_core.sizes import decode_bytes, size_breakdown
@@ -123,7 +124,7 @@ def measure_layers(
                 functions |= {f"dense {name}": dense, f"packed {name}": packed}
             with thread_count(threads) as used:
                 times = alternate(functions, rounds=rounds, seconds=seconds)
-                many = count > kernels.MAX_TOKENS and kernels.kernel() is not None
+                many = count > kernels.max_tokens() and kernels.kernel() is not None
                 yield LayerTiming(
                     out_features,
                     in_features,
@@ -154,8 +155,11 @@ def _in_turn(calls: list[Callable[[], object]], cuda: bool) -> Callable[[], None
 
 
 def memory_bandwidth(threads: int | None = None, megabytes: int = 512, repeats: int = 8) -> float:
-    """GB/s at which this machine reads memory with that many threads: the best of some passes over a large array."""
-    data = torch.ones(megabytes * 250_000)
+    """GB/s at which this machine reads memory with that many threads: the best of some passes over a large array.
+
+    The array lies on huge pages, as packed weights do, so that it is the limit for them.
+    """
+    data = huge_block(megabytes * 1_000_000).view(torch.float32).fill_(1)
     found = kernels.kernel()
     best = float("inf")
     with thread_count(threads) as used:

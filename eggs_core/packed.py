@@ -10,6 +10,7 @@ from eggs_core.errors import EggsError
 from eggs_core.kernels import kernel_path
 from eggs_core.kernels.call import Siblings
 from eggs_core.kernels.layer import PackedLinear
+from eggs_core.kernels.memory import Arena
 from eggs_core.pattern import NMPattern
 from eggs_core.sizes import size_breakdown
 
@@ -46,7 +47,10 @@ def pack_model(
     permutations = permutations or {}
     if unknown := sorted(set(permutations) - set(masks)):
         raise EggsError(f"There is a permutation but no mask for layer {unknown[0]}.")
-    packed = {name: pack_layer(model, name, mask, pattern, permutations.get(name)) for name, mask in masks.items()}
+    packed, arena = {}, Arena()
+    for name, mask in masks.items():
+        packed[name] = layer = pack_layer(model, name, mask, pattern, permutations.get(name))
+        layer.values, layer.positions = arena.take(layer.values), arena.take(layer.positions)
     for name, layer in packed.items():
         layer.train(model.training)
         set_submodule(model, name, layer)

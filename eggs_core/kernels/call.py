@@ -41,7 +41,7 @@ class Call:
         if not x.is_contiguous():
             x = x.contiguous()
         lead = x.shape[:-1]
-        y = torch.empty((*lead, self.total), dtype=x.dtype)
+        y = x.new_empty((*lead, self.total))
         failed = found.lib.eggs_linear(
             self.structs, len(self.sizes), x.data_ptr(), y.data_ptr(), tokens, torch.get_num_threads(),
             kernels.path_number(), found.parallel,
@@ -55,7 +55,7 @@ class Call:
         if len(self.sizes) == 1:
             return (y,)
         if tokens == 1:
-            return y.split(self.sizes, -1)
+            return torch.split_with_sizes(y, self.sizes, -1)
         parts = y.view(-1).split([tokens * n for n in self.sizes])  # each layer's (tokens, out) lies in one piece
         return [p.view(*lead, n) for p, n in zip(parts, self.sizes, strict=True)]
 
@@ -97,31 +97,33 @@ class Siblings:
         self.layers = state["layers"]
         self.call, self.local, self.wasted, self.index = None, threading.local(), 0, {}
 
-    def take(self, layer: nn.Module, x: Tensor, tokens: int) -> Tensor:
-        """The layer's product with x, from the store when a sibling has just computed it."""
-        waiting = self.local.__dict__
-        outputs = waiting.get("outputs")
+    def waiting(self, layer: nn.Module, x: Tensor) -> Tensor | None:
+        """The layer's product with x, if a sibling has just computed it from this very tensor as it is now."""
+        store = self.local.__dict__
+        if store.get("x") is not x or store["version"] != x._version:
+            return None
+        outputs, i = store["outputs"], self.index[id(layer)]
+        y, outputs[i] = outputs[i], None
+        if y is not None:
+            store["left"] -= 1
+            if not store["left"]:
+                store.clear()
+        return y
+
+    def run(self, layer: nn.Module, x: Tensor, tokens: int) -> Tensor:
+        """The layer's product with x, and meanwhile those of its siblings, which wait for them to ask."""
         if not self.index:
             self._reset()
-            waiting, outputs = self.local.__dict__, None
-        i = self.index[id(layer)]
-        tracked = not x.is_inference()
-        if outputs is not None and waiting["x"] is x and tracked and waiting["version"] == x._version:
-            y, outputs[i] = outputs[i], None
-            if y is not None:
-                waiting["left"] -= 1
-                if not waiting["left"]:
-                    waiting.clear()
-                return y
-        if outputs is not None:
-            self.wasted = self.wasted + 1 if waiting["left"] == len(outputs) - 1 else 0
-            waiting.clear()
-        if not tracked or self.wasted > 3:  # inference tensors have no version that would tell of a change
+        store = self.local.__dict__
+        if store:
+            self.wasted = self.wasted + 1 if store["left"] == len(self.layers) - 1 else 0
+            store.clear()
+        if self.wasted > 3 or x.is_inference():  # inference tensors have no version that would tell of a change
             return layer._own_call().run(x, tokens)[0]
         call = self.call
         if call is None or not call.is_current():
             call = self.call = Call(self.layers)
-        outputs = list(call.run(x, tokens))
+        outputs, i = list(call.run(x, tokens)), self.index[id(layer)]
         y, outputs[i] = outputs[i], None
-        waiting.update(x=x, version=x._version, outputs=outputs, left=len(outputs) - 1)
+        store.update(x=x, version=x._version, outputs=outputs, left=len(outputs) - 1)
         return y

@@ -123,16 +123,19 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (…, in) in the layer's dtype → (…, out)."""
-        tokens = self._tokens(x)
-        if not x.is_cpu:
+        siblings = self._siblings
+        if siblings is not None and (y := siblings.waiting(self, x)) is not None:
+            return y
+        values = self._buffers["values"]
+        if x.shape[-1] != self.in_features or x.dtype is not values.dtype or not (x.is_cpu and values.is_cpu):
             return self._elsewhere(x)
         if x.requires_grad and torch.is_grad_enabled():
             return linear(x, self.to_dense(), self.bias)
-        if tokens > kernels.MAX_TOKENS or kernels.kernel() is None:
+        tokens = x.numel() // self.in_features
+        if tokens > kernels.max_tokens() or kernels.kernel() is None:
             return self._many(x)
-        siblings = self._siblings
         if siblings is not None:
-            return siblings.take(self, x, tokens)
+            return siblings.run(self, x, tokens)
         return self._own_call().run(x, tokens)[0]
 
     def _own_call(self) -> Call:
@@ -141,15 +144,6 @@ class PackedLinear(nn.Module):
         if call is None or not call.is_current():
             call = self._call = Call([self])
         return call
-
-    def _tokens(self, x: Tensor) -> int:
-        values = self._buffers["values"]
-        if x.shape[-1] != self.in_features or x.dtype != values.dtype or x.device != values.device:
-            raise EggsError(
-                f"A packed layer of {self.in_features} inputs in {values.dtype} on {values.device} got an input of "
-                f"shape {tuple(x.shape)} in {x.dtype} on {x.device}."
-            )
-        return x.numel() // self.in_features
 
     def _rows(self, start: int, stop: int, into: Tensor | None = None) -> Tensor:
         """Rows start … stop−1 with their zeros in packed column order, (rows, in), in `into` when it is given."""
@@ -169,22 +163,27 @@ class PackedLinear(nn.Module):
         flat = x.reshape(-1, self.in_features)
         if self.permutation is not None:
             flat = flat.index_select(1, self.permutation)
-        y = torch.empty(flat.shape[0], self.out_features, dtype=x.dtype)
         step = min(self.out_features, max(16, TILE // self.in_features))
-        scratch = getattr(_scratch, "tile", None)
-        if scratch is None or scratch.numel() < step * self.in_features * 4:
-            scratch = _scratch.tile = torch.empty(max(step * self.in_features, TILE) * 4, dtype=torch.uint8)
-        tile = scratch.view(x.dtype)[: step * self.in_features].view(step, self.in_features)
-        for start in range(0, self.out_features, step):
-            stop = min(start + step, self.out_features)
-            dense = self._rows(start, stop, tile[: stop - start])
-            torch.mm(flat, dense.t(), out=y[:, start:stop])
+        tile = _tile(step, self.in_features, x.dtype)
+        if step == self.out_features:
+            y = torch.mm(flat, self._rows(0, step, tile).t())
+        else:
+            y = torch.empty(flat.shape[0], self.out_features, dtype=x.dtype)
+            for start in range(0, self.out_features, step):
+                stop = min(start + step, self.out_features)
+                torch.mm(flat, self._rows(start, stop, tile[: stop - start]).t(), out=y[:, start:stop])
         if self.bias is not None:
             y += self.bias
         return y.view(*x.shape[:-1], self.out_features)
 
     def _elsewhere(self, x: Tensor) -> Tensor:
         """On CUDA and other accelerators: torch's own product with a weight that is built once per device."""
+        values = self.values
+        if x.shape[-1] != self.in_features or x.dtype is not values.dtype or x.device != values.device:
+            raise EggsError(
+                f"A packed layer of {self.in_features} inputs in {values.dtype} on {values.device} got an input of "
+                f"shape {tuple(x.shape)} in {x.dtype} on {x.device}."
+            )
         if self.permutation is not None:
             x = x.index_select(-1, self.permutation)
         return linear(x, self._accelerated()[1], self.bias)
@@ -198,3 +197,15 @@ class PackedLinear(nn.Module):
                 *accelerator_weight(self._rows(0, self.out_features), self.pattern),
             )
         return held
+
+
+def _tile(rows: int, columns: int, dtype: torch.dtype) -> Tensor:
+    """This thread's scratch as (rows, columns) of dtype; layers of one shape share the view as well."""
+    views = getattr(_scratch, "views", None)
+    if views is None or rows * columns * dtype.itemsize > _scratch.memory.numel():
+        _scratch.memory = torch.empty(max(rows * columns * dtype.itemsize, 4 * TILE), dtype=torch.uint8)
+        views = _scratch.views = {}
+    key = (rows, columns, dtype)
+    if key not in views:
+        views[key] = _scratch.memory.view(dtype)[: rows * columns].view(rows, columns)
+    return views[key]

@@ -14,6 +14,7 @@ from eggs_core import kernels
 from eggs_core.errors import EggsError
 from eggs_core.kernels import compiler as build
 from eggs_core.kernels import layout
+from eggs_core.kernels.memory import BLOCK, Arena
 from eggs_core.packed import PackedLinear
 from eggs_core.pattern import NMPattern
 
@@ -42,7 +43,8 @@ def paths() -> tuple[str, ...]:
 def test_every_path_equals_the_dense_product(pattern, dtype):
     torch.manual_seed(0)
     pattern = NMPattern.parse(pattern)
-    for groups, out, tokens, permuted in ((1, 1, 1, False), (3, 5, 3, True), (9, 18, 8, False), (40, 7, 11, True)):
+    cases = (1, 1, 1, False), (3, 5, 3, True), (9, 18, 8, False), (40, 7, 11, True), (9, 20, 40, True)
+    for groups, out, tokens, permuted in cases:
         columns = groups * pattern.group
         permutation = torch.randperm(columns) if permuted else None
         mask = random_mask(out, groups, pattern, permutation)
@@ -57,6 +59,27 @@ def test_every_path_equals_the_dense_product(pattern, dtype):
                 error = ((layer(x).double() - expected).abs() / scale).max().item()
                 assert torch.equal(layer.to_dense(), weight * mask), (path, groups, out)
             assert error < TOLERANCE[dtype], (path, groups, out, tokens, error)
+
+
+def test_rows_with_much_beyond_whole_windows_leave_the_bf16_path():
+    if "AVX-512 BF16" not in paths():
+        pytest.skip("no bf16 products on this processor")
+    path = lambda kept: (
+        PackedLinear.from_dense(  # noqa: E731
+            torch.ones(1, 2 * kept).bfloat16(), random_mask(1, kept // 2, NMPattern(2, 4)), NMPattern(2, 4)
+        ).path
+    )
+    assert [path(kept) for kept in (32, 48, 144, 2064)] == ["AVX-512 BF16", "AVX-512", "AVX-512", "AVX-512 BF16"]
+
+
+def test_an_arena_copies_tensors_side_by_side():
+    arena, sources = Arena(), [torch.randn(3, 5), torch.arange(7, dtype=torch.int32), torch.randn(2, 9).bfloat16()]
+    copies = [arena.take(source) for source in sources]
+    assert all(torch.equal(a, b) and a.data_ptr() % 64 == 0 for a, b in zip(copies, sources, strict=True))
+    assert len({c.untyped_storage().data_ptr() for c in copies}) == 1
+    large = arena.take(torch.zeros(BLOCK // 4 + 1))  # more than one block holds
+    assert large.untyped_storage().data_ptr() != copies[0].untyped_storage().data_ptr()
+    assert arena.take(meta := torch.empty(3, device="meta")) is meta and torch.equal(copies[0], sources[0])
 
 
 @pytest.mark.parametrize("bits", range(6))
