@@ -59,9 +59,14 @@ def find_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     """The path and the list of a causal LM's decoder blocks.
 
     An architecture outside the table works if it has exactly one ModuleList of equal blocks with linear layers inside;
-    raises EggsError, naming the architecture, otherwise.
+    raises EggsError, naming the architecture, otherwise, and for experts fused in one tensor.
     """
     kind = model.config.model_type
+    if any(p.dim() == 3 for name, p in model.named_parameters() if "experts" in name):
+        raise EggsError(
+            f"The architecture {kind!r} keeps its experts fused in one tensor, which cannot be pruned here yet; "
+            f"supported are {', '.join(sorted(BLOCK_PATHS))} and models built the same way."
+        )
     if kind in BLOCK_PATHS:
         return BLOCK_PATHS[kind], model.get_submodule(BLOCK_PATHS[kind])
     found = [

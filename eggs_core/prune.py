@@ -59,6 +59,12 @@ class InputStatistics:
     sample: torch.Tensor  # (at most SAMPLE_TOKENS, in)
     tokens: int = 0
 
+    @classmethod
+    def white(cls, width: int, device: torch.device, need_gram: bool) -> "InputStatistics":
+        """What stands in for an input that no token reached: channels of equal power, uncorrelated."""
+        eye = torch.eye(width, device=device)
+        return cls(torch.ones(width, device=device), eye if need_gram else None, eye, 1)
+
     def update(self, x: torch.Tensor) -> None:
         """Add a batch of inputs x, (tokens, in)."""
         x = x.to(torch.float32)
@@ -219,13 +225,16 @@ def prune(model: PreTrainedModel, windows: torch.Tensor, config: PruneConfig) ->
         statistics = _gather(block, layers, hidden, arguments[number], config.reconstruction != "none")
         for layer in layers:
             started = time.perf_counter()
-            if layer.name not in statistics:
-                raise EggsError(f"Calibration never reached layer {layer.name}; use more or longer calibration text.")
-            weight, inputs = layer.weight(), statistics[layer.name]
+            weight, inputs = layer.weight(), statistics.get(layer.name)
+            reached = inputs is not None
+            if not reached:  # such as an expert that the router never chose
+                inputs = InputStatistics.white(layer.shape[1], weight.device, config.reconstruction != "none")
             try:
                 pruned = prune_weight(weight, inputs, config)
             except EggsError as error:
                 raise EggsError(f"Layer {layer.name}: {error}") from error
+            if not reached:
+                pruned.notes.append("no calibration token reached this layer, so it was pruned by its weights alone")
             layer.set_weight(pruned.weight)
             graph = measure(pruned.mask, config.pattern)
             yield LayerReport(

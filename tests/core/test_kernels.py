@@ -64,11 +64,13 @@ def test_every_path_equals_the_dense_product(pattern, dtype):
 def test_rows_with_much_beyond_whole_windows_leave_the_bf16_path():
     if "AVX-512 BF16" not in paths():
         pytest.skip("no bf16 products on this processor")
-    path = lambda kept: (
-        PackedLinear.from_dense(  # noqa: E731
-            torch.ones(1, 2 * kept).bfloat16(), random_mask(1, kept // 2, NMPattern(2, 4)), NMPattern(2, 4)
+
+    def path(kept: int) -> str:
+        pattern = NMPattern(2, 4)
+        return PackedLinear.from_dense(
+            torch.ones(1, 2 * kept).bfloat16(), random_mask(1, kept // 2, pattern), pattern
         ).path
-    )
+
     assert [path(kept) for kept in (32, 48, 144, 2064)] == ["AVX-512 BF16", "AVX-512", "AVX-512", "AVX-512 BF16"]
 
 

@@ -1,5 +1,7 @@
 """The pruning loop: what it captures, gathers and reports, whatever the method."""
 
+import copy
+
 import pytest
 import torch
 
@@ -156,3 +158,36 @@ def test_the_model_learns_nothing_of_gradients(tiny_model):
     run(model)
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     assert all(layer.module.weight.is_leaf for layer in linear_layers(model))
+
+
+class Experts(torch.nn.Module):
+    """Two experts in one list, of which the router always chooses the first."""
+
+    def __init__(self, mlp: torch.nn.Module):
+        super().__init__()
+        self.experts = torch.nn.ModuleList([mlp, copy.deepcopy(mlp)])
+
+    def forward(self, x):
+        return self.experts[0](x)
+
+
+@pytest.mark.parametrize("method", ["magnitude", "ria-cp", "sparsegpt", "eggs-ptp-plus"])
+def test_an_expert_that_saw_no_token_is_pruned_by_its_weights_and_reported(tiny_model, method):
+    model = tiny_model("llama")
+    for block in model.model.layers:
+        block.mlp = Experts(block.mlp)
+    dense = {layer.name: layer.weight() for layer in linear_layers(model)}
+    for report in run(model, method):
+        told = any(note.startswith("no calibration token reached this layer") for note in report.notes)
+        assert told == (".experts.1." in report.name), report.name
+        if told:
+            weight = model.get_submodule(report.name).weight
+            assert torch.allclose(weight, dense[report.name] * report.mask, atol=1e-5)  # nothing to re-fit it by
+            lost = ((dense[report.name] * ~report.mask).norm() / dense[report.name].norm()).item()
+            assert report.output_error == pytest.approx(lost, rel=1e-3)
+
+
+def test_experts_fused_in_one_tensor_are_refused_by_name(tiny_model):
+    model = tiny_model("mixtral", num_local_experts=4, num_experts_per_tok=2)
+    with pytest.raises(EggsError, match="'mixtral' keeps its experts"):
+        run(model)
