@@ -110,6 +110,9 @@ def layout(graph: nx.Graph, kind: str) -> dict[tuple[str, int], tuple[float, flo
         positions = {n: (p[0], -1.0 if n[0] == "in" else 1.0) for n, p in positions.items()}
     elif kind == "spectral":
         positions = nx.spectral_layout(graph) if graph.number_of_edges() else nx.circular_layout(graph)
+        # Ranks keep the order that the eigenvectors give and pull apart what would lie in one heap.
+        ranks = np.array([positions[n] for n in graph]).argsort(0).argsort(0)
+        positions = dict(zip(graph, ranks.astype(float), strict=True))
     else:
         outputs = [n for n in graph if n[0] == "out"]
         positions = nx.shell_layout(graph, [outputs, inputs])
