@@ -2,6 +2,7 @@
 
 import plotly.graph_objects as go
 
+from components.chart import base_layout as _layout
 from components.session import run_label
 from components.text import MEASURES
 from eggs_core.evaluate import paired_ratio
@@ -27,15 +28,6 @@ BLOCK_PALETTE = "Viridis"
 def color(label: str) -> str:
     """A method's colour."""
     return COLORS.get(label, OTHER)
-
-
-def _layout(**options) -> dict:
-    defaults = {
-        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        "hovermode": "closest",
-    }
-    return {**defaults, **options}
 
 
 def layer_chart(run: Run, measure: str) -> go.Figure:

@@ -1,86 +1,226 @@
-"""Expander graph: a window of the chosen layer's mask as a bipartite graph, beside what top-N would have kept."""
+"""Expander graph: a window of the chosen layer, or all of it in bundles, beside what top-N would have kept."""
 
 import gradio as gr
-import torch
 
-from components.session import Workspace, run_label
+from components.graph_figures import expansion_figure, mixing_figure
+from components.graph_view import (
+    SIZES,
+    Graph,
+    chosen_expansion,
+    frame_of,
+    graph_value,
+    graphs,
+    pick_set,
+    spread_of,
+    step_of,
+)
+from components.readings import beta_cards, curve_reading, mixing_reading, pruned_cards, set_reading, set_table
+from components.session import Workspace, remember
 from components.tab import Tab
 from components.text import escape, reading, term
 from components.widgets.canvas import GraphCanvas
-from eggs_core.graph import LAYOUTS, layout, window_graph
+from components.widgets.plot import Plot
+from eggs_core.betas import layer_scores
+from eggs_core.errors import EggsError
+from eggs_core.expansion import SIDES, expansion_curve
+from eggs_core.graph import LAYOUTS
 
-SIZES = (8, 16, 32, 64)
-
-
-def graph_value(mask: torch.Tensor, other: torch.Tensor, row: int, column: int, degrees, kind: str) -> dict:
-    """What the graph canvas draws: a window of a mask, with edges that `other` lacks marked."""
-    positions = layout(window_graph(mask, row, column), kind)
-    rows, columns = mask.shape
-    in_degrees, out_degrees = degrees
-    return {
-        "inputs": [[column + c, *positions["in", column + c], in_degrees[column + c]] for c in range(columns)],
-        "outputs": [[row + r, *positions["out", row + r], out_degrees[row + r]] for r in range(rows)],
-        "edges": [[c, r, int(not other[r, c])] for r, c in mask.nonzero().tolist()],
-        "square": kind != "bipartite",
-    }
+CHEAP = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+LEGEND = (
+    '<p class="legend"><span><i class="swatch score"></i>kept by both</span>'
+    '<span><i class="swatch link"></i>edge that the other graph lacks</span>'
+    '<span><i class="swatch orphan"></i>input without any edge in view</span>'
+    '<span><i class="swatch ring"></i>member of T</span><span><i class="swatch yolk"></i>signal</span></p>'
+)
+SIZE_CHOICES = [(str(n), n) for n in SIZES] + [("whole layer", 0)]
+BUTTONS = (("lowest", "Lowest degree"), ("random", "Random"), ("worst", "Worst found"), ("clear", "Clear"))
 
 
 def create_graph_tab(state: gr.State) -> Tab:
-    """Fill an open gr.Tab; window, size and layout redraw both graphs."""
+    """Fill an open gr.Tab; window, size, layout, β and the chosen set redraw both graphs."""
     title = gr.HTML(elem_id="graph-reading", padding=False)
     with gr.Row():
-        row = gr.Number(0, label="First output", precision=0, minimum=0, elem_id="graph-row", min_width=110)
-        column = gr.Number(0, label="First input", precision=0, minimum=0, elem_id="graph-column", min_width=110)
-        size = gr.Radio(SIZES, value=16, label="Channels on each side", elem_id="graph-size", min_width=200)
-        kind = gr.Radio(LAYOUTS, value="bipartite", label="Layout", elem_id="graph-layout", min_width=200)
+        row = gr.Number(0, label="First output", precision=0, minimum=0, elem_id="graph-row", min_width=90)
+        column = gr.Number(0, label="First input", precision=0, minimum=0, elem_id="graph-column", min_width=90)
+        size = gr.Dropdown(SIZE_CHOICES, value=16, label="Channels a side", elem_id="graph-size", min_width=110)
+        kind = gr.Radio(LAYOUTS, value="bipartite", label="Layout", elem_id="graph-layout", min_width=330)
+    with gr.Row(equal_height=True):
+        beta = gr.Slider(
+            0, 1, value=0, step=0.1, label="β: from top-N (0) to equally connected inputs (1), on the right",
+            elem_id="graph-beta", min_width=260,
+        )  # fmt: skip
+        as_pruned = gr.Button("As pruned", elem_id="graph-as-pruned", size="sm", min_width=110, scale=0)
+    cards = gr.HTML(elem_id="beta-cards", padding=False)
+    with gr.Row():
+        with gr.Column(min_width=300):
+            left_title = gr.HTML(elem_id="topn-title", padding=False)
+            left = GraphCanvas(elem_id="topn-graph", label="Top-N's graph")
+        with gr.Column(min_width=300):
+            right_title = gr.HTML(elem_id="mask-title", padding=False)
+            right = GraphCanvas(elem_id="mask-graph", label="The method's graph")
+    gr.HTML(LEGEND, padding=False)
+    gr.HTML('<h3 class="panel">How far does a set of channels reach?</h3>', padding=False)
+    with gr.Row(elem_id="set-controls"):
+        side = gr.Radio(SIDES, value="inputs", label="Side of T", elem_id="set-side", min_width=150)
+        members = gr.Slider(1, 32, value=4, step=1, label="Channels in T", elem_id="set-size", min_width=150)
+        with gr.Column(min_width=280):
+            with gr.Row():
+                buttons = {how: gr.Button(text, elem_id=f"set-{how}", size="sm", min_width=90) for how, text in BUTTONS}
+            play = gr.Button("▶ Play the spread of a signal from T", elem_id="set-play", size="sm", variant="primary")
+    table = gr.HTML(elem_id="set-table", padding=False)
+    set_text = gr.HTML(elem_id="set-reading", padding=False)
     with gr.Row():
         with gr.Column(min_width=320):
-            topn_title = gr.HTML(elem_id="topn-title", padding=False)
-            topn_graph = GraphCanvas(elem_id="topn-graph")
+            gr.HTML('<h3 class="panel">Sampled sets and the certificate</h3>', padding=False)
+            curve = Plot(elem_id="expansion-chart", height=330)
+            curve_text = gr.HTML(elem_id="expansion-reading", padding=False)
         with gr.Column(min_width=320):
-            mask_title = gr.HTML(elem_id="mask-title", padding=False)
-            mask_graph = GraphCanvas(elem_id="mask-graph")
-    gr.HTML(
-        '<p class="legend"><span><i class="swatch score"></i>kept by both</span>'
-        '<span><i class="swatch link"></i>edge that the other selection lacks</span>'
-        '<span><i class="swatch orphan"></i>input without any edge in the window</span></p>',
-        padding=False,
+            gr.HTML('<h3 class="panel">How fast a signal from T mixes</h3>', padding=False)
+            mixing = Plot(elem_id="mixing-chart", height=330)
+            mixing_text = gr.HTML(elem_id="mixing-reading", padding=False)
+
+    window = [title, row, column, left_title, left, right_title, right, cards, beta]
+    below = [table, set_text, curve, curve_text, mixing, mixing_text]
+    outputs = [*window, *below]
+
+    def empty(text: str) -> list:
+        return [reading(text), 0, 0, "", None, "", None, "", gr.skip(), "", "", None, "", None, ""]
+
+    def render(workspace: Workspace, play: bool = False) -> list:
+        if workspace.run is None or not workspace.layer:
+            return empty("Choose a layer on the Masks tab.")
+        try:
+            pair = graphs(workspace)
+            return [*_window(workspace, pair, play), *_below(workspace, pair)]
+        except EggsError as error:
+            workspace.graph.beta = None
+            return empty(escape(error))
+
+    def move(workspace: Workspace, first_row: float | None, first_column: float | None) -> list:
+        workspace.row, workspace.column = max(0, int(first_row or 0)), max(0, int(first_column or 0))
+        return render(workspace)
+
+    def resize(workspace: Workspace, size: int, kind: str) -> list:
+        workspace.graph.size, workspace.graph.layout = size, kind
+        return render(workspace)
+
+    def set_beta(workspace: Workspace, value: float) -> list:
+        workspace.graph.beta = value
+        values = render(workspace)
+        values[outputs.index(beta)] = gr.skip()  # the hand on the slider has the last word
+        return values
+
+    def restore(workspace: Workspace) -> list:
+        workspace.graph.beta = None
+        return render(workspace)
+
+    def choose(workspace: Workspace, event: gr.EventData) -> list:
+        """A set picked by hand; both canvases show it already."""
+        chosen = str(event.side)
+        if workspace.run is None or chosen not in SIDES:
+            return [gr.skip()] * len(below)
+        pair = graphs(workspace)
+        frame = frame_of(workspace, pair[1].mask)
+        workspace.graph.side = chosen
+        workspace.graph.members = tuple(frame.channels(chosen, [int(i) for i in event.members]).tolist())
+        return _below(workspace, pair)
+
+    def pick(how: str):
+        def handler(workspace: Workspace, chosen: str, count: int) -> list:
+            if workspace.run is None or not workspace.layer:
+                return render(workspace)
+            pair = graphs(workspace)
+            frame = frame_of(workspace, pair[1].mask)
+            workspace.graph.side, workspace.graph.members = chosen, ()
+            if how != "clear":
+                workspace.graph.members = pick_set(workspace, pair[1], frame, how, chosen, int(count))
+            return render(workspace)
+
+        return handler
+
+    def start(workspace: Workspace, chosen: str, count: int) -> list:
+        """Play from the chosen set, or from one channel of the lowest degree if there is none."""
+        if not workspace.graph.members:
+            pick("lowest")(workspace, chosen, 1)
+        return render(workspace, play=True)
+
+    on = {"trigger_mode": "always_last", **CHEAP}
+    # Only what a person typed or chose: a control's value that changes while the tab opens must not move the window.
+    for event in (row.submit, column.submit, row.blur, column.blur):
+        event(move, [state, row, column], outputs, **on)
+    for event in (size.input, kind.input):
+        event(resize, [state, size, kind], outputs, **on)
+    beta.input(set_beta, [state, beta], outputs, **on)
+    as_pruned.click(restore, state, outputs, **on)
+    for canvas in (left, right):
+        canvas.choose(choose, state, below, **on)
+    for how, button in buttons.items():
+        button.click(pick(how), [state, side, members], outputs, **on)
+    play.click(start, [state, side, members], outputs, **on)
+    return Tab(outputs, render)
+
+
+def _window(workspace: Workspace, pair: list[Graph], play: bool) -> list:
+    """Title, window position, both graphs with their headings, and what follows β."""
+    view, (topn, graph) = workspace.graph, pair
+    frame = frame_of(workspace, graph.mask)
+    values = [graph_value(workspace, a, b, frame, play) for a, b in ((topn, graph), (graph, topn))]
+    first = {side: max(frame.first[side], 0) for side in SIDES}
+    if view.size:
+        workspace.row, workspace.column = first["outputs"], first["inputs"]  # a window outside the matrix moves inside
+    cards = pruned_cards(workspace.layer_report(), *(g.mask.sum(0) for g in pair), topn.sigma2)
+    if view.beta is not None:
+        report = workspace.run.report
+        source = layer_scores(report["model"], workspace.layer, report["config"]["score"]).source
+        cards = beta_cards(step_of(workspace, view.beta), step_of(workspace, 0.0), source)
+    facts = [f"{_edges(g, frame):,} edges in view · gap {1 - g.sigma2:.3f}" for g in pair]
+    heads = [
+        f'<h3 class="panel">{escape(g.label)}<span>{said}</span></h3>' for g, said in zip(pair, facts, strict=True)
+    ]
+    slider = gr.Slider(value=view.beta if view.beta is not None else 0)
+    return [_title(workspace, pair, frame), first["outputs"], first["inputs"], heads[0], values[0], heads[1], values[1],
+            cards, slider]  # fmt: skip
+
+
+def _edges(graph: Graph, frame) -> int:
+    first = {side: max(frame.first[side], 0) for side in SIDES}
+    last = {side: first[side] + frame.count[side] * frame.each[side] for side in SIDES}
+    return int(graph.mask[first["outputs"] : last["outputs"], first["inputs"] : last["inputs"]].sum())
+
+
+def _title(workspace: Workspace, pair: list[Graph], frame) -> str:
+    topn, graph = pair
+    lost = [int((g.mask.sum(0) == 0).sum()) for g in pair]
+    fewest = [int(g.mask.sum(0).min()) for g in pair]
+    if frame.whole:
+        each = ", ".join(f"{frame.each[s]} {s}" for s in SIDES)
+        where = f"whole layer in bundles of {each}; the darker a line, the more of its possible connections are kept"
+    else:
+        ends = {s: f"{s} {frame.first[s]}–{frame.first[s] + frame.count[s] - 1}" for s in SIDES}
+        where = f"{ends['outputs']} of {frame.total['outputs']} and {ends['inputs']} of {frame.total['inputs']}"
+    apart = [g.label for g in pair if g.sigma2 > 1 - 1e-4]
+    said = f" {escape(' and '.join(apart))} falls apart: its gap is 0." if apart else ""
+    return reading(
+        f"<b>{escape(workspace.layer)}</b>, {where}. In the whole layer {lost[0]} inputs are {term('orphans')} under "
+        f"{escape(topn.label)} and {lost[1]} under {escape(graph.label)}; the worst-connected input keeps {fewest[0]} "
+        f"and {fewest[1]} weights.{said}"
     )
 
-    def draw(workspace: Workspace, size: int = 16, kind: str = "bipartite") -> list:
-        run = workspace.run
-        if run is None or not workspace.layer:
-            return [reading("Choose a layer on the Masks tab."), 0, 0, "", None, "", None]
-        mask, topn = run.mask(workspace.layer), run.topn_mask(workspace.layer)
-        window, first_row, first_column = workspace.window(mask, size)
-        other, _, _ = workspace.window(topn, size)
-        values = [
-            graph_value(a, b, first_row, first_column, (m.sum(0).tolist(), m.sum(1).tolist()), kind)
-            for a, b, m in ((other, window, topn), (window, other, mask))
-        ]
-        lost = [int((w.sum(0) == 0).sum()) for w in (other, window)]
-        label = escape(run_label(run))
-        text = reading(
-            f"<b>{escape(workspace.layer)}</b>, outputs {first_row}–{first_row + window.shape[0] - 1} and inputs "
-            f"{first_column}–{first_column + window.shape[1] - 1}. In this window {lost[0]} inputs have no edge under "
-            f"top-N and {lost[1]} under {label}; in the whole layer {int((topn.sum(0) == 0).sum())} and "
-            f"{int((mask.sum(0) == 0).sum())} are {term('orphans')}, and the worst-connected input keeps "
-            f"{int(topn.sum(0).min())} and {int(mask.sum(0).min())} weights."
-        )
-        heading = lambda name, m: f'<h3 class="panel">{name}<span>{int(m.sum())} edges</span></h3>'  # noqa: E731
-        return [text, first_row, first_column, heading("top-N by the same score", other), values[0],
-                heading(label, window), values[1]]  # fmt: skip
 
-    outputs = [title, row, column, topn_title, topn_graph, mask_title, mask_graph]
-
-    def move(workspace: Workspace, first_row: float | None, first_column: float | None, size: int, kind: str) -> list:
-        workspace.row, workspace.column = int(first_row or 0), int(first_column or 0)
-        return draw(workspace, size, kind)
-
-    # Only what a person typed or chose: a control's value that changes while the tab opens must not move the window.
-    for event in (row.submit, column.submit, row.blur, column.blur, size.input, kind.input):
-        event(
-            move, [state, row, column, size, kind], outputs, queue=False, show_progress="hidden",
-            trigger_mode="always_last", api_visibility="private",
-        )  # fmt: skip
-    return Tab(outputs, draw)
+def _below(workspace: Workspace, pair: list[Graph]) -> list:
+    """The chosen set's table and sentence, the curve of sampled sets, and mixing."""
+    view, graph = workspace.graph, pair[1]
+    key = ("curve", graph.key, view.side)
+    points = remember(key, lambda: expansion_curve(graph.mask, view.side, graph.sigma2))
+    figure = expansion_figure(points, graph.label, view.side)
+    said = curve_reading(points, graph.label, view.side)
+    if not view.members:
+        hint = reading("Pick a set T to see how fast a signal from it becomes even.")
+        return ["", set_reading([], view.side, 0), figure, said, None, hint]
+    rows = [(g.label, chosen_expansion(workspace, g)) for g in pair]
+    others = graph.mask.shape[0 if view.side == "inputs" else 1]
+    spreads = [(g.label, g.sigma2, spread_of(workspace, g)) for g in pair]
+    return [
+        set_table(rows, view.side), set_reading(rows, view.side, others), figure, said,
+        mixing_figure(spreads), mixing_reading(spreads),
+    ]  # fmt: skip

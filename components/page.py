@@ -94,9 +94,9 @@ def create_page() -> None:
         try:
             workspace.run.layer(str(event.layer))
         except (AttributeError, EggsError):
-            return [gr.skip()] * (len(masks.outputs[1:]) + len(graph.outputs))
+            return [gr.skip()] * len(masks.outputs[1:])
         workspace.open_layer(str(event.layer))
-        return [*masks.render(workspace)[1:], *graph.render(workspace)]
+        return masks.render(workspace)[1:]
 
     def move_window(workspace: Workspace, event: gr.EventData) -> list:
         workspace.row, workspace.column = int(event.row), int(event.column)
@@ -110,5 +110,7 @@ def create_page() -> None:
         show_progress="hidden", api_visibility="private",
     )  # fmt: skip
     sidebar.stop.click(stopped, state, [*controls, *outputs], cancels=[job], **CHEAP)
-    model_map.pick(pick_layer, state, [*masks.outputs[1:], *graph.outputs], **CHEAP)
+    # The mask first; what other tabs say of the layer follows.
+    picked = model_map.pick(pick_layer, state, masks.outputs[1:], **CHEAP)
+    picked.then(graph.render, state, graph.outputs, **CHEAP)
     mask_canvas.window(move_window, state, graph.outputs, trigger_mode="always_last", **CHEAP)

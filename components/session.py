@@ -1,5 +1,8 @@
 """What one visitor looks at: a gradio-free state, and the runs that ship with the app."""
 
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,6 +19,18 @@ DEFAULT_RUN = ("tiny-llama", "2:4", "eggs-ptp-plus")
 
 
 @dataclass(slots=True)
+class GraphView:
+    """What the graph tab shows: channels a side (0: the whole layer), layout, β if it is set, and the chosen set."""
+
+    size: int = 16
+    layout: str = "bipartite"
+    beta: float | None = None
+    side: str = "inputs"
+    members: tuple[int, ...] = ()  # channel numbers in the whole layer
+    draws: int = 0
+
+
+@dataclass(slots=True)
 class Workspace:
     """One visitor's runs, and the run, layer and window in view.
 
@@ -28,6 +43,10 @@ class Workspace:
     row: int = 0
     column: int = 0
     own: dict[str, Run] = field(default_factory=dict)
+    graph: GraphView = field(default_factory=GraphView)
+    measure: str = "spectral_gap"  # that colours the model map
+    compare: str = ""  # the method beside the one in view on the Masks tab; "" is none
+    difference: bool = False  # compare in one picture rather than side by side
 
     def show(self, run: Run, finished: bool = True) -> None:
         """Put a run in view, keeping the chosen layer where the run has it."""
@@ -43,6 +62,7 @@ class Workspace:
     def open_layer(self, name: str) -> None:
         """Choose a layer and go back to its top left corner."""
         self.layer, self.row, self.column = name, 0, 0
+        self.graph.beta, self.graph.members = None, ()
 
     def layer_report(self) -> dict[str, Any] | None:
         """The report of the chosen layer, if there is one."""
@@ -67,6 +87,24 @@ class Workspace:
             found[run_label(self.run)] = self.run
         order = {method.label: i for i, method in enumerate(METHODS.values())}
         return [found[label] for label in sorted(found, key=lambda label: (order.get(label, 99), label))]
+
+
+_MEMO: OrderedDict[Hashable, Any] = OrderedDict()
+_MEMO_LOCK = threading.Lock()
+
+
+def remember(key: Hashable, make: Callable[[], Any], size: int = 512) -> Any:
+    """The value that `make` gave for a key the last time, or gives now; for small figures of layers."""
+    with _MEMO_LOCK:
+        if key in _MEMO:
+            _MEMO.move_to_end(key)
+            return _MEMO[key]
+    value = make()
+    with _MEMO_LOCK:
+        _MEMO[key] = value
+        while len(_MEMO) > size:
+            _MEMO.popitem(last=False)
+    return value
 
 
 def _same_subject(a: Run, b: Run) -> bool:

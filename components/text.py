@@ -17,6 +17,9 @@ GLOSSARY = {
     "retained score": "Share of the layer's total importance score that the kept weights hold.",
     "output error": "Relative change of the layer's output on calibration tokens; 0 is unchanged.",
     "σ₂": "Second singular value of the mask's normalised graph: how much of a signal fails to mix in one step.",
+    "Γ(T)": "The neighbours of T: all channels on the other side that at least one member of T is connected to.",
+    "certificate": "A proven lower bound on |Γ(T)| ÷ |T| for every set with T's share of edges, from σ₂ and degrees.",
+    "Ramanujan edge": "(√(d_R−1) + √(d_C−1)) ÷ √(d_R·d_C): about the least σ₂ that graphs of these degrees can have.",
     "decode": "Producing text one token at a time.",
     "prefill": "Reading the prompt, many tokens at once.",
 }

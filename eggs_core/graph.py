@@ -110,6 +110,9 @@ def layout(graph: nx.Graph, kind: str) -> dict[tuple[str, int], tuple[float, flo
         positions = {n: (p[0], -1.0 if n[0] == "in" else 1.0) for n, p in positions.items()}
     elif kind == "spectral":
         positions = nx.spectral_layout(graph) if graph.number_of_edges() else nx.circular_layout(graph)
+        # Ranks keep the order that the eigenvectors give and pull apart what would lie in one heap.
+        ranks = np.array([positions[n] for n in graph]).argsort(0).argsort(0)
+        positions = dict(zip(graph, ranks.astype(float), strict=True))
     else:
         outputs = [n for n in graph if n[0] == "out"]
         positions = nx.shell_layout(graph, [outputs, inputs])
@@ -117,3 +120,19 @@ def layout(graph: nx.Graph, kind: str) -> dict[tuple[str, int], tuple[float, flo
     low, span = points.min(0), np.ptp(points, axis=0)
     points = np.where(span > 1e-9, (points - low) / np.where(span > 1e-9, span, 1), 0.5)
     return {n: (float(x), float(y)) for n, (x, y) in zip(graph, points, strict=True)}
+
+
+def summarize(layers: list[dict]) -> dict[str, float | int | str]:
+    """The whole model's graphs in a few numbers; layers as in a run's report, at least one."""
+    weakest = min(layers, key=lambda layer: layer["spectral_gap"])
+    return {
+        "layers": len(layers),
+        "inputs": sum(layer["shape"][1] for layer in layers),
+        "orphans": sum(layer["orphans"] for layer in layers),
+        "min_in_degree": min(layer["min_in_degree"] for layer in layers),
+        "disconnected": sum(layer["components"] != 1 for layer in layers),
+        "mean_gap": sum(layer["spectral_gap"] for layer in layers) / len(layers),
+        "min_gap": weakest["spectral_gap"],
+        "weakest": weakest["name"],
+        "below_null": sum(layer["gap_z"] < -2 for layer in layers),
+    }

@@ -1,7 +1,9 @@
 """Singular values of normalised biadjacency matrices: how well a mask lets information mix."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 
 from eggs_core.masks import topn
@@ -10,6 +12,17 @@ from eggs_core.pattern import NMPattern
 MAX_STEPS = 400
 CHECK_EVERY = 10
 TOLERANCE = 2e-6  # change of σ₂² between two checks
+EXACT_UP_TO = 1024  # smaller side of a matrix whose singular values are all computed
+PROBES, PROBE_STEPS = 8, 80
+
+
+@dataclass(frozen=True, slots=True)
+class Density:
+    """How the singular values of Â spread over [0, 1]: the share of them in each bin, σ₁ = 1 included."""
+
+    edges: np.ndarray  # (bins + 1,)
+    shares: np.ndarray  # (bins,), sums to 1
+    exact: bool  # else estimated by stochastic Lanczos quadrature
 
 
 def normalized(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -108,3 +121,33 @@ def null_gap(shape: tuple[int, int], pattern: NMPattern, samples: int = 20, seed
 def singular_values(matrix: torch.Tensor) -> torch.Tensor:
     """All singular values of Â, descending, fp32, by a dense SVD; matrix: (out, in)."""
     return torch.linalg.svdvals(normalized(matrix)[0])
+
+
+def singular_density(matrix: torch.Tensor, bins: int = 60) -> Density:
+    """The distribution of Â's min(out, in) singular values: all of them, or for big matrices a stochastic estimate.
+
+    The estimate runs Lanczos on ÂÂᵀ from random vectors and weighs its Ritz values by their first components squared
+    (stochastic Lanczos quadrature; Ubaru, Chen and Saad 2017). matrix: (out, in), bool mask or non-negative weights.
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    if min(matrix.shape) <= EXACT_UP_TO:
+        values = singular_values(matrix).clamp(0, 1).cpu().numpy()
+        return Density(edges, np.histogram(values, edges)[0] / len(values), True)
+    a = normalized(matrix)[0]
+    a = a if a.shape[0] <= a.shape[1] else a.T
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(a.shape[0], PROBES, generator=generator).to(a.device)
+    q = q / q.norm(dim=0)
+    before, beta, alphas, betas = torch.zeros_like(q), torch.zeros(PROBES, device=a.device), [], []
+    for _ in range(PROBE_STEPS):
+        w = a @ (a.T @ q) - beta * before
+        alphas.append((w * q).sum(0))
+        w = w - alphas[-1] * q
+        before, beta = q, w.norm(dim=0)
+        betas.append(beta)
+        q = w / beta.clamp_min(1e-12)
+    off = torch.diag_embed(torch.stack(betas[:-1], -1).double(), offset=1)
+    ritz, vectors = torch.linalg.eigh(torch.diag_embed(torch.stack(alphas, -1).double()) + off + off.transpose(-1, -2))
+    weights = vectors[:, 0].square().flatten().cpu().numpy() / PROBES  # (probes · steps,)
+    values = ritz.clamp(0, 1).sqrt().flatten().cpu().numpy()
+    return Density(edges, np.histogram(values, edges, weights=weights)[0], False)

@@ -7,6 +7,6 @@ ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
 
 @cache
-def script(name: str) -> str:
-    """The text of assets/js/<name>.js."""
-    return (ASSETS / "js" / f"{name}.js").read_text(encoding="utf-8")
+def script(*names: str) -> str:
+    """The texts of assets/js/<name>.js, one after another."""
+    return "\n".join((ASSETS / "js" / f"{name}.js").read_text(encoding="utf-8") for name in names)

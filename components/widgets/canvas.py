@@ -10,7 +10,7 @@ from components.widgets.assets import script
 from eggs_core.masks import pack_bits
 
 MASK_HINT = "Scroll to zoom, drag to move; arrow keys, + and − work too. Hover a cell to read it."
-GRAPH_HINT = "Hover a channel to light up its connections; click to keep it lit."
+GRAPH_HINT = "Hover a channel to light up its neighbours; click channels to pick a set. Arrow keys and Enter work too."
 
 
 class _JsonWidget(gr.HTML):
@@ -62,24 +62,29 @@ class MaskCanvas(_JsonWidget):
                 '<canvas tabindex="0" aria-label="Mask of the layer; kept weights are filled"></canvas>'
                 f'<div class="mask-info view-info" data-hint="{MASK_HINT}">{MASK_HINT}</div></div>'
             ),
-            js_on_load=script("mask_canvas"),
+            js_on_load=script("downloads", "mask_canvas"),
             apply_default_css=False,
             **kwargs,
         )
 
 
 class GraphCanvas(_JsonWidget):
-    """A window of a mask as a bipartite graph."""
+    """Channels and their connections; `.choose` tells which set was picked by hand, as {side, members}."""
 
-    def __init__(self, value: dict | None = None, **kwargs) -> None:
+    def __init__(self, value: dict | None = None, *, label: str = "Bipartite graph", **kwargs) -> None:
+        player = "".join(
+            f'<button type="button" data-act="{act}">{text}</button>'
+            for act, text in (("play", "▶ Play"), ("back", "Step back"), ("next", "Step"))
+        )
         super().__init__(
             value=value,
             html_template=(
                 '<div class="graph-view">'
-                '<canvas tabindex="0" aria-label="Bipartite graph of input and output channels"></canvas>'
-                f'<div class="graph-info view-info" data-hint="{GRAPH_HINT}">{GRAPH_HINT}</div></div>'
+                f'<canvas tabindex="0" role="img" aria-label="{label} of input and output channels"></canvas>'
+                f'<div class="player view-bar" hidden>{player}<span class="player-text" aria-live="polite"></span>'
+                f'</div><div class="graph-info view-info" data-hint="{GRAPH_HINT}">{GRAPH_HINT}</div></div>'
             ),
-            js_on_load=script("graph_canvas"),
+            js_on_load=script("downloads", "graph_canvas"),
             apply_default_css=False,
             **kwargs,
         )
@@ -87,4 +92,9 @@ class GraphCanvas(_JsonWidget):
 
 def base64_bits(mask: torch.Tensor) -> str:
     """A bool mask (rows, columns) as base64 of its bits, row by row, each row padded to whole bytes."""
-    return base64.b64encode(pack_bits(mask).numpy().tobytes()).decode()
+    return base64_values(pack_bits(mask))
+
+
+def base64_values(values: torch.Tensor) -> str:
+    """A tensor's bytes in base64, little-endian."""
+    return base64.b64encode(values.contiguous().numpy().tobytes()).decode()

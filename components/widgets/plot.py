@@ -17,8 +17,8 @@ class Plot(gr.HTML):
     def __init__(self, value: go.Figure | None = None, *, height: int = 380, **kwargs) -> None:
         super().__init__(
             value=value,
-            html_template=f'<div class="plot" role="img" style="height:{height}px"></div>',
-            js_on_load=script("plot"),
+            html_template=f'<div class="plot-box"><div class="plot" role="img" style="height:{height}px"></div></div>',
+            js_on_load=script("downloads", "plot"),
             apply_default_css=False,
             **kwargs,
         )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from eggs_core.masks import degree, diagonal, topn
 from eggs_core.pattern import NMPattern
-from eggs_core.spectral import null_gap, ramanujan_sigma, second_singular_value, singular_values
+from eggs_core.spectral import null_gap, ramanujan_sigma, second_singular_value, singular_density, singular_values
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -139,3 +139,21 @@ def test_ramanujan_edge():
     assert ramanujan_sigma(2, 2) == pytest.approx(1)  # a cycle never beats it
     assert ramanujan_sigma(8, 8) == pytest.approx(2 * 7**0.5 / 8)
     assert ramanujan_sigma(0.5, 0) == 0
+
+
+def test_the_density_is_that_of_all_singular_values():
+    mask = random_mask(60, 20, "2:4", 4)
+    density = singular_density(mask, 20)
+    assert density.exact and density.shares.sum() == pytest.approx(1)
+    assert density.shares[-1] == pytest.approx(1 / 60)  # σ₁ = 1 alone
+    assert density.shares[: int(20 * dense_sigma2(mask)) + 1].sum() == pytest.approx(59 / 60)
+
+
+def test_the_estimated_density_follows_the_exact_one(monkeypatch):
+    mask = random_mask(600, 200, "2:4", 4)
+    exact = singular_density(mask, 20)
+    monkeypatch.setattr("eggs_core.spectral.EXACT_UP_TO", 0)
+    estimate = singular_density(mask, 20)
+    assert exact.exact and not estimate.exact
+    assert estimate.shares.sum() == pytest.approx(1, abs=1e-3)
+    assert abs(estimate.shares.cumsum() - exact.shares.cumsum()).max() < 0.03

@@ -3,32 +3,13 @@
 from pathlib import Path
 
 import pytest
+from actions import TABS, data, open_tab, pick
 
 from components.session import Workspace, first_run, run_label
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
-TABS = {  # name -> charts and canvases that it draws
-    "Overview": ["#layer-chart .plot"],
-    "Masks": ["#model-map .model-map", "#mask-canvas .mask-view", "#degree-chart .plot"],
-    "Expander graph": ["#topn-graph .graph-view", "#mask-graph .graph-view"],
-    "Spectrum": ["#gap-chart .plot"],
-    "Accuracy": ["#forest .plot", "#window-scatter .plot"],
-    "Latency & size": ["#size-chart .plot", "#decode-chart .plot", "#prefill-chart .plot"],
-}
-
-
-def open_tab(page, name: str) -> None:
-    """Select a tab, also where it hides behind "More tabs", and wait until its figures are drawn."""
-    visible = page.get_by_role("tab", name=name)
-    if visible.count():
-        visible.click()
-    else:
-        page.get_by_label("More tabs").click()
-        page.locator(".overflow-dropdown").get_by_text(name, exact=True).click()
-    for selector in TABS[name]:
-        page.wait_for_function("s => document.querySelector(s)?.dataset.drawn > 0", arg=selector)
 
 
 def choose(page, model: str | None = None, pattern: str | None = None, method: str | None = None) -> None:
@@ -78,10 +59,6 @@ def refusal(page) -> str:
     page.wait_for_selector("#progress .bad")
     page.wait_for_selector("#prune:enabled")
     return page.inner_text("#progress .bad")
-
-
-def data(page, selector: str) -> dict[str, str]:
-    return page.evaluate("s => ({...document.querySelector(s).dataset})", selector)
 
 
 def colours(page, selector: str) -> int:
@@ -192,7 +169,7 @@ def test_masks_and_graphs_are_those_of_the_core(page):
     open_tab(page, "Expander graph")
     for size in (16, 32):
         if size != 16:
-            page.locator("#graph-size label").get_by_text(str(size), exact=True).click()
+            pick(page, "#graph-size", str(size))
         page.wait_for_function(
             "n => document.querySelector('#mask-graph .graph-view').dataset.nodes === n", arg=str(2 * size)
         )

@@ -1,0 +1,11 @@
+"""What all plotly figures share."""
+
+
+def base_layout(**options) -> dict:
+    """A layout with tight margins and the legend above the plot; options override it."""
+    defaults = {
+        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "hovermode": "closest",
+    }
+    return {**defaults, **options}

@@ -1,0 +1,143 @@
+"""Sentences under the figures of graphs and spectra, generated from the data; all text is escaped for HTML."""
+
+import torch
+
+from components.text import escape, reading, term
+from eggs_core.betas import BetaStep
+from eggs_core.expansion import CurvePoint, Expansion, SpreadStep
+from eggs_core.graph import summarize
+from eggs_core.sweep import Sweep
+
+
+def plural(count: int, name: str) -> str:
+    """A number with its noun, for example 1 input, 2 inputs."""
+    return f"{count:,} {name}" if count == 1 else f"{count:,} {name}s"
+
+
+def set_table(rows: list[tuple[str, Expansion]], side: str) -> str:
+    """T, Γ(T), their ratio and the certificate, one row per graph, over the whole layer."""
+    body = "".join(
+        f"<tr><th>{escape(label)}</th><td>{e.size}</td><td>{e.neighbours}</td><td><b>{e.ratio:.2f}</b></td>"
+        f"<td>≥ {e.certificate:.2f}</td></tr>"
+        for label, e in rows
+    )
+    return (
+        f'<table class="set-table"><caption>The chosen set T of {side}, in the whole layer</caption>'
+        f"<thead><tr><th></th><th>|T|</th><th>{term('Γ(T)', '|Γ(T)|')}</th><th>|Γ(T)| ÷ |T|</th>"
+        f"<th>{term('certificate')}</th></tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def set_reading(rows: list[tuple[str, Expansion]], side: str, others: int) -> str:
+    """What the chosen set reaches, in one sentence."""
+    if not rows or not rows[0][1].size:
+        return reading("Pick a set T: click channels in a graph, or let one of the buttons choose.")
+    said = " and ".join(f"{e.neighbours} under {escape(label)}" for label, e in rows)
+    label, last = rows[-1]
+    return reading(
+        f"{plural(last.size, side[:-1])} ({last.share:.1%} of the edges) reach {said}, of {others} on the other side; "
+        f"no set with this share of the edges of {escape(label)} can have fewer than {last.certificate:.2f} "
+        f"neighbours for each of its members."
+    )
+
+
+def curve_reading(points: list[CurvePoint], label: str, side: str) -> str:
+    """How close the worst sets come to the certificate, in one sentence."""
+    closest = min((p for p in points if p.certificate), key=lambda p: p.worst_found / p.certificate, default=None)
+    if closest is None:
+        return reading(f"Nothing is certified for {side} of {escape(label)}: at least one of them has no connection.")
+    times = closest.worst_found / closest.certificate
+    return reading(
+        f"The certificate of {escape(label)} holds everywhere; the closest set found has "
+        f"{plural(closest.size, side[:-1])} and reaches {closest.worst_found:.2f} neighbours each, "
+        f"{times:.1f} × the certified {closest.certificate:.2f}."
+    )
+
+
+def mixing_reading(rows: list[tuple[str, float, list[SpreadStep]]]) -> str:
+    """How fast the signal from the chosen set becomes even, in one sentence."""
+    said = " and ".join(
+        f"{steps[2].uneven:.1%} away from even under {escape(label)} (σ₂ = {sigma2:.3f})"
+        for label, sigma2, steps in rows
+    )
+    lost = [1 - steps[-1].amounts.sum().item() for _, _, steps in rows]
+    tail = f" Of the signal {lost[-1]:.0%} is lost in orphans." if lost[-1] > 1e-6 else ""
+    return reading(f"After one step across and one back, the signal from T is {said}.{tail}")
+
+
+def beta_cards(step: BetaStep, topn: BetaStep, source: str) -> str:
+    """What follows the β slider: gap, orphans, lowest degree and kept score, beside top-N."""
+    rows = [
+        ("spectral gap", f"{1 - topn.sigma2:.4f}", f"{1 - step.sigma2:.4f}"),
+        ("orphans", str(topn.orphans), str(step.orphans)),
+        ("min in-degree", str(topn.min_in_degree), str(step.min_in_degree)),
+        ("retained score", "100 %", f"{100 * step.retained:.3f} %"),
+    ]
+    note = (
+        f"Exact selection with at least {step.bound} weights per input (β = {step.beta:g}), retained score relative to "
+        f"top-N; scores from {source}, channels in their original order."
+    )
+    return _minis(rows, note, f"{step.beta:g}")
+
+
+def pruned_cards(layer: dict, topn_degrees: torch.Tensor, degrees: torch.Tensor, topn_sigma2: float) -> str:
+    """Gap, orphans and lowest degree of the mask as pruned, beside top-N's; degrees: int64 (in,)."""
+    rows = [
+        ("spectral gap", f"{1 - topn_sigma2:.4f}", f"{layer['spectral_gap']:.4f}"),
+        ("orphans", str(int((topn_degrees == 0).sum())), str(int((degrees == 0).sum()))),
+        ("min in-degree", str(int(topn_degrees.min())), str(int(degrees.min()))),
+        ("retained score", "", f"{layer['retained_score']:.1%}"),
+    ]
+    return _minis(rows, "The mask as pruned, beside top-N by the same scores; retained is the share of all score.")
+
+
+def _minis(rows: list[tuple[str, str, str]], note: str, beta: str = "") -> str:
+    arrow = '<span class="arrow" aria-label="becomes">→</span>'
+    cells = "".join(
+        f'<div class="mini"><div class="card-label">{term(name)}</div><span class="before">{before}</span> '
+        f'{arrow if before else ""} <span class="after">{after}</span></div>'
+        for name, before, after in rows
+    )
+    return f'<div class="minis" data-beta="{beta}">{cells}</div><p class="hint">{escape(note)}</p>'
+
+
+def model_summary(layers: list[dict], label: str) -> str:
+    """The whole model's graphs, in one sentence."""
+    if not layers:
+        return ""
+    s = summarize(layers)
+    lost = f"{s['orphans']:,} of {plural(s['inputs'], 'input channel')} lost every connection"
+    apart = f"; {plural(s['disconnected'], 'layer')} fall apart (gap 0)" if s["disconnected"] else ""
+    return reading(
+        f"Under {escape(label)}, {lost}, and none keeps fewer than {s['min_in_degree']}{apart}. The mean "
+        f"{term('spectral gap')} of {plural(s['layers'], 'layer')} is {s['mean_gap']:.3f}; the weakest is "
+        f"<b>{escape(s['weakest'])}</b> with {s['min_gap']:.3f}, and {s['below_null']} lie clearly below random masks."
+    )
+
+
+def density_reading(layer: dict, exact: bool) -> str:
+    """Where σ₂ of the chosen layer lies, in one sentence."""
+    edge = layer["sigma2"] + layer["ramanujan_margin"]
+    side = "below" if layer["ramanujan_margin"] >= 0 else "above"
+    how = "" if exact else " The density is a stochastic estimate, as the layer is large."
+    apart = " The graph falls apart, so σ₂ is 1 and the gap 0." if layer["components"] > 1 else ""
+    return reading(
+        f"<b>{escape(layer['name'])}</b>: {term('σ₂')} = {layer['sigma2']:.3f} lies {side} the "
+        f"{term('Ramanujan edge')} {edge:.3f} (degrees {layer['shape'][1] and layer['mean_in_degree']:.0f} per input, "
+        f"{layer['mean_in_degree'] * layer['shape'][1] / layer['shape'][0]:.0f} per output); random masks have "
+        f"σ₂ = {1 - layer['null_gap_mean']:.3f} ± {layer['null_gap_std']:.3f}.{apart}{how}"
+    )
+
+
+def sweep_reading(sweep: Sweep) -> str:
+    """What β costs and gives, in one sentence."""
+    first, last = sweep.points[0], sweep.points[-1]
+    best = min(sweep.points, key=lambda p: p.perplexity)
+    sure = last.low > first.perplexity or last.high < first.perplexity
+    verdict = "a difference beyond chance" if sure else "which these windows cannot tell from chance"
+    return reading(
+        f"From β = {first.beta:g} to β = {last.beta:g} the worst-connected input rises from {first.min_in_degree} to "
+        f"{last.min_in_degree} kept weights and {term('perplexity')} goes from {first.perplexity:.2f} to "
+        f"{last.perplexity:.2f} ({verdict}); the lowest, "
+        f"{best.perplexity:.2f}, is at β = {best.beta:g}. The dense model has {sweep.dense_perplexity:.2f}."
+    )

@@ -1,0 +1,40 @@
+"""What browser tests do again and again."""
+
+TABS = {  # name -> charts and canvases that it draws
+    "Overview": ["#layer-chart .plot"],
+    "Masks": ["#model-map .model-map", "#mask-canvas .mask-view", "#degree-chart .plot"],
+    "Expander graph": ["#topn-graph .graph-view", "#mask-graph .graph-view"],
+    "Spectrum": ["#gap-chart .plot"],
+    "Accuracy": ["#forest .plot", "#window-scatter .plot"],
+    "Latency & size": ["#size-chart .plot", "#decode-chart .plot", "#prefill-chart .plot"],
+}
+
+
+def open_tab(page, name: str) -> None:
+    """Select a tab, also where it hides behind "More tabs", and wait until its figures are drawn."""
+    visible = page.get_by_role("tab", name=name)
+    if visible.count():
+        visible.click()
+    else:
+        page.get_by_label("More tabs").click()
+        page.locator(".overflow-dropdown").get_by_text(name, exact=True).click()
+    for selector in TABS[name]:
+        page.wait_for_function("s => document.querySelector(s)?.dataset.drawn > 0", arg=selector)
+
+
+def pick(page, selector: str, option: str) -> None:
+    """Choose an option of a dropdown."""
+    page.click(f"{selector} input")
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def data(page, selector: str) -> dict[str, str]:
+    return page.evaluate("s => ({...document.querySelector(s).dataset})", selector)
+
+
+def wait_data(page, selector: str, **wanted) -> None:
+    """Wait until data attributes have the given values."""
+    page.wait_for_function(
+        "([s, w]) => Object.keys(w).every(k => document.querySelector(s)?.dataset[k] === String(w[k]))",
+        arg=[selector, wanted],
+    )
