@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -140,7 +139,7 @@ def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: Mo
     evaluation = evaluation_windows(
         dense.tokenizer, evaluation_text, config.evaluation_windows, config.evaluation_length
     )
-    _check_context(dense, config)
+    dense.check_window(max(config.calibration_length, config.evaluation_length))
 
     with memory_errors("Evaluating the dense model"):
         key = (config.model, evaluation_text.sha256, *evaluation.shape)
@@ -213,10 +212,3 @@ def _text(name: str, bundled: str, texts: dict[str, Text] | None) -> Text:
     if not texts or name not in texts:
         raise EggsError(f"The text {name!r} of this configuration is not at hand; paste it again.")
     return texts[name]
-
-
-def _check_context(dense: LoadedModel, config: PruneConfig) -> None:
-    limit: Any = getattr(dense.model.config, "max_position_embeddings", None)
-    longest = max(config.calibration_length, config.evaluation_length)
-    if isinstance(limit, int) and longest > limit:
-        raise EggsError(f"{config.model} reads at most {limit} tokens at once; choose windows of at most {limit}.")
