@@ -106,8 +106,10 @@ def layout(graph: nx.Graph, kind: str) -> dict[tuple[str, int], tuple[float, flo
     """Positions in the unit square, x to the right and y downwards; kind is one of LAYOUTS."""
     inputs = [n for n in graph if n[0] == "in"]
     if kind == "bipartite":
-        positions = nx.bipartite_layout(graph, inputs, align="horizontal")
-        positions = {n: (p[0], -1.0 if n[0] == "in" else 1.0) for n, p in positions.items()}
+        places, positions = nx.bipartite_layout(graph, inputs, align="horizontal"), {}
+        for height, row in ((-1.0, inputs), (1.0, [n for n in graph if n[0] == "out"])):
+            across = sorted(places[n][0] for n in row)  # networkx goes through a set, channels stay in order
+            positions |= {n: (x, height) for n, x in zip(row, across, strict=True)}
     elif kind == "spectral":
         positions = nx.spectral_layout(graph) if graph.number_of_edges() else nx.circular_layout(graph)
         # Ranks keep the order that the eigenvectors give and pull apart what would lie in one heap.

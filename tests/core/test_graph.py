@@ -118,3 +118,6 @@ def test_the_bipartite_layout_has_two_rows():
     positions = layout(window_graph(torch.rand(5, 8) < 0.5), "bipartite")
     assert {y for (side, _), (_, y) in positions.items() if side == "in"} == {0.0}
     assert {y for (side, _), (_, y) in positions.items() if side == "out"} == {1.0}
+    for side in ("in", "out"):
+        across = [positions[node][0] for node in sorted(positions) if node[0] == side]
+        assert across == sorted(across)
