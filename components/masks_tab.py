@@ -1,87 +1,105 @@
-"""Masks: the model as a map, and the chosen layer's mask on a canvas."""
+"""Masks: the model as a map, and the chosen layer's mask on a canvas, alone or beside another method's."""
 
 import gradio as gr
-import plotly.graph_objects as go
 
-from components.figures import degree_histogram
+from components.mask_view import (
+    FINEST,
+    cell_values,
+    compare_choices,
+    comparison,
+    degree_chart,
+    legend,
+    map_value,
+    mask_values,
+)
+from components.readings import model_summary
 from components.session import Workspace, run_label
 from components.tab import Tab
-from components.text import MEASURES, layer_reading, reading
-from components.widgets.canvas import MaskCanvas, ModelMap, base64_bits
+from components.text import MEASURES, escape, layer_reading, reading
+from components.widgets.canvas import CellDetail, MaskCanvas, ModelMap
 from components.widgets.plot import Plot
-from eggs_core.runs import Run
+from eggs_core.errors import EggsError
 
-LEGEND = (
-    '<p class="legend"><span><i class="swatch score"></i>kept, as top-N would</span>'
-    '<span><i class="swatch link"></i>kept for connectivity or channel order, where top-N prunes</span>'
-    '<span><i class="swatch empty"></i>pruned</span><span><i class="swatch orphan"></i>orphan input</span></p>'
-)
+CHEAP = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+VIEWS = [("side by side", False), ("difference", True)]
 
 
-def map_value(run: Run, measure: str, selected: str) -> dict:
-    """What the model map draws: one row per projection, one cell per block."""
-    layers = run.report["layers"]
-    name, form = MEASURES[measure]
-    blocks = 1 + max((layer["block"] for layer in layers), default=-1)
-    rows = []
-    for projection in dict.fromkeys(layer["projection"] for layer in layers):
-        cells: list[dict | None] = [None] * blocks
-        for layer in layers:
-            if layer["projection"] == projection:
-                value = layer[measure]
-                cells[layer["block"]] = {"name": layer["name"], "value": value, "text": form.format(value)}
-        rows.append({"projection": projection, "cells": cells})
-    values = [layer[measure] for layer in layers]
-    low, high = (form.format(f(values)) if values else "" for f in (min, max))
-    return {"rows": rows, "blocks": blocks, "measure": name, "selected": selected, "low": low, "high": high}
-
-
-def mask_value(workspace: Workspace) -> dict | None:
-    """What the mask canvas draws for the chosen layer."""
-    if not workspace.run or not workspace.layer:
-        return None
-    mask = workspace.run.mask(workspace.layer)
-    keep, group = map(int, workspace.run.report["pattern"].split(":"))
-    return {
-        "name": workspace.layer, "rows": mask.shape[0], "cols": mask.shape[1], "keep": keep, "group": group,
-        "bits": base64_bits(mask), "topn": base64_bits(workspace.run.topn_mask(workspace.layer)),
-    }  # fmt: skip
-
-
-def degree_chart(workspace: Workspace) -> go.Figure | None:
-    """How many weights each input of the chosen layer keeps, beside top-N by the same score."""
-    if not workspace.run or not workspace.layer:
-        return None
-    mask, topn = workspace.run.mask(workspace.layer), workspace.run.topn_mask(workspace.layer)
-    return degree_histogram(mask.sum(0).tolist(), topn.sum(0).tolist(), run_label(workspace.run))
-
-
-def create_masks_tab(state: gr.State) -> tuple[Tab, ModelMap, MaskCanvas]:
-    """Fill an open gr.Tab; the map and the canvas are handed out so that the composer can link other tabs to them."""
+def create_masks_tab(state: gr.State) -> tuple[Tab, ModelMap, tuple[MaskCanvas, MaskCanvas]]:
+    """Fill an open gr.Tab; the map and the canvases are handed out so that the composer can link other tabs to them."""
     measure = gr.Radio(
         [(name, key) for key, (name, _) in MEASURES.items()],
-        value="spectral_gap",
-        label="Colour of the map",
-        elem_id="map-measure",
-    )
+        value="spectral_gap", label="Colour of the map", elem_id="map-measure",
+    )  # fmt: skip
     model_map = ModelMap(elem_id="model-map")
+    summary = gr.HTML(elem_id="map-reading", padding=False)
     sentence = gr.HTML(elem_id="layer-reading", padding=False)
     with gr.Row():
-        with gr.Column(scale=3, min_width=320):
+        compare = gr.Dropdown([("nothing", "")], value="", label="Compare with", elem_id="compare", min_width=200)
+        view = gr.Radio(VIEWS, value=False, label="Show the two", elem_id="compare-view", min_width=260)
+    with gr.Row():
+        with gr.Column(min_width=320):
+            heading = gr.HTML(elem_id="mask-heading", padding=False)
             canvas = MaskCanvas(elem_id="mask-canvas")
-            gr.HTML(LEGEND, padding=False)
-        with gr.Column(scale=2, min_width=300):
-            gr.HTML('<h3 class="panel">Connections per input</h3>', padding=False)
-            degrees = Plot(elem_id="degree-chart", height=400)
+        with gr.Column(min_width=320, visible=False) as column:
+            other_heading = gr.HTML(elem_id="other-heading", padding=False)
+            other = MaskCanvas(elem_id="other-canvas")
+    key = gr.HTML(elem_id="mask-legend", padding=False)
+    compared_text = gr.HTML(elem_id="comparison", padding=False)
+    gr.HTML('<h3 class="panel">Connections per input</h3>', padding=False)
+    degrees = Plot(elem_id="degree-chart", height=260)
+    degree_text = gr.HTML(elem_id="degree-reading", padding=False)
+    detail = CellDetail(elem_id="cell-detail")
 
-    def draw_map(workspace: Workspace, key: str) -> dict | None:
-        return map_value(workspace.run, key, workspace.layer) if workspace.run else None
+    pictures = [compare, heading, canvas, column, other_heading, other, key, compared_text]
+    outputs = [model_map, summary, sentence, *pictures, degrees, degree_text]
 
-    measure.change(draw_map, [state, measure], model_map, queue=False, show_progress="hidden", api_visibility="private")
+    def draw_map(workspace: Workspace) -> list:
+        if not workspace.run:
+            return [None, ""]
+        value = map_value(workspace.run, workspace.measure, workspace.layer)
+        return [value, model_summary(workspace.run.report["layers"], run_label(workspace.run))]
+
+    def draw(workspace: Workspace) -> list:
+        first, second = mask_values(workspace)
+        titles = [f'<h3 class="panel">{escape(v["label"] if v else "")}</h3>' for v in (first, second)]
+        if first and first["difference"]:
+            titles[0] = f'<h3 class="panel">{escape(" against ".join(first["names"]))}</h3>'
+        choices = compare_choices(workspace)
+        chosen = workspace.compare if workspace.compare in dict(choices).values() else ""
+        return [
+            gr.Dropdown(choices=choices, value=chosen), titles[0], first, gr.Column(visible=second is not None),
+            titles[1], second, legend(workspace), comparison(workspace),
+        ]  # fmt: skip
 
     def render(workspace: Workspace) -> list:
         layer = workspace.layer_report()
-        text = layer_reading(layer) if layer else reading("Click a layer in the map.")
-        return [draw_map(workspace, "spectral_gap"), text, mask_value(workspace), degree_chart(workspace)]
+        try:
+            text = layer_reading(layer) if layer else reading("Click a layer in the map.")
+            return [*draw_map(workspace), text, *draw(workspace), *degree_chart(workspace)]
+        except EggsError as error:
+            blank = [gr.skip(), "", None, gr.Column(visible=False), "", None, "", ""]
+            return [*draw_map(workspace), reading(escape(error)), *blank, None, ""]
 
-    return Tab([model_map, sentence, canvas, degrees], render), model_map, canvas
+    def set_measure(workspace: Workspace, key: str) -> list:
+        workspace.measure = key
+        return draw_map(workspace)
+
+    def set_compare(workspace: Workspace, name: str | None, difference: bool) -> list:
+        workspace.compare, workspace.difference = name or "", bool(difference)
+        return render(workspace)[3 : 3 + len(pictures)]
+
+    def show_cells(workspace: Workspace, event: gr.EventData) -> dict | None:
+        """Weights and scores to hover over, once single weights can be told apart."""
+        if not workspace.run or not workspace.finished or float(event.cell) < FINEST:
+            return gr.skip()
+        try:
+            return cell_values(workspace, *(int(getattr(event, k)) for k in ("row", "column", "rows", "columns")))
+        except EggsError:
+            return gr.skip()  # the model is not at hand: hovering tells the mask alone
+
+    measure.input(set_measure, [state, measure], [model_map, summary], **CHEAP)
+    for control in (compare, view):
+        control.input(set_compare, [state, compare, view], pictures, **CHEAP)
+    for one in (canvas, other):
+        one.window(show_cells, state, detail, **CHEAP)
+    return Tab(outputs, render, draw_map), model_map, (canvas, other)

@@ -38,7 +38,7 @@ def create_page() -> None:
         with gr.Tab("Overview", id="overview"):
             overview = create_overview_tab(state)
         with gr.Tab("Masks", id="masks"):
-            masks, model_map, mask_canvas = create_masks_tab(state)
+            masks, model_map, mask_canvases = create_masks_tab(state)
         with gr.Tab("Expander graph", id="graph"):
             graph = create_graph_tab(state)
         with gr.Tab("Spectrum", id="spectrum"):
@@ -59,7 +59,7 @@ def create_page() -> None:
         """While layers arrive only the overview and the map follow, so that drawing does not slow pruning down."""
         if workspace.finished or len(workspace.run.report["layers"]) == 1:
             return render(workspace)
-        drawn = [*overview.render(workspace), masks.render(workspace)[0]]
+        drawn = [*overview.render(workspace), *masks.growing(workspace)]
         return [*drawn, *[gr.skip()] * (len(outputs) - len(drawn))]
 
     def buttons(running: bool) -> list:
@@ -113,4 +113,5 @@ def create_page() -> None:
     # The mask first; what other tabs say of the layer follows.
     picked = model_map.pick(pick_layer, state, masks.outputs[1:], **CHEAP)
     picked.then(graph.render, state, graph.outputs, **CHEAP)
-    mask_canvas.window(move_window, state, graph.outputs, trigger_mode="always_last", **CHEAP)
+    for canvas in mask_canvases:
+        canvas.window(move_window, state, graph.outputs, trigger_mode="always_last", **CHEAP)

@@ -141,3 +141,29 @@ def sweep_reading(sweep: Sweep) -> str:
         f"{last.perplexity:.2f} ({verdict}); the lowest, "
         f"{best.perplexity:.2f}, is at β = {best.beta:g}. The dense model has {sweep.dense_perplexity:.2f}."
     )
+
+
+def degree_reading(label: str, degrees: torch.Tensor, topn: torch.Tensor) -> str:
+    """Which inputs lost their connections under top-N and under the method; both int64 (in,)."""
+    lost, kept = int((topn == 0).sum()), int((degrees == 0).sum())
+    name, count = escape(label), plural(len(degrees), "input")
+    start = (
+        f"{lost} of {count} lost every connection under top-N" if lost else f"Top-N leaves {int(topn.min())} weights"
+    )
+    start += "" if lost else " to the worst-connected input"
+    end = f"{name} cuts {kept} off" if kept else f"{name} leaves none below {int(degrees.min())}"
+    return reading(f"{start}; {end}, of {degrees.double().mean().item():.0f} on average.")
+
+
+def comparison_reading(one: str, two: str, first: torch.Tensor, second: torch.Tensor) -> str:
+    """How far two masks of a layer agree, in one sentence."""
+    both = int((first & second).sum())
+    only = int((first & ~second).sum())
+    gained = int(((first.sum(0) > 0) & (second.sum(0) == 0)).sum())
+    lost = int(((first.sum(0) == 0) & (second.sum(0) > 0)).sum())
+    tail = f" {plural(gained, 'input')} that {escape(two)} cuts off stay connected." if gained else ""
+    tail += f" {plural(lost, 'input')} that {escape(two)} keeps are cut off." if lost else ""
+    return reading(
+        f"{escape(one)} and {escape(two)} agree on {both / max(both + only, 1):.1%} of the kept weights and differ in "
+        f"{only:,} choices.{tail}"
+    )

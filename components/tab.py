@@ -15,3 +15,4 @@ class Tab:
 
     outputs: list[Component]
     render: Callable[[Workspace], list[Any]]
+    growing: Callable[[Workspace], list[Any]] | None = None  # values of the first outputs while layers still arrive

@@ -34,7 +34,7 @@ function rows() {                                              // every trace as
   const drawn = gd.data || figure.data;
   return [['series', 'x', 'y'], ...drawn.flatMap((t, k) => Array.from(list(t.y).length ? t.y : t.x || [], (_, i) => [t.name || `series ${k + 1}`, (t.x || [])[i], (t.y || [])[i]]).filter(r => r[1] !== null && r[1] !== undefined))];
 }
-const name = () => element.closest('[id]')?.id || 'figure';
+const name = () => element.closest('[id]:not([id^=html-])')?.id || 'figure'; // Gradio's inner box has an id of its own
 const picture = format => async () => { if (bound) save(`${name()}.${format}`, await (await fetch(await P.toImage(gd, { format, scale: format === 'png' ? 2 : 1, width: gd.clientWidth, height: gd.clientHeight }))).blob()); };
 downloadBar(element.querySelector('.plot-box'), { PNG: picture('png'), SVG: picture('svg'), CSV: () => { if (bound) save(`${name()}.csv`, table(rows()), 'text/csv'); } });
 watch('value', draw);

@@ -68,6 +68,16 @@ class MaskCanvas(_JsonWidget):
         )
 
 
+class CellDetail(_JsonWidget):
+    """Carries weights and scores of the window in view to the mask canvases; it shows nothing itself."""
+
+    def __init__(self, value: dict | None = None, **kwargs) -> None:
+        super().__init__(
+            value=value, html_template="<div></div>", js_on_load=script("cell_detail"), apply_default_css=False,
+            elem_classes="unseen", **kwargs,
+        )  # fmt: skip
+
+
 class GraphCanvas(_JsonWidget):
     """Channels and their connections; `.choose` tells which set was picked by hand, as {side, members}."""
 
