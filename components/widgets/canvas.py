@@ -16,6 +16,8 @@ GRAPH_HINT = "Hover a channel to light up its neighbours; click channels to pick
 class _JsonWidget(gr.HTML):
     """A gr.HTML whose value is a JSON object that its script draws."""
 
+    inputs = None  # gr.HTML takes any quoted word of a script for an event: an `inputs` there would get into its props
+
     def postprocess(self, value: dict | str | None) -> str | None:
         """Sent as a JSON string: a tab that is not mounted yet mistakes an object for new properties."""
         return json.dumps(value) if isinstance(value, dict) else value
