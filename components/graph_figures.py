@@ -63,13 +63,15 @@ def density_figure(density: Density, random: Density | None, layer: dict, label:
     width = density.edges[1] - density.edges[0]
     figure = go.Figure()
     figure.add_bar(
-        x=middles, y=density.shares / width, width=width, name=label, marker={"color": color(label)}, opacity=0.75,
-        customdata=np.round(density.shares * min(layer["shape"]), 1),
+        x=middles.tolist(), y=(density.shares / width).tolist(), width=width, name=label,
+        marker={"color": color(label)}, opacity=0.75,
+        customdata=np.round(density.shares * min(layer["shape"]), 1).tolist(),
         hovertemplate="σ ≈ %{x:.2f}: %{customdata} values<extra></extra>",
     )  # fmt: skip
     if random is not None:
         figure.add_scatter(
-            x=middles, y=random.shares / width, name="a random mask", mode="lines", hoverinfo="skip",
+            x=middles.tolist(), y=(random.shares / width).tolist(), name="a random mask",
+            mode="lines", hoverinfo="skip",
             line={"color": COLORS["Dense"], "shape": "hvh"},
         )  # fmt: skip
     mean, std = 1 - layer["null_gap_mean"], layer["null_gap_std"]

@@ -42,13 +42,13 @@ def create_page() -> None:
         with gr.Tab("Expander graph", id="graph"):
             graph = create_graph_tab(state)
         with gr.Tab("Spectrum", id="spectrum"):
-            spectrum = create_spectrum_tab(state)
+            spectrum = create_spectrum_tab(state, sidebar.inputs)
         with gr.Tab("Accuracy", id="accuracy"):
             accuracy = create_accuracy_tab(state)
         with gr.Tab("Latency & size", id="latency"):
             latency = create_latency_tab(state)
 
-    tabs = [overview, masks, graph, spectrum, accuracy, latency]
+    tabs = [overview, masks, graph, spectrum.tab, accuracy, latency]
     outputs = [component for tab in tabs for component in tab.outputs]
     controls = [sidebar.start, sidebar.stop, sidebar.progress]
 
@@ -112,6 +112,8 @@ def create_page() -> None:
     sidebar.stop.click(stopped, state, [*controls, *outputs], cancels=[job], **CHEAP)
     # The mask first; what other tabs say of the layer follows.
     picked = model_map.pick(pick_layer, state, masks.outputs[1:], **CHEAP)
-    picked.then(graph.render, state, graph.outputs, **CHEAP)
+    picked.then(graph.render, state, graph.outputs, **CHEAP).then(
+        spectrum.render_layer, state, spectrum.layer_outputs, **CHEAP
+    )
     for canvas in mask_canvases:
         canvas.window(move_window, state, graph.outputs, trigger_mode="always_last", **CHEAP)

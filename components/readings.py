@@ -167,3 +167,34 @@ def comparison_reading(one: str, two: str, first: torch.Tensor, second: torch.Te
         f"{escape(one)} and {escape(two)} agree on {both / max(both + only, 1):.1%} of the kept weights and differ in "
         f"{only:,} choices.{tail}"
     )
+
+
+def layer_extras(layer: dict, weighted: float | None, reach: tuple[str, str, int, int] | None) -> str:
+    """Weighted σ₂ and reach across the next layer, in one sentence; empty where neither is known."""
+    said = []
+    if weighted is not None:
+        said.append(
+            f"Weighted by the sizes of the kept dense weights, σ₂ is {weighted:.3f} (gap {1 - weighted:.3f}): strong "
+            f"weights mix {'less' if weighted > layer['sigma2'] else 'more'} evenly than connections alone."
+        )
+    if reach is not None:
+        first, second, lost, total = reach
+        pairs = f"every one of the {total:,} pairs" if not lost else f"all but {lost:,} of the {total:,} pairs"
+        said.append(f"Through {escape(first)} and {escape(second)}, {pairs} of an input and an output stay connected.")
+    return reading(" ".join(said)) if said else ""
+
+
+def gap_reading(label: str, layers: list[dict], means: dict[str, float]) -> str:
+    """How the gaps compare with random masks and between methods, in one sentence."""
+    below = sum(layer["gap_z"] < -2 for layer in layers)
+    best = max(means, key=means.get)
+    tail = (
+        f" Of {len(means)} methods, {escape(best)} has the largest mean gap, {means[best]:.3f}."
+        if len(means) > 1
+        else ""
+    )
+    return reading(
+        f"{escape(label)}: in {below} of {len(layers)} layers the {term('spectral gap')} lies more than two standard "
+        f"deviations below that of random masks of the same shape; a mask that keeps strong weights is never random, "
+        f"so this is the price of choosing.{tail}"
+    )

@@ -13,6 +13,7 @@ import torch
 from eggs_core.config import METHODS
 from eggs_core.errors import EggsError
 from eggs_core.runs import Run, load_run
+from eggs_core.sweep import Sweep
 
 BUNDLED_RUNS = Path(__file__).resolve().parents[1] / "assets" / "runs"
 DEFAULT_RUN = ("tiny-llama", "2:4", "eggs-ptp-plus")
@@ -45,6 +46,8 @@ class Workspace:
     own: dict[str, Run] = field(default_factory=dict)
     graph: GraphView = field(default_factory=GraphView)
     measure: str = "spectral_gap"  # that colours the model map
+    spectrum: str = "spectral_gap"  # that the Spectrum tab compares
+    sweeps: list[Sweep] = field(default_factory=list)  # this visitor's own curves over β, newest last
     compare: str = ""  # the method beside the one in view on the Masks tab; "" is none
     difference: bool = False  # compare in one picture rather than side by side
 

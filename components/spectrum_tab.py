@@ -1,52 +1,131 @@
-"""Spectrum: the spectral gap of every layer, across methods, against random masks."""
+"""Spectrum: a layer's singular values, the gap of every layer across methods, and the trade-off over β."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import gradio as gr
 
 from components.figures import gap_by_layer
+from components.jobs import message, progress_bar
+from components.readings import gap_reading
 from components.session import Workspace, run_label
+from components.sidebar import read
+from components.spectrum_view import density, sweep_of, tradeoff
 from components.tab import Tab
-from components.text import GLOSSARY, MEASURES, escape, reading, term
+from components.text import GLOSSARY, MEASURES, escape, reading
 from components.widgets.plot import Plot
+from eggs_core.errors import EggsError
+from eggs_core.sweep import BETAS, Sweep, SweepProgress, beta_sweep
 
 SHOWN = ("spectral_gap", "gap_z", "min_in_degree", "orphans")
+CHEAP = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+SETTLE_SECONDS = 0.6  # by then the last update of a stopped sweep has reached the page
+NO_SWEEP = "No curve for this model and pattern yet: press the button, which prunes and evaluates once for each β."
 
 
-def create_spectrum_tab(state: gr.State) -> Tab:
-    """Fill an open gr.Tab."""
-    sentence = gr.HTML(elem_id="spectrum-reading", padding=False)
+@dataclass(frozen=True, slots=True)
+class SpectrumTab:
+    """The tab, and what follows the chosen layer."""
+
+    tab: Tab
+    layer_outputs: list
+    render_layer: Callable[[Workspace], list]
+
+
+def create_spectrum_tab(state: gr.State, inputs: list) -> SpectrumTab:
+    """Fill an open gr.Tab; `inputs` are the sidebar's controls, which a sweep over β reads."""
+    gr.HTML('<h3 class="panel">Singular values of the chosen layer</h3>', padding=False)
+    spectrum = Plot(elem_id="density-chart", height=340)
+    layer_text = gr.HTML(elem_id="density-reading", padding=False)
+    gr.HTML('<h3 class="panel">Every layer, method by method</h3>', padding=False)
     measure = gr.Radio(
         [(MEASURES[m][0], m) for m in SHOWN], value="spectral_gap", label="Measure", elem_id="spectrum-measure"
     )
-    chart = Plot(elem_id="gap-chart", height=480)
+    chart = Plot(elem_id="gap-chart", height=440)
+    sentence = gr.HTML(elem_id="spectrum-reading", padding=False)
     note = gr.HTML(elem_id="spectrum-note", padding=False)
+    gr.HTML('<h3 class="panel">What does connectivity cost? The trade-off over β</h3>', padding=False)
+    with gr.Row():
+        start = gr.Button(f"Measure it for the sidebar's choices ({len(BETAS)} runs)", elem_id="sweep", size="sm")
+        stop = gr.Button("Stop", elem_id="sweep-stop", size="sm", interactive=False)
+    progress = gr.HTML("", elem_id="sweep-progress", padding=False)
+    curve = Plot(elem_id="sweep-chart", height=320)
+    curve_text = gr.HTML(elem_id="sweep-reading", padding=False)
+    facts = gr.HTML(elem_id="sweep-facts", padding=False)
 
-    def draw(workspace: Workspace, key: str) -> list:
+    def draw_gaps(workspace: Workspace, key: str) -> list:
         text = f'<p class="hint"><b>{escape(MEASURES[key][0])}</b>: {escape(GLOSSARY[MEASURES[key][0]])}</p>'
         return [gap_by_layer(workspace.comparable(), key), text]
 
-    measure.change(draw, [state, measure], [chart, note], queue=False, show_progress="hidden", api_visibility="private")
+    def draw_layer(workspace: Workspace) -> list:
+        if workspace.run is None or not workspace.layer or not workspace.finished:
+            return [None, reading("The spectrum appears when the run is finished.")]
+        try:
+            return list(density(workspace))
+        except EggsError as error:
+            return [None, reading(escape(error))]
+
+    def draw_sweep(workspace: Workspace) -> list:
+        sweep = sweep_of(workspace) if workspace.run and workspace.finished else None
+        figure, text = tradeoff(sweep)
+        return [figure, text or reading(NO_SWEEP), _facts(sweep)]
 
     def render(workspace: Workspace) -> list:
         if workspace.run is None or not workspace.finished:
-            return [reading("The spectrum appears when the run is finished."), None, ""]
-        return [_read(workspace), *draw(workspace, "spectral_gap")]
+            return [*draw_layer(workspace), "", None, "", *draw_sweep(workspace)]
+        runs, layers = workspace.comparable(), workspace.run.report["layers"]
+        means = {run_label(r): sum(x["spectral_gap"] for x in r.report["layers"]) / len(layers) for r in runs}
+        said = gap_reading(run_label(workspace.run), layers, means)
+        return [*draw_layer(workspace), said, *draw_gaps(workspace, workspace.spectrum), *draw_sweep(workspace)]
 
-    return Tab([sentence, chart, note], render)
+    def set_measure(workspace: Workspace, key: str) -> list:
+        workspace.spectrum = key
+        return draw_gaps(workspace, key)
+
+    def sweep(workspace: Workspace, *values) -> Iterator[list]:
+        """State and the sidebar's values in; buttons, progress and the growing curve out."""
+        still = [gr.skip()] * 3
+        try:
+            config, texts = read(*values)
+            yield [*_buttons(True), message("Starting…"), *still]
+            for event in beta_sweep(config, texts):
+                # The buttons stay as they are: an update still on its way must not undo Stop.
+                if isinstance(event, SweepProgress):
+                    yield [gr.skip(), gr.skip(), progress_bar(event.share, event.text), *still]
+                else:
+                    if len(event.points) == 1:
+                        workspace.sweeps.append(event)  # it grows in place
+                    yield [gr.skip(), gr.skip(), gr.skip(), *tradeoff(event), _facts(event)]
+            yield [*_buttons(False), message("Done."), *still]
+        except EggsError as error:
+            yield [*_buttons(False), message(str(error), bad=True), *still]
+
+    def stopped() -> list:
+        time.sleep(SETTLE_SECONDS)
+        return [*_buttons(False), message("Stopped; the points measured so far stay.")]
+
+    measure.input(set_measure, [state, measure], [chart, note], **CHEAP)
+    shown = [start, stop, progress, curve, curve_text, facts]
+    job = start.click(
+        sweep, [state, *inputs], shown, concurrency_id="heavy", concurrency_limit=2, show_progress="hidden",
+        api_visibility="private",
+    )  # fmt: skip
+    stop.click(stopped, None, shown[:3], cancels=[job], **CHEAP)
+    outputs = [spectrum, layer_text, sentence, chart, note, curve, curve_text, facts]
+    return SpectrumTab(Tab(outputs, render), [spectrum, layer_text], draw_layer)
 
 
-def _read(workspace: Workspace) -> str:
-    runs = workspace.comparable()
-    layers = workspace.run.report["layers"]
-    below = sum(layer["gap_z"] < -2 for layer in layers)
-    means = {run_label(r): sum(x["spectral_gap"] for x in r.report["layers"]) / len(layers) for r in runs}
-    best = max(means, key=means.get)
-    tail = (
-        f" Of {len(runs)} methods compared, {escape(best)} has the largest mean gap, {means[best]:.3f}."
-        if len(runs) > 1
-        else ""
-    )
-    return reading(
-        f"{escape(run_label(workspace.run))}: in {below} of {len(layers)} layers the {term('spectral gap')} lies "
-        f"more than two standard deviations below that of random masks of the same shape; a mask that keeps strong "
-        f"weights is never random, so this is the price of choosing.{tail}"
-    )
+def _buttons(running: bool) -> list:
+    return [gr.Button(interactive=not running), gr.Button(interactive=running)]
+
+
+def _facts(sweep: Sweep | None) -> str:
+    """What the curve was measured on."""
+    if sweep is None or not sweep.points:
+        return ""
+    c, e = sweep.config, sweep.evaluation
+    choices = [f"{c['score']} score", "exact degree bound", c["permutation"], c["reconstruction"]]
+    made = " · ".join(escape(x) for x in (c["model"], c["pattern"], *choices) if x != "none")
+    text = f"{e['windows']} × {e['window']} tokens of “{escape(e['text'])}”"
+    return f'<p class="facts">{made} · {text} · SHA-256 {escape(e["sha256"][:12])}… · seed {c["seed"]}</p>'

@@ -1,0 +1,81 @@
+"""Spectrum in a real browser: a layer's singular values, and the curve over β, shipped and measured anew."""
+
+import pytest
+from actions import open_tab
+from test_app import choose, small_calibration
+
+from components.session import Workspace, first_run
+from eggs_core.spectral import singular_density
+from eggs_core.sweep import SWEEPS, load_sweep
+
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
+TRACES = "s => document.querySelector(s + ' .plot').data.map(t => ({name: t.name, x: t.x, y: t.y}))"
+
+
+def drawn(page, selector: str) -> None:
+    page.wait_for_function("s => document.querySelector(s + ' .plot')?.dataset.drawn > 0", arg=selector)
+
+
+def test_the_density_and_its_marks_are_those_of_the_layer(page):
+    workspace = Workspace()
+    workspace.show(first_run())
+    layer = workspace.layer_report()
+    open_tab(page, "Spectrum")
+    drawn(page, "#density-chart")
+    traces = page.evaluate(TRACES, "#density-chart")
+    density = singular_density(workspace.run.mask(workspace.layer))
+    assert [y / 60 for y in traces[0]["y"]] == pytest.approx(density.shares.tolist(), abs=1e-6)
+    names = {t["name"]: t for t in traces}
+    assert names[f"σ₂ = {layer['sigma2']:.3f}"]["x"][0] == pytest.approx(layer["sigma2"])
+    assert f"Ramanujan edge = {layer['sigma2'] + layer['ramanujan_margin']:.3f}" in names
+    said = page.inner_text("#density-reading")
+    assert workspace.layer in said and "Weighted by the sizes" in said and "stay connected" in said
+
+
+def test_another_layer_brings_another_spectrum(page):
+    open_tab(page, "Spectrum")
+    drawn(page, "#density-chart")
+    open_tab(page, "Masks")
+    page.click('#model-map [data-layer="model.layers.2.self_attn.q_proj"]')
+    open_tab(page, "Spectrum")
+    page.wait_for_function(
+        "document.querySelector('#density-reading').textContent.includes('model.layers.2.self_attn.q_proj')"
+    )
+
+
+def test_the_curve_that_ships_is_drawn_as_it_was_measured(page):
+    sweep = load_sweep(SWEEPS / "tiny-llama-2of4-ria.json")
+    open_tab(page, "Spectrum")
+    drawn(page, "#sweep-chart")
+    traces = page.evaluate(TRACES, "#sweep-chart")
+    assert traces[0]["x"] == [p.beta for p in sweep.points]
+    assert traces[0]["y"] == pytest.approx([p.perplexity for p in sweep.points])
+    assert traces[1]["y"] == pytest.approx([p.mean_gap for p in sweep.points])
+    assert f"to {sweep.points[-1].min_in_degree} kept weights" in page.inner_text("#sweep-reading")
+    with page.expect_download() as download:
+        page.click("#sweep-chart [data-save=csv]")
+    assert len(download.value.path().read_text().splitlines()) == 1 + 4 * len(sweep.points)
+
+
+def test_a_curve_is_measured_point_by_point_and_can_be_stopped(page):
+    choose(page, pattern="1:4", method="RIA")
+    small_calibration(page)
+    open_tab(page, "Spectrum")
+    page.click("#sweep")
+    page.wait_for_selector("#sweep-progress .progress")
+    page.wait_for_function("document.querySelector('#sweep-chart .plot')?.data?.[0].y.length < 6")
+    page.click("#sweep-stop")
+    page.wait_for_function("document.querySelector('#sweep-progress').textContent.includes('Stopped')")
+    page.wait_for_selector("#sweep:enabled")
+    points = page.evaluate(TRACES, "#sweep-chart")[0]
+    assert points["x"][0] == 0 and len(points["y"]) < 6 and points["y"][0] > 30
+    assert "tiny-llama · 1:4 · ria score" in page.inner_text("#sweep-facts")
+
+
+def test_sparsegpt_has_no_beta_to_vary(page):
+    choose(page, method="SparseGPT")
+    open_tab(page, "Spectrum")
+    page.click("#sweep")
+    page.wait_for_selector("#sweep-progress .bad")
+    assert "β cannot steer it" in page.inner_text("#sweep-progress")
+    assert page.is_enabled("#sweep")
