@@ -3,6 +3,7 @@
 import gradio as gr
 
 from components.figures import perplexity_forest, window_scatter
+from components.readings import forest_reading, scatter_reading
 from components.session import Workspace, run_label
 from components.tab import Tab
 from components.tables import accuracy_table
@@ -19,19 +20,26 @@ def create_accuracy_tab(_state: gr.State) -> Tab:
         with gr.Column(min_width=340):
             gr.HTML('<h3 class="panel">Perplexity against dense</h3>', padding=False)
             forest = Plot(elem_id="forest", height=380)
+            forest_text = gr.HTML(elem_id="forest-reading", padding=False)
         with gr.Column(min_width=340):
             gr.HTML('<h3 class="panel">Every window of the text</h3>', padding=False)
             scatter = Plot(elem_id="window-scatter", height=380)
+            scatter_text = gr.HTML(elem_id="scatter-reading", padding=False)
     protocol = gr.HTML(elem_id="accuracy-protocol", padding=False)
 
     def render(workspace: Workspace) -> list:
         run = workspace.run
         if run is None or not workspace.finished:
-            return [reading("Accuracy is measured when all layers are pruned."), None, None, None, ""]
+            return [reading("Accuracy is measured when all layers are pruned."), None, None, "", None, "", ""]
         runs = workspace.comparable()
-        return [_read(workspace), accuracy_table(runs), perplexity_forest(runs), window_scatter(run), facts(run)]
+        windows = lambda r: [r.report["evaluation"][side]["window_nats"] for side in ("dense", "pruned")]  # noqa: E731
+        ratios = {run_label(r): paired_ratio(*windows(r)) for r in runs}
+        return [
+            _read(workspace), accuracy_table(runs), perplexity_forest(runs), forest_reading(ratios),
+            window_scatter(run), scatter_reading(*windows(run)), facts(run),
+        ]  # fmt: skip
 
-    return Tab([sentence, table, forest, scatter, protocol], render)
+    return Tab([sentence, table, forest, forest_text, scatter, scatter_text, protocol], render)
 
 
 def _read(workspace: Workspace) -> str:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from components.chart import base_layout
 from components.figures import COLORS, color
@@ -95,32 +94,31 @@ def density_figure(density: Density, random: Density | None, layer: dict, label:
     return figure
 
 
-def sweep_figure(sweep: Sweep, label: str) -> go.Figure:
-    """Perplexity, spectral gap and retained score over β, one panel each."""
-    figure = make_subplots(rows=1, cols=3, horizontal_spacing=0.09)
-    betas = [p.beta for p in sweep.points]
-    hue = COLORS["EGGS-PTP+"]
-    value = [p.perplexity for p in sweep.points]
-    figure.add_scatter(
-        x=betas, y=value, mode="lines+markers", marker={"color": hue, "size": 9}, line={"color": hue}, row=1, col=1,
-        error_y={"type": "data", "symmetric": False, "array": [p.high - p.perplexity for p in sweep.points],
-                 "arrayminus": [p.perplexity - p.low for p in sweep.points], "thickness": 1.5, "width": 5},
-        hovertemplate="β = %{x}: perplexity %{y:.2f}<extra></extra>",
+def sweep_figures(sweep: Sweep) -> list[go.Figure]:
+    """Perplexity, spectral gap and retained score over β, a figure each."""
+    points, betas = sweep.points, [p.beta for p in sweep.points]
+    value = [p.perplexity for p in points]
+    bars = {
+        "type": "data", "symmetric": False, "thickness": 1.5, "width": 5,
+        "array": [p.high - p.perplexity for p in points], "arrayminus": [p.perplexity - p.low for p in points],
+    }  # fmt: skip
+    panels = (
+        ("perplexity", [("perplexity", value, "#D55E00", "solid", bars, ".2f")]),
+        ("spectral gap", [
+            ("mean of all layers", [p.mean_gap for p in points], "#0072B2", "solid", None, ".4f"),
+            ("smallest", [p.min_gap for p in points], "#56B4E9", "dot", None, ".4f"),
+        ]),
+        ("retained score, %", [("mean", [100 * p.retained_score for p in points], "#009E73", "solid", None, ".3f")]),
     )  # fmt: skip
-    for key, name, dash in (("mean_gap", "mean gap", "solid"), ("min_gap", "smallest gap", "dot")):
-        figure.add_scatter(
-            x=betas, y=[getattr(p, key) for p in sweep.points], mode="lines+markers",
-            line={"color": "#0072B2", "dash": dash}, marker={"color": "#0072B2", "size": 8}, row=1, col=2,
-            hovertemplate=f"β = %{{x}}: {name} %{{y:.4f}}<extra></extra>",
-        )  # fmt: skip
-    figure.add_scatter(
-        x=betas, y=[100 * p.retained_score for p in sweep.points], mode="lines+markers", line={"color": "#009E73"},
-        marker={"color": "#009E73", "size": 8}, row=1, col=3, hovertemplate="β = %{x}: %{y:.3f} %<extra></extra>",
-    )  # fmt: skip
-    figure.update_layout(base_layout(showlegend=False, meta={"curve": label}))
-    titles = ("perplexity, 95 % against β = 0", "spectral gap: mean, smallest (dotted)", "retained score, %")
-    for k, title in enumerate(titles, 1):
-        suffix = "" if k == 1 else str(k)
-        figure.layout[f"xaxis{suffix}"].update(title="β", range=[-0.05, 1.05], dtick=0.25)
-        figure.layout[f"yaxis{suffix}"].update(title=title)
-    return figure
+    figures = []
+    for title, lines in panels:
+        figure = go.Figure()
+        for name, y, hue, dash, error, form in lines:
+            figure.add_scatter(
+                x=betas, y=y, name=name, mode="lines+markers", marker={"color": hue, "size": 8}, error_y=error,
+                line={"color": hue, "dash": dash}, hovertemplate=f"β = %{{x}}: {name} %{{y:{form}}}<extra></extra>",
+            )  # fmt: skip
+        axis = {"title": "β", "range": [-0.05, 1.05], "dtick": 0.25}
+        figure.update_layout(base_layout(xaxis=axis, yaxis={"title": title}, showlegend=len(lines) > 1))
+        figures.append(figure)
+    return figures

@@ -3,6 +3,7 @@
 import gradio as gr
 
 from components.figures import layer_chart
+from components.readings import measure_reading
 from components.session import Workspace, run_label
 from components.tab import Tab
 from components.text import GLOSSARY, MEASURES, escape, facts, overview_cards, overview_reading, reading
@@ -26,7 +27,8 @@ def create_overview_tab(state: gr.State) -> Tab:
 
     def draw(workspace: Workspace, key: str) -> list:
         explained = f'<p class="hint"><b>{escape(MEASURES[key][0])}</b>: {escape(GLOSSARY[MEASURES[key][0]])}</p>'
-        return [layer_chart(workspace.run, key) if workspace.run else None, explained]
+        said = measure_reading(workspace.run.report["layers"], key) if workspace.run else ""
+        return [layer_chart(workspace.run, key) if workspace.run else None, said + explained]
 
     measure.change(
         draw, [state, measure], [chart, explanation], queue=False, show_progress="hidden", api_visibility="private"

@@ -11,7 +11,7 @@ from components.jobs import message, run_job
 from components.latency_tab import create_latency_tab
 from components.masks_tab import create_masks_tab
 from components.overview_tab import create_overview_tab
-from components.session import Workspace, first_run
+from components.session import Workspace, first_run, problems
 from components.sidebar import create_sidebar, read
 from components.spectrum_tab import create_spectrum_tab
 from components.widgets.assets import ASSETS
@@ -34,6 +34,8 @@ def create_page() -> None:
     with gr.Sidebar(width=330, elem_id="sidebar"):
         sidebar = create_sidebar()
     gr.HTML(HEADER, elem_id="header", padding=False)
+    if problems():
+        gr.HTML("".join(message(text, bad=True) for text in problems()), elem_id="problems", padding=False)
     with gr.Tabs(elem_id="tabs"):
         with gr.Tab("Overview", id="overview"):
             overview = create_overview_tab(state)

@@ -2,8 +2,9 @@
 
 import torch
 
-from components.text import escape, reading, term
+from components.text import MEASURES, escape, reading, term
 from eggs_core.betas import BetaStep
+from eggs_core.evaluate import Interval
 from eggs_core.expansion import CurvePoint, Expansion, SpreadStep
 from eggs_core.graph import summarize
 from eggs_core.sweep import Sweep
@@ -182,6 +183,37 @@ def layer_extras(layer: dict, weighted: float | None, reach: tuple[str, str, int
         pairs = f"every one of the {total:,} pairs" if not lost else f"all but {lost:,} of the {total:,} pairs"
         said.append(f"Through {escape(first)} and {escape(second)}, {pairs} of an input and an output stay connected.")
     return reading(" ".join(said)) if said else ""
+
+
+def measure_reading(layers: list[dict], key: str) -> str:
+    """Where one measure is largest and smallest over the layers, in one sentence."""
+    if not layers:
+        return ""
+    name, form = MEASURES[key]
+    low, high = (f(layers, key=lambda layer: layer[key]) for f in (min, max))
+    if low[key] == high[key]:
+        return reading(f"The {escape(name)} is {form.format(low[key])} in every layer.")
+    return reading(
+        f"The {escape(name)} runs from {form.format(low[key])} in <b>{escape(low['name'])}</b> to "
+        f"{form.format(high[key])} in <b>{escape(high['name'])}</b>."
+    )
+
+
+def forest_reading(ratios: dict[str, Interval]) -> str:
+    """Which methods lie how far above the dense model, in one sentence."""
+    best, worst = (f(ratios, key=lambda label: ratios[label].value) for f in (min, max))
+    say = lambda label: f"{escape(label)} at × {ratios[label].value:.2f}"  # noqa: E731
+    tail = f", the farthest {say(worst)}" if worst != best else ""
+    return reading(f"Closest to the dense model is {say(best)}{tail}; a bar is the 95 % interval over windows.")
+
+
+def scatter_reading(dense: list[float], pruned: list[float]) -> str:
+    """How the windows of the text moved, in one sentence."""
+    rise = [b - a for a, b in zip(dense, pruned, strict=True)]
+    return reading(
+        f"{sum(r > 0 for r in rise)} of {plural(len(rise), 'window')} lie above the line of no change; the "
+        f"largest rise is {max(rise):.2f} nats per token, the mean {sum(rise) / len(rise):.2f}."
+    )
 
 
 def gap_reading(label: str, layers: list[dict], means: dict[str, float]) -> str:

@@ -128,16 +128,25 @@ def run_label(run: Run) -> str:
     )
 
 
-@cache
 def bundled_runs() -> tuple[Run, ...]:
-    """The finished runs that ship with the app; a damaged one is left out."""
-    runs = []
+    """The finished runs that ship with the app; a damaged one is left out, and `problems` says so."""
+    return _read_bundled()[0]
+
+
+def problems() -> tuple[str, ...]:
+    """One sentence for every shipped run that is damaged."""
+    return _read_bundled()[1]
+
+
+@cache
+def _read_bundled() -> tuple[tuple[Run, ...], tuple[str, ...]]:
+    runs, said = [], []
     for folder in sorted(BUNDLED_RUNS.glob("*/")):
         try:
             runs.append(load_run(folder))
-        except EggsError:
-            continue
-    return tuple(runs)
+        except EggsError as error:
+            said.append(str(error).replace(str(folder), folder.name))
+    return tuple(runs), tuple(said)
 
 
 def first_run() -> Run | None:

@@ -21,6 +21,11 @@ from eggs_core.sweep import BETAS, Sweep, SweepProgress, beta_sweep
 SHOWN = ("spectral_gap", "gap_z", "min_in_degree", "orphans")
 CHEAP = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 SETTLE_SECONDS = 0.6  # by then the last update of a stopped sweep has reached the page
+CURVES = (
+    ("perplexity", "Perplexity <span>95 % against β = 0</span>"),
+    ("gap", "Spectral gap"),
+    ("score", "Retained score"),
+)
 NO_SWEEP = "No curve for this model and pattern yet: press the button, which prunes and evaluates once for each β."
 
 
@@ -50,7 +55,12 @@ def create_spectrum_tab(state: gr.State, inputs: list) -> SpectrumTab:
         start = gr.Button(f"Measure it for the sidebar's choices ({len(BETAS)} runs)", elem_id="sweep", size="sm")
         stop = gr.Button("Stop", elem_id="sweep-stop", size="sm", interactive=False)
     progress = gr.HTML("", elem_id="sweep-progress", padding=False)
-    curve = Plot(elem_id="sweep-chart", height=320)
+    with gr.Row():
+        curves = []
+        for name, title in CURVES:
+            with gr.Column(min_width=290):
+                gr.HTML(f'<h3 class="panel">{title}</h3>', padding=False)
+                curves.append(Plot(elem_id=f"sweep-{name}", height=280))
     curve_text = gr.HTML(elem_id="sweep-reading", padding=False)
     facts = gr.HTML(elem_id="sweep-facts", padding=False)
 
@@ -68,8 +78,8 @@ def create_spectrum_tab(state: gr.State, inputs: list) -> SpectrumTab:
 
     def draw_sweep(workspace: Workspace) -> list:
         sweep = sweep_of(workspace) if workspace.run and workspace.finished else None
-        figure, text = tradeoff(sweep)
-        return [figure, text or reading(NO_SWEEP), _facts(sweep)]
+        *figures, text = tradeoff(sweep)
+        return [*figures, text or reading(NO_SWEEP), _facts(sweep)]
 
     def render(workspace: Workspace) -> list:
         if workspace.run is None or not workspace.finished:
@@ -85,7 +95,7 @@ def create_spectrum_tab(state: gr.State, inputs: list) -> SpectrumTab:
 
     def sweep(workspace: Workspace, *values) -> Iterator[list]:
         """State and the sidebar's values in; buttons, progress and the growing curve out."""
-        still = [gr.skip()] * 3
+        still = [gr.skip()] * 5
         try:
             config, texts = read(*values)
             yield [*_buttons(True), message("Starting…"), *still]
@@ -106,13 +116,13 @@ def create_spectrum_tab(state: gr.State, inputs: list) -> SpectrumTab:
         return [*_buttons(False), message("Stopped; the points measured so far stay.")]
 
     measure.input(set_measure, [state, measure], [chart, note], **CHEAP)
-    shown = [start, stop, progress, curve, curve_text, facts]
+    shown = [start, stop, progress, *curves, curve_text, facts]
     job = start.click(
         sweep, [state, *inputs], shown, concurrency_id="heavy", concurrency_limit=2, show_progress="hidden",
         api_visibility="private",
     )  # fmt: skip
     stop.click(stopped, None, shown[:3], cancels=[job], **CHEAP)
-    outputs = [spectrum, layer_text, sentence, chart, note, curve, curve_text, facts]
+    outputs = [spectrum, layer_text, sentence, chart, note, *curves, curve_text, facts]
     return SpectrumTab(Tab(outputs, render), [spectrum, layer_text], draw_layer)
 
 

@@ -5,7 +5,7 @@ from functools import cache
 import plotly.graph_objects as go
 import torch
 
-from components.graph_figures import density_figure, sweep_figure
+from components.graph_figures import density_figure, sweep_figures
 from components.readings import density_reading, layer_extras, sweep_reading
 from components.session import Workspace, remember, run_label
 from eggs_core.betas import layer_scores
@@ -78,8 +78,8 @@ def sweep_of(workspace: Workspace) -> Sweep | None:
     return None
 
 
-def tradeoff(sweep: Sweep | None) -> tuple[go.Figure | None, str]:
-    """The curve over β and a sentence, or what to do to get one."""
+def tradeoff(sweep: Sweep | None) -> list[go.Figure | str | None]:
+    """The three figures over β and a sentence; nothing while there is no point."""
     if sweep is None or not sweep.points:
-        return None, ""
-    return sweep_figure(sweep, sweep.config["model"]), sweep_reading(sweep)
+        return [None, None, None, ""]
+    return [*sweep_figures(sweep), sweep_reading(sweep)]

@@ -129,11 +129,11 @@ def test_a_damaged_bundled_run_is_left_out(make_run, tmp_path, monkeypatch):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "report.json").write_text("{")
     monkeypatch.setattr(session, "BUNDLED_RUNS", tmp_path)
-    session.bundled_runs.cache_clear()
+    session._read_bundled.cache_clear()
     try:
         assert [run.key for run in session.bundled_runs()] == [make_run("ria").key]
     finally:
-        session.bundled_runs.cache_clear()
+        session._read_bundled.cache_clear()
 
 
 def test_a_first_visitor_sees_the_default_run_if_there_is_one(make_run, monkeypatch):

@@ -46,15 +46,15 @@ def test_another_layer_brings_another_spectrum(page):
 def test_the_curve_that_ships_is_drawn_as_it_was_measured(page):
     sweep = load_sweep(SWEEPS / "tiny-llama-2of4-ria.json")
     open_tab(page, "Spectrum")
-    drawn(page, "#sweep-chart")
-    traces = page.evaluate(TRACES, "#sweep-chart")
+    drawn(page, "#sweep-gap")
+    traces = page.evaluate(TRACES, "#sweep-perplexity") + page.evaluate(TRACES, "#sweep-gap")
     assert traces[0]["x"] == [p.beta for p in sweep.points]
     assert traces[0]["y"] == pytest.approx([p.perplexity for p in sweep.points])
     assert traces[1]["y"] == pytest.approx([p.mean_gap for p in sweep.points])
     assert f"to {sweep.points[-1].min_in_degree} kept weights" in page.inner_text("#sweep-reading")
     with page.expect_download() as download:
-        page.click("#sweep-chart [data-save=csv]")
-    assert len(download.value.path().read_text().splitlines()) == 1 + 4 * len(sweep.points)
+        page.click("#sweep-gap [data-save=csv]")
+    assert len(download.value.path().read_text().splitlines()) == 1 + 2 * len(sweep.points)
 
 
 def test_a_curve_is_measured_point_by_point_and_can_be_stopped(page):
@@ -63,11 +63,11 @@ def test_a_curve_is_measured_point_by_point_and_can_be_stopped(page):
     open_tab(page, "Spectrum")
     page.click("#sweep")
     page.wait_for_selector("#sweep-progress .progress")
-    page.wait_for_function("document.querySelector('#sweep-chart .plot')?.data?.[0].y.length < 6")
+    page.wait_for_function("document.querySelector('#sweep-perplexity .plot')?.data?.[0].y.length < 6")
     page.click("#sweep-stop")
     page.wait_for_function("document.querySelector('#sweep-progress').textContent.includes('Stopped')")
     page.wait_for_selector("#sweep:enabled")
-    points = page.evaluate(TRACES, "#sweep-chart")[0]
+    points = page.evaluate(TRACES, "#sweep-perplexity")[0]
     assert points["x"][0] == 0 and len(points["y"]) < 6 and points["y"][0] > 30
     assert "tiny-llama · 1:4 · ria score" in page.inner_text("#sweep-facts")
 
