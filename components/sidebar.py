@@ -20,12 +20,15 @@ from eggs_core.config import (
 from eggs_core.errors import EggsError
 from eggs_core.models import BUNDLED
 from eggs_core.pattern import NMPattern
+from eggs_core.texts import PREFIX
 
 PATTERNS = ("1:4", "2:4", "3:4", "2:8", "4:8")
 OTHER = "other"
 SCORE_LABELS = {"magnitude": "magnitude", "wanda": "Wanda", "ria": "RIA", "obs": "SparseGPT’s own"}
 SELECTION_LABELS = {"topn": "top-N", "diagonal": "diagonals (B)", "degree": "degree bound (β)"}
 PERMUTATION_LABELS = {"none": "none", "zigzag": "zigzag", "lsa": "linear sum assignment"}
+BUNDLED_TEXT, OWN_TEXT, DATASET = "bundled", "own", "dataset"
+SOURCES = [("Bundled speeches", BUNDLED_TEXT), ("Text of your own", OWN_TEXT), ("Hub dataset", DATASET)]
 RECONSTRUCTION_LABELS = {"none": "none", "obs": "OBS (SparseGPT)", "admm": "ADMM"}
 
 
@@ -65,13 +68,10 @@ def method_note(method: str) -> str:
 
 def read(
     model, pattern, keep, group, method, score, selection, permutation, reconstruction, beta, diagonals,
-    windows, length, seed, text,
+    windows, length, seed, source, text, dataset,
 ) -> tuple[PruneConfig, dict[str, Text]]:  # fmt: skip
     """The configuration that the controls describe, and the user's own texts by name; raises EggsError."""
-    texts, calibration = {}, "bundled"
-    if (text or "").strip():
-        calibration = f"text:{hashlib.sha256(text.encode()).hexdigest()}"
-        texts[calibration] = Text("your text", text)
+    calibration, texts = _calibration(source, text or "", (dataset or "").strip())
     config = make_config(
         (model or "").strip(),
         read_pattern(pattern, keep, group),
@@ -88,6 +88,20 @@ def read(
         seed=int(seed or 0),
     )
     return config, texts
+
+
+def _calibration(source: str, text: str, dataset: str) -> tuple[str, dict[str, Text]]:
+    """The configuration's name for the chosen text, and that text if it is the user's own; raises EggsError."""
+    if source == DATASET:
+        if not dataset:
+            raise EggsError("Name a dataset, such as Salesforce/wikitext:wikitext-2-raw-v1, or choose another text.")
+        return PREFIX + dataset, {}
+    if source != OWN_TEXT:
+        return "bundled", {}
+    if not text.strip():
+        raise EggsError("Paste a text to calibrate on, or choose the bundled speeches.")
+    name = f"text:{hashlib.sha256(text.encode()).hexdigest()}"
+    return name, {name: Text("your text", text)}
 
 
 def create_sidebar() -> Sidebar:
@@ -163,13 +177,19 @@ def create_sidebar() -> Sidebar:
                 256, label="Tokens each", precision=0, minimum=16, maximum=8192, elem_id="length", min_width=90
             )
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed")
+        source = gr.Dropdown(
+            SOURCES, value=BUNDLED_TEXT, label="Calibration text", info="Whose activations guide the choice?",
+            filterable=False, elem_id="calibration-source",
+        )  # fmt: skip
         text = gr.Textbox(
-            label="Calibration text of your own",
-            lines=3,
-            max_length=2_000_000,
-            placeholder="Empty: the bundled speeches.",
-            elem_id="calibration-text",
-        )
+            label="Your text", lines=3, max_length=2_000_000, placeholder="Some pages of plain text.",
+            elem_id="calibration-text", visible=False,
+        )  # fmt: skip
+        dataset = gr.Textbox(
+            label="Dataset", max_length=200, placeholder="Salesforce/wikitext:wikitext-2-raw-v1",
+            info="owner/name, or owner/name:configuration; its train split is streamed.",
+            elem_id="calibration-dataset", visible=False,
+        )  # fmt: skip
     start = gr.Button("Prune", variant="primary", elem_id="prune")
     stop = gr.Button("Stop", elem_id="stop", interactive=False)
     progress = gr.HTML("", elem_id="progress", padding=False)
@@ -188,25 +208,16 @@ def create_sidebar() -> Sidebar:
         lambda name: [gr.Slider(visible=name == "degree"), gr.Number(visible=name == "diagonal")],
         selection, [beta, diagonals], **cheap,
     )  # fmt: skip
+    source.change(
+        lambda name: [gr.Textbox(visible=name == OWN_TEXT), gr.Textbox(visible=name == DATASET)],
+        source, [text, dataset], **cheap,
+    )  # fmt: skip
     for control in (score, selection, permutation, reconstruction):
         control.input(_name_of, [score, selection, permutation, reconstruction], [method, about], **cheap)
     inputs = [
-        model,
-        pattern,
-        keep,
-        group,
-        method,
-        score,
-        selection,
-        permutation,
-        reconstruction,
-        beta,
-        diagonals,
-        windows,
-        length,
-        seed,
-        text,
-    ]
+        model, pattern, keep, group, method, score, selection, permutation, reconstruction, beta, diagonals,
+        windows, length, seed, source, text, dataset,
+    ]  # fmt: skip
     return Sidebar(inputs, start, stop, progress)
 
 

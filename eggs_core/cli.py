@@ -79,6 +79,9 @@ def prune(
     diagonals: Annotated[int | None, typer.Option(help="B of selection diagonal; default: rows // 144.")] = None,
     seed: Annotated[int, typer.Option(help="Decides where the calibration windows start.")] = 0,
     calibration_file: Annotated[Path | None, typer.Option(help="A text to calibrate on; default: bundled.")] = None,
+    calibration_dataset: Annotated[
+        str | None, typer.Option(help="A Hub dataset to calibrate on, owner/name or owner/name:configuration.")
+    ] = None,
     calibration_windows: Annotated[int, typer.Option(help="Windows of calibration text.")] = 64,
     calibration_length: Annotated[int, typer.Option(help="Tokens in a window of calibration.")] = 256,
     evaluation_file: EvaluationFile = None,
@@ -92,7 +95,7 @@ def prune(
         model, pattern, method,
         score=score, selection=selection, permutation=permutation, reconstruction=reconstruction,
         beta=beta, diagonals=diagonals, seed=seed,
-        calibration=_register(texts, calibration_file),
+        calibration=_calibration(texts, calibration_file, calibration_dataset),
         calibration_windows=calibration_windows, calibration_length=calibration_length,
         evaluation=_register(texts, evaluation_file),
         evaluation_windows=evaluation_windows, evaluation_length=evaluation_length,
@@ -204,6 +207,17 @@ def _register(texts: dict[str, "Text"], path: Path | None) -> str | None:
     name = f"text:{text.sha256}"
     texts[name] = text
     return name
+
+
+def _calibration(texts: dict[str, "Text"], file: Path | None, dataset: str | None) -> str | None:
+    """The configuration's name for the calibration text that was asked for, None for the bundled one."""
+    if dataset is None:
+        return _register(texts, file)
+    if file is not None:
+        raise EggsError("Give --calibration-file or --calibration-dataset, not both.")
+    from eggs_core.texts import PREFIX
+
+    return PREFIX + dataset
 
 
 def _check_target(out: Path) -> None:

@@ -25,6 +25,8 @@ from eggs_core.models import LoadedModel, load
 from eggs_core.prune import LayerReport, prune
 from eggs_core.runs import Run
 from eggs_core.sizes import size_breakdown
+from eggs_core.texts import PREFIX as DATASET
+from eggs_core.texts import dataset_text
 
 CACHED_MODELS = 2
 
@@ -128,6 +130,7 @@ def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: Mo
     changed; closing the generator stops after the layer or batch at hand. Raises EggsError for all that cannot run.
     """
     started = time.monotonic()
+    yield Progress("Reading the texts", 0.0)
     calibration_text = _text(config.calibration, "calibration", texts)
     evaluation_text = _text(config.evaluation, "heldout", texts)
     yield Progress(f"Loading {config.model}", 0.0)
@@ -209,6 +212,8 @@ def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: Mo
 def _text(name: str, bundled: str, texts: dict[str, Text] | None) -> Text:
     if name == "bundled":
         return bundled_text(bundled)
+    if name.startswith(DATASET):
+        return dataset_text(name.removeprefix(DATASET))
     if not texts or name not in texts:
         raise EggsError(f"The text {name!r} of this configuration is not at hand; paste it again.")
     return texts[name]

@@ -12,7 +12,7 @@ from eggs_core.pattern import NMPattern
 DEFAULTS = {
     "model": "tiny-llama", "pattern": "2:4", "keep": 2, "group": 4, "method": "ria", "score": "ria",
     "selection": "topn", "permutation": "none", "reconstruction": "none", "beta": 0, "diagonals": 0, "windows": 64,
-    "length": 256, "seed": 0, "text": "",
+    "length": 256, "seed": 0, "source": "bundled", "text": "", "dataset": "",
 }  # fmt: skip
 
 
@@ -87,16 +87,26 @@ def test_beta_and_diagonals_count_only_for_their_selection():
 
 def test_a_text_of_ones_own_travels_beside_the_configuration():
     text = "Four score and seven years ago"
-    config, texts = read(*values(text=text))
+    config, texts = read(*values(source="own", text=text))
     name = f"text:{hashlib.sha256(text.encode()).hexdigest()}"
     assert config.calibration == name
     assert texts[name].content == text
     assert config.evaluation == "bundled"
 
 
+def test_a_dataset_is_named_in_the_configuration():
+    config, texts = read(*values(source="dataset", dataset=" owner/name:part "))
+    assert (config.calibration, texts) == ("dataset:owner/name:part", {})
+
+
 @pytest.mark.parametrize("blank", ["", "  \n\t", None])
-def test_a_blank_text_means_the_bundled_one(blank):
-    config, texts = read(*values(text=blank))
+def test_a_chosen_text_must_be_given(blank):
+    assert "Paste a text" in refused(source="own", text=blank)
+    assert "Name a dataset" in refused(source="dataset", dataset=blank)
+
+
+def test_only_the_chosen_text_counts():
+    config, texts = read(*values(text="left over", dataset="left/over"))
     assert (config.calibration, texts) == ("bundled", {})
 
 

@@ -124,6 +124,8 @@ def test_a_run_with_reconstruction_is_evaluated_by_its_masks_and_says_so(run, tm
         (["prune", "--seed", "-1"], "seed must be"),
         (["prune", "--pattern", "5:20", "--method", "ria"], "model.layers.0.self_attn.q_proj"),
         (["prune", "--calibration-length", "500"], "at most 256 tokens"),
+        (["prune", "--calibration-dataset", "no such: name"], "is no dataset"),
+        (["prune", "--calibration-dataset", "a/b", "--calibration-file", "empty.txt"], "not both"),
         (["prune", "--calibration-file", "missing.txt"], "cannot be read: No such file"),
         (["prune", "--calibration-file", "empty.txt"], "'empty.txt' is empty"),
         (["prune", "--calibration-file", "binary.txt"], "not UTF-8"),
@@ -173,7 +175,7 @@ def test_the_real_thing_as_a_process(tmp_path):
     assert shown.returncode == 0
     options = (
         "model pattern method seed out score selection permutation reconstruction beta diagonals calibration-file "
-        "calibration-windows calibration-length evaluation-file evaluation-windows evaluation-length"
+        "calibration-dataset calibration-windows calibration-length evaluation-file evaluation-windows evaluation-length"
     )
     assert all(f"--{name}" in shown.stdout for name in options.split())
     failed = python("evaluate", "--model", "nobody/nothing")

@@ -253,10 +253,19 @@ def test_a_hostile_model_name_is_shown_as_text(page, name):
 
 def test_a_calibration_text_that_is_too_short_is_one_sentence(page):
     page.locator("#advanced").get_by_text("Advanced").click()
+    pick(page, "#calibration-source", "Text of your own")
     page.fill("#calibration-text textarea", "Far too short a text.")
     prune(page)
     assert "fewer than one window of 256" in refusal(page)
-    page.fill("#calibration-text textarea", "")
+
+
+def test_a_dataset_that_cannot_be_is_one_sentence(page):
+    page.locator("#advanced").get_by_text("Advanced").click()
+    pick(page, "#calibration-source", "Hub dataset")
+    page.wait_for_selector("#calibration-text", state="hidden")
+    page.fill("#calibration-dataset :is(input, textarea)", "no such: name")
+    prune(page)
+    assert "is no dataset" in refusal(page)
 
 
 def test_two_visitors_at_once_see_their_own_results(open_page):
