@@ -175,7 +175,8 @@ def test_the_real_thing_as_a_process(tmp_path):
     assert shown.returncode == 0
     options = (
         "model pattern method seed out score selection permutation reconstruction beta diagonals calibration-file "
-        "calibration-dataset calibration-windows calibration-length evaluation-file evaluation-windows evaluation-length"
+        "calibration-dataset calibration-windows calibration-length evaluation-file evaluation-windows "
+        "evaluation-length"
     )
     assert all(f"--{name}" in shown.stdout for name in options.split())
     failed = python("evaluate", "--model", "nobody/nothing")
