@@ -11,6 +11,7 @@ from components.graph_view import (
     graph_value,
     graphs,
     pick_set,
+    signal_sources,
     spread_of,
     step_of,
 )
@@ -63,9 +64,9 @@ def create_graph_tab(state: gr.State) -> Tab:
     with gr.Row(elem_id="set-controls"):
         side = gr.Radio(SIDES, value="inputs", label="Side of T", elem_id="set-side", min_width=150)
         members = gr.Slider(1, 32, value=4, step=1, label="Channels in T", elem_id="set-size", min_width=150)
-        with gr.Column(min_width=280):
+        with gr.Column(min_width=380):
             with gr.Row():
-                buttons = {how: gr.Button(text, elem_id=f"set-{how}", size="sm", min_width=90) for how, text in BUTTONS}
+                buttons = {how: gr.Button(text, elem_id=f"set-{how}", size="sm", min_width=76) for how, text in BUTTONS}
             play = gr.Button("▶ Play the spread of a signal from T", elem_id="set-play", size="sm", variant="primary")
     table = gr.HTML(elem_id="set-table", padding=False)
     set_text = gr.HTML(elem_id="set-reading", padding=False)
@@ -75,7 +76,7 @@ def create_graph_tab(state: gr.State) -> Tab:
             curve = Plot(elem_id="expansion-chart", height=330)
             curve_text = gr.HTML(elem_id="expansion-reading", padding=False)
         with gr.Column(min_width=320):
-            gr.HTML('<h3 class="panel">How fast a signal from T mixes</h3>', padding=False)
+            gr.HTML('<h3 class="panel">How fast a signal mixes</h3>', padding=False)
             mixing = Plot(elem_id="mixing-chart", height=330)
             mixing_text = gr.HTML(elem_id="mixing-reading", padding=False)
 
@@ -212,15 +213,13 @@ def _below(workspace: Workspace, pair: list[Graph]) -> list:
     view, graph = workspace.graph, pair[1]
     key = ("curve", graph.key, view.side)
     points = remember(key, lambda: expansion_curve(graph.mask, view.side, graph.sigma2))
-    figure = expansion_figure(points, graph.label, view.side)
-    said = curve_reading(points, graph.label, view.side)
-    if not view.members:
-        hint = reading("Pick a set T to see how fast a signal from it becomes even.")
-        return ["", set_reading([], view.side, 0), figure, said, None, hint]
-    rows = [(g.label, chosen_expansion(workspace, g)) for g in pair]
+    rows = [(g.label, chosen_expansion(workspace, g)) for g in pair] if view.members else []
     others = graph.mask.shape[0 if view.side == "inputs" else 1]
-    spreads = [(g.label, g.sigma2, spread_of(workspace, g)) for g in pair]
+    sources = signal_sources(workspace, graph)
+    spreads = [(g.label, g.sigma2, spread_of(workspace, g, sources)) for g in pair]
+    origin = "T" if view.members else f"{view.side[:-1]} {sources[0]}, the least connected"
     return [
-        set_table(rows, view.side), set_reading(rows, view.side, others), figure, said,
-        mixing_figure(spreads), mixing_reading(spreads),
+        set_table(rows, view.side) if rows else "", set_reading(rows, view.side, others),
+        expansion_figure(points, graph.label, view.side), curve_reading(points, graph.label, view.side),
+        mixing_figure(spreads), mixing_reading(spreads, origin),
     ]  # fmt: skip

@@ -150,7 +150,8 @@ def graph_value(workspace: Workspace, graph: Graph, other: Graph, frame: Frame, 
             "degree": frame.bundled(degrees[side], side).tolist(),
         }
     if play and view.members:
-        value["spread"] = {"play": True, "steps": [_step_value(s, degrees, frame) for s in spread_of(workspace, graph)]}
+        steps = spread_of(workspace, graph, view.members)
+        value["spread"] = {"play": True, "steps": [_step_value(step, degrees, frame) for step in steps]}
     return value
 
 
@@ -171,11 +172,20 @@ def bundle_weights(mask: torch.Tensor, frame: Frame) -> tuple[torch.Tensor, torc
     return counts, torch.where(counts > 0, scaled, 0).to(torch.uint8)
 
 
-def spread_of(workspace: Workspace, graph: Graph) -> list[SpreadStep]:
-    """A unit of signal put on the chosen set, over the whole layer."""
+def signal_sources(workspace: Workspace, graph: Graph) -> tuple[int, ...]:
+    """Where a signal starts: the chosen set, or as long as there is none, the channel with the fewest edges."""
     view = workspace.graph
-    key = (graph.key, view.side, view.members)
-    return remember(("spread", *key), lambda: spread(graph.mask, view.side, torch.tensor(view.members), STEPS), 32)
+    if view.members:
+        return view.members
+    everybody = torch.arange(graph.mask.shape[1 if view.side == "inputs" else 0])
+    return tuple(lowest_degree_set(graph.mask, view.side, everybody, 1).tolist())
+
+
+def spread_of(workspace: Workspace, graph: Graph, sources: tuple[int, ...]) -> list[SpreadStep]:
+    """A unit of signal put on `sources`, over the whole layer."""
+    side = workspace.graph.side
+    key = ("spread", graph.key, side, sources)
+    return remember(key, lambda: spread(graph.mask, side, torch.tensor(sources), STEPS), 32)
 
 
 def _step_value(step: SpreadStep, degrees: dict[str, torch.Tensor], frame: Frame) -> dict:

@@ -55,15 +55,15 @@ def curve_reading(points: list[CurvePoint], label: str, side: str) -> str:
     )
 
 
-def mixing_reading(rows: list[tuple[str, float, list[SpreadStep]]]) -> str:
-    """How fast the signal from the chosen set becomes even, in one sentence."""
+def mixing_reading(rows: list[tuple[str, float, list[SpreadStep]]], origin: str) -> str:
+    """How fast the signal from `origin`, as it should be called, becomes even, in one sentence."""
     said = " and ".join(
         f"{steps[2].uneven:.1%} away from even under {escape(label)} (σ₂ = {sigma2:.3f})"
         for label, sigma2, steps in rows
     )
     lost = [1 - steps[-1].amounts.sum().item() for _, _, steps in rows]
     tail = f" Of the signal {lost[-1]:.0%} is lost in orphans." if lost[-1] > 1e-6 else ""
-    return reading(f"After one step across and one back, the signal from T is {said}.{tail}")
+    return reading(f"After one step across and one back, a signal from {origin} is {said}.{tail}")
 
 
 def beta_cards(step: BetaStep, topn: BetaStep, source: str) -> str:

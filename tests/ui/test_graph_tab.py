@@ -31,7 +31,7 @@ def test_click_channels_and_see_their_neighbours(page, layer):
     open_tab(page, "Expander graph")
     box = page.locator("#mask-graph canvas").bounding_box()
     at = lambda i: (18 + i * (box["width"] - 36) / 15, 30)  # noqa: E731 - sixteen inputs along the top
-    page.mouse.move(box["x"] + at(3)[0], box["y"] + at(3)[1])
+    page.locator("#mask-graph canvas").hover(position={"x": at(3)[0], "y": at(3)[1]})
     wait_data(page, GRAPH, hover=3)
     for count, i in enumerate((3, 7), 1):
         page.locator("#mask-graph canvas").click(position={"x": at(i)[0], "y": at(i)[1]})
@@ -74,6 +74,11 @@ def test_buttons_choose_sets_of_either_side(page, layer):
 def test_a_signal_spreads_step_by_step_as_in_the_core(page, layer):
     run, name = layer
     open_tab(page, "Expander graph")
+    weakest = int(run.mask(name).sum(0).argmin())
+    page.wait_for_function(
+        "s => document.querySelector('#mixing-reading').textContent.includes(s)",
+        arg=f"a signal from input {weakest}, the least connected",
+    )
     page.click("#set-lowest")
     wait_data(page, GRAPH, chosen=4)
     page.click("#set-play")
