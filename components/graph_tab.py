@@ -64,7 +64,7 @@ def create_graph_tab(state: gr.State) -> Tab:
     with gr.Row(elem_id="set-controls"):
         side = gr.Radio(SIDES, value="inputs", label="Side of T", elem_id="set-side", min_width=150)
         members = gr.Slider(1, 32, value=4, step=1, label="Channels in T", elem_id="set-size", min_width=150)
-        with gr.Column(min_width=380):
+        with gr.Column(scale=2, min_width=380):
             with gr.Row():
                 buttons = {how: gr.Button(text, elem_id=f"set-{how}", size="sm", min_width=76) for how, text in BUTTONS}
             play = gr.Button("▶ Play the spread of a signal from T", elem_id="set-play", size="sm", variant="primary")
@@ -217,7 +217,7 @@ def _below(workspace: Workspace, pair: list[Graph]) -> list:
     others = graph.mask.shape[0 if view.side == "inputs" else 1]
     sources = signal_sources(workspace, graph)
     spreads = [(g.label, g.sigma2, spread_of(workspace, g, sources)) for g in pair]
-    origin = "T" if view.members else f"{view.side[:-1]} {sources[0]}, the least connected"
+    origin = "T" if view.members else f"{view.side[:-1]} {sources[0]}, the least connected,"
     return [
         set_table(rows, view.side) if rows else "", set_reading(rows, view.side, others),
         expansion_figure(points, graph.label, view.side), curve_reading(points, graph.label, view.side),
