@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eggs_core.graph import measure
 from eggs_core.masks import degree, diagonal, topn
 from eggs_core.pattern import NMPattern
 from eggs_core.spectral import null_gap, ramanujan_sigma, second_singular_value, singular_density, singular_values
@@ -157,3 +158,11 @@ def test_the_estimated_density_follows_the_exact_one(monkeypatch):
     assert exact.exact and not estimate.exact
     assert estimate.shares.sum() == pytest.approx(1, abs=1e-3)
     assert abs(estimate.shares.cumsum() - exact.shares.cumsum()).max() < 0.03
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shape", [(96, 128), (300, 512)])
+def test_cuda_finds_the_same(shape):
+    mask = random_mask(*shape)
+    assert second_singular_value(mask.cuda()).item() == pytest.approx(second_singular_value(mask).item(), abs=1e-4)
+    assert measure(mask.cuda(), NMPattern(2, 4)) == measure(mask, NMPattern(2, 4))
