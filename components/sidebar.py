@@ -29,7 +29,9 @@ SELECTION_LABELS = {"topn": "top-N", "diagonal": "diagonals (B)", "degree": "deg
 PERMUTATION_LABELS = {"none": "none", "zigzag": "zigzag", "lsa": "linear sum assignment"}
 BUNDLED_TEXT, OWN_TEXT, DATASET = "bundled", "own", "dataset"
 SOURCES = [("Bundled speeches", BUNDLED_TEXT), ("Text of your own", OWN_TEXT), ("Hub dataset", DATASET)]
-RECONSTRUCTION_LABELS = {"none": "none", "obs": "OBS (SparseGPT)", "admm": "ADMM"}
+RECONSTRUCTION_LABELS = {
+    "none": "none", "obs": "OBS (SparseGPT)", "admm": "ADMM", "admm-dense": "ADMM towards the dense model",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

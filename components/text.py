@@ -15,7 +15,7 @@ GLOSSARY = {
     "min in-degree": "Weights kept for the worst-connected input channel.",
     "orphans": "Input channels that lost all their weights: what they carry can no longer reach the next layer.",
     "retained score": "Share of the layer's total importance score that the kept weights hold.",
-    "output error": "Relative change of the layer's output on calibration tokens; 0 is unchanged.",
+    "output error": "Relative error of the layer's output on calibration tokens; 0 is unchanged.",
     "σ₂": "Second singular value of the mask's normalised graph: how much of a signal fails to mix in one step.",
     "Γ(T)": "The neighbours of T: all channels on the other side that at least one member of T is connected to.",
     "certificate": "A proven lower bound on |Γ(T)| ÷ |T| for every set with T's share of edges, from σ₂ and degrees.",

@@ -13,7 +13,7 @@ SCHEMA = 1
 SCORES = ("magnitude", "wanda", "ria", "obs")
 SELECTIONS = ("topn", "diagonal", "degree")
 PERMUTATIONS = ("none", "zigzag", "lsa")
-RECONSTRUCTIONS = ("none", "obs", "admm")
+RECONSTRUCTIONS = ("none", "obs", "admm", "admm-dense")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ METHODS: dict[str, Method] = {
     ),
     "eggs-ptp-cp": Method("EGGS-PTP + CP", "ria", "diagonal", "lsa", summary="EGGS-PTP after reordering channels."),
     "eggs-ptp-plus": Method(
-        "EGGS-PTP+", "ria", "degree", "lsa", "admm",
-        summary="Exact degree bound, channel order, and kept weights re-fitted to the layer's output.",
+        "EGGS-PTP+", "ria", "degree", "lsa", "admm-dense",
+        summary="Exact degree bound, channel order, and kept weights re-fitted to what the dense model computes.",
     ),
 }  # fmt: skip
 CUSTOM = "custom"
@@ -82,7 +82,7 @@ class PruneConfig:
     diagonals: int | None = None
     beta: float | None = None
     seed: int = 0
-    calibration: str = "bundled"  # "bundled", or "text:<sha256>" for a text of one's own
+    calibration: str = "bundled"  # or "text:<sha256>", a text of one's own, or "dataset:<name>"
     calibration_windows: int = 64
     calibration_length: int = 256
     evaluation: str = "bundled"

@@ -170,8 +170,8 @@ def admm(
     return Reconstruction((kept / scale).masked_fill_(~mask, 0), mask, notes)
 
 
-RECONSTRUCTIONS: dict[str, Callable[..., Reconstruction]] = {"none": none, "obs": obs, "admm": admm}
-NEEDS_GRAM = frozenset({"obs", "admm"})
+RECONSTRUCTIONS: dict[str, Callable[..., Reconstruction]] = {"none": none, "obs": obs, "admm": admm, "admm-dense": admm}
+TOWARDS_DENSE = frozenset({"admm-dense"})  # layers are re-fitted one after another, to the dense model's activations
 
 
 def _objective(weight: torch.Tensor, gram: torch.Tensor, goal: torch.Tensor) -> float:

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from eggs_core import prune as module
+from eggs_core import activations as module
 from eggs_core.adapters import linear_layers
 from eggs_core.config import CUSTOM, METHODS, make_config
 from eggs_core.errors import EggsError
