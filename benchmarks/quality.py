@@ -19,6 +19,8 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,9 @@ from eggs_core.prune import prune  # noqa: E402
 CACHE = ROOT / "build" / "quality"
 RESULTS = ROOT / "benchmarks" / "results"
 SMOLLM2 = Path.home() / ".cache" / "eggs" / "smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+DATA = ROOT.parent / "shared" / "data"
 SCORING = (
+    "activations",
     "adapters",
     "calibration",
     "config",
@@ -108,15 +112,31 @@ def prune_and_score(dense: LoadedModel, config, calibration: Text, evaluation: t
     }
 
 
-def run_model(name: str, options, cells: dict[str, Any]) -> dict[str, Any] | None:
-    """Every cell of one model that is not known yet goes into `cells`; returns the protocol and the dense row."""
-    if name == "smollm2" and not (options.smollm2.exists() and options.data.is_dir()):
-        print(f"{name} is left out: {options.smollm2} or {options.data} is not there.", file=sys.stderr)
-        return None
-    dense = load(str(options.smollm2) if name == "smollm2" else name)
-    calibration, evaluation_text = texts(name, options.data)
+@dataclass(slots=True)
+class Opened:
+    """A dense model with what its figures are computed on."""
+
+    dense: LoadedModel
+    calibration: Text
+    evaluation_text: Text
+    evaluation: torch.Tensor
+    windows: dict[str, int]  # of calibration, as a configuration names them
+
+
+def open_model(name: str, smollm2: Path = SMOLLM2, data: Path = DATA) -> Opened:
+    """Load a model and its texts."""
+    dense = load(str(smollm2) if name == "smollm2" else name)
+    calibration, evaluation_text = texts(name, data)
     (count, length), (windows, window) = WINDOWS.get(name, BUNDLED_WINDOWS)
     evaluation = evaluation_windows(dense.tokenizer, evaluation_text, windows, window)
+    return Opened(
+        dense, calibration, evaluation_text, evaluation,
+        {"calibration_windows": count, "calibration_length": length},
+    )  # fmt: skip
+
+
+def known_cells(name: str) -> Callable[[str, Callable], dict[str, Any]]:
+    """A function (key, compute) -> value that computes only what this code has not computed before."""
     CACHE.mkdir(parents=True, exist_ok=True)
     log, version = CACHE / f"{name}.jsonl", code_version()
     known = {}
@@ -132,6 +152,16 @@ def run_model(name: str, options, cells: dict[str, Any]) -> dict[str, Any] | Non
                 file.write(json.dumps({"code": version, "cell": key, "value": known[key]}) + "\n")
         return known[key]
 
+    return cell
+
+
+def run_model(name: str, options, cells: dict[str, Any]) -> dict[str, Any] | None:
+    """Every cell of one model that is not known yet goes into `cells`; returns the protocol and the dense row."""
+    if name == "smollm2" and not (options.smollm2.exists() and options.data.is_dir()):
+        print(f"{name} is left out: {options.smollm2} or {options.data} is not there.", file=sys.stderr)
+        return None
+    opened, cell = open_model(name, options.smollm2, options.data), known_cells(name)
+    dense, calibration, evaluation = opened.dense, opened.calibration, opened.evaluation
     row = cell("dense", lambda: evaluate(dense.model, evaluation).to_dict())
     print(f"{name}: dense perplexity {row['perplexity']:.2f}", flush=True)
     for pattern in options.patterns:
@@ -139,7 +169,7 @@ def run_model(name: str, options, cells: dict[str, Any]) -> dict[str, Any] | Non
             for method in options.methods:
                 config = make_config(
                     "tiny-llama" if name == "smollm2" else name, pattern, method, seed=seed,
-                    calibration_windows=count, calibration_length=length,
+                    **opened.windows,
                 )  # fmt: skip
                 sees_data = METHODS[method].score != "magnitude"  # the seed draws calibration windows, nothing else
                 key = f"{pattern} {method} {seed if sees_data else options.seeds[0]}"
@@ -151,8 +181,8 @@ def run_model(name: str, options, cells: dict[str, Any]) -> dict[str, Any] | Non
                     flush=True,
                 )
     return {
-        "dense": row, "evaluation": protocol(evaluation_text, evaluation),
-        "calibration": {"text": calibration.name, "sha256": calibration.sha256, "windows": count, "window": length},
+        "dense": row, "evaluation": protocol(opened.evaluation_text, evaluation),
+        "calibration": {"text": calibration.name, "sha256": calibration.sha256, **opened.windows},
     }  # fmt: skip
 
 
@@ -249,9 +279,7 @@ def main() -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--smollm2", type=Path, default=SMOLLM2, help="the GGUF file, or a folder of safetensors")
-    parser.add_argument(
-        "--data", type=Path, default=ROOT.parent / "shared" / "data", help="the folder of the two texts"
-    )
+    parser.add_argument("--data", type=Path, default=DATA, help="the folder of the two texts")
     options = parser.parse_args()
     if options.quick:
         options.models, options.patterns, options.seeds = ["tiny-llama"], ["2:4"], [0]

@@ -236,7 +236,7 @@ def _gather(block, layers: list[LinearLayer], hidden: list, arguments, need_gram
 def _input(
     block, layer: LinearLayer, hidden, arguments, whole: bool
 ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-    """A layer's input, None if no token reaches it; if `whole`, the block's output without the layer's own, and with."""
+    """A layer's input, None if no token reaches it; if `whole`, the block's output without its own, and with it."""
     found: list[torch.Tensor] = []
     own: list[torch.Tensor] = []
 

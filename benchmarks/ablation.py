@@ -1,0 +1,113 @@
+"""What each part of EGGS-PTP+ is worth: the method with one part changed, against the method as it ships.
+
+    python benchmarks/ablation.py [--quick] [--json FILE] [--models NAME ...] [--seeds S ...] [--blocks N]
+
+Perplexities are those of benchmarks/quality.py, on the same texts; every interval is a paired bootstrap over windows of
+the mean over seeds. Finished cells are kept under build/quality, as there.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+from benchmarks.quality import known_cells, mean_nats, open_model, prune_and_score  # noqa: E402
+from eggs_core import reconstruct  # noqa: E402
+from eggs_core.config import CUSTOM, METHODS, make_config  # noqa: E402
+from eggs_core.evaluate import paired_ratio  # noqa: E402
+from eggs_core.pipeline import versions  # noqa: E402
+
+SHIPPED = "as shipped"
+# name -> (choices that differ from EGGS-PTP+, constants of eggs_core.reconstruct that differ)
+VARIANTS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+    SHIPPED: ({}, {}),
+    "target: the layer's own output": ({"reconstruction": "admm"}, {}),
+    "mask fixed before ADMM": ({}, {"CHOOSING": 0}),
+    "penalty 1 throughout": ({}, {"PENALTY": (1.0, 1.0)}),
+    "no ridge": ({}, {"RIDGE": 0.0}),
+    "60 iterations": ({}, {"ITERATIONS": 60, "CHOOSING": 50}),
+    "no channel order": ({"permutation": "none"}, {}),
+    "top-N instead of the degree bound": ({"selection": "topn"}, {}),
+    "no reconstruction": ({"reconstruction": "none"}, {}),
+}
+QUICK = (SHIPPED, "target: the layer's own output", "no reconstruction")
+
+
+@contextlib.contextmanager
+def constants(changes: dict[str, Any]) -> Iterator[None]:
+    """Other constants for ADMM; its defaults were bound when it was defined, so they are passed along."""
+    own = reconstruct.admm
+    given = {k.lower(): changes[k] for k in ("RIDGE", "ITERATIONS") if k in changes}
+    with contextlib.ExitStack() as stack:
+        for name, value in changes.items():
+            stack.enter_context(mock.patch.object(reconstruct, name, value))
+        changed: Callable = lambda *a, **k: own(*a, **given, **k)  # noqa: E731
+        stack.enter_context(mock.patch.dict(reconstruct.RECONSTRUCTIONS, {"admm": changed, "admm-dense": changed}))
+        yield
+
+
+def measure(name: str, variant: str, seed: int, opened, cell: Callable) -> dict[str, Any]:
+    """One cell: the perplexity and the window losses of one variant and seed."""
+    choices, changes = VARIANTS[variant]
+    chosen = {**METHODS["eggs-ptp-plus"].choices(), **choices}
+    config = make_config(
+        "tiny-llama" if name == "smollm2" else name, "2:4", CUSTOM, seed=seed, **chosen, **opened.windows
+    )
+
+    def compute() -> dict[str, Any]:
+        with constants(changes):
+            return prune_and_score(opened.dense, config, opened.calibration, opened.evaluation)
+
+    return cell(f"2:4 {'eggs-ptp-plus' if variant == SHIPPED else variant} {seed}", compute)
+
+
+def main() -> None:
+    """Measure, print one table per model, and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="tiny-llama, seed 0, three variants")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--models", nargs="+", default=["tiny-llama", "tiny-opt"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    options = parser.parse_args()
+    variants = QUICK if options.quick else tuple(VARIANTS)
+    if options.quick:
+        options.models, options.seeds = ["tiny-llama"], [0]
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for name in options.models:
+        opened = open_model(name)
+        cell = known_cells(name)
+        found = {v: [measure(name, v, seed, opened, cell) for seed in options.seeds] for v in variants}
+        print(f"\n{name} 2:4, seeds {options.seeds}\n{'variant':36} perplexity ± sd    ÷ as shipped            CPU s")
+        tables[name] = []
+        for variant, rows in found.items():
+            values = [row["perplexity"] for row in rows]
+            ratio = paired_ratio(mean_nats(found[SHIPPED]), mean_nats(rows)).to_dict()
+            row = {
+                "variant": variant, "perplexities": values, "perplexity": statistics.fmean(values),
+                "sd": statistics.stdev(values) if len(values) > 1 else None, "ratio": ratio,
+                "processor_seconds": statistics.fmean(r["processor_seconds"] for r in rows),
+            }  # fmt: skip
+            tables[name].append(row)
+            spread = "" if row["sd"] is None else f"± {row['sd']:.2f}"
+            said = f"{ratio['value']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]"
+            print(f"{variant:36} {row['perplexity']:8.2f} {spread:8}  {said:24} {row['processor_seconds']:4.0f}")
+    if options.json:
+        machine = {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+        result = {"checks": [], "tables": tables, "machine": machine, "versions": versions()}
+        options.json.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
