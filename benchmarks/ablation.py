@@ -54,7 +54,7 @@ def constants(changes: dict[str, Any]) -> Iterator[None]:
         for name, value in changes.items():
             stack.enter_context(mock.patch.object(reconstruct, name, value))
         changed: Callable = lambda *a, **k: own(*a, **given, **k)  # noqa: E731
-        stack.enter_context(mock.patch.dict(reconstruct.RECONSTRUCTIONS, {"admm": changed, "admm-dense": changed}))
+        stack.enter_context(mock.patch.dict(reconstruct.RECONSTRUCTIONS, {"admm": changed, "admm-block": changed}))
         yield
 
 

@@ -30,7 +30,7 @@ PERMUTATION_LABELS = {"none": "none", "zigzag": "zigzag", "lsa": "linear sum ass
 BUNDLED_TEXT, OWN_TEXT, DATASET = "bundled", "own", "dataset"
 SOURCES = [("Bundled speeches", BUNDLED_TEXT), ("Text of your own", OWN_TEXT), ("Hub dataset", DATASET)]
 RECONSTRUCTION_LABELS = {
-    "none": "none", "obs": "OBS (SparseGPT)", "admm": "ADMM", "admm-dense": "ADMM towards the dense model",
+    "none": "none", "obs": "OBS (SparseGPT)", "admm": "ADMM", "admm-block": "ADMM, block by block",
 }  # fmt: skip
 
 

@@ -19,8 +19,8 @@ SAME = 1e-3  # relative difference below which two activations count as the same
 class InputStatistics:
     """What calibration tells of one layer's input x: sums over `tokens` tokens of x² and, if asked, of products.
 
-    `cross` and `drift` are there if the outputs of the dense model are wanted: sums of x_dense xᵀ, and of r xᵀ with r
-    what the residual stream at the layer's output lacks by then.
+    `cross` and `drift` are there if the layer should make up for those pruned before it in its block: sums of y xᵀ,
+    with y the input that it had before, and of r xᵀ, with r what the residual stream lacks where the layer writes.
     """
 
     squares: torch.Tensor  # (in,)
@@ -29,7 +29,7 @@ class InputStatistics:
     tokens: int = 0
     cross: torch.Tensor | None = None  # (in, in)
     drift: torch.Tensor | None = None  # (out, in)
-    dense_sample: torch.Tensor | None = None  # as sample, of the dense model
+    dense_sample: torch.Tensor | None = None  # as sample, of the block as it was
     lack_sample: torch.Tensor | None = None  # (at most SAMPLE_TOKENS, out)
 
     @classmethod
@@ -45,7 +45,7 @@ class InputStatistics:
         return cls(torch.ones(width, device=device), eye if need_gram else None, eye, 1)
 
     def update(self, x: torch.Tensor, dense: torch.Tensor | None = None, lack: torch.Tensor | None = None) -> None:
-        """Add inputs x (tokens, in), and for the same tokens the dense model's and what the stream lacks."""
+        """Add inputs x (tokens, in), and for the same tokens those of the block as it was and what the stream lacks."""
         x = x.to(torch.float32)
         self.squares += x.square().sum(0)
         if self.gram is not None:
@@ -88,64 +88,49 @@ class _Reached(Exception):
 class Activations:
     """The hidden states before the block that is pruned next, for every batch of calibration tokens.
 
-    With `towards_dense`, those of the dense model are carried along. windows: (windows, length) int64.
+    windows: (windows, length) int64. In the first `stagewise` blocks each stage is gathered after those before it have
+    been pruned, and its target is what the block as it was computes there from the same hidden states.
     """
 
-    def __init__(self, model: PreTrainedModel, blocks: nn.ModuleList, windows: torch.Tensor, towards_dense: bool):
+    def __init__(self, model: PreTrainedModel, blocks: nn.ModuleList, windows: torch.Tensor, stagewise: int = 0):
         self.hidden, self._arguments = _capture(model, blocks, _batches(windows))
-        self._dense = list(self.hidden) if towards_dense else None
-        self._twin: nn.Module | None = None  # the block at hand before it was pruned
-        self._dense_outputs: dict[int, torch.Tensor] = {}  # of the twin, by batch, as far as they are known
+        self._stagewise = stagewise
 
     def rounds(self, path: str, number: int, block: nn.Module, need_gram: bool) -> Iterator[tuple[list, Statistics]]:
-        """Layers of a block that can be pruned together, with their inputs' statistics at that moment.
-
-        All layers at once; or, towards the dense model, one stage after another, as each reads what those before made.
-        """
+        """Layers of a block that are pruned together, with their inputs' statistics at that moment."""
         layers, arguments = block_layers(path, number, block), self._arguments[number]
-        if self._dense is None:
+        if number >= self._stagewise:
             yield layers, _gather(block, layers, self.hidden, arguments, need_gram)
             return
-        self._twin, self._dense_outputs = copy.deepcopy(block), {}
-        twins = {layer.name: layer for layer in block_layers(path, number, self._twin)}
-        stages = _stages(self._twin, list(twins.values()), self._dense[0], arguments)
-        joins = _joins(self._twin, list(twins.values()), self._dense[0], arguments)
-        by_name = {layer.name: layer for layer in layers}
+        before = copy.deepcopy(block)
+        named, twins = ({layer.name: layer for layer in block_layers(path, number, b)} for b in (block, before))
+        stages = _stages(before, list(twins.values()), self.hidden[0], arguments)
+        last = _last_write(before, list(twins.values()), self.hidden[0], arguments)
         for names in stages:
-            first, join = names[0], next((joins[name] for name in names if name in joins), None)
-            statistics = self._gather_stage(block, by_name[first], twins[first], join, arguments)
-            reached = statistics is not None
-            yield [by_name[name] for name in names], dict.fromkeys(names, statistics) if reached else {}
+            pair = (block, named[names[0]]), (before, twins[names[0]])
+            statistics = self._gather_stage(*pair, arguments, last in names)
+            yield [named[name] for name in names], dict.fromkeys(names, statistics) if statistics else {}
 
-    def _gather_stage(self, block, layer, twin, join: str | None, arguments) -> InputStatistics | None:
-        """Statistics of one input beside the dense model's; None if no token reached it."""
+    def _gather_stage(self, pruned, before, arguments, whole: bool) -> InputStatistics | None:
+        """Statistics of one stage's input, in the block as it is and as it was; None if no token reached it."""
         found, aligned = None, True
-        for i, (pruned, dense) in enumerate(zip(self.hidden, self._dense, strict=True)):
-            x, rest, _ = _input(block, layer, pruned, arguments, join == "rest")
-            y, whole, output = _input(self._twin, twin, dense, arguments, join == "rest")
-            if output is not None:
-                self._dense_outputs[i] = output
+        for hidden in self.hidden:
+            (x, rest), (y, wanted) = (_input(*side, hidden, arguments, whole) for side in (pruned, before))
             if x is None:
                 continue
-            lack = None
-            if join is not None:
-                lack = _flat(whole - rest if join == "rest" else dense - pruned)
             found = found or InputStatistics.empty(x.shape[-1], x.device, True)
-            # A router may send other tokens to an expert than in the dense model: then its own output is the target.
-            aligned &= y is not None and x.shape == y.shape and len(_flat(x)) == len(_flat(pruned))
-            found.update(_flat(x), _flat(y) if aligned else None, lack if aligned else None)
+            # A router may send other tokens to an expert than before: then its own output is the target.
+            aligned &= y is not None and x.shape == y.shape and len(_flat(x)) == len(_flat(hidden))
+            lack = _flat(wanted - rest) if whole and aligned else None
+            found.update(_flat(x), _flat(y) if aligned else None, lack)
         if found is not None and not aligned:
             found.cross = found.drift = found.dense_sample = found.lack_sample = None
         return found
 
     def advance(self, number: int, block: nn.Module) -> None:
-        """Go on to the next block, through the pruned one, and through its dense twin where that is carried along."""
-        arguments = self._arguments[number]
+        """Go on to the next block, through this one as it is now."""
         for i, batch in enumerate(self.hidden):
-            self.hidden[i] = _run_block(block, batch, arguments)
-        for i, batch in enumerate(self._dense or ()):
-            known = self._dense_outputs.pop(i, None)
-            self._dense[i] = _run_block(self._twin, batch, arguments) if known is None else known
+            self.hidden[i] = _run_block(block, batch, self._arguments[number])
 
 
 def _add(total: torch.Tensor | None, product: torch.Tensor) -> torch.Tensor:
@@ -235,8 +220,8 @@ def _gather(block, layers: list[LinearLayer], hidden: list, arguments, need_gram
 @torch.no_grad()
 def _input(
     block, layer: LinearLayer, hidden, arguments, whole: bool
-) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-    """A layer's input, None if no token reaches it; if `whole`, the block's output without its own, and with it."""
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """A layer's input, None if no token reaches it; and if `whole`, the block's output without the layer's own."""
     found: list[torch.Tensor] = []
     own: list[torch.Tensor] = []
 
@@ -257,8 +242,8 @@ def _input(
         for handle in handles:
             handle.remove()
     if not found or not whole:
-        return (found[0] if found else None), None, output
-    return found[0], output - own[0].view_as(output), output
+        return (found[0] if found else None), None
+    return found[0], output - own[0].view_as(output)
 
 
 @torch.no_grad()
@@ -288,44 +273,32 @@ def _stages(block, layers: list[LinearLayer], hidden, arguments) -> list[list[st
 
 
 @torch.no_grad()
-def _joins(block, layers: list[LinearLayer], hidden, arguments) -> dict[str, str]:
-    """Layers whose output is added to the residual stream as it is, and how to know that stream without them.
+def _last_write(block, layers: list[LinearLayer], hidden, arguments) -> str | None:
+    """The name of the layer called last, if its output is added to the residual stream as it is.
 
-    "rest": the block's output less the layer's own, for the one that is called last. "input": the block's input, for
-    another, if the rest less its own output is that input. Found by looking, so that blocks with norms behind a layer,
-    or with attention and MLP side by side, need no table.
+    Found by doubling that output and looking at the block's, so that norms behind a layer need no table.
     """
-    outputs: dict[str, torch.Tensor] = {}
+    last: list[LinearLayer] = []
+    own: list[torch.Tensor] = []
 
-    def hook_for(name: str):
+    def hook_for(layer: LinearLayer):
         def hook(_module, _args, output):
-            if output.numel() == hidden.numel():
-                outputs.pop(name, None)  # the last call counts
-                outputs[name] = output.clone()  # blocks may add to it in place
+            last[:], own[:] = [layer], [output.clone()]  # blocks may add to it in place
 
         return hook
 
-    handles = [layer.module.register_forward_hook(hook_for(layer.name)) for layer in layers]
+    handles = [layer.module.register_forward_hook(hook_for(layer)) for layer in layers]
     try:
         whole = _run_block(block, hidden, arguments)
     finally:
         for handle in handles:
             handle.remove()
-    if not outputs:
-        return {}
-    last, own = outputs.popitem()
-    module = next(layer.module for layer in layers if layer.name == last)
-    handle = module.register_forward_hook(lambda _module, _args, output: 2 * output)
+    if not last or own[0].numel() != whole.numel():
+        return None
+    handle = last[0].module.register_forward_hook(lambda _module, _args, output: 2 * output)
     try:
-        doubled = _run_block(block, hidden, arguments)
+        added = _run_block(block, hidden, arguments) - whole
     finally:
         handle.remove()
-    rest, own = whole - own.view_as(whole), own.view_as(whole)
-    if not _same(doubled - whole, own):
-        return {}
-    joins = {name: "input" for name, output in outputs.items() if _same(rest - output.view_as(rest), hidden)}
-    return joins | {last: "rest"}
-
-
-def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return bool((a - b).float().norm() <= SAME * b.float().norm())
+    wanted = own[0].view_as(whole)
+    return last[0].name if (added - wanted).float().norm() <= SAME * wanted.float().norm() else None

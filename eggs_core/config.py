@@ -13,7 +13,7 @@ SCHEMA = 1
 SCORES = ("magnitude", "wanda", "ria", "obs")
 SELECTIONS = ("topn", "diagonal", "degree")
 PERMUTATIONS = ("none", "zigzag", "lsa")
-RECONSTRUCTIONS = ("none", "obs", "admm", "admm-dense")
+RECONSTRUCTIONS = ("none", "obs", "admm", "admm-block")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ METHODS: dict[str, Method] = {
     ),
     "eggs-ptp-cp": Method("EGGS-PTP + CP", "ria", "diagonal", "lsa", summary="EGGS-PTP after reordering channels."),
     "eggs-ptp-plus": Method(
-        "EGGS-PTP+", "ria", "degree", "lsa", "admm-dense",
-        summary="Exact degree bound, channel order, and kept weights re-fitted to what the dense model computes.",
+        "EGGS-PTP+", "ria", "degree", "lsa", "admm-block",
+        summary="Exact degree bound, channel order, and kept weights re-fitted to each block's output.",
     ),
 }  # fmt: skip
 CUSTOM = "custom"

@@ -1,6 +1,7 @@
 """The one pruning loop: every method goes through it, block by block."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from eggs_core.errors import EggsError
 from eggs_core.graph import GraphMeasures, measure
 from eggs_core.masks import Selection, retained_score, select, topn
 from eggs_core.permute import PERMUTATIONS
-from eggs_core.reconstruct import RECONSTRUCTIONS, TOWARDS_DENSE
+from eggs_core.reconstruct import RECONSTRUCTIONS, STAGEWISE
 from eggs_core.scores import score
 
 
@@ -109,7 +110,8 @@ def prune(model: PreTrainedModel, windows: torch.Tensor, config: PruneConfig) ->
     check_pattern(model, config.pattern)
     path, blocks = find_blocks(model)
     need_gram = config.reconstruction != "none"
-    activations = Activations(model, blocks, windows, config.reconstruction in TOWARDS_DENSE)
+    stagewise = math.ceil(STAGEWISE[config.reconstruction] * len(blocks))
+    activations = Activations(model, blocks, windows, stagewise)
     for number, block in enumerate(blocks):
         for layers, statistics in activations.rounds(path, number, block, need_gram):
             for layer in layers:

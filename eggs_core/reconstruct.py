@@ -170,8 +170,10 @@ def admm(
     return Reconstruction((kept / scale).masked_fill_(~mask, 0), mask, notes)
 
 
-RECONSTRUCTIONS: dict[str, Callable[..., Reconstruction]] = {"none": none, "obs": obs, "admm": admm, "admm-dense": admm}
-TOWARDS_DENSE = frozenset({"admm-dense"})  # layers are re-fitted one after another, to the dense model's activations
+RECONSTRUCTIONS: dict[str, Callable[..., Reconstruction]] = {"none": none, "obs": obs, "admm": admm, "admm-block": admm}
+# The share of blocks, from the first, whose layers are re-fitted one after another to the block's output, so that each
+# makes up for those before it. Later blocks lose by it: see benchmarks/ablation.py.
+STAGEWISE = {"none": 0.0, "obs": 0.0, "admm": 0.0, "admm-block": 0.5}
 
 
 def _objective(weight: torch.Tensor, gram: torch.Tensor, goal: torch.Tensor) -> float:

@@ -1,33 +1,24 @@
-"""Activations towards the dense model: stages, joins with the residual stream, and what is gathered of both models."""
+"""Activations, stage by stage: the order of calls, writes to the residual stream, and what is gathered of a block."""
 
 import copy
 
 import pytest
 import torch
 
-from eggs_core.activations import Activations, InputStatistics, _batches, _capture, _joins, _run_block, _stages
+from eggs_core.activations import Activations, InputStatistics, _batches, _capture, _last_write, _stages
 from eggs_core.adapters import BLOCK_PATHS, block_layers, find_blocks
 from eggs_core.config import CUSTOM, make_config
 from eggs_core.prune import prune
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-# How a block's layers meet the residual stream, by architecture; where a norm follows a layer they do not meet it.
-JOINS = {
-    "bloom": {"self_attention.dense": "input", "mlp.dense_4h_to_h": "rest"},
-    "falcon": {"self_attention.dense": "input", "mlp.dense_4h_to_h": "rest"},
-    "gemma": {"self_attn.o_proj": "input", "mlp.down_proj": "rest"},
-    "gemma2": {},
-    "gemma3_text": {},
-    "gpt2": {"attn.c_proj": "input", "mlp.c_proj": "rest"},
-    "gpt_neox": {"attention.dense": "input", "mlp.dense_4h_to_h": "rest"},
-    "llama": {"self_attn.o_proj": "input", "mlp.down_proj": "rest"},
-    "mistral": {"self_attn.o_proj": "input", "mlp.down_proj": "rest"},
-    "opt": {"self_attn.out_proj": "input", "fc2": "rest"},
-    "phi3": {"self_attn.o_proj": "input", "mlp.down_proj": "rest"},
-    "qwen2": {"self_attn.o_proj": "input", "mlp.down_proj": "rest"},
-    "qwen3": {"self_attn.o_proj": "input", "mlp.down_proj": "rest"},
-}
+# The layer that writes a block's last addition to the residual stream; none where a norm follows it.
+LAST = {
+    "bloom": "mlp.dense_4h_to_h", "falcon": "mlp.dense_4h_to_h", "gemma": "mlp.down_proj", "gemma2": None,
+    "gemma3_text": None, "gpt2": "mlp.c_proj", "gpt_neox": "mlp.dense_4h_to_h", "llama": "mlp.down_proj",
+    "mistral": "mlp.down_proj", "opt": "fc2", "phi3": "mlp.down_proj", "qwen2": "mlp.down_proj",
+    "qwen3": "mlp.down_proj",
+}  # fmt: skip
 
 
 def windows(count: int = 6, length: int = 20) -> torch.Tensor:
@@ -42,7 +33,7 @@ def opened(model):
 
 
 @pytest.mark.parametrize("kind", sorted(BLOCK_PATHS))
-def test_stages_are_the_calls_in_order_and_joins_are_found(tiny_model, kind):
+def test_stages_are_the_calls_in_order_and_the_last_write_is_found(tiny_model, kind):
     path, blocks, hidden, arguments = opened(tiny_model(kind))
     layers = block_layers(path, 0, blocks[0])
     prefix = f"{path}.0."
@@ -51,32 +42,28 @@ def test_stages_are_the_calls_in_order_and_joins_are_found(tiny_model, kind):
     if kind == "llama":
         qkv = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]
         assert stages == [qkv, ["self_attn.o_proj"], ["mlp.gate_proj", "mlp.up_proj"], ["mlp.down_proj"]]
-    found = {n.removeprefix(prefix): how for n, how in _joins(blocks[0], layers, hidden, arguments).items()}
-    assert found == JOINS[kind]
+    last = _last_write(blocks[0], layers, hidden, arguments)
+    assert last == (None if LAST[kind] is None else prefix + LAST[kind])
 
 
-def test_both_models_are_gathered_side_by_side(tiny_model):
+def test_the_block_is_gathered_beside_what_it_was(tiny_model):
     """The second block's down_proj, with sums made by hand from two whole forward passes."""
-    dense = tiny_model("llama")
-    pruned = copy.deepcopy(dense)
+    before = tiny_model("llama")
+    pruned = copy.deepcopy(before)
     with torch.no_grad():
-        for layer in (pruned.model.layers[0].mlp.down_proj, pruned.model.layers[1].self_attn.o_proj):
-            layer.weight.mul_(0.5)
+        pruned.model.layers[1].self_attn.o_proj.weight.mul_(0.5)
     caught = {}
-    for name, model in (("dense", dense), ("pruned", pruned)):
+    for name, model in (("before", before), ("pruned", pruned)):
         block = model.model.layers[1]
         block.mlp.down_proj.register_forward_pre_hook(lambda _m, a, n=name: caught.update({(n, "x"): a[0]}))
         block.post_attention_layernorm.register_forward_pre_hook(lambda _m, a, n=name: caught.update({(n, "r"): a[0]}))
         with torch.no_grad():
             model(windows())
-    x, y = (caught[n, "x"].reshape(-1, 64) for n in ("pruned", "dense"))
-    lack = (caught["dense", "r"] - caught["pruned", "r"]).reshape(-1, 32)
-    model = copy.deepcopy(dense)
+    x, y = (caught[n, "x"].reshape(-1, 64) for n in ("pruned", "before"))
+    lack = (caught["before", "r"] - caught["pruned", "r"]).reshape(-1, 32)
+    model = tiny_model("llama")
     path, blocks = find_blocks(model)
-    activations = Activations(model, blocks, windows(), True)
-    for _ in activations.rounds(path, 0, blocks[0], True):
-        pass
-    blocks[0].load_state_dict(pruned.model.layers[0].state_dict())
+    activations = Activations(model, blocks, windows(), 2)
     activations.advance(0, blocks[0])
     for layers, statistics in activations.rounds(path, 1, blocks[1], True):
         if layers[0].projection == "self_attn.o_proj":
@@ -92,23 +79,23 @@ def test_both_models_are_gathered_side_by_side(tiny_model):
         assert torch.allclose(found.wanted(weight), y @ weight.T + lack, atol=1e-4)
 
 
-def test_towards_the_dense_model_blocks_end_up_closer_to_it():
+def test_early_blocks_end_up_closer_to_what_they_were():
     from eggs_core.calibration import bundled_text, calibration_windows
     from eggs_core.models import load
 
     dense = load("tiny-llama")
     tokens = calibration_windows(dense.tokenizer, bundled_text("calibration"), 24, 128, 0)
     other = calibration_windows(dense.tokenizer, bundled_text("heldout"), 4, 128, 0)
-    wanted = dense.model(other, output_hidden_states=True).hidden_states[-2]
+    wanted = dense.model(other, output_hidden_states=True).hidden_states[3]
     errors = {}
-    for name in ("admm", "admm-dense"):
+    for name in ("admm", "admm-block"):
         model = copy.deepcopy(dense.model)
         config = make_config("tiny-llama", "2:4", CUSTOM, score="ria", reconstruction=name)
         list(prune(model, tokens, config))
         with torch.no_grad():
-            got = model(other, output_hidden_states=True).hidden_states[-2]
+            got = model(other, output_hidden_states=True).hidden_states[3]
         errors[name] = ((got - wanted).norm() / wanted.norm()).item()
-    assert errors["admm-dense"] < 0.95 * errors["admm"]
+    assert errors["admm-block"] < 0.95 * errors["admm"]
 
 
 @pytest.mark.parametrize("stop_after", [1, 5])
@@ -121,17 +108,14 @@ def test_closing_midway_leaves_no_hook(tiny_model, stop_after):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
-def test_the_last_step_through_a_block_is_that_of_the_pruned_one(tiny_model):
+def test_later_blocks_are_gathered_at_once(tiny_model):
     model = tiny_model("llama")
     path, blocks = find_blocks(model)
-    activations = Activations(model, blocks, windows(), True)
-    first, arguments = activations.hidden[0].clone(), activations._arguments[0]
-    for layers, _ in activations.rounds(path, 0, blocks[0], True):
-        for layer in layers:
-            layer.set_weight(layer.weight() * 0.5)
-    activations.advance(0, blocks[0])
-    assert torch.equal(activations.hidden[0], _run_block(blocks[0], first, arguments))
-    assert torch.equal(activations._dense[0], _run_block(tiny_model("llama").model.layers[0], first, arguments))
+    activations = Activations(model, blocks, windows(), 1)
+    assert [len(layers) for layers, _ in activations.rounds(path, 0, blocks[0], True)] == [3, 1, 2, 1]
+    ((layers, statistics),) = activations.rounds(path, 1, blocks[1], True)
+    assert len(layers) == 7
+    assert all(s.cross is None for s in statistics.values())
 
 
 def test_the_own_output_is_the_target_without_a_dense_model():
