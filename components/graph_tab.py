@@ -6,6 +6,7 @@ from components.graph_figures import expansion_figure, mixing_figure
 from components.graph_view import (
     SIZES,
     Graph,
+    certified,
     chosen_expansion,
     frame_of,
     graph_value,
@@ -212,7 +213,7 @@ def _below(workspace: Workspace, pair: list[Graph]) -> list:
     """The chosen set's table and sentence, the curve of sampled sets, and mixing."""
     view, graph = workspace.graph, pair[1]
     key = ("curve", graph.key, view.side)
-    points = remember(key, lambda: expansion_curve(graph.mask, view.side, graph.sigma2))
+    points = remember(key, lambda: expansion_curve(graph.mask, view.side, certified(graph)))
     rows = [(g.label, chosen_expansion(workspace, g)) for g in pair] if view.members else []
     others = graph.mask.shape[0 if view.side == "inputs" else 1]
     sources = signal_sources(workspace, graph)

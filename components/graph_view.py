@@ -18,7 +18,7 @@ from eggs_core.expansion import (
     spread,
     worst_set,
 )
-from eggs_core.graph import layout, window_graph
+from eggs_core.graph import certificate_sigma2, layout, window_graph
 from eggs_core.pattern import NMPattern
 from eggs_core.spectral import second_singular_value
 
@@ -107,6 +107,11 @@ def graphs(workspace: Workspace) -> list[Graph]:
         Graph(TOPN, topn, sigma2, f"{run.key} {name} topn"),
         Graph(run_label(run), run.mask(name), run.layer(name)["sigma2"], f"{run.key} {name} mask"),
     ]
+
+
+def certified(graph: Graph) -> float:
+    """The σ₂ that the graph's certificates rest on."""
+    return remember((graph.key, "certificate"), lambda: certificate_sigma2(graph.mask, graph.sigma2))
 
 
 def step_of(workspace: Workspace, beta: float) -> BetaStep:
@@ -211,4 +216,4 @@ def pick_set(workspace: Workspace, graph: Graph, frame: Frame, how: str, side: s
 def chosen_expansion(workspace: Workspace, graph: Graph) -> Expansion:
     """The chosen set in the whole layer's graph."""
     view = workspace.graph
-    return expansion(graph.mask, view.side, torch.tensor(view.members, dtype=torch.int64), graph.sigma2)
+    return expansion(graph.mask, view.side, torch.tensor(view.members, dtype=torch.int64), certified(graph))

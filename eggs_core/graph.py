@@ -9,7 +9,7 @@ import torch
 from scipy.sparse.csgraph import connected_components
 
 from eggs_core.pattern import NMPattern
-from eggs_core.spectral import null_gap, ramanujan_sigma, second_singular_value
+from eggs_core.spectral import null_gap, ramanujan_sigma, second_singular_value, verified_sigma2
 
 LAYOUTS = ("bipartite", "spectral", "circular")
 CERTIFICATE_SHARE = 0.1  # ρ, the share of all edges that the certified set T holds
@@ -40,7 +40,7 @@ def certified_expansion(mask: torch.Tensor, sigma2: float, share: float = CERTIF
     Cauchy–Schwarz over the rows that T touches gives vol(T)² = ⟨y, D_R^{1/2} 1_{Γ(T)}⟩² ≤ ‖y‖² · vol(Γ(T)). Splitting
     D_C^{1/2} 1_T along the top singular vector, ‖y‖² ≤ vol(T)²/vol + σ₂²(vol(T) − vol(T)²/vol). Hence vol(Γ(T)) ≥
     vol(T)/(σ₂² + (1−σ₂²)ρ); vol(T) ≥ d_min|T| and vol(Γ(T)) ≤ d_max|Γ(T)| turn volumes into counts. The same with A
-    transposed certifies sets of outputs.
+    transposed certifies sets of outputs. sigma2: an upper bound on σ₂, see certificate_sigma2.
     """
     rows, columns = mask.sum(1), mask.sum(0)
     spread = sigma2**2 + (1 - sigma2**2) * share
@@ -50,6 +50,12 @@ def certified_expansion(mask: torch.Tensor, sigma2: float, share: float = CERTIF
         "inputs": (columns.min() / rows.max()).item() / spread,
         "outputs": (rows.min() / columns.max()).item() / spread,
     }
+
+
+def certificate_sigma2(mask: torch.Tensor, sigma2: float) -> float:
+    """The σ₂ that certificates rest on: the verified bound, or the computed value where proving it is too much work."""
+    bound = verified_sigma2(mask, sigma2)
+    return sigma2 if bound is None else bound
 
 
 def count_components(mask: torch.Tensor) -> int:
@@ -83,7 +89,7 @@ def measure(mask: torch.Tensor, pattern: NMPattern, null_samples: int = 20) -> G
         null_gap_mean=mean,
         null_gap_std=std,
         gap_z=(gap - mean) / std if std > 1e-9 else 0.0,
-        certified_expansion=certified_expansion(mask, sigma2),
+        certified_expansion=certified_expansion(mask, certificate_sigma2(mask, sigma2)),
     )
 
 

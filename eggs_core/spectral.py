@@ -12,6 +12,8 @@ from eggs_core.pattern import NMPattern
 MAX_STEPS = 400
 CHECK_EVERY = 10
 TOLERANCE = 2e-6  # change of σ₂² between two checks
+VERIFIED_UP_TO = 2048  # smaller side of a matrix whose σ₂ is bounded by proof; the work grows with its cube
+SLACKS = (1e-4, 1e-3, 1e-2)  # added to the computed σ₂ until the proof succeeds
 EXACT_UP_TO = 1024  # smaller side of a matrix whose singular values are all computed
 PROBES, PROBE_STEPS = 8, 80
 
@@ -93,6 +95,32 @@ def second_singular_value(matrix: torch.Tensor) -> torch.Tensor:
         q = torch.where(beta.unsqueeze(-1) > 1e-6, w / beta.clamp_min(1e-30).unsqueeze(-1), 0.0)
         basis.append(q)
     return theta.clamp(0.0, 1.0).sqrt()
+
+
+def verified_sigma2(mask: torch.Tensor, sigma2: float) -> float | None:
+    """An upper bound on σ₂ that a Cholesky factorisation proves, up to rounding in fp64; None for very large masks.
+
+    mask: bool (out, in); sigma2: its computed value, which Lanczos approaches from below. With K = ÂÂᵀ on the smaller
+    side and u the known top vector, all other singular values are below s exactly if s²I − (K − uuᵀ) is positive
+    definite, and that is what having a Cholesky factor means. A bound of 1 needs no proof.
+    """
+    matrix = mask.to(torch.float64)
+    if mask.shape[0] > mask.shape[1]:
+        matrix = matrix.T
+    if len(matrix) > VERIFIED_UP_TO:
+        return None
+    rows, columns = matrix.sum(1), matrix.sum(0)
+    scaled = matrix * rows.clamp_min(1).rsqrt()[:, None] * columns.clamp_min(1).rsqrt()
+    top = (rows / rows.sum().clamp_min(1)).sqrt()
+    rest = scaled @ scaled.T - torch.outer(top, top)
+    eye = torch.eye(len(rest), dtype=torch.float64, device=mask.device)
+    for slack in SLACKS:
+        bound = sigma2 + slack
+        if bound >= 1:
+            break
+        if not torch.linalg.cholesky_ex(bound**2 * eye - rest).info:
+            return bound
+    return 1.0
 
 
 def ramanujan_sigma(row_degree: float, mean_column_degree: float) -> float:

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from eggs_core.graph import measure
 from eggs_core.masks import degree, diagonal, topn
 from eggs_core.pattern import NMPattern
-from eggs_core.spectral import null_gap, ramanujan_sigma, second_singular_value, singular_density, singular_values
+from eggs_core.spectral import (
+    null_gap,
+    ramanujan_sigma,
+    second_singular_value,
+    singular_density,
+    singular_values,
+    verified_sigma2,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -158,6 +165,24 @@ def test_the_estimated_density_follows_the_exact_one(monkeypatch):
     assert exact.exact and not estimate.exact
     assert estimate.shares.sum() == pytest.approx(1, abs=1e-3)
     assert abs(estimate.shares.cumsum() - exact.shares.cumsum()).max() < 0.03
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 12), st.sampled_from(PATTERNS), st.integers(0, 9))
+def test_the_verified_bound_lies_above_and_close(out, groups, text, seed):
+    mask = random_mask(out, groups, text, seed)
+    exact = dense_sigma2(mask)
+    bound = verified_sigma2(mask, second_singular_value(mask).item())
+    assert exact <= bound + 1e-9
+    assert bound == 1 or bound <= exact + 3e-4
+
+
+def test_a_sigma2_that_is_too_small_is_not_verified():
+    mask = random_mask(96, 32, "2:4", 0)
+    exact = dense_sigma2(mask)
+    assert verified_sigma2(mask, exact - 0.005) > exact  # a wider slack, but never below the truth
+    assert verified_sigma2(mask, exact / 2) == 1
+    assert verified_sigma2(torch.block_diag(torch.ones(4, 4), torch.ones(4, 4)).bool(), 1.0) == 1
 
 
 @pytest.mark.gpu

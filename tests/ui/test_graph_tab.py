@@ -7,7 +7,7 @@ from actions import data, open_tab, pick, wait_data
 from components.session import Workspace, first_run
 from eggs_core.betas import beta_step
 from eggs_core.expansion import expansion, lowest_degree_set, spread, worst_set
-from eggs_core.graph import count_components
+from eggs_core.graph import certificate_sigma2, count_components
 from eggs_core.pattern import NMPattern
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
@@ -40,7 +40,7 @@ def test_click_channels_and_see_their_neighbours(page, layer):
     members = torch.tensor([3, 7])
     wait_data(page, GRAPH, reached=int(mask[:16, members].any(1).sum()))
     wait_data(page, TOPN, chosen=2, reached=int(run.topn_mask(name)[:16, members].any(1).sum()))
-    whole = expansion(mask, "inputs", members, run.layer(name)["sigma2"])
+    whole = expansion(mask, "inputs", members, certificate_sigma2(mask, run.layer(name)["sigma2"]))
     page.wait_for_function("n => document.querySelector('#set-table').innerText.includes(n)", arg=f"{whole.ratio:.2f}")
     label = "EGGS-PTP+"
     wanted = [label, "2", str(whole.neighbours), f"{whole.ratio:.2f}", f"≥ {whole.certificate:.2f}"]
