@@ -171,9 +171,8 @@ def admm(
 
 
 RECONSTRUCTIONS: dict[str, Callable[..., Reconstruction]] = {"none": none, "obs": obs, "admm": admm, "admm-block": admm}
-# The share of blocks, from the first, whose layers are re-fitted one after another to the block's output, so that each
-# makes up for those before it. Later blocks lose by it: see benchmarks/ablation.py.
-STAGEWISE = {"none": 0.0, "obs": 0.0, "admm": 0.0, "admm-block": 0.5}
+# Reconstructions that go stage by stage through a block, so that each layer makes up for those before it.
+STAGEWISE = frozenset({"admm-block"})
 
 
 def _objective(weight: torch.Tensor, gram: torch.Tensor, goal: torch.Tensor) -> float:
