@@ -52,6 +52,7 @@ SCORING = (
     "prune",
     "reconstruct",
     "scores",
+    "stagewise",
 )
 WINDOWS = {"smollm2": ((64, 512), (16, 1024))}
 BUNDLED_WINDOWS = ((64, 256), (64, 256))

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from eggs_core import stagewise
 from eggs_core.activations import Activations, InputStatistics
-from eggs_core.adapters import LinearLayer, check_pattern, find_blocks
+from eggs_core.adapters import LinearLayer, block_layers, check_pattern, find_blocks
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.graph import GraphMeasures, measure
@@ -109,11 +110,16 @@ def prune(model: PreTrainedModel, windows: torch.Tensor, config: PruneConfig) ->
     check_pattern(model, config.pattern)
     path, blocks = find_blocks(model)
     need_gram = config.reconstruction != "none"
-    # Not the last block, which loses by it: measured on SmolLM2-135M at 2:4.
-    stagewise = len(blocks) - 1 if config.reconstruction in STAGEWISE else 0
-    activations = Activations(model, blocks, windows, stagewise)
+    activations = Activations(model, blocks, windows)
+    # Stage by stage up to the last block, which loses by it: measured on SmolLM2-135M at 2:4.
+    staged = len(blocks) - 1 if config.reconstruction in STAGEWISE else 0
     for number, block in enumerate(blocks):
-        for layers, statistics in activations.rounds(path, number, block, need_gram):
+        if number < staged:
+            rounds = stagewise.rounds(activations, path, number, block)
+        else:
+            layers = block_layers(path, number, block)
+            rounds = [(layers, activations.gather(layers, number, block, need_gram))]
+        for layers, statistics in rounds:
             for layer in layers:
                 yield _prune_layer(layer, statistics.get(layer.name), config, need_gram)
         if number < len(blocks) - 1:  # nothing reads the last block's output

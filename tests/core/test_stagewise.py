@@ -5,10 +5,12 @@ import copy
 import pytest
 import torch
 
-from eggs_core.activations import Activations, InputStatistics, _batches, _capture, _last_write, _stages
+from eggs_core import stagewise
+from eggs_core.activations import Activations, InputStatistics
 from eggs_core.adapters import BLOCK_PATHS, block_layers, find_blocks
 from eggs_core.config import CUSTOM, make_config
 from eggs_core.prune import prune
+from eggs_core.stagewise import _last_write, _stages, rounds
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -28,8 +30,8 @@ def windows(count: int = 6, length: int = 20) -> torch.Tensor:
 def opened(model):
     """A model's blocks, the first batch of hidden states before block 0, and its arguments."""
     path, blocks = find_blocks(model)
-    hidden, arguments = _capture(model, blocks, _batches(windows()))
-    return path, blocks, hidden[0], arguments[0]
+    activations = Activations(model, blocks, windows())
+    return path, blocks, activations.hidden[0], activations.arguments[0]
 
 
 @pytest.mark.parametrize("kind", sorted(BLOCK_PATHS))
@@ -63,9 +65,9 @@ def test_the_block_is_gathered_beside_what_it_was(tiny_model):
     lack = (caught["before", "r"] - caught["pruned", "r"]).reshape(-1, 32)
     model = tiny_model("llama")
     path, blocks = find_blocks(model)
-    activations = Activations(model, blocks, windows(), 2)
+    activations = Activations(model, blocks, windows())
     activations.advance(0, blocks[0])
-    for layers, statistics in activations.rounds(path, 1, blocks[1], True):
+    for layers, statistics in rounds(activations, path, 1, blocks[1]):
         if layers[0].projection == "self_attn.o_proj":
             layers[0].set_weight(layers[0].weight() * 0.5)
         if layers[0].projection != "mlp.down_proj":
@@ -108,14 +110,13 @@ def test_closing_midway_leaves_no_hook(tiny_model, stop_after):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
-def test_later_blocks_are_gathered_at_once(tiny_model):
-    model = tiny_model("llama")
-    path, blocks = find_blocks(model)
-    activations = Activations(model, blocks, windows(), 1)
-    assert [len(layers) for layers, _ in activations.rounds(path, 0, blocks[0], True)] == [3, 1, 2, 1]
-    ((layers, statistics),) = activations.rounds(path, 1, blocks[1], True)
-    assert len(layers) == 7
-    assert all(s.cross is None for s in statistics.values())
+def test_the_last_block_is_pruned_at_once(tiny_model, monkeypatch):
+    staged, at_once = [], []
+    original, gather = stagewise.rounds, Activations.gather
+    monkeypatch.setattr(stagewise, "rounds", lambda a, p, number, b: staged.append(number) or original(a, p, number, b))
+    monkeypatch.setattr(Activations, "gather", lambda self, ls, n, b, g: at_once.append(n) or gather(self, ls, n, b, g))
+    list(prune(tiny_model("llama"), windows(), make_config("m", "2:4", "eggs-ptp-plus")))
+    assert (staged, at_once) == ([0], [1])
 
 
 def test_the_own_output_is_the_target_without_a_dense_model():
