@@ -145,59 +145,6 @@ def window_scatter(run: Run) -> go.Figure:
     return figure
 
 
-PARTS = {  # part of a model's bytes -> (name, colour)
-    "dense_pruned": ("pruned layers, zeros stored", "#8A8F98"),
-    "values": ("kept values", "#0072B2"),
-    "positions": ("positions of the kept", "#E69F00"),
-    "permutations": ("channel orders", "#CC79A7"),
-    "embeddings": ("embeddings", "#009E73"),
-    "head": ("output head", "#56B4E9"),
-    "rest": ("norms, biases, the rest", "#999999"),
-}
-
-
-def size_bars(run: Run) -> go.Figure:
-    """The model's bytes, dense with zeros and packed, split into what they are."""
-    space = run.report["size"]
-    rows = {
-        "dense with zeros": ("dense_pruned", "embeddings", "head", "rest"),
-        "packed": ("values", "positions", "permutations", "embeddings", "head", "rest"),
-    }
-    figure = go.Figure()
-    for part, (name, hue) in PARTS.items():
-        amounts = [space[part] / 1e6 if part in parts else 0 for parts in rows.values()]
-        if any(amounts):
-            figure.add_bar(
-                y=list(rows), x=amounts, name=name, orientation="h", marker={"color": hue},
-                hovertemplate=f"{name}: %{{x:.2f}} MB<extra></extra>",
-            )  # fmt: skip
-    figure.update_layout(
-        _layout(barmode="stack", xaxis={"title": "megabytes (10⁶ bytes)"}, yaxis={"autorange": "reversed"}, bargap=0.35)
-    )
-    figure.update_layout(legend_traceorder="normal")
-    return figure
-
-
-def speed_bars(latency: dict, kind: str) -> go.Figure:
-    """Tokens per second of the dense model, the one with zeros, and the packed one: median and quartiles."""
-    sides = {"dense": COLORS["Dense"], "zeros": "#CFD4DC", "packed": "#0072B2"}
-    names = {"dense": "dense", "zeros": "dense with zeros", "packed": "packed"}
-    shown = [side for side in sides if side in latency]
-    quartiles = [latency[side][kind] for side in shown]
-    figure = go.Figure()
-    figure.add_bar(
-        x=[q["median"] for q in quartiles], y=[names[s] for s in shown], orientation="h", showlegend=False,
-        marker={"color": [sides[s] for s in shown]},
-        error_x={"type": "data", "symmetric": False, "array": [q["high"] - q["median"] for q in quartiles],
-                 "arrayminus": [q["median"] - q["low"] for q in quartiles], "color": "#808895", "thickness": 1.5},
-        hovertemplate="%{y}: %{x:.0f} tokens per second<extra></extra>",
-    )  # fmt: skip
-    figure.update_layout(
-        _layout(xaxis={"title": "tokens per second (bar: quartiles)"}, yaxis={"autorange": "reversed"}, bargap=0.35)
-    )
-    return figure
-
-
 def degree_histogram(degrees: list[int], topn_degrees: list[int], label: str) -> go.Figure:
     """How many weights each input keeps, under a method and under plain top-N by the same score."""
     figure = go.Figure()

@@ -11,6 +11,7 @@ from eggs_core.config import PruneConfig
 from eggs_core.masks import pack_bits
 from eggs_core.pipeline import Finished, LayerDone, Progress, execute
 from eggs_core.runs import Run
+from eggs_core.weights import keep
 
 REDRAW_SECONDS = 0.6
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ def run_job(workspace: Workspace, config: PruneConfig, texts: dict[str, Text]) -
                     done = len(run.report["layers"])
                     yield progress_bar(share, f"{layer.name}: layer {done} of {event.total}"), True
             elif isinstance(event, Finished):
+                keep(event)
                 workspace.show(event.run)
                 yield message(f"Done in {seconds(event.run.report['seconds']['total'])}."), True
     finally:

@@ -1,35 +1,199 @@
-"""Latency & size: what the pruned model weighs and how fast it runs, and why."""
+"""Latency & size: what the pruned model weighs and how fast it runs, why, a race to watch, and files to take along."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import gradio as gr
 
-from components.figures import size_bars, speed_bars
+from components.jobs import message, progress_bar
+from components.latency_figures import SPEEDS, roofline, size_bars, speed_bars, token_time_bars
+from components.latency_text import gpu_cards, latency_reading, layer_table, layers_reading, limit_reading, size_reading
+from components.race import MOST_TOKENS, PROMPT, RIVALS, empty_lanes, race_note, run_race
 from components.session import Workspace
 from components.tab import Tab
-from components.text import latency_reading, reading, size_reading
+from components.text import reading, size
 from components.widgets.plot import Plot
+from eggs_core.errors import EggsError
+from eggs_core.export import FILE, save_hf, save_packed
+from eggs_core.measurement import Measurement, measure, measured, shapes_of
+from eggs_core.pipeline import Progress
+from eggs_core.runs import Run
+from eggs_core.weights import recover
+
+CHEAP = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+ALONE = {  # what is timed or loads the machine waits for its turn, so that timings do not disturb each other
+    "concurrency_id": "measure", "concurrency_limit": 1, "show_progress": "hidden", "api_visibility": "private",
+}  # fmt: skip
+WAITING = "Size and latency are measured when all layers are pruned."
+UNMEASURED = '<p class="hint">Not measured on this machine yet; it takes some ten seconds.</p>'
+SPEED_TITLES = {
+    "decode_tokens_per_s": ("decode-chart", "Decode", "one token at a time"),
+    "prefill_tokens_per_s": ("prefill-chart", "Prefill", "the prompt at once"),
+    "first_token_ms": ("first-token-chart", "First token", "what one waits for"),
+}
 
 
-def create_latency_tab(_state: gr.State) -> Tab:
-    """Fill an open gr.Tab."""
-    gr.HTML('<h3 class="panel">Why isn’t it smaller?</h3>', padding=False)
+def panel(title: str, note: str = "") -> None:
+    """A heading inside the tab."""
+    gr.HTML(f'<h3 class="panel">{title}{f" <span>{note}</span>" if note else ""}</h3>', padding=False)
+
+
+def create_latency_tab(state: gr.State) -> Tab:
+    """Fill an open gr.Tab; opening it measures on this machine what has not been measured yet."""
+    tab = gr.context.Context.block
+    panel("Why isn’t it smaller?")
     size_text = gr.HTML(elem_id="size-reading", padding=False)
-    size_chart = Plot(elem_id="size-chart", height=230)
-    gr.HTML('<h3 class="panel">How fast is it?</h3>', padding=False)
+    size_chart = Plot(elem_id="size-chart", height=260)
+    panel("How fast is it?")
     latency_text = gr.HTML(elem_id="latency-reading", padding=False)
     with gr.Row():
+        speeds = []
+        for elem_id, title, note in SPEED_TITLES.values():
+            with gr.Column(min_width=280):
+                panel(title, note)
+                speeds.append(Plot(elem_id=elem_id, height=200))
+    race_outputs = _create_race(state)
+    with gr.Row(elem_classes="panel-row"):
+        panel("Layer by layer", "time of one product, dense → packed")
+        again = gr.Button("Measure again", size="sm", elem_id="measure", scale=0, min_width=140)
+    layers_text = gr.HTML(elem_id="layers-reading", padding=False)
+    table = gr.HTML(elem_id="layer-timings", padding=False)
+    panel("What could still gain?")
+    limit_text = gr.HTML(elem_id="limit-reading", padding=False)
+    with gr.Row():
         with gr.Column(min_width=320):
-            gr.HTML('<h3 class="panel">Decode <span>one token at a time</span></h3>', padding=False)
-            decode = Plot(elem_id="decode-chart", height=240)
+            panel("Speed under the limit of memory")
+            roof = Plot(elem_id="roofline", height=300)
         with gr.Column(min_width=320):
-            gr.HTML('<h3 class="panel">Prefill <span>the whole prompt at once</span></h3>', padding=False)
-            prefill = Plot(elem_id="prefill-chart", height=240)
+            panel("One token’s time")
+            token = Plot(elem_id="token-time", height=300)
+    panel("On a GPU")
+    gpu = gr.HTML(elem_id="gpu", padding=False)
+    export_outputs = _create_export(state)
+    measured_outputs = [size_text, size_chart, latency_text, *speeds, layers_text, table, limit_text, roof, token]
+
+    def run_measure(workspace: Workspace, anew: bool) -> Iterator[list]:
+        """State in; the button and everything that a measurement draws out."""
+        run = workspace.run if workspace and workspace.finished else None
+        if run is None or (not anew and measured(run)):
+            yield [gr.skip()] * (1 + len(measured_outputs))
+            return
+        still = [gr.skip()] * 6
+        try:
+            for progress, found in measure(run):
+                if not found.complete:
+                    bar = progress_bar(progress.share, progress.text)
+                    rest = [bar, layer_table(found, found.shapes), *[gr.skip()] * 3]
+                    yield [gr.Button(interactive=False), *still, *rest]
+            yield [gr.Button(interactive=True), *_drawn(workspace.run, measured(workspace.run))]
+        except EggsError as error:
+            yield [gr.Button(interactive=True), *still, message(str(error), bad=True), *[gr.skip()] * 4]
+
+    timed = {"inputs": state, "outputs": [again, *measured_outputs], **ALONE}
+    opened = tab.select(lambda workspace: (yield from run_measure(workspace, False)), **timed)
+    again.click(lambda workspace: (yield from run_measure(workspace, True)), cancels=[opened], **timed)
 
     def render(workspace: Workspace) -> list:
         run = workspace.run
         if run is None or not workspace.finished:
-            return [reading("Size and latency are measured when all layers are pruned."), None, "", None, None]
-        latency = run.report["latency"]
-        charts = [speed_bars(latency, kind) for kind in ("decode_tokens_per_s", "prefill_tokens_per_s")]
-        return [size_reading(run), size_bars(run), latency_reading(latency), *charts]
+            nothing = [reading(WAITING), None, "", None, None, None, "", "", "", None, None]
+            return [*nothing, "", empty_lanes(None), "", "", None]
+        return [*_drawn(run, measured(run)), gpu_cards(run), empty_lanes(run), race_note(run), "", None]
 
-    return Tab([size_text, size_chart, latency_text, decode, prefill], render)
+    return Tab([*measured_outputs, gpu, *race_outputs, *export_outputs], render)
+
+
+def _drawn(run: Run, found: Measurement | None) -> list:
+    """Everything that a measurement changes; without one, the run's own figures."""
+    latency = found.generation if found else run.report["latency"]
+    where = "Measured on this machine." if found else f"Measured when the run was made, {run.report['created'][:10]}."
+    file_bytes = found.file_bytes if found else None
+    charts = [speed_bars(latency, kind) for kind in SPEEDS]
+    head = [size_reading(run, file_bytes), size_bars(run, file_bytes), latency_reading(latency, where), *charts]
+    if not found:
+        return [*head, UNMEASURED, layer_table(None, shapes_of(run)), "", None, None]
+    limits = [roofline(found), token_time_bars(found)] if found.bandwidth else [None, None]
+    return [*head, layers_reading(found), layer_table(found, found.shapes), limit_reading(found), *limits]
+
+
+def _create_race(state: gr.State) -> list:
+    """Controls and lanes of the race; returns what a new run resets."""
+    panel("Race", "dense and packed write the same prompt")
+    with gr.Row():
+        prompt = gr.Textbox(PROMPT, label="Prompt", elem_id="race-prompt", max_length=2000, scale=3, min_width=240)
+        rival = gr.Dropdown(
+            [(label, name) for name, label in RIVALS.items()], value="zeros", label="Against", elem_id="race-rival",
+            filterable=False, scale=2, min_width=200,
+        )  # fmt: skip
+        most = gr.Slider(16, MOST_TOKENS, 256, step=16, label="Tokens", elem_id="race-tokens", scale=2, min_width=200)
+    with gr.Row():
+        start = gr.Button("Start race", variant="primary", elem_id="race-start", min_width=120)
+        stop = gr.Button("Stop race", elem_id="race-stop", interactive=False, min_width=120)
+    lanes = gr.HTML(empty_lanes(None), elem_id="race", padding=False)
+    note = gr.HTML(elem_id="race-note", padding=False)
+
+    def begin(workspace: Workspace, words: str, tokens: float, against: str) -> Iterator[list]:
+        """State, prompt, tokens and rival in; buttons, lanes and the note out."""
+        if not workspace or not workspace.run or not workspace.finished:
+            yield [gr.skip()] * 3 + [message("Finish a run first.", bad=True)]
+            return
+        try:
+            yield [gr.Button(interactive=False), gr.Button(interactive=True), gr.skip(), gr.skip()]
+            for drawn, said in run_race(workspace.run, words, tokens, against):
+                yield [gr.skip(), gr.skip(), gr.skip() if drawn is None else drawn, said]
+            yield [gr.Button(interactive=True), gr.Button(interactive=False), gr.skip(), gr.skip()]
+        except EggsError as error:
+            failed = message(str(error), bad=True)
+            yield [gr.Button(interactive=True), gr.Button(interactive=False), gr.skip(), failed]
+
+    def stopped() -> list:
+        return [gr.Button(interactive=True), gr.Button(interactive=False), message("Stopped.")]
+
+    running = start.click(begin, [state, prompt, most, rival], [start, stop, lanes, note], **ALONE)
+    stop.click(stopped, None, [start, stop, note], cancels=[running], **CHEAP)
+    return [lanes, note]
+
+
+def _create_export(state: gr.State) -> list:
+    """Buttons that write the pruned model as a file; returns what a new run resets."""
+    panel("Take it along")
+    with gr.Row():
+        packed = gr.Button("Packed file (safetensors)", elem_id="export-packed", min_width=200)
+        folder = gr.Button("Hugging Face folder (zip)", elem_id="export-hf", min_width=200)
+    note = gr.HTML(elem_id="export-note", padding=False)
+    files = gr.File(label="Download", interactive=False, elem_id="export-file", visible=False)
+
+    def export(workspace: Workspace, kind: str) -> Iterator[list]:
+        """State in; the note and the file out."""
+        run = workspace.run if workspace and workspace.finished else None
+        place = Path(tempfile.mkdtemp(prefix="eggs-export-"))
+        try:
+            if run is None:
+                raise EggsError("Finish a run first.")
+            for event in recover(run):
+                if isinstance(event, Progress):
+                    yield [progress_bar(event.share, event.text), gr.skip()]
+                else:
+                    models = event
+            file = _write(run, models, kind, place)
+            yield [message(f"{file.name}: {size(file.stat().st_size)}"), gr.File(value=str(file), visible=True)]
+        except EggsError as error:
+            yield [message(str(error), bad=True), gr.skip()]
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    for button, kind in ((packed, "packed"), (folder, "hf")):
+        button.click(lambda w, kind=kind: (yield from export(w, kind)), state, [note, files], **ALONE)
+    return [note, files]
+
+
+def _write(run: Run, models, kind: str, place: Path) -> Path:
+    """The pruned model as one file inside `place`."""
+    name = f"{Path(run.report['model']).name}-{run.report['pattern'].replace(':', 'of')}-{run.report['method']}"
+    if kind == "packed":
+        info = {k: run.report[k] for k in ("model", "pattern", "method", "seed", "key")}
+        return save_packed(models.packed, place / f"{name}.{FILE.partition('.')[2]}", info=info)
+    save_hf(models.zeros, models.dense.tokenizer, place / name)
+    return Path(shutil.make_archive(str(place / name), "zip", place, name))

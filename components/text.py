@@ -168,37 +168,3 @@ def layer_reading(layer: dict[str, Any]) -> str:
         f"{layer['min_in_degree']} to {layer['max_in_degree']} weights, {layer['orphans']} are "
         f"{term('orphans')}. The graph {connected}.{notes}"
     )
-
-
-def size_reading(run: Run) -> str:
-    """Why the file is not smaller by itself, and what packing does, in words."""
-    space, keep = run.report["size"], run.report["pattern"]
-    share = space["packed_pruned"] / max(space["dense_pruned"], 1)
-    return reading(
-        f"A pruned model whose zeros are stored like any other number is exactly as large as before: "
-        f"{size(space['dense_bytes'])}. Packed at {escape(keep)}, the pruned layers shrink to {share:.1%} of their "
-        f"dense bytes, and the whole model to {size(space['packed_bytes'])}; embeddings, norms and the head, "
-        f"{size(space['untouched'])}, are not pruned. Per weight: {escape(space['formula'])}."
-    )
-
-
-def latency_reading(latency: dict[str, Any]) -> str:
-    """What was timed, and whether packing made it faster, in words."""
-    ratio = {
-        kind: latency["packed"][kind]["median"] / latency["dense"][kind]["median"]
-        for kind in ("decode_tokens_per_s", "prefill_tokens_per_s")
-    }
-    say = lambda r: f"{r:.2f} × as fast as dense" if r >= 1 else f"slower than dense, {r:.2f} × its speed"  # noqa: E731
-    threads = f"{latency['threads']} thread{'s' if latency['threads'] > 1 else ''}"
-    small = (
-        " In a model this small most of the time goes into Python and small operators, not into weights: "
-        "larger models gain more."
-        if ratio["decode_tokens_per_s"] < 1.5
-        else ""
-    )
-    return reading(
-        f"Packed, {term('decode', 'decoding')} is {say(ratio['decode_tokens_per_s'])}; {term('prefill')} is "
-        f"{say(ratio['prefill_tokens_per_s'])}, as it unpacks weights into the same dense product. Timed in turn, "
-        f"{threads} each, {escape(latency['dense']['dtype'])}; kernel: "
-        f"<b>{escape(latency['kernel'])}</b>; zeros stored densely run at dense speed.{small}"
-    )

@@ -1,5 +1,7 @@
 """The form of a packed weight that an accelerator multiplies with."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -24,3 +26,29 @@ def accelerator_weight(dense: Tensor, pattern: NMPattern) -> tuple[Tensor, str]:
         return torch.sparse.to_sparse_semi_structured(dense), "CUDA 2:4 semi-structured"
     except (RuntimeError, ValueError, NotImplementedError) as error:  # shapes that the library refuses, no library
         return dense, f"dense with zeros on CUDA ({str(error).splitlines()[0][:120]})"
+
+
+def gpu_plan(shapes: Iterable[tuple[int, int]], pattern: NMPattern) -> dict[str, int | float | str]:
+    """What pruned layers of (out, in) would take on a GPU in fp16: counted bytes and the condition for its 2:4 units.
+
+    {"layers", "fits": how many can use them, "dense_bytes", "sparse_bytes": with those that fit in 2:4 form, "reason"}.
+    The bounds on shapes are those of torch's CUTLASS path.
+    """
+    bounds = torch.sparse.SparseSemiStructuredTensorCUTLASS._DTYPE_SHAPE_CONSTRAINTS[torch.float16]
+    sizes = list(shapes)
+    known = (pattern.keep, pattern.group) == (2, 4)
+    fits = [known and o % bounds.sparse_min_rows == 0 and i % bounds.sparse_min_cols == 0 for o, i in sizes]
+    dense = [2 * o * i for o, i in sizes]
+    reason = (
+        f"NVIDIA's sparse units know 2:4 only; at {pattern} a GPU multiplies dense weights with zeros."
+        if not known
+        else f"needs an NVIDIA GPU of compute capability 8.0 or newer (A100, RTX 30 and later), fp16 or bf16, outputs "
+        f"divisible by {bounds.sparse_min_rows} and inputs divisible by {bounds.sparse_min_cols}."
+    )
+    return {
+        "layers": len(sizes),
+        "fits": sum(fits),
+        "dense_bytes": sum(dense),
+        "sparse_bytes": sum(d * 9 // 16 if f else d for d, f in zip(dense, fits, strict=True)),  # ½ values, 2 bits each
+        "reason": reason,
+    }

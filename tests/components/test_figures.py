@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 import pytest
 
-from components import figures
+from components import figures, latency_figures
 from components.session import run_label
 from components.text import MEASURES
 from eggs_core.config import METHODS
@@ -36,9 +36,9 @@ def test_axes_have_titles_with_units(runs):
         "windows": (figures.window_scatter(run), "nats per token", "nats per token"),
         "degrees": (figures.degree_histogram([1, 2], [2, 2], "RIA"), "weights kept per input", "input channels"),
         "forest": (figures.perplexity_forest(runs), "95 % interval", ""),
-        "size": (figures.size_bars(run), "megabytes", ""),
-        "decode": (figures.speed_bars(latency, "decode_tokens_per_s"), "tokens per second", ""),
-        "prefill": (figures.speed_bars(latency, "prefill_tokens_per_s"), "tokens per second", ""),
+        "size": (latency_figures.size_bars(run), "megabytes", ""),
+        "decode": (latency_figures.speed_bars(latency, "decode_tokens_per_s"), "tokens per second", ""),
+        "prefill": (latency_figures.speed_bars(latency, "prefill_tokens_per_s"), "tokens per second", ""),
     }
     for name, (figure, x, y) in wanted.items():
         assert isinstance(figure, go.Figure), name
@@ -98,7 +98,7 @@ def test_the_forest_shows_ratios_inside_their_intervals(runs):
 
 def test_the_bars_of_size_add_up_to_the_counted_bytes(make_run):
     run = make_run("ria")
-    figure = figures.size_bars(run)
+    figure = latency_figures.size_bars(run)
     dense, packed = (sum(trace.x[row] for trace in figure.data) for row in (0, 1))
     assert dense * 1e6 == pytest.approx(run.report["size"]["dense_bytes"])
     assert packed * 1e6 == pytest.approx(run.report["size"]["packed_bytes"])
@@ -106,6 +106,6 @@ def test_the_bars_of_size_add_up_to_the_counted_bytes(make_run):
 
 def test_speed_is_shown_for_all_three_forms(make_run):
     latency = make_run("ria").report["latency"]
-    bars = figures.speed_bars(latency, "decode_tokens_per_s").data[0]
-    assert list(bars.y) == ["dense", "dense with zeros", "packed"]
+    bars = latency_figures.speed_bars(latency, "decode_tokens_per_s").data[0]
+    assert list(bars.y) == ["dense", "zeros stored", "packed"]
     assert bars.x[0] == latency["dense"]["decode_tokens_per_s"]["median"]

@@ -5,19 +5,18 @@ import html
 import pytest
 
 from components.jobs import message, progress_bar
+from components.latency_text import latency_reading, size_reading
 from components.text import (
     GLOSSARY,
     MEASURES,
     escape,
     facts,
     latency_card,
-    latency_reading,
     layer_reading,
     overview_cards,
     overview_reading,
     seconds,
     size,
-    size_reading,
     term,
 )
 

@@ -1,0 +1,100 @@
+"""What the machine at hand does with one run's shapes and pattern: layers, generation, bandwidth, and a real file."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eggs_core import kernels
+from eggs_core.calibration import bundled_text
+from eggs_core.export import save_packed
+from eggs_core.latency import TOKENS, decode_bytes, measure_generation, measure_layers, memory_bandwidth
+from eggs_core.packed import packed_copy
+from eggs_core.pattern import NMPattern
+from eggs_core.pipeline import CACHE, ModelCache, Progress, memory_errors
+from eggs_core.runs import Run
+
+CELL_SECONDS = 0.12  # for one layer shape at one number of tokens
+PROMPT_TOKENS, NEW_TOKENS, ROUNDS = 64, 24, 4
+FILE_LIMIT = 4 << 30  # bytes of a packed file that is written to be measured
+
+
+@dataclass(slots=True)
+class Measurement:
+    """Figures of one model and pattern on this machine; `layers` fills while it is being taken, the rest comes last."""
+
+    shapes: list[tuple[int, int]]
+    pattern: str
+    layers: list[dict[str, Any]] = field(default_factory=list)  # LayerTiming.to_dict()
+    generation: dict[str, Any] = field(default_factory=dict)  # measure_generation's
+    bandwidth: float = 0.0  # GB/s at which memory is read with all threads
+    dense_bytes: dict[str, int] = field(default_factory=dict)  # decode_bytes of the dense model
+    packed_bytes: dict[str, int] = field(default_factory=dict)  # and of the packed one
+    file_bytes: int | None = None  # of the packed file, as written; None when it would be too large to try
+    kernel_note: str = ""
+    load: float = 0.0  # load average before it began
+
+    @property
+    def complete(self) -> bool:
+        """Is everything measured?"""
+        return bool(self.generation)
+
+
+_taken: dict[tuple, Measurement] = {}
+
+
+def _key(run: Run) -> tuple:
+    permuted = tuple(sorted(run.permutations))
+    return run.report["model"], run.report["pattern"], len(run.report["layers"]), hash(permuted)
+
+
+def measured(run: Run) -> Measurement | None:
+    """The complete measurement of a run's shapes and pattern that this process took last."""
+    return _taken.get(_key(run))
+
+
+def shapes_of(run: Run) -> list[tuple[int, int]]:
+    """The distinct (out, in) shapes of a run's pruned layers, in model order."""
+    return list(dict.fromkeys(tuple(layer["shape"]) for layer in run.report["layers"]))
+
+
+def measure(run: Run, models: ModelCache = CACHE, cell_seconds: float = CELL_SECONDS) -> Iterator[tuple]:
+    """Measure a finished run's shapes and pattern here: yields (Progress, Measurement) pairs, the same object growing.
+
+    Speed depends on shapes, pattern and dtype, not on the values, so that the dense weights under the run's masks serve
+    for every run of the same model and pattern. Raises EggsError when the model cannot be loaded.
+    """
+    report, shapes, pattern = run.report, shapes_of(run), NMPattern.parse(run.report["pattern"])
+    found = Measurement(shapes, str(pattern), load=os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
+    yield Progress(f"Loading {report['model']}", 0.0), found
+    dense = models.get(report["model"])
+    found.kernel_note = kernels.kernel_note()
+    cells, device = len(shapes) * len(TOKENS), dense.model.device
+    with memory_errors("Measuring latency"):
+        timings = measure_layers(shapes, pattern, seconds=cell_seconds, device=device)
+        for number, timing in enumerate(timings, 1):
+            found.layers.append(timing.to_dict())
+            yield Progress(f"Timing layer shapes: {number} of {cells}", 0.7 * number / cells), found
+        yield Progress("Generating text, dense and packed in turn", 0.75), found
+        masks = {layer["name"]: run.mask(layer["name"]) for layer in report["layers"]}
+        packed = packed_copy(dense.model, masks, pattern, run.permutations)
+        found.dense_bytes, found.packed_bytes = decode_bytes(dense.model), decode_bytes(packed)
+        found.bandwidth = memory_bandwidth(repeats=4) if device.type == "cpu" else 0.0
+        if sum(t.nbytes for t in packed.state_dict().values()) < FILE_LIMIT:
+            found.file_bytes = _written_bytes(packed)
+        prompt = dense.tokenizer(bundled_text("heldout").content[:4000], return_tensors="pt").input_ids
+        prompt = prompt[:, :PROMPT_TOKENS].to(device)
+        found.generation = measure_generation(dense.model, packed, prompt, new_tokens=NEW_TOKENS, rounds=ROUNDS)
+    _taken[_key(run)] = found
+    yield Progress("Measured", 1.0), found
+
+
+def _written_bytes(packed) -> int:
+    folder = tempfile.mkdtemp(prefix="eggs-size-")
+    try:
+        return save_packed(packed, Path(folder) / "size.safetensors").stat().st_size
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
