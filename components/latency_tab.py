@@ -40,6 +40,19 @@ def panel(title: str, note: str = "") -> None:
     gr.HTML(f'<h3 class="panel">{title}{f" <span>{note}</span>" if note else ""}</h3>', padding=False)
 
 
+def buttons(running: bool) -> list:
+    """Measure again and Stop, while something is being measured or not."""
+    return [gr.Button(interactive=not running), gr.Button(interactive=running)]
+
+
+def stopped(workspace: Workspace) -> list:
+    """State in; both buttons and what is said of the layers out, after a measurement was cancelled."""
+    run = workspace.run if workspace and workspace.finished else None
+    found = measured(run) if run else None
+    said = layers_reading(found) if found else message("Not measured to the end; “Measure again” starts anew.")
+    return [*buttons(False), said if run else gr.skip()]
+
+
 def create_latency_tab(state: gr.State) -> Tab:
     """Fill an open gr.Tab; opening it measures on this machine what has not been measured yet."""
     tab = gr.context.Context.block
@@ -54,10 +67,11 @@ def create_latency_tab(state: gr.State) -> Tab:
             with gr.Column(min_width=280):
                 panel(title, note)
                 speeds.append(Plot(elem_id=elem_id, height=200))
-    race_outputs = _create_race(state)
+    race_start, race_outputs = _create_race(state)
     with gr.Row(elem_classes="panel-row"):
         panel("Layer by layer", "time of one product, dense → packed")
-        again = gr.Button("Measure again", size="sm", elem_id="measure", scale=0, min_width=140)
+        again = gr.Button("Measure again", size="sm", elem_id="measure-again", scale=0, min_width=140)
+        halt = gr.Button("Stop", size="sm", elem_id="measure-stop", scale=0, min_width=80, interactive=False)
     layers_text = gr.HTML(elem_id="layers-reading", padding=False)
     table = gr.HTML(elem_id="layer-timings", padding=False)
     panel("What could still gain?")
@@ -75,25 +89,30 @@ def create_latency_tab(state: gr.State) -> Tab:
     measured_outputs = [size_text, size_chart, latency_text, *speeds, layers_text, table, limit_text, roof, token]
 
     def run_measure(workspace: Workspace, anew: bool) -> Iterator[list]:
-        """State in; the button and everything that a measurement draws out."""
+        """State in; both buttons and everything that a measurement draws out."""
         run = workspace.run if workspace and workspace.finished else None
-        if run is None or (not anew and measured(run)):
-            yield [gr.skip()] * (1 + len(measured_outputs))
+        if run is None:
+            yield [gr.skip()] * (2 + len(measured_outputs))
             return
         still = [gr.skip()] * 6
         try:
-            for progress, found in measure(run):
-                if not found.complete:
+            if anew or not measured(run):  # another visitor may have measured it while this one waited
+                for progress, found in measure(run):
                     bar = progress_bar(progress.share, progress.text)
-                    rest = [bar, layer_table(found, found.shapes), *[gr.skip()] * 3]
-                    yield [gr.Button(interactive=False), *still, *rest]
-            yield [gr.Button(interactive=True), *_drawn(workspace.run, measured(workspace.run))]
+                    yield [*buttons(True), *still, bar, layer_table(found, found.shapes), *[gr.skip()] * 3]
+            if workspace.run is run:
+                yield [*buttons(False), *_drawn(run, measured(run))]
         except EggsError as error:
-            yield [gr.Button(interactive=True), *still, message(str(error), bad=True), *[gr.skip()] * 4]
+            yield [*buttons(False), *still, message(str(error), bad=True), *[gr.skip()] * 4]
 
-    timed = {"inputs": state, "outputs": [again, *measured_outputs], **ALONE}
-    opened = tab.select(lambda workspace: (yield from run_measure(workspace, False)), **timed)
-    again.click(lambda workspace: (yield from run_measure(workspace, True)), cancels=[opened], **timed)
+    timed = {"inputs": state, "outputs": [again, halt, *measured_outputs], **ALONE}
+    jobs = [
+        tab.select(lambda workspace: (yield from run_measure(workspace, False)), **timed),
+        again.click(lambda workspace: (yield from run_measure(workspace, True)), **timed),
+    ]
+    # A race needs the machine for itself, so its start ends a measurement as Stop does.
+    for button in (halt, race_start):
+        button.click(stopped, state, [again, halt, layers_text], cancels=jobs, **CHEAP)
 
     def render(workspace: Workspace) -> list:
         run = workspace.run
@@ -118,8 +137,8 @@ def _drawn(run: Run, found: Measurement | None) -> list:
     return [*head, layers_reading(found), layer_table(found, found.shapes), limit_reading(found), *limits]
 
 
-def _create_race(state: gr.State) -> list:
-    """Controls and lanes of the race; returns what a new run resets."""
+def _create_race(state: gr.State) -> tuple[gr.Button, list]:
+    """Controls and lanes of the race; returns its start button and what a new run resets."""
     panel("Race", "dense and packed write the same prompt")
     with gr.Row():
         prompt = gr.Textbox(PROMPT, label="Prompt", elem_id="race-prompt", max_length=2000, scale=3, min_width=240)
@@ -136,24 +155,23 @@ def _create_race(state: gr.State) -> list:
 
     def begin(workspace: Workspace, words: str, tokens: float, against: str) -> Iterator[list]:
         """State, prompt, tokens and rival in; buttons, lanes and the note out."""
-        if not workspace or not workspace.run or not workspace.finished:
-            yield [gr.skip()] * 3 + [message("Finish a run first.", bad=True)]
-            return
         try:
-            yield [gr.Button(interactive=False), gr.Button(interactive=True), gr.skip(), gr.skip()]
+            if not workspace or not workspace.run or not workspace.finished:
+                raise EggsError("Finish a run first.")
             for drawn, said in run_race(workspace.run, words, tokens, against):
                 yield [gr.skip(), gr.skip(), gr.skip() if drawn is None else drawn, said]
-            yield [gr.Button(interactive=True), gr.Button(interactive=False), gr.skip(), gr.skip()]
+            yield [*buttons(False), gr.skip(), gr.skip()]
         except EggsError as error:
-            failed = message(str(error), bad=True)
-            yield [gr.Button(interactive=True), gr.Button(interactive=False), gr.skip(), failed]
+            yield [*buttons(False), gr.skip(), message(str(error), bad=True)]
 
-    def stopped() -> list:
-        return [gr.Button(interactive=True), gr.Button(interactive=False), message("Stopped.")]
-
-    running = start.click(begin, [state, prompt, most, rival], [start, stop, lanes, note], **ALONE)
-    stop.click(stopped, None, [start, stop, note], cancels=[running], **CHEAP)
-    return [lanes, note]
+    waiting = start.click(
+        lambda: [*buttons(True), message("Waiting for its turn…")], None, [start, stop, note], **CHEAP
+    )
+    running = waiting.then(begin, [state, prompt, most, rival], [start, stop, lanes, note], **ALONE)
+    stop.click(
+        lambda: [*buttons(False), message("Stopped.")], None, [start, stop, note], cancels=[waiting, running], **CHEAP
+    )
+    return start, [lanes, note]
 
 
 def _create_export(state: gr.State) -> list:

@@ -129,7 +129,7 @@ def layers_reading(found: Measurement) -> str:
     return reading(
         f"Against the faster of torch’s fp32 and bf16, packed is faster in <b>{len(faster)}</b> of "
         f"{len(found.layers)} cases, most at {where(most)} {_plural(most['tokens'], 'token')} "
-        f"({most['best_speedup']:.2f} ×){bad}. With few tokens, reading the weights takes the time, and there are fewer "
+        f"({most['best_speedup']:.2f} ×){bad}. With few tokens, reading weights takes the time, and there are fewer "
         "bytes to read; with many, multiplying does."
     ) + (
         f'<p class="hint">{found.layers[0]["threads"]} {_plural(found.layers[0]["threads"], "thread")} each, in turn; '
