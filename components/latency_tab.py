@@ -168,9 +168,7 @@ def _create_race(state: gr.State) -> tuple[gr.Button, list]:
         lambda: [*buttons(True), message("Waiting for its turn…")], None, [start, stop, note], **CHEAP
     )
     running = waiting.then(begin, [state, prompt, most, rival], [start, stop, lanes, note], **ALONE)
-    stop.click(
-        lambda: [*buttons(False), message("Stopped.")], None, [start, stop, note], cancels=[waiting, running], **CHEAP
-    )
+    stop.click(lambda: [*buttons(False), message("Stopped.")], None, [start, stop, note], cancels=[running], **CHEAP)
     return start, [lanes, note]
 
 
