@@ -67,7 +67,8 @@ def race_note(run: Run | None) -> str:
 def run_race(run: Run, prompt: str, most: int, rival: str) -> Iterator[tuple[str | None, str]]:
     """Race the packed model against `rival`; yields (lanes' HTML or None, a sentence or progress) as tokens come.
 
-    Raises EggsError for an empty prompt, one that is too long with its answer, and weights that cannot be had.
+    A model that reads fewer tokens than prompt and `most` together ends the race earlier. Raises EggsError for an empty
+    prompt, one that fills the model, and weights that cannot be had.
     """
     if not (prompt or "").strip():
         raise EggsError("Type a few words for the models to continue.")
@@ -82,11 +83,11 @@ def run_race(run: Run, prompt: str, most: int, rival: str) -> Iterator[tuple[str
     tokenizer, packed = models.dense.tokenizer, models.packed
     ids = tokenizer(prompt, return_tensors="pt").input_ids.to(packed.device)
     limit = getattr(packed.config, "max_position_embeddings", None) or 1 << 30
-    if ids.shape[1] + most > limit:
+    if ids.shape[1] >= limit:
         raise EggsError(
-            f"The prompt has {ids.shape[1]} tokens and the model reads {limit} at most; shorten the prompt or ask for "
-            f"at most {max(0, limit - ids.shape[1])} tokens."
+            f"The prompt has {ids.shape[1]} tokens and the model reads {limit} at most; shorten the prompt."
         )
+    most = min(most, limit - ids.shape[1])  # the race ends where the model does
     lanes = {"dense": Lane(RIVALS[rival]), "packed": Lane(f"Packed {run.report['pattern']}")}
     left, drawn = models.zeros if rival == "zeros" else models.dense.model, 0.0
 
