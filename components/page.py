@@ -9,6 +9,7 @@ from components.accuracy_tab import create_accuracy_tab
 from components.graph_tab import create_graph_tab
 from components.jobs import message, run_job
 from components.latency_tab import create_latency_tab
+from components.learn_tab import create_learn_tab
 from components.masks_tab import create_masks_tab
 from components.overview_tab import create_overview_tab
 from components.session import Workspace, first_run, problems
@@ -36,7 +37,7 @@ def create_page() -> None:
     gr.HTML(HEADER, elem_id="header", padding=False)
     if problems():
         gr.HTML("".join(message(text, bad=True) for text in problems()), elem_id="problems", padding=False)
-    with gr.Tabs(elem_id="tabs"):
+    with gr.Tabs(elem_id="tabs") as tab_bar:
         with gr.Tab("Overview", id="overview"):
             overview = create_overview_tab(state)
         with gr.Tab("Masks", id="masks"):
@@ -49,6 +50,8 @@ def create_page() -> None:
             accuracy = create_accuracy_tab(state)
         with gr.Tab("Latency & size", id="latency"):
             latency = create_latency_tab(state)
+        with gr.Tab("Learn", id="learn"):
+            create_learn_tab(tab_bar)
 
     tabs = [overview, masks, graph, spectrum.tab, accuracy, latency]
     outputs = [component for tab in tabs for component in tab.outputs]

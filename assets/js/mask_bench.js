@@ -1,0 +1,60 @@
+// An 8×8 matrix whose weights are kept or pruned by a click, Space or Enter; arrow keys move.
+const root = element.querySelector('.bench');
+let shown = null, kept = [];
+const bits = () => kept.map(row => row.map(Number).join('')).join('');
+
+function paint() {
+  const n = kept.length;
+  root.querySelectorAll('button').forEach(cell => {
+    const on = kept[cell.dataset.row][cell.dataset.col];
+    cell.classList.toggle('kept', on);
+    cell.setAttribute('aria-pressed', on);
+  });
+  root.querySelectorAll('.bench-degree').forEach(foot => {
+    const degree = kept.reduce((sum, row) => sum + row[foot.dataset.col], 0);
+    foot.textContent = degree;
+    foot.classList.toggle('orphan', degree === 0);
+  });
+  root.dataset.mask = bits(); root.dataset.kept = kept.flat().filter(Boolean).length; root.dataset.size = n;
+}
+
+function build(v) {
+  const n = v.weights.length, most = Math.max(...v.weights.flat().map(Math.abs));
+  const cut = place => (place && place % v.group === 0 ? ' cut' : '');
+  const head = v.order.map((c, i) => `<th scope="col" class="${cut(i)}">${c + 1}</th>`).join('');
+  const rows = v.weights.map((row, r) => `<tr><th scope="row">${r + 1}</th>` + v.order.map((c, i) =>
+    `<td class="${cut(i)}"><button type="button" data-row="${r}" data-col="${c}" tabindex="${r || i ? -1 : 0}" style="--strength:${(Math.abs(row[c]) / most).toFixed(3)}"
+      aria-label="output ${r + 1}, input ${c + 1}, weight ${row[c].toFixed(1)}">${row[c].toFixed(1).replace('-', '−')}</button></td>`).join('') + '</tr>').join('');
+  const foot = v.order.map((c, i) => `<td class="${cut(i)} bench-degree" data-col="${c}"></td>`).join('');
+  root.innerHTML = `<table><thead><tr><th>${'out \\ in'}</th>${head}</tr></thead><tbody>${rows}</tbody><tfoot><tr><th>kept</th>${foot}</tr></tfoot></table>`;
+}
+
+function load() {
+  const v = props.value ? JSON.parse(props.value) : null;
+  if (!v) return;
+  const focus = document.activeElement && root.contains(document.activeElement) ? { ...document.activeElement.dataset } : null;
+  shown = v;
+  kept = v.mask.map(row => row.map(Boolean));
+  build(v); paint();
+  if (focus) root.querySelector(`[data-row="${focus.row}"][data-col="${focus.col}"]`)?.focus();
+  root.dataset.drawn = Number(root.dataset.drawn || 0) + 1;
+}
+
+root.addEventListener('click', event => {
+  const cell = event.target.closest('button');
+  if (!cell) return;
+  const { row, col } = cell.dataset;
+  kept[row][col] = !kept[row][col];
+  paint();
+  trigger('edit', { mask: bits() });
+});
+root.addEventListener('keydown', event => {
+  const move = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -kept.length, ArrowDown: kept.length }[event.key];
+  if (!move || !event.target.closest('button')) return;
+  event.preventDefault();
+  const cells = [...root.querySelectorAll('button')], to = cells[cells.indexOf(event.target) + move];
+  if (!to) return;
+  event.target.tabIndex = -1; to.tabIndex = 0; to.focus();
+});
+watch('value', load);
+load();

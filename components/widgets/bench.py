@@ -1,0 +1,14 @@
+"""The lesson's matrix: 8×8 weights that a click keeps or prunes."""
+
+from components.widgets.assets import script
+from components.widgets.canvas import _JsonWidget
+
+
+class MaskBench(_JsonWidget):
+    """A small weight matrix; `.edit` tells the whole mask after a click, as a string of 0 and 1, row by row."""
+
+    def __init__(self, value: dict | None = None, **kwargs) -> None:
+        super().__init__(
+            value=value, html_template='<div class="bench"></div>', js_on_load=script("mask_bench"),
+            apply_default_css=False, **kwargs,
+        )  # fmt: skip

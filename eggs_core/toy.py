@@ -1,0 +1,101 @@
+"""One 8×8 layer, small enough to prune by hand; everything measured on it is measured as on a real layer."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from eggs_core.errors import EggsError
+from eggs_core.masks import select
+from eggs_core.pattern import NMPattern
+from eggs_core.scores import score
+from eggs_core.spectral import second_singular_value
+
+SIZE, TOKENS, SEED = 8, 64, 395
+WEIGHT_SCALE = (1.0, 1.1, 0.9, 0.2, 1.0, 0.8, 1.2, 0.7)  # input channel 4 has small weights: top-N forgets it
+INPUT_SCALE = (1.0, 0.5, 1.2, 0.4, 1.6, 0.6, 1.0, 0.8)
+
+
+@dataclass(frozen=True, slots=True)
+class ToyLayer:
+    """A layer: weight (8, 8) fp32, and the calibration tokens it sees, inputs (64, 8) fp32."""
+
+    weight: torch.Tensor
+    inputs: torch.Tensor
+
+    @property
+    def act_norm(self) -> torch.Tensor:
+        """L2 norm of every input channel over the tokens, (8,) fp32."""
+        return self.inputs.norm(dim=0)
+
+    def louder(self, channel: int, factor: float) -> "ToyLayer":
+        """The same layer with one input channel's activations multiplied by a factor."""
+        scale = torch.ones(SIZE)
+        scale[channel] = factor
+        return ToyLayer(self.weight, self.inputs * scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a mask of the toy layer is worth; channels and groups count from 0."""
+
+    kept: int
+    wrong_groups: list[tuple[int, int]]  # (row, group) that do not keep exactly N
+    orphans: list[int]  # input channels without a kept weight
+    in_degrees: list[int]
+    gap: float  # spectral gap, 1 − σ₂
+    error: float  # ‖X(W−Ŵ)ᵀ‖ ÷ ‖XWᵀ‖
+
+    @property
+    def points(self) -> float:
+        """The challenge's score, 100 · gap · (1 − error); nothing for a mask that breaks N:M or cuts an input off."""
+        return 0.0 if self.wrong_groups or self.orphans else 100 * self.gap * max(0.0, 1 - self.error)
+
+
+@cache
+def toy_layer() -> ToyLayer:
+    """The lesson's layer, the same for everybody; weights are multiples of 0.1."""
+    generator = torch.Generator().manual_seed(SEED)
+    weight = (torch.randn(SIZE, SIZE, generator=generator) * torch.tensor(WEIGHT_SCALE)).mul(10).round() / 10
+    inputs = torch.randn(TOKENS, SIZE, generator=generator) * torch.tensor(INPUT_SCALE)
+    return ToyLayer(weight, inputs)
+
+
+def judge(layer: ToyLayer, mask: torch.Tensor, pattern: NMPattern, order: torch.Tensor | None = None) -> Judgement:
+    """Measure a mask, bool (8, 8), in the columns' own order; `order` says which columns share a group.
+
+    Raises EggsError unless the mask is a bool matrix of the layer's shape.
+    """
+    if mask.dtype != torch.bool or mask.shape != layer.weight.shape:
+        raise EggsError(f"A mask of this layer is bool and {tuple(layer.weight.shape)}; got {tuple(mask.shape)}.")
+    grouped = (mask if order is None else mask[:, order]).view(SIZE, -1, pattern.group).sum(dim=2)
+    degrees = mask.sum(dim=0)
+    dense = layer.inputs @ layer.weight.T
+    lost = layer.inputs @ (layer.weight * ~mask).T
+    return Judgement(
+        kept=int(mask.sum()),
+        wrong_groups=[tuple(pair) for pair in (grouped != pattern.keep).nonzero().tolist()],
+        orphans=(degrees == 0).nonzero().flatten().tolist(),
+        in_degrees=degrees.tolist(),
+        gap=1 - second_singular_value(mask).item() if mask.any() else 0.0,
+        error=(lost.norm() / dense.norm()).item(),
+    )
+
+
+def largest(layer: ToyLayer, count: int) -> torch.Tensor:
+    """Keep the `count` largest weights wherever they lie, bool (8, 8): pruning without structure."""
+    mask = torch.zeros(SIZE * SIZE, dtype=torch.bool)
+    order = score("magnitude", layer.weight).flatten().sort(descending=True, stable=True).indices
+    mask[order[: max(0, count)]] = True
+    return mask.view(SIZE, SIZE)
+
+
+def suggest(layer: ToyLayer, pattern: NMPattern, name: str, selection: str = "topn", **options) -> torch.Tensor:
+    """The mask that a score and a selection choose, bool (8, 8); options as masks.select takes them."""
+    return select(score(name, layer.weight, layer.act_norm), pattern, selection, **options).mask
+
+
+def eggs_points() -> float:
+    """What EGGS-PTP's own mask (RIA score, diagonals) earns in the challenge at 2:4."""
+    layer, pattern = toy_layer(), NMPattern(2, 4)
+    return judge(layer, suggest(layer, pattern, "ria", "diagonal"), pattern).points

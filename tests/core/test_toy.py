@@ -1,0 +1,50 @@
+"""The lesson's layer: measured as real layers are, and what each step says of it is true."""
+
+import pytest
+import torch
+
+from eggs_core.errors import EggsError
+from eggs_core.pattern import NMPattern
+from eggs_core.toy import eggs_points, judge, largest, suggest, toy_layer
+
+HALF = NMPattern(2, 4)
+
+
+def test_topn_cuts_an_input_off_and_diagonals_do_not():
+    layer = toy_layer()
+    assert judge(layer, suggest(layer, HALF, "ria"), HALF).orphans == [3]
+    eggs = judge(layer, suggest(layer, HALF, "ria", "diagonal"), HALF)
+    assert (
+        not eggs.orphans and not eggs.wrong_groups and eggs.points == pytest.approx(eggs_points()) and eggs.points > 0
+    )
+
+
+def test_gap_and_error_by_another_way():
+    layer = toy_layer()
+    mask = suggest(layer, HALF, "ria", "degree", beta=1.0)
+    found = judge(layer, mask, HALF)
+    assert found.in_degrees == [4] * 8
+    assert found.gap == pytest.approx(1 - torch.linalg.svdvals(mask.float() / 4)[1].item(), abs=1e-4)
+    wanted, got = layer.inputs @ layer.weight.T, layer.inputs @ torch.where(mask, layer.weight, 0).T
+    assert found.error == pytest.approx(((wanted - got).norm() / wanted.norm()).item(), rel=1e-5)
+
+
+def test_a_broken_mask_earns_nothing():
+    layer = toy_layer()
+    assert judge(layer, largest(layer, 64), HALF).points == 0
+    with pytest.raises(EggsError, match="bool"):
+        judge(layer, torch.ones(2, 2, dtype=torch.bool), HALF)
+
+
+def test_the_challenge_can_be_won():
+    layer = toy_layer()
+    mask = suggest(layer, HALF, "ria", "diagonal")
+    best = judge(layer, mask, HALF).points
+    for row in range(8):
+        for first in (0, 4):
+            for a in range(first, first + 4):
+                for b in range(first, first + 4):
+                    swapped = mask.clone()
+                    swapped[row, a], swapped[row, b] = mask[row, b], mask[row, a]
+                    best = max(best, judge(layer, swapped, HALF).points)
+    assert best > eggs_points() + 0.1
