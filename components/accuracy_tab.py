@@ -61,4 +61,4 @@ def _read(workspace: Workspace) -> str:
             else "but the two cannot be told apart"
         )
         text += f" Best here: <b>{escape(run_label(ranked[0]))}</b>, before {escape(run_label(ranked[1]))}, {sure}."
-    return reading(text)
+    return reading(text, "costs")

@@ -205,7 +205,8 @@ def _title(workspace: Workspace, pair: list[Graph], frame) -> str:
     return reading(
         f"<b>{escape(workspace.layer)}</b>, {where}. In the whole layer {lost[0]} inputs are {term('orphans')} under "
         f"{escape(topn.label)} and {lost[1]} under {escape(graph.label)}; the worst-connected input keeps {fewest[0]} "
-        f"and {fewest[1]} weights.{said}"
+        f"and {fewest[1]} weights.{said}",
+        "orphans",
     )
 
 

@@ -24,7 +24,8 @@ def size_reading(run: Run, file_bytes: int | None = None) -> str:
         f"{_plural(pattern.keep, 'value')} and where {'it sits' if pattern.keep == 1 else 'they sit'} "
         f"({pattern.position_bits} bits each): the pruned layers shrink to <b>{share:.1%}</b>, the model to "
         f"<b>{size(space['packed_bytes'])}</b>. Embeddings, head and norms, {size(space['untouched'])}, are not pruned "
-        f"and limit what can be saved.{on_disk}"
+        f"and limit what can be saved.{on_disk}",
+        "n-m",
     ) + formula_line(run)
 
 
@@ -49,7 +50,8 @@ def latency_reading(latency: dict[str, Any], where: str = "") -> str:
     return reading(
         f"Packed, {term('decode', 'decoding')} is {_say(ratio['decode_tokens_per_s'])}; {term('prefill')} is "
         f"{_say(ratio['prefill_tokens_per_s'])}, as it unpacks weights into the same dense product. Zeros stored "
-        f"densely run at dense speed.{small}"
+        f"densely run at dense speed.{small}",
+        "costs",
     ) + (
         f'<p class="hint">{escape(where)} Timed in turn, {threads} each, {escape(latency["dense"]["dtype"])}; kernel: '
         f"<b>{escape(latency['kernel'])}</b>. Bars are medians, whiskers quartiles.</p>"
@@ -130,7 +132,8 @@ def layers_reading(found: Measurement) -> str:
         f"Against the faster of torch’s fp32 and bf16, packed is faster in <b>{len(faster)}</b> of "
         f"{len(found.layers)} cases, most at {where(most)} {_plural(most['tokens'], 'token')} "
         f"({most['best_speedup']:.2f} ×){bad}. With few tokens, reading weights takes the time, and there are fewer "
-        "bytes to read; with many, multiplying does."
+        "bytes to read; with many, multiplying does.",
+        "n-m",
     ) + (
         f'<p class="hint">{found.layers[0]["threads"]} {_plural(found.layers[0]["threads"], "thread")} each, in turn; '
         f"{escape(' · '.join(paths))}. Kernel: {escape(found.kernel_note)}. Load average before: {found.load:.1f}.</p>"
@@ -156,7 +159,8 @@ def limit_reading(found: Measurement) -> str:
         f"reads, its layers’ {size(found.packed_bytes['linear'])} need {packed['layers']:.2f} ms "
         f"({packed['layers'] / packed['total']:.0%}), the head’s {size(found.packed_bytes['head'])} "
         f"{packed['head']:.2f} ms ({packed['head'] / packed['total']:.0%}). Packing saves {saved:.2f} ms of reading a "
-        f"token. The largest part is {name[largest]}: {advice}"
+        f"token. The largest part is {name[largest]}: {advice}",
+        "costs",
     )
 
 

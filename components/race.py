@@ -121,5 +121,6 @@ def verdict(lanes: dict[str, Lane], rival: str, origin: str) -> str:
     again = " The weights were pruned again for this race." if origin == "pruned again" else ""
     return reading(
         f"Packed wrote {len(packed.tokens)} tokens in {packed.seconds:.2f} s, the other in {dense.seconds:.2f} s: "
-        f"after the first token {faster}. {same}{again}"
+        f"after the first token {faster}. {same}{again}",
+        "costs",
     )

@@ -2,7 +2,7 @@
 
 import torch
 
-from components.text import MEASURES, escape, reading, term
+from components.text import MEASURES, escape, lesson_link, reading, term
 from eggs_core.betas import BetaStep
 from eggs_core.evaluate import Interval
 from eggs_core.expansion import CurvePoint, Expansion, SpreadStep
@@ -38,7 +38,8 @@ def set_reading(rows: list[tuple[str, Expansion]], side: str, others: int) -> st
     return reading(
         f"{plural(last.size, side[:-1])} ({last.share:.1%} of the edges) reach {said}, of {others} on the other side; "
         f"no set with this share of the edges of {escape(label)} can have fewer than {last.certificate:.2f} "
-        f"neighbours for each of its members."
+        f"neighbours for each of its members.",
+        "expander",
     )
 
 
@@ -46,12 +47,15 @@ def curve_reading(points: list[CurvePoint], label: str, side: str) -> str:
     """How close the worst sets come to the certificate, in one sentence."""
     closest = min((p for p in points if p.certificate), key=lambda p: p.worst_found / p.certificate, default=None)
     if closest is None:
-        return reading(f"Nothing is certified for {side} of {escape(label)}: at least one of them has no connection.")
+        return reading(
+            f"Nothing is certified for {side} of {escape(label)}: at least one of them has no connection.", "expander"
+        )
     times = closest.worst_found / closest.certificate
     return reading(
         f"The certificate of {escape(label)} holds everywhere; the closest set found has "
         f"{plural(closest.size, side[:-1])} and reaches {closest.worst_found:.2f} neighbours each, "
-        f"{times:.1f} × the certified {closest.certificate:.2f}."
+        f"{times:.1f} × the certified {closest.certificate:.2f}.",
+        "expander",
     )
 
 
@@ -63,7 +67,7 @@ def mixing_reading(rows: list[tuple[str, float, list[SpreadStep]]], origin: str)
     )
     lost = [1 - steps[-1].amounts.sum().item() for _, _, steps in rows]
     tail = f" Of the signal {lost[-1]:.0%} is lost in orphans." if lost[-1] > 1e-6 else ""
-    return reading(f"After one step across and one back, a signal from {origin} is {said}.{tail}")
+    return reading(f"After one step across and one back, a signal from {origin} is {said}.{tail}", "expander")
 
 
 def beta_cards(step: BetaStep, topn: BetaStep, source: str) -> str:
@@ -76,7 +80,7 @@ def beta_cards(step: BetaStep, topn: BetaStep, source: str) -> str:
     ]
     note = (
         f"Exact selection with at least {step.bound} weights per input (β = {step.beta:g}), retained score relative to "
-        f"top-N; scores from {source}, channels in their original order."
+        f"top-N; scores from {source}, channels in their original order." + lesson_link("degree-bound")
     )
     return _minis(rows, note, f"{step.beta:g}")
 
@@ -112,7 +116,8 @@ def model_summary(layers: list[dict], label: str) -> str:
     return reading(
         f"Under {escape(label)}, {lost}, and none keeps fewer than {s['min_in_degree']}{apart}. The mean "
         f"{term('spectral gap')} of {plural(s['layers'], 'layer')} is {s['mean_gap']:.3f}; the weakest is "
-        f"<b>{escape(s['weakest'])}</b> with {s['min_gap']:.3f}, and {s['below_null']} lie clearly below random masks."
+        f"<b>{escape(s['weakest'])}</b> with {s['min_gap']:.3f}, and {s['below_null']} lie clearly below random masks.",
+        "orphans",
     )
 
 
@@ -126,7 +131,8 @@ def density_reading(layer: dict, exact: bool) -> str:
         f"<b>{escape(layer['name'])}</b>: {term('σ₂')} = {layer['sigma2']:.3f} lies {side} the "
         f"{term('Ramanujan edge')} {edge:.3f} (degrees {layer['shape'][1] and layer['mean_in_degree']:.0f} per input, "
         f"{layer['mean_in_degree'] * layer['shape'][1] / layer['shape'][0]:.0f} per output); random masks have "
-        f"σ₂ = {1 - layer['null_gap_mean']:.3f} ± {layer['null_gap_std']:.3f}.{apart}{how}"
+        f"σ₂ = {1 - layer['null_gap_mean']:.3f} ± {layer['null_gap_std']:.3f}.{apart}{how}",
+        "expander",
     )
 
 
@@ -140,7 +146,8 @@ def sweep_reading(sweep: Sweep) -> str:
         f"From β = {first.beta:g} to β = {last.beta:g} the worst-connected input rises from {first.min_in_degree} to "
         f"{last.min_in_degree} kept weights and {term('perplexity')} goes from {first.perplexity:.2f} to "
         f"{last.perplexity:.2f} ({verdict}); the lowest, "
-        f"{best.perplexity:.2f}, is at β = {best.beta:g}. The dense model has {sweep.dense_perplexity:.2f}."
+        f"{best.perplexity:.2f}, is at β = {best.beta:g}. The dense model has {sweep.dense_perplexity:.2f}.",
+        "degree-bound",
     )
 
 
@@ -153,7 +160,7 @@ def degree_reading(label: str, degrees: torch.Tensor, topn: torch.Tensor) -> str
     )
     start += "" if lost else " to the worst-connected input"
     end = f"{name} cuts {kept} off" if kept else f"{name} leaves none below {int(degrees.min())}"
-    return reading(f"{start}; {end}, of {degrees.double().mean().item():.0f} on average.")
+    return reading(f"{start}; {end}, of {degrees.double().mean().item():.0f} on average.", "orphans")
 
 
 def comparison_reading(one: str, two: str, first: torch.Tensor, second: torch.Tensor) -> str:
@@ -166,7 +173,8 @@ def comparison_reading(one: str, two: str, first: torch.Tensor, second: torch.Te
     tail += f" {plural(lost, 'input')} that {escape(two)} keeps are cut off." if lost else ""
     return reading(
         f"{escape(one)} and {escape(two)} agree on {both / max(both + only, 1):.1%} of the kept weights and differ in "
-        f"{only:,} choices.{tail}"
+        f"{only:,} choices.{tail}",
+        "n-m",
     )
 
 
@@ -192,10 +200,11 @@ def measure_reading(layers: list[dict], key: str) -> str:
     name, form = MEASURES[key]
     low, high = (f(layers, key=lambda layer: layer[key]) for f in (min, max))
     if low[key] == high[key]:
-        return reading(f"The {escape(name)} is {form.format(low[key])} in every layer.")
+        return reading(f"The {escape(name)} is {form.format(low[key])} in every layer.", "orphans")
     return reading(
         f"The {escape(name)} runs from {form.format(low[key])} in <b>{escape(low['name'])}</b> to "
-        f"{form.format(high[key])} in <b>{escape(high['name'])}</b>."
+        f"{form.format(high[key])} in <b>{escape(high['name'])}</b>.",
+        "orphans",
     )
 
 
@@ -204,7 +213,9 @@ def forest_reading(ratios: dict[str, Interval]) -> str:
     best, worst = (f(ratios, key=lambda label: ratios[label].value) for f in (min, max))
     say = lambda label: f"{escape(label)} at × {ratios[label].value:.2f}"  # noqa: E731
     tail = f", the farthest {say(worst)}" if worst != best else ""
-    return reading(f"Closest to the dense model is {say(best)}{tail}; a bar is the 95 % interval over windows.")
+    return reading(
+        f"Closest to the dense model is {say(best)}{tail}; a bar is the 95 % interval over windows.", "costs"
+    )
 
 
 def scatter_reading(dense: list[float], pruned: list[float]) -> str:
@@ -212,7 +223,8 @@ def scatter_reading(dense: list[float], pruned: list[float]) -> str:
     rise = [b - a for a, b in zip(dense, pruned, strict=True)]
     return reading(
         f"{sum(r > 0 for r in rise)} of {plural(len(rise), 'window')} lie above the line of no change; the "
-        f"largest rise is {max(rise):.2f} nats per token, the mean {sum(rise) / len(rise):.2f}."
+        f"largest rise is {max(rise):.2f} nats per token, the mean {sum(rise) / len(rise):.2f}.",
+        "costs",
     )
 
 
@@ -228,5 +240,6 @@ def gap_reading(label: str, layers: list[dict], means: dict[str, float]) -> str:
     return reading(
         f"{escape(label)}: in {below} of {len(layers)} layers the {term('spectral gap')} lies more than two standard "
         f"deviations below that of random masks of the same shape; a mask that keeps strong weights is never random, "
-        f"so this is the price of choosing.{tail}"
+        f"so this is the price of choosing.{tail}",
+        "expander",
     )

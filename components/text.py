@@ -24,6 +24,14 @@ GLOSSARY = {
     "prefill": "Reading the prompt, many tokens at once.",
 }
 
+LESSONS = {  # step of the lesson -> what a link to it says
+    "n-m": "Learn: N:M",
+    "orphans": "Learn: orphans",
+    "expander": "Learn: expanders",
+    "degree-bound": "Learn: the degree bound",
+    "costs": "Learn: costs and gains",
+}
+
 MEASURES = {  # key in a layer's report -> (name, format)
     "spectral_gap": ("spectral gap", "{:.3f}"),
     "gap_z": ("z against random", "{:+.1f}"),
@@ -122,9 +130,14 @@ def facts(run: Run) -> str:
     )
 
 
-def reading(sentence: str) -> str:
-    """A sentence that reads a figure aloud."""
-    return f'<p class="reading">{sentence}</p>'
+def reading(sentence: str, lesson: str = "") -> str:
+    """A sentence that reads a figure aloud, and a link to the step of the lesson that explains what it shows."""
+    return f'<p class="reading">{sentence}{lesson_link(lesson) if lesson else ""}</p>'
+
+
+def lesson_link(step: str) -> str:
+    """A link to a step of the lesson, which opens beside the page, so that no result is lost."""
+    return f' <a class="lesson-link" href="?step={step}" target="_blank">{LESSONS[step]}</a>'
 
 
 def overview_reading(run: Run, label: str) -> str:
@@ -138,7 +151,8 @@ def overview_reading(run: Run, label: str) -> str:
         f"{escape(label)} kept {keep} of every {group} weights in {len(layers)} layers; "
         f"perplexity {'rose' if ratio >= 1 else 'fell'} by {abs(ratio - 1):.0%}. {_orphans(orphans)} "
         f"The layer that changed most is <b>{escape(worst['name'])}</b> "
-        f"(output error {worst['output_error']:.2f})."
+        f"(output error {worst['output_error']:.2f}).",
+        "costs",
     )
 
 
@@ -166,5 +180,6 @@ def layer_reading(layer: dict[str, Any]) -> str:
     return reading(
         f"<b>{escape(layer['name'])}</b>, {out_features} outputs × {in_features} inputs: every input keeps "
         f"{layer['min_in_degree']} to {layer['max_in_degree']} weights, {layer['orphans']} are "
-        f"{term('orphans')}. The graph {connected}.{notes}"
+        f"{term('orphans')}. The graph {connected}.{notes}",
+        "expander",
     )

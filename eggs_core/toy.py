@@ -1,4 +1,8 @@
-"""One 8×8 layer, small enough to prune by hand; everything measured on it is measured as on a real layer."""
+"""One 8×8 layer, small enough to prune by hand; everything measured on it is measured as on a real layer.
+
+Its random seed was picked among 400 so that every step of the lesson shows something: it
+illustrates and proves nothing.
+"""
 
 from dataclasses import dataclass
 from functools import cache
@@ -8,12 +12,15 @@ import torch
 from eggs_core.errors import EggsError
 from eggs_core.masks import select
 from eggs_core.pattern import NMPattern
+from eggs_core.permute import PERMUTATIONS
+from eggs_core.reconstruct import RECONSTRUCTIONS
 from eggs_core.scores import score
 from eggs_core.spectral import second_singular_value
 
 SIZE, TOKENS, SEED = 8, 64, 395
 WEIGHT_SCALE = (1.0, 1.1, 0.9, 0.2, 1.0, 0.8, 1.2, 0.7)  # input channel 4 has small weights: top-N forgets it
 INPUT_SCALE = (1.0, 0.5, 1.2, 0.4, 1.6, 0.6, 1.0, 0.8)
+SHARED = 0.8  # of the crowded layer's inputs: what one input lacks, others can make up for
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +68,26 @@ def toy_layer() -> ToyLayer:
     return ToyLayer(weight, inputs)
 
 
-def judge(layer: ToyLayer, mask: torch.Tensor, pattern: NMPattern, order: torch.Tensor | None = None) -> Judgement:
+@cache
+def crowded_layer() -> ToyLayer:
+    """The lesson's layer with its four strongest inputs in one group, and a signal that all inputs share."""
+    layer = toy_layer()
+    strength = score("wanda", layer.weight, layer.act_norm).sum(dim=0)
+    order = strength.sort(descending=True, stable=True).indices
+    shared = torch.randn(TOKENS, 1, generator=torch.Generator().manual_seed(SEED))
+    return ToyLayer(layer.weight[:, order], (layer.inputs + SHARED * shared)[:, order])
+
+
+def judge(
+    layer: ToyLayer,
+    mask: torch.Tensor,
+    pattern: NMPattern,
+    order: torch.Tensor | None = None,
+    values: torch.Tensor | None = None,
+) -> Judgement:
     """Measure a mask, bool (8, 8), in the columns' own order; `order` says which columns share a group.
 
+    values: (8, 8) fp32, what the kept weights became, if not the layer's own.
     Raises EggsError unless the mask is a bool matrix of the layer's shape.
     """
     if mask.dtype != torch.bool or mask.shape != layer.weight.shape:
@@ -71,7 +95,7 @@ def judge(layer: ToyLayer, mask: torch.Tensor, pattern: NMPattern, order: torch.
     grouped = (mask if order is None else mask[:, order]).view(SIZE, -1, pattern.group).sum(dim=2)
     degrees = mask.sum(dim=0)
     dense = layer.inputs @ layer.weight.T
-    lost = layer.inputs @ (layer.weight * ~mask).T
+    lost = layer.inputs @ (layer.weight - (layer.weight if values is None else values) * mask).T
     return Judgement(
         kept=int(mask.sum()),
         wrong_groups=[tuple(pair) for pair in (grouped != pattern.keep).nonzero().tolist()],
@@ -93,6 +117,19 @@ def largest(layer: ToyLayer, count: int) -> torch.Tensor:
 def suggest(layer: ToyLayer, pattern: NMPattern, name: str, selection: str = "topn", **options) -> torch.Tensor:
     """The mask that a score and a selection choose, bool (8, 8); options as masks.select takes them."""
     return select(score(name, layer.weight, layer.act_norm), pattern, selection, **options).mask
+
+
+def reorder(layer: ToyLayer, pattern: NMPattern) -> tuple[torch.Tensor, torch.Tensor]:
+    """Order the columns by RIA's score, then take the best N of M: mask bool (8, 8) and order int64 (8,)."""
+    scores = score("ria", layer.weight, layer.act_norm)
+    order = PERMUTATIONS["lsa"](scores, pattern)
+    return select(scores[:, order], pattern, "topn").mask[:, order.argsort()], order
+
+
+def refit(layer: ToyLayer, mask: torch.Tensor, pattern: NMPattern, order: torch.Tensor) -> torch.Tensor:
+    """New values of the kept weights, (8, 8) fp32, that SparseGPT's sweep finds for a given mask."""
+    gram = layer.inputs.T @ layer.inputs / TOKENS
+    return RECONSTRUCTIONS["obs"](layer.weight, gram, pattern, mask, permutation=order).weight
 
 
 def eggs_points() -> float:

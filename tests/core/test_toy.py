@@ -5,7 +5,7 @@ import torch
 
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
-from eggs_core.toy import eggs_points, judge, largest, suggest, toy_layer
+from eggs_core.toy import crowded_layer, eggs_points, judge, largest, refit, reorder, suggest, toy_layer
 
 HALF = NMPattern(2, 4)
 
@@ -48,3 +48,13 @@ def test_the_challenge_can_be_won():
                     swapped[row, a], swapped[row, b] = mask[row, b], mask[row, a]
                     best = max(best, judge(layer, swapped, HALF).points)
     assert best > eggs_points() + 0.1
+
+
+def test_regrouping_and_refitting_each_lower_the_error_of_the_crowded_layer():
+    layer = crowded_layer()
+    as_is = judge(layer, suggest(layer, HALF, "ria"), HALF)
+    mask, order = reorder(layer, HALF)
+    regrouped = judge(layer, mask, HALF, order)
+    refitted = judge(layer, mask, HALF, order, refit(layer, mask, HALF, order))
+    assert not regrouped.wrong_groups and judge(layer, mask, HALF).wrong_groups
+    assert refitted.error < regrouped.error < as_is.error

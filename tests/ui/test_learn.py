@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from actions import TABS, open_tab
 
+from components.lesson import KEYS, STEPS
 from eggs_core.pattern import NMPattern
 from eggs_core.toy import judge, suggest, toy_layer
 
@@ -11,7 +13,7 @@ pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
 
 @pytest.mark.parametrize("width", [1440, 390])
 def test_a_click_is_judged_by_the_core(open_page, width):
-    page = open_page(width=width, query="?step=4")
+    page = open_page(width=width, query="?step=by-hand")
     page.wait_for_selector("#lesson-bench button.kept")
     pattern = NMPattern(2, 4)
     mask = suggest(toy_layer(), pattern, "magnitude")
@@ -19,7 +21,7 @@ def test_a_click_is_judged_by_the_core(open_page, width):
     mask[2, 5] = ~mask[2, 5]
     found = judge(toy_layer(), mask, pattern)
     page.wait_for_selector(f'#lesson-measures [data-error="{found.error:.6f}"][data-gap="{found.gap:.6f}"]')
-    assert "no: 1 groups" in page.inner_text("#lesson-measures")
+    assert "no: 1 group" in page.inner_text("#lesson-measures")
     drawn = page.get_attribute("#lesson-bench .bench", "data-mask")
     assert torch.equal(torch.tensor([b == "1" for b in drawn]).view(8, 8), mask)
     page.get_by_label("32", exact=True).check()
@@ -27,9 +29,56 @@ def test_a_click_is_judged_by_the_core(open_page, width):
 
 
 def test_steps_change_the_address_and_the_matrix(open_page):
-    page = open_page(query="?step=1")
+    page = open_page(query="?step=weights")
     page.wait_for_selector("#lesson-bench [data-kept='64']")
-    page.get_by_label("9. Challenge").check()
+    page.get_by_label("13. Challenge").check()
     page.wait_for_selector("#lesson-bench .bench-degree.orphan")
     page.wait_for_selector("#lesson-words .katex")
-    assert "step=9" in page.url and "EGGS-PTP" in page.inner_text("#lesson-measures")
+    assert "step=challenge" in page.url and "EGGS-PTP" in page.inner_text("#lesson-measures")
+
+
+def test_the_signal_passes_an_orphan_by_until_it_gets_an_edge(open_page):
+    page = open_page(query="?step=expander")
+    bars = lambda: page.locator("#lesson-extra .signal-bar b").all_inner_texts()  # noqa: E731
+    page.wait_for_selector("#lesson-extra .signal")
+    assert bars()[0] == "100%"
+    number = page.locator("#lesson-slider input[type=number]")
+    number.fill("2")
+    number.press("Tab")
+    page.get_by_text("After 2 steps").wait_for()
+    assert bars()[3] == "0%"
+    page.click('#lesson-bench [data-row="0"][data-col="3"]')
+    page.wait_for_function("document.querySelectorAll('#lesson-extra .signal-bar b')[3].innerText !== '0%'")
+
+
+def test_next_goes_through_every_step(open_page):
+    page = open_page(query="?step=weights")
+    page.wait_for_selector("#lesson-bench [data-kept='64']")
+    for step in STEPS[1:]:
+        page.click("#lesson-next")
+        page.get_by_role("heading", name=step.name, exact=True).wait_for()
+        assert page.get_by_label(step.answers[0], exact=True).is_visible()
+    page.wait_for_function("key => location.search.includes(key)", arg=STEPS[-1].key)
+
+
+def test_a_mask_is_edited_by_keys_alone(open_page):
+    page = open_page(query="?step=by-hand")
+    page.focus('#lesson-bench [data-row="0"][data-col="0"]')
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    before = page.get_attribute("#lesson-measures .minis", "data-gap")
+    page.keyboard.press("Space")
+    page.wait_for_function(
+        "b => document.querySelector('#lesson-measures .minis').dataset.gap !== b", arg=before, timeout=5000
+    )
+    assert page.get_attribute('#lesson-bench [data-row="1"][data-col="1"]', "aria-pressed") == "true"
+
+
+def test_every_tab_links_to_the_lesson(open_page):
+    page = open_page()
+    for tab in TABS:
+        open_tab(page, tab)
+        links = page.locator(".lesson-link:visible")
+        links.first.wait_for()
+        steps = {link.get_attribute("href").removeprefix("?step=") for link in links.all()}
+        assert steps <= set(KEYS), f"{tab} links to {steps}"
