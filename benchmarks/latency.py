@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -77,6 +78,20 @@ def layers_table(shapes, tokens, threads, seconds, beyond_cache=0) -> list[dict]
             print(f" {d} {micros} × {t.speedup(d):.2f} {t.bandwidth(d):.1f} GB/s;", end="")
         print(flush=True)
     return rows
+
+
+def bandwidth_shares(threads: int, rounds: int) -> list[float]:
+    """How much of the memory's read bandwidth the kernel reaches on 4096×4096 fp32 from memory, round by round.
+
+    Both are measured in every round, as neighbours on a shared machine change the bandwidth from minute to minute.
+    """
+    shares = []
+    for _ in range(rounds):
+        before = memory_bandwidth(threads, repeats=2)
+        row = layers_table([(4096, 4096)], (1,), threads, 1.0, BEYOND_CACHE)[0]
+        after = memory_bandwidth(threads, repeats=2)
+        shares.append(row["gb_per_s"]["fp32"] / ((before + after) / 2))
+    return shares
 
 
 def resident(code: str, *arguments: object) -> int:
@@ -294,9 +309,9 @@ def main() -> None:
     check("packed_4096_fp32_2threads", two[0]["speedup"]["fp32"], 3.5)
     check("packed_4096_bf16", two[0]["speedup"]["bf16"], 2.0)
     check("packed_4096_bf16_1thread", one[0]["speedup"]["bf16"], 2.5)
-    after = memory_bandwidth(many, repeats=4 if quick else 12)
-    check("bandwidth_share", max(r["gb_per_s"]["fp32"] for r in cold) / max(after, bandwidth[str(many)]), 0.75)
     tables["layers"] = one + two + cold
+    tables["bandwidth_shares"] = bandwidth_shares(many, rounds=3 if quick else 9)
+    check("bandwidth_share", statistics.median(tables["bandwidth_shares"]), 0.75)
     print("layers, many tokens")
     sweep = [(576, 576), (2048, 2048)] if quick else [(576, 576), (1536, 576), (576, 1536), (2048, 2048), (4096, 4096)]
     counts = (1, 4, 16) if quick else (1, 4, 8, 16, 128, 1024)

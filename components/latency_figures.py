@@ -19,7 +19,9 @@ PARTS = {  # part of a model's bytes -> (name, colour)
 }
 DENSE_PARTS = ("dense_pruned", "embeddings", "head", "rest")
 PACKED_PARTS = ("values", "positions", "permutations", "embeddings", "head", "rest")
-SIDES = {"dense": ("dense", "#8A8F98"), "zeros": ("zeros stored", "#CFD4DC"), "packed": ("packed", "#0072B2")}
+SIDES = {"dense": ("dense", "#8A8F98"), "zeros": ("zeros stored", "#CFD4DC"), "packed": ("packed", "#0072B2"),
+         "dense_bf16": ("dense bf16", "#8A8F98"), "packed_bf16": ("packed bf16", "#56B4E9"),
+         "dense_fp32": ("dense fp32", "#8A8F98"), "packed_fp32": ("packed fp32", "#56B4E9")}  # fmt: skip
 SPEEDS = {  # key in a side's timings -> the axis' title
     "decode_tokens_per_s": "tokens per second",
     "prefill_tokens_per_s": "tokens per second",

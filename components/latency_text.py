@@ -34,12 +34,25 @@ def formula_line(run: Run) -> str:
     return f'<p class="hint formula">Bytes per weight: {escape(run.report["size"]["formula"])}</p>'
 
 
+def _fastest(latency: dict[str, Any], kind: str) -> tuple[float, str]:
+    """Tokens per second and dtype of the fastest dense or packed model that was timed."""
+    sides = [latency[side] for side in latency if side == kind or side.startswith(f"{kind}_")]
+    return max((side["decode_tokens_per_s"]["median"], side.get("dtype", "")) for side in sides)
+
+
 def latency_reading(latency: dict[str, Any], where: str = "") -> str:
     """What was timed, and whether packing made it faster, in words."""
     ratio = {
         kind: latency["packed"][kind]["median"] / latency["dense"][kind]["median"]
         for kind in ("decode_tokens_per_s", "prefill_tokens_per_s")
     }
+    dense, packed = (_fastest(latency, kind) for kind in ("dense", "packed"))
+    both = (
+        f" In the faster of both dtypes, packed ({packed[1]}) writes {packed[0] / dense[0]:.2f} × as many tokens per "
+        f"second as dense ({dense[1]})."
+        if any(side.startswith("dense_") for side in latency)
+        else ""
+    )
     threads = f"{latency['threads']} {_plural(latency['threads'], 'thread')}"
     small = (
         " In a model this small most of the time goes into Python and small operators, not into weights: "
@@ -50,7 +63,7 @@ def latency_reading(latency: dict[str, Any], where: str = "") -> str:
     return reading(
         f"Packed, {term('decode', 'decoding')} is {_say(ratio['decode_tokens_per_s'])}; {term('prefill')} is "
         f"{_say(ratio['prefill_tokens_per_s'])}, as it unpacks weights into the same dense product. Zeros stored "
-        f"densely run at dense speed.{small}",
+        f"densely run at dense speed.{both}{small}",
         "costs",
     ) + (
         f'<p class="hint">{escape(where)} Timed in turn, {threads} each, {escape(latency["dense"]["dtype"])}; kernel: '

@@ -1,5 +1,6 @@
 """What the machine at hand does with one run's shapes and pattern: layers, generation, bandwidth, and a real file."""
 
+import copy
 import os
 import shutil
 import tempfile
@@ -8,9 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import PreTrainedModel
+
 from eggs_core import kernels
 from eggs_core.calibration import bundled_text
 from eggs_core.export import save_packed
+from eggs_core.kernels import DTYPE_NAMES
 from eggs_core.latency import TOKENS, decode_bytes, measure_generation, measure_layers, memory_bandwidth
 from eggs_core.packed import packed_copy
 from eggs_core.pattern import NMPattern
@@ -20,6 +25,7 @@ from eggs_core.runs import Run
 CELL_SECONDS = 0.12  # for one layer shape at one number of tokens
 PROMPT_TOKENS, NEW_TOKENS, ROUNDS = 64, 24, 4
 FILE_LIMIT = 4 << 30  # bytes of a packed file that is written to be measured
+TWIN_LIMIT = 4 << 30  # bytes of a model that is copied in another dtype to be timed
 
 
 @dataclass(slots=True)
@@ -87,9 +93,22 @@ def measure(run: Run, models: ModelCache = CACHE, cell_seconds: float = CELL_SEC
             found.file_bytes = _written_bytes(packed)
         prompt = dense.tokenizer(bundled_text("heldout").content[:4000], return_tensors="pt").input_ids
         prompt = prompt[:, :PROMPT_TOKENS].to(device)
-        found.generation = measure_generation(dense.model, packed, prompt, new_tokens=NEW_TOKENS, rounds=ROUNDS)
+        others = _twins(dense.model, masks, pattern, run.permutations)
+        found.generation = measure_generation(
+            dense.model, packed, prompt, new_tokens=NEW_TOKENS, rounds=ROUNDS, others=others
+        )
     _taken[_key(run)] = found
     yield Progress("Measured", 1.0), found
+
+
+def _twins(model: PreTrainedModel, masks, pattern: NMPattern, permutations) -> dict[str, PreTrainedModel]:
+    """On a CPU, the dense and the packed model in the other dtype, as which is faster differs between machines."""
+    if model.device.type != "cpu" or sum(p.nbytes for p in model.parameters()) > TWIN_LIMIT:
+        return {}
+    dtype = torch.float32 if model.dtype == torch.bfloat16 else torch.bfloat16
+    twin = copy.deepcopy(model).to(dtype)
+    name = DTYPE_NAMES[dtype]
+    return {f"dense_{name}": twin, f"packed_{name}": packed_copy(twin, masks, pattern, permutations)}
 
 
 def _written_bytes(packed) -> int:
