@@ -81,7 +81,7 @@ def tokens_reading(changes: list[TokenChange]) -> str:
     return reading(
         f"{len(harder)} of {len(changes)} tokens became harder, most “<b>{_visible(worst.text.strip())}</b>” "
         f"({worst.change:+.2f} nats); {lost} that the dense model guessed first are no longer the first guess. "
-        f"On average “{escape(kind)}” suffer most ({means[kind][0]:+.2f} nats over {means[kind][1]}); a text this short "
-        "tells little about kinds with few tokens.",
+        f"On average “{escape(kind)}” suffer most ({means[kind][0]:+.2f} nats over {means[kind][1]}); a text this "
+        "short tells little about kinds with few tokens.",
         "costs",
     )
