@@ -288,7 +288,9 @@ static void unpack_body(void *p) {
 void eggs_unpack(const eggs_layer *l, void *dense, int64_t r0, int64_t r1, int threads, int path, eggs_parallel parallel) {
     eggs_dense run = eggs_dense_portable;
 #if defined(__x86_64__)
-    if (eggs_layer_path(l, path) >= EGGS_AVX512 && l->group <= 16) run = eggs_dense_avx512;
+    if (eggs_layer_path(l, path) >= EGGS_AVX512 && l->group <= 16) {
+        run = path >= EGGS_BF16_DOT && __builtin_cpu_supports("avx512vbmi2") ? eggs_dense_vbmi2 : eggs_dense_avx512;
+    }
 #endif
     (void)path;
     unpacking job = {l, run, dense, r0, r1, 16, l->in * (l->dtype == EGGS_FP32 ? 4 : 2), 0};

@@ -119,16 +119,63 @@ TARGET void eggs_rows_avx512(const eggs_layer *l, const void *x, int64_t tokens,
     CASES(EGGS_FP32) CASES(EGGS_BF16) CASES(EGGS_FP16)
 }
 
+/* Columns that 2:4 keeps: every half byte of codes, two positions of two bits, becomes the four bits of its columns. */
+INLINE __m128i columns_of(__m128i codes) {
+    const __m128i low = _mm_setr_epi8(1, 3, 5, 9, 3, 2, 6, 10, 5, 6, 4, 12, 9, 10, 12, 8), half = _mm_set1_epi8(15);
+    __m128i first = _mm_shuffle_epi8(low, _mm_and_si128(codes, half));
+    __m128i second = _mm_shuffle_epi8(low, _mm_and_si128(_mm_srli_epi16(codes, 4), half));
+    return _mm_or_si128(first, _mm_slli_epi16(second, 4)); /* at most four bits set, so none leaves its byte */
+}
+
+/* The whole windows of 2:4 rows, up to four (64 kept weights, 128 columns) at a time; `wide` needs AVX-512 VBMI2. */
+#define DENSE_2OF4(NAME, EXTRA, WIDE) \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx2,fma,f16c" EXTRA))) static void NAME( \
+        const char *p, const char *v, char *to, int64_t windows, int64_t size) { \
+        for (int64_t w = 0; w < windows; w += 4) { \
+            const int left = (int)(windows - w < 4 ? windows - w : 4); \
+            uint16_t used[8]; \
+            __m128i codes = _mm_maskz_loadu_epi8((__mmask16)((1u << 4 * left) - 1), p + 4 * w); \
+            _mm_storeu_si128((__m128i *)used, columns_of(codes)); \
+            const char *from = v + 16 * w * size; \
+            char *at = to + 32 * w * size; \
+            if (size == 4) { \
+                for (int i = 0; i < 2 * left; i++) { \
+                    __m512i some = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(from + 32 * i))); \
+                    _mm512_storeu_si512(at + 64 * i, _mm512_maskz_expand_epi32(used[i], some)); \
+                } \
+            } else { \
+                for (int i = 0; i < left; i++) WIDE(from + 32 * i, at + 64 * i, used[2 * i], used[2 * i + 1]); \
+            } \
+        } \
+    }
+
+#define EXPAND_WORDS(FROM, AT, LOW, HIGH) \
+    { \
+        __m512i some = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(FROM))); \
+        _mm512_storeu_si512(AT, _mm512_maskz_expand_epi16((__mmask32)(LOW) | (__mmask32)(HIGH) << 16, some)); \
+    }
+#define EXPAND_HALVES(FROM, AT, LOW, HIGH) \
+    { \
+        __m512i a = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(FROM))); \
+        __m512i b = _mm512_castsi256_si512(_mm512_extracti64x4_epi64(a, 1)); \
+        _mm256_storeu_si256((__m256i *)(AT), _mm512_cvtepi32_epi16(_mm512_maskz_expand_epi32(LOW, a))); \
+        _mm256_storeu_si256((__m256i *)((AT) + 32), _mm512_cvtepi32_epi16(_mm512_maskz_expand_epi32(HIGH, b))); \
+    }
+DENSE_2OF4(dense_2of4, "", EXPAND_HALVES)
+DENSE_2OF4(dense_2of4_wide, ",avx512vbmi2", EXPAND_WORDS)
+
 /* Groups of at most 16: sixteen dense columns always hold 16·keep/group kept weights, so an expand puts them in place. */
-TARGET void eggs_dense_avx512(const eggs_layer *l, void *dense, int64_t r0, int64_t r1) {
+TARGET static void dense_rows(const eggs_layer *l, void *dense, int64_t r0, int64_t r1, int wide) {
     const decoder d = make_decoder(l);
     const int64_t size = l->dtype == EGGS_FP32 ? 4 : 2, windows = l->kept / 16, step = 16 * l->keep / l->group;
     const int parts = (int)(16 / step);
     const __mmask16 part = (__mmask16)((1u << step) - 1);
+    const int half = l->keep == 2 && l->group == 4;
     for (int64_t r = r0; r < r1; r++) {
         const char *p = (const char *)(l->positions + r * l->words), *v = (const char *)l->values + r * l->kept * size;
         char *to = (char *)dense + (r - r0) * l->in * size;
-        for (int64_t w = 0; w < windows; w++) {
+        if (half) (wide ? dense_2of4_wide : dense_2of4)(p, v, to, windows, size);
+        for (int64_t w = half ? windows : 0; w < windows; w++) {
             /* bit c of `used` says that column c of the window is kept; 64 columns take two words */
             __m512i lanes = lanes_of(p, w, l->bits, &d);
             __m512i ones = _mm512_sllv_epi32(_mm512_set1_epi32(1), _mm512_and_si512(lanes, _mm512_set1_epi32(31)));
@@ -154,6 +201,10 @@ TARGET void eggs_dense_avx512(const eggs_layer *l, void *dense, int64_t r0, int6
         }
     }
 }
+
+TARGET void eggs_dense_avx512(const eggs_layer *l, void *dense, int64_t r0, int64_t r1) { dense_rows(l, dense, r0, r1, 0); }
+
+TARGET void eggs_dense_vbmi2(const eggs_layer *l, void *dense, int64_t r0, int64_t r1) { dense_rows(l, dense, r0, r1, 1); }
 
 TARGET double eggs_sum_avx512(const float *data, int64_t length) {
     __m512 a = _mm512_setzero_ps(), b = a, c = a, e = a;
