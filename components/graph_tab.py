@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from components.events import CHEAP
 from components.graph_figures import expansion_figure, mixing_figure
 from components.graph_view import (
     SIZES,
@@ -27,7 +28,6 @@ from eggs_core.errors import EggsError
 from eggs_core.expansion import SIDES, expansion_curve
 from eggs_core.graph import LAYOUTS
 
-CHEAP = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 LEGEND = (
     '<p class="legend"><span><i class="swatch score"></i>kept by both</span>'
     '<span><i class="swatch link"></i>edge that the other graph lacks</span>'

@@ -2,16 +2,18 @@
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import gradio as gr
 
+from components.events import CHEAP, SETTLE_SECONDS, buttons, run_by_buttons
 from components.jobs import message, progress_bar
 from components.latency_figures import SPEEDS, roofline, size_bars, speed_bars, token_time_bars
 from components.latency_text import gpu_cards, latency_reading, layer_table, layers_reading, limit_reading, size_reading
 from components.race import MOST_TOKENS, PROMPT, RIVALS, empty_lanes, race_note, run_race
-from components.session import Workspace
+from components.session import Workspace, finished_run
 from components.tab import Tab
 from components.text import reading, size
 from components.widgets.plot import Plot
@@ -22,7 +24,6 @@ from eggs_core.pipeline import Progress
 from eggs_core.runs import Run
 from eggs_core.weights import recover
 
-CHEAP = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 ALONE = {  # what is timed or loads the machine waits for its turn, so that timings do not disturb each other
     "concurrency_id": "measure", "concurrency_limit": 1, "show_progress": "hidden", "api_visibility": "private",
 }  # fmt: skip
@@ -40,13 +41,9 @@ def panel(title: str, note: str = "") -> None:
     gr.HTML(f'<h3 class="panel">{title}{f" <span>{note}</span>" if note else ""}</h3>', padding=False)
 
 
-def buttons(running: bool) -> list:
-    """Measure again and Stop, while something is being measured or not."""
-    return [gr.Button(interactive=not running), gr.Button(interactive=running)]
-
-
 def stopped(workspace: Workspace) -> list:
     """State in; both buttons and what is said of the layers out, after a measurement was cancelled."""
+    time.sleep(SETTLE_SECONDS)
     run = workspace.run if workspace and workspace.finished else None
     found = measured(run) if run else None
     said = layers_reading(found) if found else message("Not measured to the end; “Measure again” starts anew.")
@@ -97,9 +94,11 @@ def create_latency_tab(state: gr.State) -> Tab:
         still = [gr.skip()] * 6
         try:
             if anew or not measured(run):  # another visitor may have measured it while this one waited
+                shown = buttons(True)
                 for progress, found in measure(run):
                     bar = progress_bar(progress.share, progress.text)
-                    yield [*buttons(True), *still, bar, layer_table(found, found.shapes), *[gr.skip()] * 3]
+                    yield [*shown, *still, bar, layer_table(found, found.shapes), *[gr.skip()] * 3]
+                    shown = [gr.skip()] * 2  # once is enough: an update still on its way must not undo Stop
             if workspace.run is run:
                 yield [*buttons(False), *_drawn(run, measured(run))]
         except EggsError as error:
@@ -154,21 +153,11 @@ def _create_race(state: gr.State) -> tuple[gr.Button, list]:
     note = gr.HTML(elem_id="race-note", padding=False)
 
     def begin(workspace: Workspace, words: str, tokens: float, against: str) -> Iterator[list]:
-        """State, prompt, tokens and rival in; buttons, lanes and the note out."""
-        try:
-            if not workspace or not workspace.run or not workspace.finished:
-                raise EggsError("Finish a run first.")
-            for drawn, said in run_race(workspace.run, words, tokens, against):
-                yield [gr.skip(), gr.skip(), gr.skip() if drawn is None else drawn, said]
-            yield [*buttons(False), gr.skip(), gr.skip()]
-        except EggsError as error:
-            yield [*buttons(False), gr.skip(), message(str(error), bad=True)]
+        """State, prompt, tokens and rival in; the note and the lanes out."""
+        for drawn, said in run_race(finished_run(workspace), words, tokens, against):
+            yield [said, gr.skip() if drawn is None else drawn]
 
-    waiting = start.click(
-        lambda: [*buttons(True), message("Waiting for its turn…")], None, [start, stop, note], **CHEAP
-    )
-    running = waiting.then(begin, [state, prompt, most, rival], [start, stop, lanes, note], **ALONE)
-    stop.click(lambda: [*buttons(False), message("Stopped.")], None, [start, stop, note], cancels=[running], **CHEAP)
+    run_by_buttons(start, stop, begin, [state, prompt, most, rival], [note, lanes], queue=ALONE)
     return start, [lanes, note]
 
 
@@ -183,11 +172,9 @@ def _create_export(state: gr.State) -> list:
 
     def export(workspace: Workspace, kind: str) -> Iterator[list]:
         """State in; the note and the file out."""
-        run = workspace.run if workspace and workspace.finished else None
         place = Path(tempfile.mkdtemp(prefix="eggs-export-"))
         try:
-            if run is None:
-                raise EggsError("Finish a run first.")
+            run = finished_run(workspace)
             for event in recover(run):
                 if isinstance(event, Progress):
                     yield [progress_bar(event.share, event.text), gr.skip()]

@@ -6,11 +6,11 @@ from pathlib import Path
 import gradio as gr
 import torch
 
+from components.events import CHEAP
 from components.lesson import KEYS, STEPS, Scene, Step, bench_value, feedback, measures
 from components.widgets.bench import MaskBench
 from eggs_core.toy import SIZE
 
-CHEAP = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 ADDRESS = "n => { const u = new URL(location); u.searchParams.set('step', n); history.replaceState(null, '', u); }"
 TEACHING = Path(__file__).parents[1] / "docs" / "teaching.md"
 NOTE = (

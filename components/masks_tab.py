@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from components.events import CHEAP
 from components.mask_view import (
     FINEST,
     cell_values,
@@ -20,7 +21,7 @@ from components.widgets.canvas import CellDetail, MaskCanvas, ModelMap
 from components.widgets.plot import Plot
 from eggs_core.errors import EggsError
 
-CHEAP = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+LATEST = {**CHEAP, "trigger_mode": "always_last"}
 VIEWS = [("side by side", False), ("difference", True)]
 
 
@@ -97,9 +98,9 @@ def create_masks_tab(state: gr.State) -> tuple[Tab, ModelMap, tuple[MaskCanvas, 
         except EggsError:
             return gr.skip()  # the model is not at hand: hovering tells the mask alone
 
-    measure.input(set_measure, [state, measure], [model_map, summary], **CHEAP)
+    measure.input(set_measure, [state, measure], [model_map, summary], **LATEST)
     for control in (compare, view):
-        control.input(set_compare, [state, compare, view], pictures, **CHEAP)
+        control.input(set_compare, [state, compare, view], pictures, **LATEST)
     for one in (canvas, other):
-        one.window(show_cells, state, detail, **CHEAP)
+        one.window(show_cells, state, detail, **LATEST)
     return Tab(outputs, render, draw_map), model_map, (canvas, other)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import gradio as gr
 
 from components.accuracy_tab import create_accuracy_tab
+from components.events import CHEAP, HEAVY, SETTLE_SECONDS, buttons
 from components.graph_tab import create_graph_tab
 from components.jobs import message, run_job
 from components.latency_tab import create_latency_tab
@@ -18,8 +19,6 @@ from components.spectrum_tab import create_spectrum_tab
 from components.widgets.assets import ASSETS
 from eggs_core.errors import EggsError
 
-CHEAP = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-SETTLE_SECONDS = 0.6  # by then the last update of a cancelled job has reached the page
 CLOSE_SIDEBAR_ON_PHONES = (
     "() => { if (window.innerWidth < 768) document.querySelector('.sidebar.open .toggle-button')?.click(); }"
 )
@@ -67,9 +66,6 @@ def create_page() -> None:
         drawn = [*overview.render(workspace), *masks.growing(workspace)]
         return [*drawn, *[gr.skip()] * (len(outputs) - len(drawn))]
 
-    def buttons(running: bool) -> list:
-        return [gr.Button(interactive=not running), gr.Button(interactive=running)]
-
     def open_page() -> list:
         workspace = Workspace()
         if run := first_run():
@@ -110,10 +106,7 @@ def create_page() -> None:
     page = gr.context.Context.root_block
     page.load(open_page, None, [state, *outputs], **CHEAP)
     page.load(None, None, None, js=CLOSE_SIDEBAR_ON_PHONES, queue=False, api_visibility="private")
-    job = sidebar.start.click(
-        prune, [state, *sidebar.inputs], [state, *controls, *outputs], concurrency_id="heavy", concurrency_limit=2,
-        show_progress="hidden", api_visibility="private",
-    )  # fmt: skip
+    job = sidebar.start.click(prune, [state, *sidebar.inputs], [state, *controls, *outputs], **HEAVY)
     sidebar.stop.click(stopped, state, [*controls, *outputs], cancels=[job], **CHEAP)
     # The mask first; what other tabs say of the layer follows.
     picked = model_map.pick(pick_layer, state, masks.outputs[1:], **CHEAP)

@@ -117,6 +117,13 @@ def _same_subject(a: Run, b: Run) -> bool:
     return same and (evaluations[0] == evaluations[1] or not b.report["evaluation"])
 
 
+def finished_run(workspace: Workspace | None) -> Run:
+    """The finished run in view; raises EggsError if there is none."""
+    if not workspace or not workspace.run or not workspace.finished:
+        raise EggsError("Finish a run first.")
+    return workspace.run
+
+
 def run_label(run: Run) -> str:
     """The method's name; a custom combination is spelled out."""
     method = run.report["method"]

@@ -1,11 +1,11 @@
 """Spectrum: a layer's singular values, the gap of every layer across methods, and the trade-off over β."""
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import gradio as gr
 
+from components.events import CHEAP, run_by_buttons
 from components.figures import gap_by_layer
 from components.jobs import message, progress_bar
 from components.readings import gap_reading
@@ -19,8 +19,6 @@ from eggs_core.errors import EggsError
 from eggs_core.sweep import BETAS, Sweep, SweepProgress, beta_sweep
 
 SHOWN = ("spectral_gap", "gap_z", "min_in_degree", "orphans")
-CHEAP = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-SETTLE_SECONDS = 0.6  # by then the last update of a stopped sweep has reached the page
 CURVES = (
     ("perplexity", "Perplexity <span>95 % against β = 0</span>"),
     ("gap", "Spectral gap"),
@@ -94,40 +92,24 @@ def create_spectrum_tab(state: gr.State, inputs: list) -> SpectrumTab:
         return draw_gaps(workspace, key)
 
     def sweep(workspace: Workspace, *values) -> Iterator[list]:
-        """State and the sidebar's values in; buttons, progress and the growing curve out."""
-        still = [gr.skip()] * 5
-        try:
-            config, texts = read(*values)
-            yield [*_buttons(True), message("Starting…"), *still]
-            for event in beta_sweep(config, texts):
-                # The buttons stay as they are: an update still on its way must not undo Stop.
-                if isinstance(event, SweepProgress):
-                    yield [gr.skip(), gr.skip(), progress_bar(event.share, event.text), *still]
-                else:
-                    if len(event.points) == 1:
-                        workspace.sweeps.append(event)  # it grows in place
-                    yield [gr.skip(), gr.skip(), gr.skip(), *tradeoff(event), _facts(event)]
-            yield [*_buttons(False), message("Done."), *still]
-        except EggsError as error:
-            yield [*_buttons(False), message(str(error), bad=True), *still]
-
-    def stopped() -> list:
-        time.sleep(SETTLE_SECONDS)
-        return [*_buttons(False), message("Stopped; the points measured so far stay.")]
+        """State and the sidebar's values in; progress and the growing curve out."""
+        config, texts = read(*values)
+        for event in beta_sweep(config, texts):
+            if isinstance(event, SweepProgress):
+                yield [progress_bar(event.share, event.text), *[gr.skip()] * 5]
+            else:
+                if len(event.points) == 1:
+                    workspace.sweeps.append(event)  # it grows in place
+                yield [gr.skip(), *tradeoff(event), _facts(event)]
+        yield [message("Done."), *[gr.skip()] * 5]
 
     measure.input(set_measure, [state, measure], [chart, note], **CHEAP)
-    shown = [start, stop, progress, *curves, curve_text, facts]
-    job = start.click(
-        sweep, [state, *inputs], shown, concurrency_id="heavy", concurrency_limit=2, show_progress="hidden",
-        api_visibility="private",
+    run_by_buttons(
+        start, stop, sweep, [state, *inputs], [progress, *curves, curve_text, facts],
+        said="Stopped; the points measured so far stay.",
     )  # fmt: skip
-    stop.click(stopped, None, shown[:3], cancels=[job], **CHEAP)
     outputs = [spectrum, layer_text, sentence, chart, note, *curves, curve_text, facts]
     return SpectrumTab(Tab(outputs, render), [spectrum, layer_text], draw_layer)
-
-
-def _buttons(running: bool) -> list:
-    return [gr.Button(interactive=not running), gr.Button(interactive=running)]
 
 
 def _facts(sweep: Sweep | None) -> str:

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from components.session import run_label
+from components.text import MEASURES
 from eggs_core.evaluate import paired_ratio
 from eggs_core.runs import Run
 
@@ -33,3 +34,12 @@ def accuracy_table(runs: list[Run]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def layer_table(run: Run) -> pd.DataFrame:
+    """Layers as rows, every measure as a column."""
+    return pd.DataFrame(
+        {"Layer": layer["name"], "Shape": "{} × {}".format(*layer["shape"])}
+        | {name.capitalize(): form.format(layer[key]) for key, (name, form) in MEASURES.items()}
+        for layer in run.report["layers"]
+    )

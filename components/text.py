@@ -21,6 +21,10 @@ GLOSSARY = {
     "certificate": "A proven lower bound on |Γ(T)| ÷ |T| for every set with T's share of edges, from σ₂ and degrees.",
     "Ramanujan edge": "(√(d_R−1) + √(d_C−1)) ÷ √(d_R·d_C): about the least σ₂ that graphs of these degrees can have.",
     "decode": "Producing text one token at a time.",
+    "accuracy": "Share of the items whose right choice got the highest log-likelihood.",
+    "normalised accuracy": "Accuracy by log-likelihood per byte of the choice, so that long choices stand a chance.",
+    "drift": "‖pruned − dense‖ ÷ ‖dense‖ of the hidden state behind a block; what all blocks before it did adds up.",
+    "cosine": "Do both hidden states point the same way? 1 is the same direction, 0 none in common.",
     "prefill": "Reading the prompt, many tokens at once.",
 }
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,6 +138,25 @@ class PruneConfig:
         if unknown := sorted(set(values) - known):
             raise EggsError(f"Unknown option {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}.")
         return cls(**{"model": "", **values, "pattern": NMPattern.parse(values.get("pattern", "2:4"))})
+
+    def command_line(self) -> str:
+        """The command that repeats this run; a text of one's own is left for its path to be filled in."""
+        words = ["python -m eggs_core prune --model", shlex.quote(self.model), "--pattern", str(self.pattern)]
+        words += ["--method", self.method, "--seed", str(self.seed)]
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        choices = ("score", "selection", "permutation", "reconstruction") if self.method == CUSTOM else ()
+        numbers = (*(f"{side}_{size}" for side in ("calibration", "evaluation") for size in ("windows", "length")),)
+        for name in (*choices, "beta", "diagonals", *numbers):
+            value = getattr(self, name)
+            if name in choices or value != defaults[name]:
+                words += [f"--{name.replace('_', '-')}", str(value)]
+        for side in ("calibration", "evaluation"):
+            source = getattr(self, side)
+            if source.startswith("dataset:"):
+                words += [f"--{side}-dataset", shlex.quote(source.removeprefix("dataset:"))]
+            elif source != defaults[side]:
+                words += [f"--{side}-file", "YOUR_TEXT.txt"]
+        return " ".join([*words, "--out run"])
 
     def key(self) -> str:
         """Sixteen hex digits that name this configuration: SHA-256 over its canonical JSON."""

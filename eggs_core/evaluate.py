@@ -104,9 +104,18 @@ def paired_ratio(a: list[float], b: list[float], samples: int = 4000, seed: int 
 
     a, b: loss of each window in nats per token, in the same order. Raises EggsError if they differ in number.
     """
+    found = paired_difference(a, b, samples, seed)
+    return Interval(math.exp(found.value), math.exp(found.low), math.exp(found.high))
+
+
+def paired_difference(a: list[float], b: list[float], samples: int = 4000, seed: int = 0) -> Interval:
+    """Mean of b − a over the same items, with a bootstrap 95 % interval over items.
+
+    Raises EggsError if they differ in number.
+    """
     if len(a) != len(b) or not a:
         raise EggsError("Two results can be compared only on the same windows.")
-    difference = np.asarray(b) - np.asarray(a)
+    difference = np.asarray(b, dtype=np.float64) - np.asarray(a)
     draws = np.random.default_rng(seed).integers(0, len(a), (samples, len(a)))
     low, high = np.quantile(difference[draws].mean(1), [0.025, 0.975])
-    return Interval(*(float(math.exp(x)) for x in (difference.mean(), low, high)))
+    return Interval(*(float(x) for x in (difference.mean(), low, high)))

@@ -1,4 +1,4 @@
-"""Greedy generation, timed token by token: dense against packed in alternation, and as a race to watch."""
+"""Generation: greedy and timed, dense against packed in alternation and as a race; and sampled, side by side."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,11 +17,15 @@ from eggs_core.timing import Quartiles, thread_count
 
 
 @torch.no_grad()
-def greedy(model: PreTrainedModel, input_ids: Tensor) -> Iterator[tuple[int, float]]:
-    """Greedy decoding without an end: yields (token id, seconds it took); the first also took the whole prompt.
+def greedy(
+    model: PreTrainedModel, input_ids: Tensor, choose: Callable[[Tensor], Tensor] | None = None
+) -> Iterator[tuple[int, float]]:
+    """Decoding without an end: yields (token id, seconds it took); the first also took the whole prompt.
 
-    `input_ids` is (1, length), int64. Raises EggsError when the prompt is empty or the model's positions are used up.
+    `input_ids` is (1, length), int64; `choose` takes logits (1, vocabulary) to token ids (1,), the likeliest by
+    default. Raises EggsError when the prompt is empty or the model's positions are used up.
     """
+    choose = choose or (lambda logits: logits.argmax(-1))
     if input_ids.ndim != 2 or input_ids.shape[0] != 1 or input_ids.shape[1] < 1:
         raise EggsError(f"Generation needs one prompt of shape (1, tokens); got {tuple(input_ids.shape)}.")
     limit = getattr(model.config, "max_position_embeddings", None) or 1 << 30
@@ -33,12 +37,29 @@ def greedy(model: PreTrainedModel, input_ids: Tensor) -> Iterator[tuple[int, flo
         start = time.perf_counter()
         with torch.no_grad():
             logits = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-            ids = logits[:, -1:].argmax(-1)
+            ids = choose(logits[:, -1])[:, None]
             token = int(ids)
         if cuda:
             torch.cuda.synchronize()
         yield token, time.perf_counter() - start
         length += 1
+
+
+def sample(model: PreTrainedModel, input_ids: Tensor, temperature: float, seed: int) -> Iterator[int]:
+    """Token ids drawn at a temperature (0 takes the likeliest), without an end; arguments and errors as for greedy.
+
+    Drawn by the Gumbel-max trick with noise that depends on the seed and the place alone: two models with the same seed
+    meet the same chance, so that they write the same text for as long as their predictions allow it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def choose(logits: Tensor) -> Tensor:
+        uniform = torch.rand(logits.shape, generator=generator, dtype=torch.float64).clamp_(1e-300, 1 - 1e-16)
+        gumbel = -(-uniform.log()).log()
+        return (logits.double() / temperature + gumbel.to(logits.device)).argmax(-1)
+
+    for token, _ in greedy(model, input_ids, choose if temperature > 0 else None):
+        yield token
 
 
 def measure_generation(

@@ -111,7 +111,9 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in packages}
 
 
-def _evaluate(model, windows: torch.Tensor, text: str, first: float, last: float) -> Iterator[Progress | WindowScores]:
+def evaluate_steps(
+    model, windows: torch.Tensor, text: str, first: float, last: float
+) -> Iterator[Progress | WindowScores]:
     """Evaluate with progress between the shares `first` and `last`; the scores come last."""
     parts, done, started = [], 0, time.monotonic()
     yield Progress(text, first)
@@ -148,7 +150,7 @@ def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: Mo
         key = (config.model, evaluation_text.sha256, *evaluation.shape)
         dense_scores = cache.scores(key)
         if dense_scores is None:
-            for event in _evaluate(dense.model, evaluation, "Evaluating the dense model", 0.03, 0.2):
+            for event in evaluate_steps(dense.model, evaluation, "Evaluating the dense model", 0.03, 0.2):
                 if isinstance(event, WindowScores):
                     dense_scores = event
                 else:
@@ -173,7 +175,7 @@ def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: Mo
         pruning = time.monotonic() - pruning
 
     with memory_errors("Evaluating the pruned model"):
-        for event in _evaluate(model, evaluation, "Evaluating the pruned model", 0.8, 0.93):
+        for event in evaluate_steps(model, evaluation, "Evaluating the pruned model", 0.8, 0.93):
             if isinstance(event, WindowScores):
                 pruned_scores = event
             else:

@@ -110,3 +110,15 @@ def test_a_model_must_be_named():
 def test_configurations_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         make_config("m", "2:4").seed = 1
+
+
+def test_the_command_line_names_every_choice_that_is_not_the_default():
+    config = make_config(
+        "a b", "4:8", "ria", selection="degree", beta=0.25, seed=3, calibration_windows=8,
+        calibration="dataset:owner/name", evaluation="text:00",
+    )  # fmt: skip
+    assert config.command_line() == (
+        "python -m eggs_core prune --model 'a b' --pattern 4:8 --method custom --seed 3 --score ria --selection degree "
+        "--permutation none --reconstruction none --beta 0.25 --calibration-windows 8 "
+        "--calibration-dataset owner/name --evaluation-file YOUR_TEXT.txt --out run"
+    )

@@ -1,5 +1,6 @@
 """Timings, races and counted bytes, on tiny random models."""
 
+import itertools
 import json
 
 import pytest
@@ -11,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from eggs_core import kernels
 from eggs_core.errors import EggsError
 from eggs_core.export import save_packed
+from eggs_core.generation import sample
 from eggs_core.latency import (
     Quartiles,
     alternate,
@@ -212,3 +214,17 @@ def test_decode_reads_the_layers_the_head_and_one_row_of_the_embeddings():
     }
     assert decode_bytes(packed)["linear"] == 2.125 * weights
     assert decode_bytes(packed)["head"] == table
+
+
+def test_the_same_chance_gives_equal_models_the_same_text_and_follows_the_distribution(bundled):
+    model = bundled("tiny-llama").model
+    ids = torch.tensor([[11, 12, 13]])
+    take = lambda heat, seed, n=12: list(itertools.islice(sample(model, ids, heat, seed), n))  # noqa: E731
+    assert take(0.8, 3) == take(0.8, 3) and take(0.8, 3) != take(0.8, 4)
+    assert take(0.0, 3) == [token for token, _ in itertools.islice(greedy(model, ids), 12)]
+    with torch.no_grad():
+        shares = model(input_ids=ids).logits[0, -1].softmax(-1)
+    likeliest = shares.argmax().item()
+    draws = [take(1.0, seed, 1)[0] for seed in range(300)]
+    expected, spread = 300 * shares[likeliest].item(), (300 * shares[likeliest] * (1 - shares[likeliest])).sqrt().item()
+    assert abs(draws.count(likeliest) - expected) < 4 * spread

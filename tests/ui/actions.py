@@ -22,6 +22,16 @@ def open_tab(page, name: str) -> None:
         page.wait_for_function("s => document.querySelector(s)?.dataset.drawn > 0", arg=selector)
 
 
+def open_section(page, name: str) -> None:
+    """Select a section of the Accuracy tab, which is open."""
+    tab = page.locator("#accuracy-sections").get_by_role("tab", name=name)
+    if tab.count():
+        tab.click()
+    else:
+        page.locator("#accuracy-sections").get_by_label("More tabs").click()
+        page.locator("#accuracy-sections .overflow-dropdown").get_by_text(name, exact=True).click()
+
+
 def pick(page, selector: str, option: str) -> None:
     """Choose an option of a dropdown."""
     page.click(f"{selector} input")

@@ -1,11 +1,12 @@
-"""The token view in a real browser: a text is compared, a token's predictions show, a new run clears them."""
+"""The Accuracy tab in a real browser: tokens, tasks, texts, writing side by side, where it breaks, and the report."""
 
 import pytest
-from actions import data, open_tab
+from actions import data, open_section, open_tab
 
 from components.session import first_run
 from eggs_core.tokens import compare_tokens
 from eggs_core.weights import recover
+from eggs_core.zeroshot import TaskScore, zero_shot
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
 TEXT = "The Congress of the United States met on Monday, and 12 members spoke of peace and of the public debt."
@@ -15,6 +16,7 @@ TEXT = "The Congress of the United States met on Monday, and 12 members spoke of
 def test_every_token_is_coloured_by_the_change_of_its_loss(open_page, width, theme):
     page = open_page(width=width, query=f"?__theme={theme}")
     open_tab(page, "Accuracy")
+    open_section(page, "Token by token")
     page.fill("#tokens-input textarea", TEXT)
     page.click("#tokens-start")
     page.wait_for_selector("#tokens-view .token[data-change]", timeout=240_000)
@@ -33,7 +35,84 @@ def test_every_token_is_coloured_by_the_change_of_its_loss(open_page, width, the
 def test_an_empty_text_is_answered_with_a_sentence(open_page):
     page = open_page()
     open_tab(page, "Accuracy")
+    open_section(page, "Token by token")
     page.fill("#tokens-input textarea", "")
     page.click("#tokens-start")
     page.get_by_text("fewer than two tokens").wait_for(timeout=240_000)
     assert page.locator("#tokens-start").is_enabled()
+
+
+def test_tasks_are_answered_and_shown_with_their_error(open_page):
+    page = open_page()
+    open_tab(page, "Accuracy")
+    open_section(page, "Zero-shot tasks")
+    page.fill("#tasks-limit input[type=number]", "40")
+    page.click("#tasks-start")
+    page.wait_for_selector("#tasks-table tr[data-task=cloze]", timeout=240_000)
+    row = page.evaluate("({...document.querySelector('#tasks-table tr[data-task=cloze]').dataset})")
+    dense, pruned = scores_of(first_run(), 40)
+    assert (float(row["dense"]), float(row["pruned"])) == pytest.approx((dense.acc, pruned.acc), abs=1e-6)
+    page.wait_for_function("document.querySelector('#tasks-chart .plot')?.dataset.drawn > 0")
+    assert "Guessing would reach 25%" in page.inner_text("#tasks-reading")
+
+
+def scores_of(run, limit: int) -> list:
+    """Dense and pruned scores, computed here rather than on the server."""
+    *_, models = recover(run)
+    for_each = [zero_shot(m, models.dense.tokenizer, ["cloze"], limit) for m in (models.dense.model, models.zeros)]
+    return [next(e for e in events if isinstance(e, TaskScore)) for events in for_each]
+
+
+def test_a_pasted_text_gets_its_own_row(open_page):
+    page = open_page()
+    open_tab(page, "Accuracy")
+    page.fill("#texts-pasted textarea", "short")
+    page.click("#texts-start")
+    page.get_by_text("fewer than one window").wait_for(timeout=240_000)
+    page.fill("#texts-pasted textarea", "<b>The people</b> ${7*7} of the United States. " * 120)
+    page.click("#texts-start:enabled")
+    page.wait_for_selector("#texts-table tr[data-sha]:nth-child(2)", timeout=240_000)
+    assert "pasted text" in page.inner_text("#texts-table") and "× " in page.inner_text("#texts-reading")
+
+
+def test_models_write_side_by_side_and_can_be_stopped(open_page):
+    page = open_page(width=390)
+    open_tab(page, "Accuracy")
+    open_section(page, "Side by side")
+    page.fill("#writing-tokens input[type=number]", "24")
+    page.click("#writing-start")
+    page.wait_for_function(
+        "document.querySelector('#writing-reading').textContent.includes('same chance')", timeout=240_000
+    )
+    lanes = page.evaluate("[...document.querySelectorAll('#writing-lanes .lane')].map(l => ({...l.dataset}))")
+    assert [lane["tokens"] for lane in lanes] == ["24", "24"] and lanes[0]["parted"] == "" and lanes[1]["parted"]
+    assert page.locator("#writing-lanes mark").count() == 1
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.fill("#writing-tokens input[type=number]", "256")
+    page.click("#writing-start")
+    page.click("#writing-stop:enabled")
+    page.wait_for_function("document.querySelector('#writing-reading').textContent.includes('Stopped')")
+    assert page.locator("#writing-start").is_enabled()
+
+
+def test_where_it_breaks_is_measured_and_goes_into_the_report(open_page):
+    page = open_page()
+    open_tab(page, "Accuracy")
+    open_section(page, "Where it breaks")
+    page.fill("#breakdown-windows input[type=number]", "2")
+    page.click("#breakdown-start")
+    for chart in ("drift-chart", "block-cost", "projection-cost"):
+        page.wait_for_function(
+            "s => document.querySelector(s)?.dataset.drawn > 0", arg=f"#{chart} .plot", timeout=240_000
+        )
+    assert "costs most of all blocks" in page.inner_text("#breakdown-reading")
+    open_section(page, "Report")
+    assert page.inner_text("#report-command").startswith("python -m eggs_core prune --model tiny-llama")
+    page.click("#report-make")
+    page.wait_for_selector("#report-files a[href*='/file=']")
+    link = page.eval_on_selector_all("#report-files a", "e => e.map(x => x.href).find(h => h.endsWith('.html'))")
+    body = page.request.get(link).text()
+    page.context.set_offline(True)
+    page.set_content(body)
+    page.wait_for_function("document.querySelectorAll('.plotly-graph-div .main-svg').length > 8")
+    assert "Where it breaks" in page.inner_text("body") and "python -m eggs_core prune" in page.inner_text("pre")

@@ -1,0 +1,60 @@
+"""How events are queued, and the pair of buttons that starts and stops long work."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import gradio as gr
+
+from components.jobs import message
+from eggs_core.errors import EggsError
+
+CHEAP = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+HEAVY = {"concurrency_id": "heavy", "concurrency_limit": 2, "show_progress": "hidden", "api_visibility": "private"}
+SETTLE_SECONDS = 0.6  # by then the last update of a cancelled job has reached the page
+WAITING = "Waiting for its turn…"
+
+
+def buttons(running: bool) -> list:
+    """Updates of a start and a stop button, while something runs or not."""
+    return [gr.Button(interactive=not running), gr.Button(interactive=running)]
+
+
+def start_stop(label: str, name: str) -> tuple[gr.Button, gr.Button]:
+    """A row with a start and a stop button, #NAME-start and #NAME-stop."""
+    with gr.Row():
+        start = gr.Button(label, variant="primary", elem_id=f"{name}-start", min_width=160)
+        stop = gr.Button("Stop", elem_id=f"{name}-stop", min_width=80, interactive=False)
+    return start, stop
+
+
+def run_by_buttons(
+    start: gr.Button,
+    stop: gr.Button,
+    work: Callable[..., Iterator[list]],
+    inputs: list,
+    outputs: list,
+    *,
+    queue: dict = HEAVY,
+    said: str = "Stopped.",
+) -> None:
+    """Let `start` run `work` in a queue, and `stop` end it at once, which is then `said`.
+
+    `work` yields values for `outputs`, of which the first shows progress and sentences; an EggsError goes there too.
+    """
+    still = [gr.skip()] * (len(outputs) - 1)
+
+    def run(*values) -> Iterator[list]:
+        try:
+            for drawn in work(*values):  # the buttons stay: an update still on its way must not undo Stop
+                yield [gr.skip(), gr.skip(), *drawn]
+            yield [*buttons(False), gr.skip(), *still]
+        except EggsError as error:
+            yield [*buttons(False), message(str(error), bad=True), *still]
+
+    def stopped() -> list:
+        time.sleep(SETTLE_SECONDS)
+        return [*buttons(False), message(said)]
+
+    waiting = start.click(lambda: [*buttons(True), message(WAITING)], None, [start, stop, outputs[0]], **CHEAP)
+    job = waiting.then(run, inputs, [start, stop, *outputs], **queue)
+    stop.click(stopped, None, [start, stop, outputs[0]], cancels=[job], **CHEAP)

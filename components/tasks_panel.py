@@ -1,0 +1,58 @@
+"""Zero-shot tasks: controls and pictures of tasks_view."""
+
+from collections.abc import Iterator
+
+import gradio as gr
+
+from components.events import run_by_buttons, start_stop
+from components.jobs import message, progress_bar
+from components.session import Workspace, finished_run, run_label
+from components.tab import Tab
+from components.tasks_view import measure_tasks, task_chart, task_pairs, task_table, tasks_reading
+from components.widgets.plot import Plot
+from eggs_core.runs import Run
+from eggs_core.zeroshot import CLOZE, MISSING, ONLINE, installed
+
+CHOICES = [("State of the Union cloze (bundled)", CLOZE), *((f"{name} (Hub)", name) for name in ONLINE)]
+NOTE = (
+    "The bundled task asks which of four words comes next in speeches that the bundled models never saw. Others are "
+    "fetched from the Hub by lm-eval’s name, or read from the path of a .jsonl file of your own."
+)
+
+
+def create_tasks_panel(state: gr.State) -> Tab:
+    """Fill the place at hand."""
+    with gr.Row():
+        tasks = gr.Dropdown(
+            CHOICES, value=[CLOZE], multiselect=True, allow_custom_value=True, label="Tasks", elem_id="tasks-choice",
+            info=NOTE, scale=3, min_width=260,
+        )  # fmt: skip
+        limit = gr.Slider(
+            20, 2000, 200, step=20, label="Items", elem_id="tasks-limit", info="The first so many of each task.",
+            scale=2, min_width=200,
+        )  # fmt: skip
+    start, stop = start_stop("Answer them", "tasks")
+    sentence = gr.HTML(elem_id="tasks-reading", padding=False)
+    chart = Plot(elem_id="tasks-chart", height=260)
+    table = gr.HTML(elem_id="tasks-table", padding=False)
+
+    def answer(workspace: Workspace, chosen: list[str], most: float) -> Iterator[list]:
+        """State, tasks and limit in; sentence, chart and table out."""
+        run = finished_run(workspace)
+        for event in measure_tasks(run, list(chosen or []), int(most or 0)):
+            yield [progress_bar(event.share, event.text, event.seconds_left), gr.skip(), gr.skip()]
+        if workspace.run is run:
+            yield drawn(run)
+
+    def drawn(run: Run) -> list:
+        pairs = task_pairs(run)
+        if not pairs:
+            return [message("" if installed() else MISSING, bad=not installed()), None, ""]
+        return [tasks_reading(run, pairs), task_chart(pairs, run_label(run)), task_table(pairs, run_label(run))]
+
+    run_by_buttons(start, stop, answer, [state, tasks, limit], [sentence, chart, table])
+
+    def render(workspace: Workspace) -> list:
+        return drawn(workspace.run) if workspace.run and workspace.finished else ["", None, ""]
+
+    return Tab([sentence, chart, table], render)

@@ -1,0 +1,124 @@
+"""Zero-shot tasks: what the dense and the pruned model answer rightly, through lm-eval; no gradio here."""
+
+from collections.abc import Iterator
+
+import plotly.graph_objects as go
+
+from components.chart import base_layout
+from components.figures import COLORS, color
+from components.session import run_label
+from components.text import escape, reading, term
+from eggs_core.pipeline import Progress
+from eggs_core.runs import Run
+from eggs_core.weights import recover
+from eggs_core.zeroshot import TaskScore, difference, installed, zero_shot
+
+_known: dict[tuple[str, str, int], TaskScore] = {}  # (run key or dense model, task, limit) -> score
+
+
+def task_pairs(run: Run) -> list[tuple[TaskScore, TaskScore]]:
+    """Dense and pruned scores of every task that this process has measured for a run."""
+    pairs = []
+    for (subject, task, limit), score in _known.items():
+        dense = _known.get((_dense_key(run), task, limit))
+        if subject == run.key and dense:
+            pairs.append((dense, score))
+    return pairs
+
+
+def _dense_key(run: Run) -> str:
+    return f"dense {run.report['model']}"
+
+
+def measure_tasks(run: Run, tasks: list[str], limit: int) -> Iterator[Progress]:
+    """Answer the tasks with the dense and the pruned model of a run, as far as that is not known; with progress.
+
+    Raises EggsError as `recover` and `zero_shot` do.
+    """
+    models = None
+    for share, key, side in ((0.0, _dense_key(run), "dense"), (0.5, run.key, "pruned")):
+        wanted = [task for task in tasks if (key, task, limit) not in _known]
+        if not wanted and tasks:
+            continue
+        if models is None and installed():
+            for event in recover(run):
+                if isinstance(event, Progress):
+                    yield event
+                else:
+                    models = event
+        done = iter(wanted)
+        model = models and (models.dense.model if side == "dense" else models.zeros)
+        for event in zero_shot(model, models and models.dense.tokenizer, wanted, limit):
+            if isinstance(event, Progress):
+                yield Progress(f"{side}, {event.text}", share + event.share / 2, event.seconds_left)
+            else:
+                _known[key, next(done), limit] = event
+
+
+def task_chart(pairs: list[tuple[TaskScore, TaskScore]], label: str) -> go.Figure:
+    """Accuracy (normalised where the task has it) on every task with its standard error, dense and pruned."""
+    figure = go.Figure()
+    names = [f"{dense.task} ({dense.items})" for dense, _ in pairs]
+    for side, name, hue in ((0, "dense", COLORS["Dense"]), (1, label, color(label))):
+        scores = [pair[side] for pair in pairs]
+        best = [(s.acc, s.acc_stderr) if s.acc_norm is None else (s.acc_norm, s.acc_norm_stderr) for s in scores]
+        figure.add_bar(
+            y=names, x=[100 * value for value, _ in best], orientation="h", name=name, marker={"color": hue},
+            error_x={"type": "data", "array": [100 * error for _, error in best], "thickness": 1.5},
+            hovertemplate=f"{name}: %{{x:.1f}} %<extra>%{{y}}</extra>",
+        )  # fmt: skip
+    figure.add_scatter(
+        y=names, x=[100 * dense.chance for dense, _ in pairs], mode="markers", name="guessing",
+        marker={"symbol": "line-ns-open", "size": 26, "color": "#D55E00", "line": {"width": 2}},
+        hovertemplate="guessing: %{x:.0f} %<extra></extra>",
+    )  # fmt: skip
+    figure.update_layout(
+        base_layout(
+            barmode="group", xaxis={"title": "accuracy ± standard error (%)", "range": [0, 100]},
+            yaxis={"autorange": "reversed"},
+        )
+    )  # fmt: skip
+    return figure
+
+
+def task_table(pairs: list[tuple[TaskScore, TaskScore]], label: str) -> str:
+    """Every task: items, both accuracies, and the paired difference with its interval."""
+    share = lambda value, error: "–" if value is None else f"{value:.1%} ± {error:.1%}"  # noqa: E731
+    rows = ""
+    for dense, pruned in pairs:
+        change = difference(dense, pruned)
+        rows += (
+            f'<tr data-task="{escape(dense.task)}" data-dense="{dense.acc:.6f}" data-pruned="{pruned.acc:.6f}">'
+            f"<th>{escape(dense.task)}</th><td>{dense.items}</td>"
+            f"<td>{share(dense.acc, dense.acc_stderr)}</td><td>{share(pruned.acc, pruned.acc_stderr)}</td>"
+            f"<td>{share(dense.acc_norm, dense.acc_norm_stderr)}</td>"
+            f"<td>{share(pruned.acc_norm, pruned.acc_norm_stderr)}</td>"
+            f"<td>{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]</td></tr>"
+        )
+    head = "".join(
+        f"<th>{title}</th>"
+        for title in (
+            "Task", "Items", f"{term('accuracy', 'Accuracy')}, dense", escape(label),
+            f"{term('normalised accuracy', 'Normalised')}, dense", escape(label), "Difference, points [95 %]",
+        )
+    )  # fmt: skip
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="Tasks"><table class="timings"><thead><tr>{head}'
+        f"</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def tasks_reading(run: Run, pairs: list[tuple[TaskScore, TaskScore]]) -> str:
+    """Which task lost most, and whether that can be told from chance."""
+    changes = {dense.task: difference(dense, pruned) for dense, pruned in pairs}
+    task = min(changes, key=lambda name: changes[name].value)
+    change = changes[task]
+    sure = "an interval without 0" if change.high < 0 or change.low > 0 else "not to be told from chance"
+    dense, pruned = next(pair for pair in pairs if pair[0].task == task)
+    return reading(
+        f"{escape(run_label(run))} answers {sum(pruned.best_right)} of {pruned.items} items of “{escape(task)}” "
+        f"rightly, dense {sum(dense.best_right)}: {100 * change.value:+.1f} points "
+        f"[{100 * change.low:+.1f}, {100 * change.high:+.1f}], {sure}. Guessing would reach {dense.chance:.0%}. "
+        f"Through lm-eval, zero-shot, the first {pruned.items} items.",
+        "costs",
+    )

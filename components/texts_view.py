@@ -1,0 +1,72 @@
+"""Perplexity on other texts than the run's own, dense and pruned; no gradio here."""
+
+from collections.abc import Iterator
+
+from components.session import run_label
+from components.text import escape, reading
+from eggs_core.calibration import Text, evaluation_windows
+from eggs_core.evaluate import WindowScores, paired_ratio, protocol
+from eggs_core.pipeline import Progress, evaluate_steps, memory_errors
+from eggs_core.runs import Run
+from eggs_core.weights import recover
+
+MOST_WINDOWS = 64
+_known: dict[str, list[dict]] = {}  # run key -> rows, newest last
+
+
+def text_rows(run: Run) -> list[dict]:
+    """The rows that this process has measured for a run: protocol, dense and pruned scores."""
+    return _known.get(run.key, [])
+
+
+def measure_text(run: Run, text: Text) -> Iterator[Progress]:
+    """Evaluate dense and pruned on a text, in windows as long as the run's own, and keep the row."""
+    for event in recover(run):
+        if isinstance(event, Progress):
+            yield event
+    models, window = event, run.report["evaluation"]["window"]
+    windows = evaluation_windows(models.dense.tokenizer, text, MOST_WINDOWS, window)
+    row = protocol(text, windows)
+    with memory_errors("Evaluating the text"):
+        for side, model, first in (("dense", models.dense.model, 0.0), ("pruned", models.zeros, 0.5)):
+            for event in evaluate_steps(model, windows, f"{text.name}, {side}", first, first + 0.5):
+                if isinstance(event, WindowScores):
+                    row[side] = event.to_dict()
+                else:
+                    yield event
+    others = [old for old in text_rows(run) if old["sha256"] != row["sha256"]]
+    _known[run.key] = [*others, row]
+
+
+def texts_table(run: Run) -> str:
+    """The run's own text and every other one measured since, with the protocol of each."""
+    own = {**run.report["evaluation"]}
+    rows = ""
+    for row in (own, *text_rows(run)):
+        ratio = paired_ratio(row["dense"]["window_nats"], row["pruned"]["window_nats"])
+        rows += (
+            f'<tr data-sha="{escape(row["sha256"][:12])}" data-dense="{row["dense"]["perplexity"]:.6f}" '
+            f'data-pruned="{row["pruned"]["perplexity"]:.6f}"><th>{escape(row["text"])}</th>'
+            f"<td>{row['windows']} × {row['window']}</td><td>{row['dense']['perplexity']:.2f}</td>"
+            f"<td>{row['pruned']['perplexity']:.2f}</td>"
+            f"<td>{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]</td><td>{escape(row['sha256'][:12])}…</td></tr>"
+        )
+    head = "".join(
+        f"<th>{name}</th>"
+        for name in ("Text", "Windows × tokens", "Dense", escape(run_label(run)), "× dense [95 %]", "SHA-256")
+    )
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="Perplexity on other texts"><table class="timings">'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def texts_reading(run: Run) -> str:
+    own, newest = run.report["evaluation"], text_rows(run)[-1]
+    ratios = [row["pruned"]["perplexity"] / row["dense"]["perplexity"] for row in (newest, own)]
+    return reading(
+        f"On “{escape(newest['text'])}” perplexity goes from {newest['dense']['perplexity']:.2f} to "
+        f"{newest['pruned']['perplexity']:.2f}, × {ratios[0]:.2f}; on the run’s own text it is × {ratios[1]:.2f}. "
+        "Perplexities of different texts cannot be compared with each other, their ratios to dense can.",
+        "costs",
+    )

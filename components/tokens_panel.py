@@ -1,0 +1,45 @@
+"""Token by token: a text of one's own, coloured by how much harder pruning made each token."""
+
+from collections.abc import Iterator
+
+import gradio as gr
+
+from components.events import run_by_buttons, start_stop
+from components.jobs import progress_bar
+from components.session import Workspace, finished_run
+from components.tab import Tab
+from components.token_view import coloured_text, kind_bars, tokens_reading
+from components.widgets.plot import Plot
+from eggs_core.calibration import bundled_text
+from eggs_core.pipeline import Progress, memory_errors
+from eggs_core.tokens import MOST_TOKENS, compare_tokens
+from eggs_core.weights import recover
+
+SAMPLE = bundled_text("heldout").content[:900].rsplit(" ", 1)[0]
+
+
+def create_tokens_panel(state: gr.State) -> Tab:
+    """Fill the place at hand."""
+    text = gr.Textbox(
+        SAMPLE, label="Text", lines=3, max_length=20_000, elem_id="tokens-input",
+        info=f"Its first {MOST_TOKENS} tokens are compared, or as many as the model reads.",
+    )  # fmt: skip
+    start, stop = start_stop("Compare every token", "tokens")
+    sentence = gr.HTML(elem_id="tokens-reading", padding=False)
+    coloured = gr.HTML(elem_id="tokens-view", padding=False)
+    bars = Plot(elem_id="tokens-kinds", height=260)
+    outputs = [sentence, coloured, bars]
+
+    def compare(workspace: Workspace, words: str) -> Iterator[list]:
+        """State and text in; sentence, coloured text and bars out."""
+        run = finished_run(workspace)
+        for event in recover(run):
+            if isinstance(event, Progress):
+                yield [progress_bar(event.share, event.text), gr.skip(), gr.skip()]
+        with memory_errors("Comparing tokens"):
+            first, changes = compare_tokens(event.dense.tokenizer, event.dense.model, event.zeros, words)
+        if workspace.run is run:
+            yield [tokens_reading(changes), coloured_text(first, changes), kind_bars(changes)]
+
+    run_by_buttons(start, stop, compare, [state, text], outputs)
+    return Tab(outputs, lambda _workspace: ["", "", None])  # another run, another text: it is asked for anew

@@ -1,0 +1,102 @@
+"""Side by side: one prompt, the dense model and up to three pruned ones, which all write at once; no gradio."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from components.figures import COLORS, color
+from components.jobs import message, progress_bar
+from components.session import run_label
+from components.text import escape, reading
+from eggs_core.errors import EggsError
+from eggs_core.generation import sample
+from eggs_core.pipeline import Progress, memory_errors
+from eggs_core.runs import Run
+from eggs_core.weights import recover
+
+MOST_RUNS, MOST_TOKENS = 3, 256
+REDRAW_SECONDS = 0.15
+
+
+@dataclass(slots=True)
+class Writer:
+    """One lane: its name and colour, the tokens so far, and where they first differ from the dense model's."""
+
+    title: str
+    hue: str
+    tokens: list[int] = field(default_factory=list)
+    parted: int | None = None
+
+
+def write(runs: list[Run], prompt: str, tokens: int, temperature: float, seed: int) -> Iterator[tuple[str, str]]:
+    """Let the dense model and each run's pruned one continue the prompt; yields (sentence or progress, lanes' HTML).
+
+    All draw with the same chance at the same place (see `sample`). Raises EggsError for an empty prompt, one that fills
+    the model, more than MOST_RUNS runs or none, and weights that cannot be had.
+    """
+    if not (prompt or "").strip():
+        raise EggsError("Type a few words for the models to continue.")
+    if not 1 <= len(runs) <= MOST_RUNS:
+        raise EggsError(f"Choose one to {MOST_RUNS} pruned models to write beside the dense one.")
+    models, dense = [], None
+    for number, run in enumerate(runs):
+        for event in recover(run):
+            if isinstance(event, Progress):
+                share = (number + event.share) / len(runs)
+                yield progress_bar(share, f"{run_label(run)}: {event.text}", event.seconds_left), ""
+        models.append(event.zeros)
+        dense = event.dense
+    ids = dense.tokenizer(prompt, return_tensors="pt").input_ids.to(dense.model.device)
+    limit = getattr(dense.model.config, "max_position_embeddings", None) or 1 << 30
+    if ids.shape[1] >= limit:
+        raise EggsError(f"The prompt has {ids.shape[1]} tokens, the model reads {limit} at most; shorten it.")
+    writers = [Writer("Dense", COLORS["Dense"]), *(Writer(run_label(r), color(run_label(r))) for r in runs)]
+    steps = [sample(model, ids, temperature, seed) for model in (dense.model, *models)]
+    drawn = 0.0
+    with memory_errors("Writing"):
+        for place in range(min(tokens, limit - ids.shape[1])):
+            for writer, lane in zip(writers, steps, strict=True):
+                writer.tokens.append(next(lane))
+                if writer.parted is None and writer.tokens[-1] != writers[0].tokens[-1]:
+                    writer.parted = place
+            if time.monotonic() - drawn > REDRAW_SECONDS:
+                drawn = time.monotonic()
+                yield message("Writing…"), lanes_html(writers, dense.tokenizer, prompt)
+    yield _read(writers), lanes_html(writers, dense.tokenizer, prompt)
+
+
+def lanes_html(writers: list[Writer], tokenizer, prompt: str) -> str:
+    """All lanes side by side; where a lane leaves the dense text, its token is marked."""
+    return f'<div class="writers">{"".join(_lane(w, tokenizer, prompt) for w in writers)}</div>'
+
+
+def _lane(writer: Writer, tokenizer, prompt: str) -> str:
+    at = len(writer.tokens) if writer.parted is None else writer.parted
+    whole = tokenizer.decode(writer.tokens)
+    same = tokenizer.decode(writer.tokens[:at])
+    until = tokenizer.decode(writer.tokens[: at + 1])
+    if not (whole.startswith(same) and whole.startswith(until)):  # a character that is made of several tokens
+        same, until = "", ""
+    marked = f'<mark title="first other token">{escape(until[len(same) :])}</mark>' if len(until) > len(same) else ""
+    parted = "" if writer.parted is None else writer.parted + 1
+    state = f"{len(writer.tokens)} tokens" + ("" if writer.parted is None else f" · parts at token {parted}")
+    return (
+        f'<section class="lane" data-writer="{escape(writer.title)}" data-tokens="{len(writer.tokens)}" '
+        f'data-parted="{parted}" style="border-top: 4px solid {writer.hue}">'
+        f'<div class="lane-head"><b>{escape(writer.title)}</b><span class="hint">{state}</span></div>'
+        f'<div class="written" tabindex="0" role="region" aria-label="Text of {escape(writer.title)}"><p>'
+        f'<span class="prompt">{escape(prompt)}</span><span class="generated">{escape(same)}{marked}'
+        f"{escape(whole[len(until) :])}</span></p></div></section>"
+    )
+
+
+def _read(writers: list[Writer]) -> str:
+    longest = max(writers[1:], key=lambda w: len(w.tokens) if w.parted is None else w.parted)
+    if longest.parted is None:
+        return reading(f"{escape(longest.title)} wrote the dense model’s text to the end.", "costs")
+    others = ", ".join(f"{escape(w.title)} at token {w.parted + 1}" for w in writers[1:] if w.parted is not None)
+    return reading(
+        f"With the same chance at every place, they leave the dense text: {others}. The marked token is the first that "
+        "differs; after it each reads another text, so that only the first says how alike the models are.",
+        "costs",
+    )
