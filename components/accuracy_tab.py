@@ -8,7 +8,7 @@ from components.readings import forest_reading, scatter_reading
 from components.report_panel import create_report_panel
 from components.session import Workspace, run_label
 from components.tab import Tab
-from components.tables import accuracy_table
+from components.tables import accuracy_table, clear_best
 from components.tasks_panel import create_tasks_panel
 from components.text import escape, facts, reading, term
 from components.texts_panel import create_texts_panel
@@ -80,12 +80,11 @@ def _read(workspace: Workspace) -> str:
         f"to {evaluation['pruned']['perplexity']:.2f}."
     )
     if len(runs) > 1:
-        ranked = sorted(runs, key=lambda r: r.report["evaluation"]["pruned"]["perplexity"])
-        ratio = paired_ratio(losses(ranked[0]), losses(ranked[1]))
+        first, second = sorted(runs, key=lambda r: r.report["evaluation"]["pruned"]["perplexity"])[:2]
         sure = (
-            "and the interval of their difference excludes chance"
-            if ratio.low > 1
+            "and the interval of their difference excludes chance (★)"
+            if clear_best(runs)
             else "but the two cannot be told apart"
         )
-        text += f" Best here: <b>{escape(run_label(ranked[0]))}</b>, before {escape(run_label(ranked[1]))}, {sure}."
+        text += f" Best here: <b>{escape(run_label(first))}</b>, before {escape(run_label(second))}, {sure}."
     return reading(text, "costs")

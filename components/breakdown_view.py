@@ -77,14 +77,14 @@ def cost_chart(parts: list[PartCost], label: str) -> go.Figure:
         error_x={"type": "data", "symmetric": False,
                  "array": [percent(p.ratio.high) - m for p, m in zip(parts, middle, strict=True)],
                  "arrayminus": [m - percent(p.ratio.low) for p, m in zip(parts, middle, strict=True)],
-                 "thickness": 1.5},
+                 "thickness": 1.5, "color": "#808895"},
         customdata=[[p.layers, 100 * p.share] for p in parts],
         hovertemplate="%{y} alone: %{x:+.2f} %<br>%{customdata[0]} layers, %{customdata[1]:.0f} % of the weights"
                       "<extra></extra>",
     )  # fmt: skip
     figure.update_layout(
         base_layout(
-            xaxis={"title": "perplexity rises by (%), 95 % interval"},
+            xaxis={"title": "rise of perplexity (%)"},
             yaxis={"autorange": "reversed", "type": "category"},
         )
     )

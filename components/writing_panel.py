@@ -22,7 +22,7 @@ def create_writing_panel(state: gr.State) -> Tab:
     with gr.Row():
         tokens = gr.Slider(8, MOST_TOKENS, 64, step=8, label="Tokens", elem_id="writing-tokens", min_width=160)
         temperature = gr.Slider(
-            0, 1.5, 0, step=0.1, label="Temperature", elem_id="writing-temperature", min_width=160,
+            0, 1.5, 0.7, step=0.1, label="Temperature", elem_id="writing-temperature", min_width=160,
             info="0 always takes the likeliest token.",
         )  # fmt: skip
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="writing-seed", min_width=100)

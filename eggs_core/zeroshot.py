@@ -1,5 +1,6 @@
 """Zero-shot multiple-choice tasks through EleutherAI's lm-eval, on models in memory; lm-eval is imported when used."""
 
+import copy
 import importlib.util
 import json
 import logging
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from eggs_core.calibration import ASSETS
@@ -47,6 +49,11 @@ class TaskScore:
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
+
+    @property
+    def best_acc(self) -> float:
+        """Normalised accuracy where the task has it, else accuracy."""
+        return self.acc if self.acc_norm is None else self.acc_norm
 
     @property
     def best_right(self) -> list[int]:
@@ -190,7 +197,7 @@ def _watched(model, tokenizer):
     class Watched(HFLM):
         def __init__(self):
             self.stop, self.done, self.total, self.started = threading.Event(), 0, 0, 0.0
-            super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=BATCH)
+            super().__init__(pretrained=model, tokenizer=_with_end(tokenizer), batch_size=BATCH)
 
         def _loglikelihood_tokens(self, requests, disable_tqdm=False, override_bs=None):
             self.total, self.started = len(requests), time.monotonic()
@@ -200,10 +207,24 @@ def _watched(model, tokenizer):
             if self.stop.is_set():
                 raise _Stopped
             logits = super()._model_call(inps, *args, **kwargs)
+            if not torch.isfinite(logits).all():
+                raise EggsError(
+                    "The model's output holds NaN or infinite values, so it answers nothing; load it in fp32."
+                )
             self.done += len(inps)
             return logits
 
     return Watched()
+
+
+def _with_end(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """A copy that has an end token and pads with it, as lm-eval needs; whatever follows a choice is not scored."""
+    tokenizer = copy.deepcopy(tokenizer)
+    if tokenizer.eos_token is None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(0)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def _score(lm, task: str, limit: int | None, folder: Path) -> TaskScore:

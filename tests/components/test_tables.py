@@ -26,3 +26,12 @@ def test_the_interval_holds_the_value(make_run):
 
 def test_no_runs_make_an_empty_table():
     assert accuracy_table([]).empty
+
+
+def test_the_best_is_marked_only_where_the_interval_excludes_the_runner_up(make_run):
+    near, far = make_run("ria"), make_run("wanda")
+    assert not accuracy_table([near, make_run("ria")])["Perplexity"].str.contains("★").any()
+    losses = near.report["evaluation"]["pruned"]["window_nats"]
+    far.report["evaluation"]["pruned"] |= {"window_nats": [x + 0.5 + 0.01 * i for i, x in enumerate(losses)]}
+    far.report["evaluation"]["pruned"]["perplexity"] *= 2
+    assert list(accuracy_table([far, near])["Perplexity"].str.contains("★")) == [False, False, True]

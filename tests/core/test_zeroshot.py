@@ -1,5 +1,6 @@
 """Zero-shot tasks: against plain log-likelihoods, against lm-eval's own command line, and bad input."""
 
+import copy
 import json
 import math
 import subprocess
@@ -145,3 +146,20 @@ def test_the_difference_is_paired():
     assert (same.value, same.low, same.high) == (0, 0, 0)
     with pytest.raises(EggsError):
         paired_difference([1], [1, 0])
+
+
+def test_a_tokenizer_without_special_tokens_works(tiny):
+    plain = copy.deepcopy(tiny.tokenizer)
+    for name in ("pad_token", "eos_token", "bos_token", "unk_token"):
+        setattr(plain, name, None)
+    scores = [e for e in zero_shot(tiny.model, plain, [CLOZE], 8) if isinstance(e, TaskScore)]
+    assert scores[0].right == answer(tiny, [CLOZE], 8)[0].right
+    assert plain.pad_token is None  # the visitor's tokenizer is not changed
+
+
+def test_output_that_is_not_finite_is_an_error(tiny):
+    broken = copy.deepcopy(tiny.model)
+    with torch.no_grad():
+        next(broken.parameters())[:] = float("nan")
+    with pytest.raises(EggsError, match="NaN"):
+        list(zero_shot(broken, tiny.tokenizer, [CLOZE], 4))
