@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 import gradio as gr
 
 from components.jobs import message
+from components.session import Workspace
 from eggs_core.errors import EggsError
 
 CHEAP = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 HEAVY = {"concurrency_id": "heavy", "concurrency_limit": 2, "show_progress": "hidden", "api_visibility": "private"}
-SETTLE_SECONDS = 0.6  # by then the last update of a cancelled job has reached the page
+SETTLE_SECONDS = 0.6  # by then the last update of a stopped job has reached the page
 WAITING = "Waiting for its turn…"
 
 
@@ -37,24 +38,41 @@ def run_by_buttons(
     queue: dict = HEAVY,
     said: str = "Stopped.",
 ) -> None:
-    """Let `start` run `work` in a queue, and `stop` end it at once, which is then `said`.
+    """Let `start` run `work` in a queue, and `stop` end it after the step at hand, which is then `said`.
 
-    `work` yields values for `outputs`, of which the first shows progress and sentences; an EggsError goes there too.
+    The first input is the state. `work` yields values for `outputs`; the first of them shows progress and sentences; an
+    EggsError goes there too. Gradio's own `cancels` is not used: it closes the connection that other events of the same
+    page still wait on.
     """
-    still = [gr.skip()] * (len(outputs) - 1)
+    name, still = start.elem_id, [gr.skip()] * (len(outputs) - 1)
 
-    def run(*values) -> Iterator[list]:
+    def wait(workspace: Workspace) -> list:
+        workspace.begin(name)
+        return [*buttons(True), message(WAITING)]
+
+    def run(workspace: Workspace, *values) -> Iterator[list]:
+        token = workspace.jobs.get(name)
+        steps = work(workspace, *values)
         try:
-            for drawn in work(*values):  # the buttons stay: an update still on its way must not undo Stop
+            if token is None:  # stopped while it waited
+                return
+            for drawn in steps:
+                if not workspace.goes_on(name, token):
+                    return
                 yield [gr.skip(), gr.skip(), *drawn]
             yield [*buttons(False), gr.skip(), *still]
         except EggsError as error:
             yield [*buttons(False), message(str(error), bad=True), *still]
+        finally:
+            steps.close()
+            if workspace.goes_on(name, token):
+                workspace.end(name)
 
-    def stopped() -> list:
+    def stopped(workspace: Workspace) -> list:
+        workspace.end(name)
         time.sleep(SETTLE_SECONDS)
         return [*buttons(False), message(said)]
 
-    waiting = start.click(lambda: [*buttons(True), message(WAITING)], None, [start, stop, outputs[0]], **CHEAP)
-    job = waiting.then(run, inputs, [start, stop, *outputs], **queue)
-    stop.click(stopped, None, [start, stop, outputs[0]], cancels=[job], **CHEAP)
+    waiting = start.click(wait, inputs[0], [start, stop, outputs[0]], **CHEAP)
+    waiting.then(run, inputs, [start, stop, *outputs], **queue)
+    stop.click(stopped, inputs[0], [start, stop, outputs[0]], **CHEAP)

@@ -28,6 +28,7 @@ ALONE = {  # what is timed or loads the machine waits for its turn, so that timi
     "concurrency_id": "measure", "concurrency_limit": 1, "show_progress": "hidden", "api_visibility": "private",
 }  # fmt: skip
 WAITING = "Size and latency are measured when all layers are pruned."
+MEASURE = "measure"  # the job's name
 UNMEASURED = '<p class="hint">Not measured on this machine yet; it takes some ten seconds.</p>'
 SPEED_TITLES = {
     "decode_tokens_per_s": ("decode-chart", "Decode", "one token at a time"),
@@ -42,7 +43,8 @@ def panel(title: str, note: str = "") -> None:
 
 
 def stopped(workspace: Workspace) -> list:
-    """State in; both buttons and what is said of the layers out, after a measurement was cancelled."""
+    """State in; both buttons and what is said of the layers out, after a measurement was stopped."""
+    workspace.end(MEASURE)
     time.sleep(SETTLE_SECONDS)
     run = workspace.run if workspace and workspace.finished else None
     found = measured(run) if run else None
@@ -94,8 +96,10 @@ def create_latency_tab(state: gr.State) -> Tab:
         still = [gr.skip()] * 6
         try:
             if anew or not measured(run):  # another visitor may have measured it while this one waited
-                shown = buttons(True)
+                shown, token = buttons(True), workspace.begin(MEASURE)
                 for progress, found in measure(run):
+                    if not workspace.goes_on(MEASURE, token):
+                        return
                     bar = progress_bar(progress.share, progress.text)
                     yield [*shown, *still, bar, layer_table(found, found.shapes), *[gr.skip()] * 3]
                     shown = [gr.skip()] * 2  # once is enough: an update still on its way must not undo Stop
@@ -105,13 +109,11 @@ def create_latency_tab(state: gr.State) -> Tab:
             yield [*buttons(False), *still, message(str(error), bad=True), *[gr.skip()] * 4]
 
     timed = {"inputs": state, "outputs": [again, halt, *measured_outputs], **ALONE}
-    jobs = [
-        tab.select(lambda workspace: (yield from run_measure(workspace, False)), **timed),
-        again.click(lambda workspace: (yield from run_measure(workspace, True)), **timed),
-    ]
+    tab.select(lambda workspace: (yield from run_measure(workspace, False)), **timed)
+    again.click(lambda workspace: (yield from run_measure(workspace, True)), **timed)
     # A race needs the machine for itself, so its start ends a measurement as Stop does.
     for button in (halt, race_start):
-        button.click(stopped, state, [again, halt, layers_text], cancels=jobs, **CHEAP)
+        button.click(stopped, state, [again, halt, layers_text], **CHEAP)
 
     def render(workspace: Workspace) -> list:
         run = workspace.run

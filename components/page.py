@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import gradio as gr
 
 from components.accuracy_tab import create_accuracy_tab
-from components.events import CHEAP, HEAVY, SETTLE_SECONDS, buttons
+from components.events import CHEAP, HEAVY, SETTLE_SECONDS, WAITING, buttons
 from components.graph_tab import create_graph_tab
 from components.jobs import message, run_job
 from components.latency_tab import create_latency_tab
@@ -19,6 +20,7 @@ from components.spectrum_tab import create_spectrum_tab
 from components.widgets.assets import ASSETS
 from eggs_core.errors import EggsError
 
+PRUNE = "prune"  # the job's name
 CLOSE_SIDEBAR_ON_PHONES = (
     "() => { if (window.innerWidth < 768) document.querySelector('.sidebar.open .toggle-button')?.click(); }"
 )
@@ -72,20 +74,30 @@ def create_page() -> None:
             workspace.show(run)
         return [workspace, *render(workspace)]
 
+    def wait(workspace: Workspace) -> list:
+        workspace.begin(PRUNE)
+        return [*buttons(True), message(WAITING)]
+
     def prune(workspace: Workspace, *values) -> Iterator[list]:
         """State and the sidebar's values in; state, buttons, progress and every tab out."""
-        still = [gr.skip()] * len(outputs)
+        still, token = [gr.skip()] * len(outputs), workspace.jobs.get(PRUNE)
+        if token is None:  # stopped while it waited
+            return
         try:
             config, texts = read(*values)
-            yield [workspace, *buttons(True), message("Starting…"), *still]
-            for bar, redraw in run_job(workspace, config, texts):
-                # The buttons stay as they are: an update still on its way must not undo Stop.
-                yield [workspace, gr.skip(), gr.skip(), bar, *(growing(workspace) if redraw else still)]
+            steps = run_job(workspace, config, texts)
+            with closing(steps):
+                for bar, redraw in steps:
+                    if not workspace.goes_on(PRUNE, token):
+                        return
+                    # The buttons stay as they are: an update still on its way must not undo Stop.
+                    yield [workspace, gr.skip(), gr.skip(), bar, *(growing(workspace) if redraw else still)]
             yield [workspace, *buttons(False), gr.skip(), *still]
         except EggsError as error:
             yield [workspace, *buttons(False), message(str(error), bad=True), *still]
 
     def stopped(workspace: Workspace) -> list:
+        workspace.end(PRUNE)
         time.sleep(SETTLE_SECONDS)
         done = len(workspace.run.report["layers"]) if workspace.run and not workspace.finished else 0
         text = f"Stopped. The {done} layers finished so far stay visible." if done else "Stopped."
@@ -106,8 +118,9 @@ def create_page() -> None:
     page = gr.context.Context.root_block
     page.load(open_page, None, [state, *outputs], **CHEAP)
     page.load(None, None, None, js=CLOSE_SIDEBAR_ON_PHONES, queue=False, api_visibility="private")
-    job = sidebar.start.click(prune, [state, *sidebar.inputs], [state, *controls, *outputs], **HEAVY)
-    sidebar.stop.click(stopped, state, [*controls, *outputs], cancels=[job], **CHEAP)
+    waiting = sidebar.start.click(wait, state, controls, **CHEAP)
+    waiting.then(prune, [state, *sidebar.inputs], [state, *controls, *outputs], **HEAVY)
+    sidebar.stop.click(stopped, state, [*controls, *outputs], **CHEAP)
     # The mask first; what other tabs say of the layer follows.
     picked = model_map.pick(pick_layer, state, masks.outputs[1:], **CHEAP)
     picked.then(graph.render, state, graph.outputs, **CHEAP).then(

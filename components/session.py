@@ -48,8 +48,22 @@ class Workspace:
     measure: str = "spectral_gap"  # that colours the model map
     spectrum: str = "spectral_gap"  # that the Spectrum tab compares
     sweeps: list[Sweep] = field(default_factory=list)  # this visitor's own curves over β, newest last
+    jobs: dict[str, object] = field(default_factory=dict)  # name of a job that may go on -> its token
     compare: str = ""  # the method beside the one in view on the Masks tab; "" is none
     difference: bool = False  # compare in one picture rather than side by side
+
+    def begin(self, name: str) -> object:
+        """Let a job of that name go on, and any older one of that name end; returns its token."""
+        self.jobs[name] = object()
+        return self.jobs[name]
+
+    def goes_on(self, name: str, token: object) -> bool:
+        """May the job with this token go on? Jobs ask after every step; nothing else ends them."""
+        return token is not None and self.jobs.get(name) is token
+
+    def end(self, name: str) -> None:
+        """Let the job of that name end after the step at hand."""
+        self.jobs.pop(name, None)
 
     def show(self, run: Run, finished: bool = True) -> None:
         """Put a run in view, keeping the chosen layer where the run has it."""

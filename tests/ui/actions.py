@@ -16,8 +16,8 @@ def open_tab(page, name: str) -> None:
     if visible.count():
         visible.click()
     else:
-        page.get_by_label("More tabs").click()
-        page.locator(".overflow-dropdown").get_by_text(name, exact=True).click()
+        page.get_by_label("More tabs").first.click()
+        page.locator(".overflow-dropdown").first.get_by_text(name, exact=True).click()
     for selector in TABS[name]:
         page.wait_for_function("s => document.querySelector(s)?.dataset.drawn > 0", arg=selector)
 
