@@ -4,13 +4,15 @@ import logging
 import time
 from collections.abc import Iterator
 
-from components.session import Workspace
+from components.session import Workspace, bundled_runs
 from components.text import escape, seconds
 from eggs_core.calibration import Text
 from eggs_core.config import PruneConfig
+from eggs_core.errors import EggsError
 from eggs_core.masks import pack_bits
-from eggs_core.pipeline import Finished, LayerDone, Progress, execute
+from eggs_core.pipeline import CACHE, Finished, LayerDone, Progress, execute
 from eggs_core.runs import Run
+from eggs_core.store import STORE
 from eggs_core.weights import keep
 
 REDRAW_SECONDS = 0.6
@@ -39,12 +41,35 @@ def partial_run(config: PruneConfig) -> Run:
     return Run(report, {})
 
 
-def run_job(workspace: Workspace, config: PruneConfig, texts: dict[str, Text]) -> Iterator[tuple[str, bool]]:
-    """Run a configuration and keep the workspace up to date.
+def known_run(config: PruneConfig) -> Iterator[Progress | Run]:
+    """The finished run of a configuration, shipped or stored, if the model still has the weights that it was made with.
+
+    Yields progress while the model is opened, and the run last, if there is one. Raises EggsError as `load` does.
+    """
+    shipped = next((run for run in bundled_runs() if run.key == config.key()), None)
+    run = shipped or STORE.get(config.key())
+    if run is not None:
+        yield Progress(f"Opening {config.model}", 0.0)
+        if shipped or CACHE.get(config.model).fingerprint == run.report.get("fingerprint"):
+            yield run
+
+
+def run_job(
+    workspace: Workspace, config: PruneConfig, texts: dict[str, Text], anew: bool = False
+) -> Iterator[tuple[str, bool]]:
+    """Run a configuration, or show it if it is known and not wanted `anew`, and keep the workspace up to date.
 
     Yields the progress bar's HTML and whether the figures should be drawn anew; closing the generator stops the work,
     and the layers finished so far stay in the workspace. Raises EggsError for what cannot run.
     """
+    for event in () if anew else known_run(config):
+        if isinstance(event, Progress):
+            yield progress_bar(event.share, event.text), False
+        else:
+            workspace.show(event)
+            taken = f"Done in {seconds(event.report['seconds']['total'])} on {event.report['created'][:10]}"
+            yield message(f"{taken}, kept since then; “Compute again” under Advanced runs it anew."), True
+            return
     run, drawn, share = partial_run(config), 0.0, 0.0
     events = execute(config, texts)
     try:
@@ -65,6 +90,11 @@ def run_job(workspace: Workspace, config: PruneConfig, texts: dict[str, Text]) -
             elif isinstance(event, Finished):
                 keep(event)
                 workspace.show(event.run)
-                yield message(f"Done in {seconds(event.run.report['seconds']['total'])}."), True
+                said = f"Done in {seconds(event.run.report['seconds']['total'])}."
+                try:
+                    STORE.put(event.run)
+                except EggsError as error:  # the result is shown all the same
+                    said += f" {error}"
+                yield message(said), True
     finally:
         events.close()

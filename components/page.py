@@ -7,6 +7,7 @@ from contextlib import closing
 import gradio as gr
 
 from components.accuracy_tab import create_accuracy_tab
+from components.address import address, asked_config, asked_run, restore
 from components.events import CHEAP, HEAVY, SETTLE_SECONDS, WAITING, buttons
 from components.graph_tab import create_graph_tab
 from components.jobs import message, run_job
@@ -14,16 +15,30 @@ from components.latency_tab import create_latency_tab
 from components.learn_tab import create_learn_tab
 from components.masks_tab import create_masks_tab
 from components.overview_tab import create_overview_tab
+from components.runs_tab import create_runs_tab
 from components.session import Workspace, first_run, problems
-from components.sidebar import create_sidebar, read
+from components.sidebar import controls_of, create_sidebar, read
 from components.spectrum_tab import create_spectrum_tab
+from components.tab import Tab
 from components.widgets.assets import ASSETS
+from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 
 PRUNE = "prune"  # the job's name
 CLOSE_SIDEBAR_ON_PHONES = (
     "() => { if (window.innerWidth < 768) document.querySelector('.sidebar.open .toggle-button')?.click(); }"
 )
+SET_ADDRESS = """q => {
+  const shown = new URL(location), next = new URLSearchParams(q);
+  for (const keep of ['__theme', ...(next.get('tab') === 'learn' ? ['step'] : [])])
+    if (shown.searchParams.has(keep)) next.set(keep, shown.searchParams.get(keep));
+  history.replaceState(null, '', `${shown.pathname}?${next}${shown.hash}`);
+}"""
+START_PENDING = "key => { if (key) document.querySelector('#prune').click(); }"
+TAB_NAMES = {
+    "Overview": "overview", "Masks": "masks", "Expander graph": "graph", "Spectrum": "spectrum",
+    "Accuracy": "accuracy", "Latency & size": "latency", "Runs": "runs", "Learn": "learn",
+}  # fmt: skip
 HEADER = (
     f'<div class="brand">{(ASSETS / "logo.svg").read_text(encoding="utf-8")}<div><h1>EGGS Explorer</h1>'
     "<p>Prune a language model to N of every M weights, and see what stays connected.</p></div></div>"
@@ -51,10 +66,21 @@ def create_page() -> None:
             accuracy = create_accuracy_tab(state)
         with gr.Tab("Latency & size", id="latency"):
             latency = create_latency_tab(state)
+        runs = gr.Tab("Runs", id="runs")  # filled below, as it draws the others
         with gr.Tab("Learn", id="learn"):
             create_learn_tab(tab_bar)
+    link = gr.Textbox(visible="hidden", elem_id="address", show_label=False)
+    pending = gr.Textbox(visible="hidden", elem_id="pending", show_label=False)
 
-    tabs = [overview, masks, graph, spectrum.tab, accuracy, latency]
+    tabs = [
+        overview,
+        masks,
+        graph,
+        spectrum.tab,
+        accuracy,
+        latency,
+        Tab([link], lambda workspace: [address(workspace)]),
+    ]
     outputs = [component for tab in tabs for component in tab.outputs]
     controls = [sidebar.start, sidebar.stop, sidebar.progress]
 
@@ -68,24 +94,44 @@ def create_page() -> None:
         drawn = [*overview.render(workspace), *masks.growing(workspace)]
         return [*drawn, *[gr.skip()] * (len(outputs) - len(drawn))]
 
-    def open_page() -> list:
-        workspace = Workspace()
-        if run := first_run():
+    create_runs_tab(runs, tab_bar, state, render, outputs)
+
+    def open_page(request: gr.Request) -> list:
+        """The run, tab, layer and window that the address names; a run that is not known yet is started."""
+        workspace, query = Workspace(), dict(request.query_params)
+        said, start, controls = "", "", [gr.skip()] * len(sidebar.inputs)
+        run = first_run()
+        try:
+            config, wanted = asked_config(query), asked_run(query)
+            config = PruneConfig.from_dict(wanted.report["config"]) if wanted else config
+            if config:
+                controls = controls_of(config)
+                start = "" if wanted else config.key()
+            run = wanted or run
+        except EggsError as error:
+            said = message(str(error), bad=True)
+        if run:
             workspace.show(run)
-        return [workspace, *render(workspace)]
+        restore(workspace, query)
+        opened = gr.Tabs(selected=workspace.tab) if workspace.tab != "overview" else gr.skip()
+        return [workspace, opened, said, start, *controls, *render(workspace)]
+
+    def open_tab(workspace: Workspace, event: gr.SelectData) -> str:
+        workspace.tab = TAB_NAMES.get(str(event.value), "overview")
+        return address(workspace)
 
     def wait(workspace: Workspace) -> list:
         workspace.begin(PRUNE)
         return [*buttons(True), message(WAITING)]
 
-    def prune(workspace: Workspace, *values) -> Iterator[list]:
-        """State and the sidebar's values in; state, buttons, progress and every tab out."""
+    def prune(workspace: Workspace, anew: bool, *values) -> Iterator[list]:
+        """State, “Compute again” and the sidebar's values in; state, buttons, progress and every tab out."""
         still, token = [gr.skip()] * len(outputs), workspace.jobs.get(PRUNE)
         if token is None:  # stopped while it waited
             return
         try:
             config, texts = read(*values)
-            steps = run_job(workspace, config, texts)
+            steps = run_job(workspace, config, texts, anew)
             with closing(steps):
                 for bar, redraw in steps:
                     if not workspace.goes_on(PRUNE, token):
@@ -116,15 +162,21 @@ def create_page() -> None:
         return graph.render(workspace)
 
     page = gr.context.Context.root_block
-    page.load(open_page, None, [state, *outputs], **CHEAP)
+    page.load(open_page, None, [state, tab_bar, sidebar.progress, pending, *sidebar.inputs, *outputs], **CHEAP).then(
+        None, pending, None, js=START_PENDING, queue=False, api_visibility="private"
+    )
+    link.change(None, link, None, js=SET_ADDRESS, queue=False, api_visibility="private")
+    tab_bar.select(open_tab, state, link, **CHEAP)
     page.load(None, None, None, js=CLOSE_SIDEBAR_ON_PHONES, queue=False, api_visibility="private")
     waiting = sidebar.start.click(wait, state, controls, **CHEAP)
-    waiting.then(prune, [state, *sidebar.inputs], [state, *controls, *outputs], **HEAVY)
+    waiting.then(prune, [state, sidebar.anew, *sidebar.inputs], [state, *controls, *outputs], **HEAVY)
     sidebar.stop.click(stopped, state, [*controls, *outputs], **CHEAP)
     # The mask first; what other tabs say of the layer follows.
     picked = model_map.pick(pick_layer, state, masks.outputs[1:], **CHEAP)
+    picked.then(address, state, link, **CHEAP)
     picked.then(graph.render, state, graph.outputs, **CHEAP).then(
         spectrum.render_layer, state, spectrum.layer_outputs, **CHEAP
     )
     for canvas in mask_canvases:
-        canvas.window(move_window, state, graph.outputs, trigger_mode="always_last", **CHEAP)
+        moved = canvas.window(move_window, state, graph.outputs, trigger_mode="always_last", **CHEAP)
+        moved.then(address, state, link, **CHEAP)

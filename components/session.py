@@ -49,6 +49,7 @@ class Workspace:
     spectrum: str = "spectral_gap"  # that the Spectrum tab compares
     sweeps: list[Sweep] = field(default_factory=list)  # this visitor's own curves over β, newest last
     jobs: dict[str, object] = field(default_factory=dict)  # name of a job that may go on -> its token
+    tab: str = "overview"  # that is open
     compare: str = ""  # the method beside the one in view on the Masks tab; "" is none
     difference: bool = False  # compare in one picture rather than side by side
 
@@ -140,10 +141,14 @@ def finished_run(workspace: Workspace | None) -> Run:
 
 def run_label(run: Run) -> str:
     """The method's name; a custom combination is spelled out."""
-    method = run.report["method"]
-    if method in METHODS:
-        return METHODS[method].label
-    config = run.report["config"]
+    return label_of(run.report)
+
+
+def label_of(report: dict[str, Any]) -> str:
+    """The method's name in a report; a custom combination is spelled out."""
+    if report["method"] in METHODS:
+        return METHODS[report["method"]].label
+    config = report["config"]
     return " · ".join(
         config[name] for name in ("score", "selection", "permutation", "reconstruction") if config[name] != "none"
     )

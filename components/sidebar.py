@@ -39,6 +39,7 @@ class Sidebar:
     """The controls; `inputs` are what `read` takes, in order."""
 
     inputs: list[gr.components.Component]
+    anew: gr.Checkbox
     start: gr.Button
     stop: gr.Button
     progress: gr.HTML
@@ -192,6 +193,9 @@ def create_sidebar() -> Sidebar:
             info="owner/name, or owner/name:configuration; its train split is streamed.",
             elem_id="calibration-dataset", visible=False,
         )  # fmt: skip
+        anew = gr.Checkbox(
+            False, label="Compute again", info="Even if this run is known already.", elem_id="anew", container=False
+        )
     start = gr.Button("Prune", variant="primary", elem_id="prune")
     stop = gr.Button("Stop", elem_id="stop", interactive=False)
     progress = gr.HTML("", elem_id="progress", padding=False)
@@ -220,7 +224,23 @@ def create_sidebar() -> Sidebar:
         model, pattern, keep, group, method, score, selection, permutation, reconstruction, beta, diagonals,
         windows, length, seed, source, text, dataset,
     ]  # fmt: skip
-    return Sidebar(inputs, start, stop, progress)
+    return Sidebar(inputs, anew, start, stop, progress)
+
+
+def controls_of(config: PruneConfig) -> list:
+    """Values of the controls that describe a configuration, in the order of `read`; the inverse of `read`."""
+    known = str(config.pattern) in PATTERNS
+    source, dataset = BUNDLED_TEXT, ""
+    if config.calibration.startswith(PREFIX):
+        source, dataset = DATASET, config.calibration.removeprefix(PREFIX)
+    elif config.calibration != "bundled":
+        source = OWN_TEXT
+    return [
+        config.model, str(config.pattern) if known else OTHER, config.pattern.keep, config.pattern.group, config.method,
+        config.score, config.selection, config.permutation, config.reconstruction,
+        round(100 * (config.beta or 0)), config.diagonals or 0,
+        config.calibration_windows, config.calibration_length, config.seed, source, "", dataset,
+    ]  # fmt: skip
 
 
 def _choices(method: str) -> list:

@@ -1,11 +1,13 @@
 """Loading causal language models: bundled, a local folder, a GGUF file, or the Hugging Face Hub."""
 
 import errno
+import hashlib
 import json
 import os
 import re
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -30,10 +32,11 @@ BUNDLED = {
     "tiny-llama": "Llama architecture, 3.4 M parameters, trained on State of the Union speeches",
     "tiny-opt": "OPT architecture, 3.5 M parameters, trained on the same speeches",
 }
+SAMPLE = 4096  # values of each tensor that a fingerprint reads
 _ALTERNATIVE = f"the bundled models {' and '.join(BUNDLED)} need no download"
 
 
-@dataclass(slots=True)
+@dataclass
 class LoadedModel:
     """A causal LM in evaluation mode with its tokenizer; `name` is what the user asked for."""
 
@@ -45,6 +48,16 @@ class LoadedModel:
     def parameters(self) -> int:
         """Number of parameters, tied ones counted once."""
         return sum(p.numel() for p in self.model.parameters())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that tell weights apart: SHA-256 over names, shapes and up to SAMPLE values of each."""
+        digest = hashlib.sha256()
+        for name, tensor in self.model.state_dict().items():
+            flat = tensor.detach().flatten()
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(flat[:: max(1, len(flat) // SAMPLE)].float().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def check_window(self, length: int) -> None:
         """Raise EggsError if the model cannot read windows of `length` tokens."""

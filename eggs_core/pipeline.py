@@ -23,7 +23,7 @@ from eggs_core.generation import measure_generation
 from eggs_core.masks import pack_bits
 from eggs_core.models import LoadedModel, load
 from eggs_core.prune import LayerReport, prune
-from eggs_core.runs import Run
+from eggs_core.runs import SCHEMA, Run
 from eggs_core.sizes import size_breakdown
 from eggs_core.texts import PREFIX as DATASET
 from eggs_core.texts import dataset_text
@@ -187,7 +187,7 @@ def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: Mo
     with memory_errors("Measuring latency"):
         latency = measure_generation(dense.model, model, evaluation[:1, :64], masks, config.pattern, permutations)
     report = {
-        "schema": 1,
+        "schema": SCHEMA,
         "key": config.key(),
         "model": config.model,
         "pattern": str(config.pattern),
@@ -201,6 +201,7 @@ def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: Mo
         "size": size_breakdown(model, masks, config.pattern, permutations),
         "latency": latency,
         "parameters": dense.parameters,
+        "fingerprint": dense.fingerprint,
         "device": describe(dense.model.device),
         "seconds": {"total": time.monotonic() - started, "prune": pruning},
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

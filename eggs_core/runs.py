@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from eggs_core.errors import EggsError
 from eggs_core.masks import unpack_bits
 
+SCHEMA = 1  # of report.json and the files beside it
 REPORT, MASKS, DETAILS = "report.json", "masks.safetensors", "details.safetensors"
 _REQUIRED = ("model", "pattern", "method", "seed", "layers", "evaluation", "size")
 
@@ -111,6 +112,8 @@ def load_run(folder: Path) -> Run:
         raise EggsError(f"There is no run in {folder}: {REPORT} is missing.") from error
     except (OSError, ValueError) as error:
         raise EggsError(f"The run in {folder} is damaged: {REPORT} cannot be read; run it again.") from error
+    if isinstance(report, dict) and report.get("schema", SCHEMA) != SCHEMA:
+        raise EggsError(f"The run in {folder} was written by another version of EGGS Explorer; run it again.")
     if not isinstance(report, dict) or (missing := [k for k in _REQUIRED if k not in report]):
         lacking = ", ".join(missing) if isinstance(report, dict) else "everything"
         raise EggsError(f"The run in {folder} is damaged: {REPORT} lacks {lacking}; run it again.")
@@ -119,6 +122,7 @@ def load_run(folder: Path) -> Run:
         for layer in report["layers"]:
             unpack_bits(masks[layer["name"]], tuple(layer["shape"]))
         details = _read(folder / DETAILS) if (folder / DETAILS).is_file() else {}
+        _check_details(details, {layer["name"]: tuple(layer["shape"]) for layer in report["layers"]})
     except FileNotFoundError as error:
         raise EggsError(f"The run in {folder} has no {MASKS}; run it again.") from error
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, EggsError) as error:
@@ -126,6 +130,16 @@ def load_run(folder: Path) -> Run:
     named = lambda suffix: {k.removesuffix(suffix): v for k, v in details.items() if k.endswith(suffix)}  # noqa: E731
     permutations = {name: order.long() for name, order in named(".permutation").items()}
     return Run(report, masks, named(".topn"), permutations)
+
+
+def _check_details(details: dict[str, torch.Tensor], shapes: dict[str, tuple[int, int]]) -> None:
+    """Raise ValueError or KeyError for an order that is none, or a mask of another shape."""
+    for key, value in details.items():
+        name, _, kind = key.rpartition(".")
+        if kind == "topn":
+            unpack_bits(value, shapes[name])
+        elif kind == "permutation" and not torch.equal(value.sort().values.long(), torch.arange(shapes[name][1])):
+            raise ValueError(f"{name}: not an order of its columns")
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

@@ -13,6 +13,7 @@ from eggs_core.config import PruneConfig, make_config
 from eggs_core.models import LoadedModel
 from eggs_core.pipeline import ModelCache, execute
 from eggs_core.runs import Run
+from eggs_core.store import RunStore
 
 LAYERS = 14  # two blocks of seven
 SMALL = {"calibration_windows": 2, "calibration_length": 32, "evaluation_windows": 6, "evaluation_length": 32}
@@ -49,7 +50,7 @@ def make_run(micro_cache) -> Callable[..., Run]:
 
 
 @pytest.fixture
-def micro_jobs(micro_cache, monkeypatch) -> list[torch.nn.Module]:
+def micro_jobs(micro_cache, monkeypatch, tmp_path) -> list[torch.nn.Module]:
     """Let run_job use the small model; the list fills with the copies that are being pruned."""
     pruned = []
 
@@ -60,4 +61,6 @@ def micro_jobs(micro_cache, monkeypatch) -> list[torch.nn.Module]:
     real = pipeline.prune
     monkeypatch.setattr(pipeline, "prune", watched)
     monkeypatch.setattr(jobs, "execute", functools.partial(execute, cache=micro_cache))
+    monkeypatch.setattr(jobs, "CACHE", micro_cache)
+    monkeypatch.setattr(jobs, "STORE", RunStore(tmp_path / "store"))
     return pruned

@@ -1,0 +1,66 @@
+"""The page's address: what is in view as a query string, and back; no gradio here."""
+
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+from components.session import Workspace, bundled_runs
+from eggs_core.config import PruneConfig, make_config
+from eggs_core.errors import EggsError
+from eggs_core.runs import Run
+from eggs_core.store import STORE
+
+TABS = ("overview", "masks", "graph", "spectrum", "accuracy", "latency", "runs", "learn")
+CHOICES = ("score", "selection", "permutation", "reconstruction", "beta", "diagonals", "calibration")
+COUNTS = ("seed", "calibration_windows", "calibration_length")
+
+
+def address(workspace: Workspace | None) -> str:
+    """The query string that opens this view again: the run, its configuration, the tab, the layer and the window."""
+    if workspace is None or workspace.run is None:
+        return ""
+    config = PruneConfig.from_dict(workspace.run.report["config"])
+    plain = make_config(config.model, config.pattern, config.method)
+    values = {"run": config.key(), "model": config.model, "pattern": str(config.pattern), "method": config.method}
+    for name in (*CHOICES, *COUNTS):
+        if getattr(config, name) != getattr(plain, name):
+            values[name] = getattr(config, name)
+    values |= {"tab": workspace.tab, "layer": workspace.layer}
+    if workspace.row or workspace.column:
+        values |= {"row": workspace.row, "column": workspace.column}
+    return urlencode({name: value for name, value in values.items() if value not in ("", None)})
+
+
+def asked_config(query: Mapping[str, str]) -> PruneConfig | None:
+    """The configuration that an address describes, None if it names no model; raises EggsError if it cannot run."""
+    if not query.get("model"):
+        return None
+    options = {name: query[name] for name in CHOICES if query.get(name)}
+    try:
+        options |= {name: int(query[name]) for name in (*COUNTS, "diagonals") if query.get(name)}
+        if "beta" in options:
+            options["beta"] = float(options["beta"])
+    except ValueError as error:
+        raise EggsError("This link is damaged: a number in it is none. Ask for it again.") from error
+    return make_config(query["model"], query.get("pattern", "2:4"), query.get("method", "custom"), **options)
+
+
+def asked_run(query: Mapping[str, str]) -> Run | None:
+    """The finished run that an address names, shipped or stored."""
+    key = query.get("run", "")
+    if not key:
+        return None
+    shipped = next((run for run in bundled_runs() if run.key == key), None)
+    return shipped or (STORE.get(key) if key.isalnum() and len(key) <= 64 else None)
+
+
+def restore(workspace: Workspace, query: Mapping[str, str]) -> None:
+    """Open the tab, the layer and the window that an address names, as far as the run in view has them."""
+    if query.get("tab") in TABS:
+        workspace.tab = query["tab"]
+    layers = [layer["name"] for layer in workspace.run.report["layers"]] if workspace.run else []
+    if query.get("layer") in layers:
+        workspace.open_layer(query["layer"])
+        rows, columns = workspace.run.layer(query["layer"])["shape"]
+        for name, most in (("row", rows), ("column", columns)):
+            text = query.get(name, "0")
+            setattr(workspace, name, min(int(text), most) if text.isdecimal() and len(text) < 9 else 0)

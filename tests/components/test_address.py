@@ -1,0 +1,77 @@
+"""The page's address: what is in view comes back from it, and what it must not do."""
+
+from urllib.parse import parse_qsl
+
+import pytest
+
+from components.address import address, asked_config, asked_run, restore
+from components.session import Workspace, first_run
+from components.sidebar import controls_of, read
+from eggs_core.config import PruneConfig, make_config
+from eggs_core.errors import EggsError
+
+
+def query_of(workspace) -> dict[str, str]:
+    return dict(parse_qsl(address(workspace)))
+
+
+def test_a_view_comes_back_from_its_address():
+    workspace = Workspace()
+    workspace.show(first_run())
+    workspace.tab = "graph"
+    workspace.open_layer(workspace.run.report["layers"][3]["name"])
+    workspace.row, workspace.column = 16, 32
+    query = query_of(workspace)
+    again = Workspace()
+    again.show(asked_run(query))
+    restore(again, query)
+    seen = lambda w: (w.run.key, w.tab, w.layer, w.row, w.column)  # noqa: E731
+    assert seen(again) == seen(workspace)
+    assert address(Workspace()) == "" and asked_run({}) is None and asked_config({}) is None
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        make_config("tiny-opt", "4:8", "wanda", seed=3, calibration_windows=8, calibration_length=64),
+        make_config("tiny-llama", "3:7", "ria", selection="degree", beta=0.25, permutation="zigzag"),
+        make_config("a/b", "2:4", "eggs-ptp", diagonals=4, calibration="dataset:owner/name:part"),
+    ],
+)
+def test_every_configuration_comes_back_from_the_address_and_from_the_controls(config, make_run):
+    workspace = Workspace(run=make_run("ria"))
+    workspace.run = type(workspace.run)({**workspace.run.report, "config": config.to_dict()}, {})
+    assert asked_config(query_of(workspace)) == config
+    assert read(*controls_of(config))[0] == config
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"run": "../../etc/passwd"}, {"run": "x" * 400}, {"run": "0000000000000000"},
+        {"tab": "<script>", "layer": "nonsense", "row": "1e9", "column": "-4"},
+        {"row": "9" * 5000, "layer": "model.layers.0.mlp.down_proj"},
+    ],
+)  # fmt: skip
+def test_nonsense_opens_the_usual_page(query):
+    workspace = Workspace()
+    workspace.show(first_run())
+    before = (workspace.tab, workspace.row, workspace.column)
+    assert asked_run(query) is None
+    restore(workspace, query)
+    assert (workspace.tab, workspace.row, workspace.column) == before
+
+
+@pytest.mark.parametrize(
+    "query", [{"pattern": "5:4"}, {"method": "nonsense"}, {"seed": "x"}, {"beta": "much"}, {"calibration_windows": "0"}]
+)
+def test_a_link_that_cannot_run_is_one_sentence(query):
+    with pytest.raises(EggsError):
+        asked_config({"model": "tiny-llama", "method": "ria", **query})
+
+
+def test_the_address_names_the_shipped_run():
+    run = first_run()
+    workspace = Workspace()
+    workspace.show(run)
+    assert query_of(workspace)["run"] == PruneConfig.from_dict(run.report["config"]).key() == run.key
