@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from components.session import Workspace, bundled_runs
+from components.session import Workspace, find_run
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
 from eggs_core.runs import Run
-from eggs_core.store import STORE
 
-TABS = ("overview", "masks", "graph", "spectrum", "accuracy", "latency", "runs", "learn")
+TABS = {  # what a tab is called on the page -> its name in an address
+    "Overview": "overview", "Masks": "masks", "Expander graph": "graph", "Spectrum": "spectrum",
+    "Accuracy": "accuracy", "Latency & size": "latency", "Runs": "runs", "Learn": "learn",
+}  # fmt: skip
 CHOICES = ("score", "selection", "permutation", "reconstruction", "beta", "diagonals", "calibration")
 COUNTS = ("seed", "calibration_windows", "calibration_length")
 
@@ -46,16 +48,15 @@ def asked_config(query: Mapping[str, str]) -> PruneConfig | None:
 
 def asked_run(query: Mapping[str, str]) -> Run | None:
     """The finished run that an address names, shipped or stored."""
-    key = query.get("run", "")
-    if not key:
+    try:
+        return find_run(query["run"]) if query.get("run") else None
+    except EggsError:  # no key: the usual page opens
         return None
-    shipped = next((run for run in bundled_runs() if run.key == key), None)
-    return shipped or (STORE.get(key) if key.isalnum() and len(key) <= 64 else None)
 
 
 def restore(workspace: Workspace, query: Mapping[str, str]) -> None:
     """Open the tab, the layer and the window that an address names, as far as the run in view has them."""
-    if query.get("tab") in TABS:
+    if query.get("tab") in TABS.values():
         workspace.tab = query["tab"]
     layers = [layer["name"] for layer in workspace.run.report["layers"]] if workspace.run else []
     if query.get("layer") in layers:

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator
 
-from components.session import Workspace, bundled_runs
+from components.session import Workspace, bundled_runs, find_run
 from components.text import escape, seconds
 from eggs_core.calibration import Text
 from eggs_core.config import PruneConfig
@@ -46,11 +46,12 @@ def known_run(config: PruneConfig) -> Iterator[Progress | Run]:
 
     Yields progress while the model is opened, and the run last, if there is one. Raises EggsError as `load` does.
     """
-    shipped = next((run for run in bundled_runs() if run.key == config.key()), None)
-    run = shipped or STORE.get(config.key())
+    run = find_run(config.key())
     if run is not None:
         yield Progress(f"Opening {config.model}", 0.0)
-        if shipped or CACHE.get(config.model).fingerprint == run.report.get("fingerprint"):
+        if any(run is shipped for shipped in bundled_runs()) or CACHE.get(config.model).fingerprint == run.report.get(
+            "fingerprint"
+        ):
             yield run
 
 

@@ -7,7 +7,7 @@ from contextlib import closing
 import gradio as gr
 
 from components.accuracy_tab import create_accuracy_tab
-from components.address import address, asked_config, asked_run, restore
+from components.address import TABS, address, asked_config, asked_run, restore
 from components.events import CHEAP, HEAVY, SETTLE_SECONDS, WAITING, buttons
 from components.graph_tab import create_graph_tab
 from components.jobs import message, run_job
@@ -35,10 +35,6 @@ SET_ADDRESS = """q => {
   history.replaceState(null, '', `${shown.pathname}?${next}${shown.hash}`);
 }"""
 START_PENDING = "key => { if (key) document.querySelector('#prune').click(); }"
-TAB_NAMES = {
-    "Overview": "overview", "Masks": "masks", "Expander graph": "graph", "Spectrum": "spectrum",
-    "Accuracy": "accuracy", "Latency & size": "latency", "Runs": "runs", "Learn": "learn",
-}  # fmt: skip
 HEADER = (
     f'<div class="brand">{(ASSETS / "logo.svg").read_text(encoding="utf-8")}<div><h1>EGGS Explorer</h1>'
     "<p>Prune a language model to N of every M weights, and see what stays connected.</p></div></div>"
@@ -117,7 +113,7 @@ def create_page() -> None:
         return [workspace, opened, said, start, *controls, *render(workspace)]
 
     def open_tab(workspace: Workspace, event: gr.SelectData) -> str:
-        workspace.tab = TAB_NAMES.get(str(event.value), "overview")
+        workspace.tab = TABS.get(str(event.value), "overview")
         return address(workspace)
 
     def wait(workspace: Workspace) -> list:

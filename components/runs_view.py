@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from components.session import bundled_runs, label_of
+from components.session import bundled_runs, find_run, label_of
 from components.text import escape, seconds, size
 from eggs_core.errors import EggsError
 from eggs_core.evaluate import paired_ratio
@@ -24,7 +24,7 @@ def all_reports() -> list[dict[str, Any]]:
 
 def open_run(key: str) -> Run:
     """A run by its key; raises EggsError if it is gone."""
-    run = next((run for run in bundled_runs() if run.key == key), None) or STORE.get(key)
+    run = find_run(key)
     if run is None:
         raise EggsError("That run is no longer here; choose another, or prune again.")
     return run

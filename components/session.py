@@ -13,6 +13,7 @@ import torch
 from eggs_core.config import METHODS
 from eggs_core.errors import EggsError
 from eggs_core.runs import Run, load_run
+from eggs_core.store import STORE
 from eggs_core.sweep import Sweep
 
 BUNDLED_RUNS = Path(__file__).resolve().parents[1] / "assets" / "runs"
@@ -173,6 +174,12 @@ def _read_bundled() -> tuple[tuple[Run, ...], tuple[str, ...]]:
         except EggsError as error:
             said.append(str(error).replace(str(folder), folder.name))
     return tuple(runs), tuple(said)
+
+
+def find_run(key: str) -> Run | None:
+    """The finished run of that key, shipped or stored; raises EggsError for what is no key."""
+    shipped = next((run for run in bundled_runs() if run.key == key), None)
+    return shipped or STORE.get(key)
 
 
 def first_run() -> Run | None:

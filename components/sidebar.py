@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from components.events import CHEAP
 from components.text import escape
 from eggs_core.calibration import Text
 from eggs_core.config import (
@@ -200,26 +201,25 @@ def create_sidebar() -> Sidebar:
     stop = gr.Button("Stop", elem_id="stop", interactive=False)
     progress = gr.HTML("", elem_id="progress", padding=False)
 
-    cheap = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    pattern.change(lambda choice: gr.Row(visible=choice == OTHER), pattern, free, **cheap)
+    pattern.change(lambda choice: gr.Row(visible=choice == OTHER), pattern, free, **CHEAP)
     for control in (pattern, keep, group):
-        control.change(pattern_note, [pattern, keep, group], note, trigger_mode="always_last", **cheap)
+        control.change(pattern_note, [pattern, keep, group], note, trigger_mode="always_last", **CHEAP)
     method.input(
         lambda name: [method_note(name), *_choices(name)],
         method,
         [about, score, selection, permutation, reconstruction],
-        **cheap,
+        **CHEAP,
     )
     selection.change(
         lambda name: [gr.Slider(visible=name == "degree"), gr.Number(visible=name == "diagonal")],
-        selection, [beta, diagonals], **cheap,
+        selection, [beta, diagonals], **CHEAP,
     )  # fmt: skip
     source.change(
         lambda name: [gr.Textbox(visible=name == OWN_TEXT), gr.Textbox(visible=name == DATASET)],
-        source, [text, dataset], **cheap,
+        source, [text, dataset], **CHEAP,
     )  # fmt: skip
     for control in (score, selection, permutation, reconstruction):
-        control.input(_name_of, [score, selection, permutation, reconstruction], [method, about], **cheap)
+        control.input(_name_of, [score, selection, permutation, reconstruction], [method, about], **CHEAP)
     inputs = [
         model, pattern, keep, group, method, score, selection, permutation, reconstruction, beta, diagonals,
         windows, length, seed, source, text, dataset,

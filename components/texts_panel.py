@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from components.events import run_by_buttons, start_stop
+from components.events import CHEAP, run_by_buttons, start_stop
 from components.jobs import progress_bar
 from components.session import Workspace, finished_run
 from components.tab import Tab
@@ -36,7 +36,7 @@ def create_texts_panel(state: gr.State) -> Tab:
     table = gr.HTML(elem_id="texts-table", padding=False)
     source.change(
         lambda kind: [gr.update(visible=kind == name) for name in (PASTED, FILE, HUB)], source, [pasted, file, dataset],
-        queue=False, show_progress="hidden", api_visibility="private",
+        **CHEAP,
     )  # fmt: skip
 
     def evaluate(workspace: Workspace, kind: str, words: str, path: str | None, name: str) -> Iterator[list]:

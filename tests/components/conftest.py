@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from components import jobs
+from components import jobs, session
 from eggs_core import pipeline
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.models import LoadedModel
@@ -62,5 +62,7 @@ def micro_jobs(micro_cache, monkeypatch, tmp_path) -> list[torch.nn.Module]:
     monkeypatch.setattr(pipeline, "prune", watched)
     monkeypatch.setattr(jobs, "execute", functools.partial(execute, cache=micro_cache))
     monkeypatch.setattr(jobs, "CACHE", micro_cache)
-    monkeypatch.setattr(jobs, "STORE", RunStore(tmp_path / "store"))
+    store = RunStore(tmp_path / "store")
+    for module in (jobs, session):
+        monkeypatch.setattr(module, "STORE", store)
     return pruned

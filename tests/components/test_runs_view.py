@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from components import runs_view
+from components import runs_view, session
 from components.jobs import run_job
 from components.runs_view import SHIPPED, all_reports, as_json, comparison, open_run, runs_table, title_of
 from components.session import Workspace, bundled_runs
@@ -17,7 +17,8 @@ from eggs_core.store import RunStore
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     store = RunStore(tmp_path)
-    monkeypatch.setattr(runs_view, "STORE", store)
+    for module in (runs_view, session):
+        monkeypatch.setattr(module, "STORE", store)
     return store
 
 
