@@ -1,19 +1,24 @@
-"""Speed of mask selection: against a plain Python loop over groups, and degree-bounded selection against topn.
+"""Speed of mask selection, against a plain Python loop over groups and against topn, and of whole runs against Wanda.
 
     python benchmarks/speed.py [--quick] [--json FILE]
 
 Every ratio comes from one process at one thread count. The plain loop runs on a slice of the rows and is scaled up by
-the number of rows, which favours neither side: its time grows linearly.
+the number of rows, which favours neither side: its time grows linearly. Whole runs, without --quick, prune SmolLM2-135M
+on the texts of benchmarks/quality.py, and say where their time goes.
 """
 
 import argparse
+import contextlib
+import copy
+import functools
 import json
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import scipy
@@ -21,13 +26,25 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.quality import DATA, SMOLLM2, open_model
+from eggs_core import activations, prune, stagewise
+from eggs_core.calibration import calibration_windows
+from eggs_core.config import CUSTOM, make_config
 from eggs_core.masks import auto_beta, degree, diagonal, retained_score, topn
 from eggs_core.pattern import NMPattern
-from eggs_core.permute import lsa
+from eggs_core.permute import PERMUTATIONS, lsa
+from eggs_core.reconstruct import RECONSTRUCTIONS
 
 SIZE = 4096
 LOOP_ROWS = 16
 SMALL_BETA = 0.05
+# name -> (method, choices that differ from it, most times Wanda's seconds)
+RUNS: dict[str, tuple[str, dict[str, str], float | None]] = {
+    "wanda": ("wanda", {}, None),
+    "eggs-ptp": ("eggs-ptp", {}, 1.3),
+    "lsa + admm": (CUSTOM, {"score": "ria", "selection": "degree", "permutation": "lsa", "reconstruction": "admm"}, 4),
+    "eggs-ptp-plus": ("eggs-ptp-plus", {}, None),
+}
 
 
 def heavy_tailed_scores(size: int, seed: int = 0) -> torch.Tensor:
@@ -85,6 +102,53 @@ def measure(pattern: NMPattern, repeats: int, full: bool) -> dict[str, float]:
     return found
 
 
+@contextlib.contextmanager
+def clocks(spent: dict[str, float]) -> Iterator[None]:
+    """Add up the seconds that a run spends in each of its parts."""
+
+    def clocked(name: str, work: Callable) -> Callable:
+        @functools.wraps(work)
+        def timed(*args, **kwargs):
+            started = time.perf_counter()
+            try:
+                return work(*args, **kwargs)
+            finally:
+                spent[name] = spent.get(name, 0.0) + time.perf_counter() - started
+
+        return timed
+
+    parts = [(prune, "score"), (prune, "_select"), (prune, "topn"), (prune, "measure")]
+    with contextlib.ExitStack() as stack:
+        for module, name in parts:
+            stack.enter_context(mock.patch.object(module, name, clocked(name.strip("_"), getattr(module, name))))
+        for name, table in (("channel order", PERMUTATIONS), ("reconstruct", RECONSTRUCTIONS)):
+            stack.enter_context(mock.patch.dict(table, {key: clocked(name, work) for key, work in table.items()}))
+        update = clocked("statistics", activations.InputStatistics.update)
+        stack.enter_context(mock.patch.object(activations.InputStatistics, "update", update))
+        for module in (activations, stagewise):  # the hooks inside it are counted on their own too
+            stack.enter_context(mock.patch.object(module, "run_block", clocked("blocks", module.run_block)))
+        yield
+
+
+def whole_runs() -> dict[str, dict[str, float]]:
+    """Seconds of whole pruning runs over SmolLM2-135M at 2:4, in all and by part."""
+    opened, found = open_model("smollm2"), {}
+    for name, (method, choices, _) in RUNS.items():
+        config = make_config("tiny-llama", "2:4", method, **choices, **opened.windows)
+        windows = calibration_windows(
+            opened.dense.tokenizer, opened.calibration, config.calibration_windows, config.calibration_length, 0
+        )
+        model, spent = copy.deepcopy(opened.dense.model), {}
+        started = time.perf_counter()
+        with clocks(spent):
+            for _ in prune.prune(model, windows, config):
+                pass
+        found[name] = {"all": time.perf_counter() - started, **spent}
+        shown = "  ".join(f"{part} {value:.0f}" for part, value in sorted(spent.items(), key=lambda x: -x[1]))
+        print(f"  {name:<14} {found[name]['all']:6.0f} s: {shown}", flush=True)
+    return found
+
+
 def main() -> int:
     """Measure, print a table, write JSON if asked, and return 1 when a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -105,6 +169,15 @@ def main() -> int:
             {"name": f"topn_vs_plain_loop_{text}", "value": loop_ratio, "bar": 50.0, "higher_is_better": True},
             {"name": f"degree_vs_topn_{text}", "value": degree_ratio, "bar": 8.0, "higher_is_better": False},
         ]
+    runs = {}
+    if not options.quick and SMOLLM2.exists() and DATA.is_dir():
+        print(f"SmolLM2-135M, 2:4, 64 × 512 tokens of calibration, {torch.get_num_threads()} threads")
+        runs = whole_runs()
+        for name, (*_, bar) in RUNS.items():
+            if bar:
+                ratio = runs[name]["all"] / runs["wanda"]["all"]
+                key = f"smollm2_{name.replace(' + ', '_').replace('-', '_')}_vs_wanda"
+                checks.append({"name": key, "value": ratio, "bar": bar, "higher_is_better": False})
     missed = 0
     for check in checks:
         better = check["value"] >= check["bar"] if check["higher_is_better"] else check["value"] <= check["bar"]
@@ -114,6 +187,7 @@ def main() -> int:
         result = {
             "checks": checks,
             "seconds": tables,
+            "whole_runs": runs,
             "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
             "versions": {
                 "python": platform.python_version(),

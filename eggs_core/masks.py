@@ -57,6 +57,7 @@ def diagonal(scores: torch.Tensor, pattern: NMPattern, diagonals: int | None = N
 
     The diagonal (tile b, shift d) has the M entries (bM + i, (i + d) mod M), so each one gives every input channel of
     its strip one kept weight; a tile takes at most N. A last tile of fewer than M rows has no full diagonal.
+    Best are those that cost least: what their entries lack to their rows' N-th best; among equals, the largest sum.
     scores: (out_features, in_features), any float dtype, no NaN; diagonals: B, by default max(1, out // 144).
     Returns bool of the same shape. Raises EggsError when B is negative or more than the out // M tiles can hold.
 
@@ -73,14 +74,19 @@ def diagonal(scores: torch.Tensor, pattern: NMPattern, diagonals: int | None = N
     tiled = scores[: tiles * size].reshape(tiles, size, strips, size)
     row = torch.arange(size, device=scores.device)
     column = (row[None, :] + row[:, None]) % size  # (shift, row) -> column
-    sums = torch.zeros(strips, tiles, size, device=scores.device, dtype=scores.dtype)  # (strip, tile, shift)
+    worst = tiled.topk(keep, dim=3).values[..., -1]  # (tile, row, strip), the least that topn keeps
+    sums = torch.zeros(strips, tiles, size, device=scores.device, dtype=torch.float32)  # (strip, tile, shift)
+    costs = torch.zeros_like(sums)
     for i in range(size):
-        sums += tiled[:, i].permute(1, 0, 2)[:, :, column[:, i]]
-    best, shifts = sums.sort(dim=2, descending=True, stable=True)
-    order = best[:, :, :keep].reshape(strips, -1).sort(dim=1, descending=True, stable=True).indices[:, :count]
+        entries = tiled[:, i].permute(1, 0, 2)[:, :, column[:, i]]  # (strip, tile, shift)
+        sums += entries
+        costs += (worst[:, i].T[:, :, None] - entries).clamp_min(0)
+    shifts = _cheapest(costs, sums)[:, :, :keep]  # (strip, tile, keep)
+    costs, sums = (x.gather(2, shifts).reshape(strips, -1) for x in (costs, sums))
+    order = _cheapest(costs, sums)[:, :count]
     chosen = torch.zeros(strips, tiles, size, dtype=torch.bool, device=scores.device)
     strip = torch.arange(strips, device=scores.device)[:, None]
-    chosen[strip, order // keep, shifts[:, :, :keep].reshape(strips, -1).gather(1, order)] = True
+    chosen[strip, order // keep, shifts.reshape(strips, -1).gather(1, order)] = True
     forced = torch.zeros(tiles, size, strips, size, dtype=torch.bool, device=scores.device)
     for i in range(size):  # column c of row i lies on shift (c - i) mod M
         forced[:, i] = chosen[:, :, (row - i) % size].permute(1, 0, 2)
@@ -197,6 +203,12 @@ def unpack_bits(packed: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
     if packed.dtype != torch.uint8 or tuple(packed.shape) != (shape[0], -(-shape[1] // 8)):
         raise EggsError(f"A packed mask of {packed.dtype} and shape {tuple(packed.shape)} does not unpack to {shape}.")
     return torch.from_numpy(np.unpackbits(packed.cpu().numpy(), axis=1, count=shape[1]).astype(bool))
+
+
+def _cheapest(costs: torch.Tensor, sums: torch.Tensor) -> torch.Tensor:
+    """Indices along the last dimension by rising cost, then falling sum, then position."""
+    order = sums.sort(dim=-1, descending=True, stable=True).indices
+    return order.gather(-1, costs.gather(-1, order).sort(dim=-1, stable=True).indices)
 
 
 def _topn(scores: torch.Tensor, pattern: NMPattern) -> torch.Tensor:

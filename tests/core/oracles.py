@@ -97,3 +97,22 @@ def degree_optimum(scores, keep, group, bound):
         assert solved.success, solved.message
         total -= solved.fun
     return total
+
+
+def largest_diagonals(scores: list[list[float]], keep: int, group: int, count: int) -> list[list[bool]]:
+    """The `count` diagonals of the largest sums in every strip, at most `keep` in a tile, then each row by score."""
+    mask = [[False] * len(row) for row in scores]
+    for start in range(0, len(scores[0]), group):
+        found = []
+        for top in range(0, len(scores) - group + 1, group):
+            sums = [sum(scores[top + i][start + (i + d) % group] for i in range(group)) for d in range(group)]
+            best = sorted(range(group), key=lambda d, s=sums: -s[d])[:keep]
+            found += [(sums[d], top, d) for d in best]
+        for _, top, d in sorted(found, key=lambda x: -x[0])[:count]:
+            for i in range(group):
+                mask[top + i][start + (i + d) % group] = True
+        for row, kept in zip(scores, mask, strict=True):
+            rest = sorted((c for c in range(start, start + group) if not kept[c]), key=lambda c, r=row: -r[c])
+            for c in rest[: keep - sum(kept[start : start + group])]:
+                kept[c] = True
+    return mask

@@ -89,12 +89,29 @@ def test_diagonal_by_hand_at_4_of_8():
     assert mask.sum(0).min() >= 1
 
 
-def test_diagonal_fills_several_tiles_by_score():
-    scores = torch.rand(16, 8, generator=torch.Generator().manual_seed(0))
-    scores[4:8] += 10  # the second tile's diagonals are the best two
-    mask = diagonal(scores, NMPattern(2, 4), 2)
-    assert torch.equal(mask[:4], topn(scores[:4], NMPattern(2, 4)))
-    assert (mask[4:8].view(4, 2, 4).sum(0) == 2).all()
+def test_the_diagonals_that_cost_least_are_kept():
+    pattern = NMPattern(2, 4)
+    scores = torch.rand(16, 8, generator=torch.Generator().manual_seed(0)) / 10
+    row = torch.arange(4)
+    for strip in (0, 4):
+        scores[4 + row, strip + row] = 1.0  # in the second tile, top-N keeps two whole diagonals: they cost nothing
+        scores[4 + row, strip + (row + 1) % 4] = 1.0
+    scores[8:12] += 10  # the third tile's sums are far larger, but its diagonals cost something
+    assert torch.equal(diagonal(scores, pattern, 2), topn(scores, pattern))
+    forced = diagonal(scores, pattern, 4)  # now other tiles have to give
+    assert retained_score(scores, forced) < retained_score(scores, topn(scores, pattern))
+    assert forced.sum(0).min() >= 4
+
+
+@pytest.mark.parametrize("pattern", ["1:4", "2:4", "4:8"])
+def test_diagonals_cost_less_than_the_largest_sums_would(pattern):
+    """Against a plain reading, the diagonals of the largest sums, made by a loop."""
+    pattern = NMPattern.parse(pattern)
+    scores = torch.rand(64, 16, generator=torch.Generator().manual_seed(1))
+    count = 6
+    assert retained_score(scores, diagonal(scores, pattern, count)) > retained_score(
+        scores, torch.tensor(oracles.largest_diagonals(scores.tolist(), pattern.keep, pattern.group, count))
+    )
 
 
 def test_diagonal_leaves_a_partial_last_tile_to_score():
