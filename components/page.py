@@ -1,30 +1,27 @@
 """The page: sidebar, tabs, and the events that link them."""
 
-import time
 from collections.abc import Iterator
-from contextlib import closing
 
 import gradio as gr
 
 from components.accuracy_tab import create_accuracy_tab
 from components.address import TABS, address, asked_config, asked_run, restore
-from components.events import CHEAP, HEAVY, SETTLE_SECONDS, WAITING, buttons
+from components.events import CHEAP, LATEST, run_by_buttons
 from components.graph_tab import create_graph_tab
-from components.jobs import message, run_job
+from components.jobs import Follow, message, refusal, run_job
 from components.latency_tab import create_latency_tab
 from components.learn_tab import create_learn_tab
 from components.masks_tab import create_masks_tab
 from components.overview_tab import create_overview_tab
 from components.runs_tab import create_runs_tab
 from components.session import Workspace, first_run, problems
-from components.sidebar import controls_of, create_sidebar, read
+from components.sidebar import DEFAULT_CHOICE, controls_of, create_sidebar, read
 from components.spectrum_tab import create_spectrum_tab
 from components.tab import Tab
 from components.widgets.assets import ASSETS
-from eggs_core.config import PruneConfig
+from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
 
-PRUNE = "prune"  # the job's name
 CLOSE_SIDEBAR_ON_PHONES = (
     "() => { if (window.innerWidth < 768) document.querySelector('.sidebar.open .toggle-button')?.click(); }"
 )
@@ -67,6 +64,8 @@ def create_page() -> None:
             create_learn_tab(tab_bar)
     link = gr.Textbox(visible="hidden", elem_id="address", show_label=False)
     pending = gr.Textbox(visible="hidden", elem_id="pending", show_label=False)
+    # Whoever changes one of these has the page drawn: a run under way then fills few outputs itself.
+    few, whole = (gr.Textbox(visible="hidden", elem_id=f"draw-{name}", show_label=False) for name in ("few", "whole"))
 
     tabs = [
         overview,
@@ -78,24 +77,20 @@ def create_page() -> None:
         Tab([link], lambda workspace: [address(workspace)]),
     ]
     outputs = [component for tab in tabs for component in tab.outputs]
-    controls = [sidebar.start, sidebar.stop, sidebar.progress]
 
     def render(workspace: Workspace) -> list:
         return [value for tab in tabs for value in tab.render(workspace)]
 
     def growing(workspace: Workspace) -> list:
         """While layers arrive only the overview and the map follow, so that drawing does not slow pruning down."""
-        if workspace.finished or len(workspace.run.report["layers"]) == 1:
-            return render(workspace)
-        drawn = [*overview.render(workspace), *masks.growing(workspace)]
-        return [*drawn, *[gr.skip()] * (len(outputs) - len(drawn))]
+        return [*overview.render(workspace), *masks.growing(workspace)]
 
     create_runs_tab(runs, tab_bar, state, render, outputs)
 
     def open_page(request: gr.Request) -> list:
         """The run, tab, layer and window that the address names; a run that is not known yet is started."""
         workspace, query = Workspace(), dict(request.query_params)
-        said, start, controls = "", "", [gr.skip()] * len(sidebar.inputs)
+        said, start, controls = "", "", controls_of(make_config(*DEFAULT_CHOICE))
         run = first_run()
         try:
             config, wanted = asked_config(query), asked_run(query)
@@ -103,9 +98,10 @@ def create_page() -> None:
             if config:
                 controls = controls_of(config)
                 start = "" if wanted else config.key()
+                workspace.pending = None if wanted else config
             run = wanted or run
         except EggsError as error:
-            said = message(str(error), bad=True)
+            said = refusal(error)
         if run:
             workspace.show(run)
         restore(workspace, query)
@@ -116,34 +112,28 @@ def create_page() -> None:
         workspace.tab = TABS.get(str(event.value), "overview")
         return address(workspace)
 
-    def wait(workspace: Workspace) -> list:
-        workspace.begin(PRUNE)
-        return [*buttons(True), message(WAITING)]
+    still = [gr.skip()] * 2
 
-    def prune(workspace: Workspace, anew: bool, *values) -> Iterator[list]:
-        """State, “Compute again” and the sidebar's values in; state, buttons, progress and every tab out."""
-        still, token = [gr.skip()] * len(outputs), workspace.jobs.get(PRUNE)
-        if token is None:  # stopped while it waited
-            return
-        try:
-            config, texts = read(*values)
-            steps = run_job(workspace, config, texts, anew)
-            with closing(steps):
-                for bar, redraw in steps:
-                    if not workspace.goes_on(PRUNE, token):
-                        return
-                    # The buttons stay as they are: an update still on its way must not undo Stop.
-                    yield [workspace, gr.skip(), gr.skip(), bar, *(growing(workspace) if redraw else still)]
-            yield [workspace, *buttons(False), gr.skip(), *still]
-        except EggsError as error:
-            yield [workspace, *buttons(False), message(str(error), bad=True), *still]
+    def prune(follow: Follow, workspace: Workspace, anew: bool, *values) -> Iterator[list]:
+        """State, “Compute again” and the sidebar's values in; progress, address and what is to be drawn out."""
+        # What the address asks for is run as it says, own texts and all: it may be under way already.
+        config, texts = (workspace.pending, {}) if workspace.pending else read(*values)
+        workspace.pending = None
+        yield [message(""), address(workspace, config), *still]
+        drawn = False
+        for bar, redraw in run_job(follow, workspace, config, texts, anew):
+            yield [bar, gr.skip(), *(draw(workspace, drawn and not workspace.finished) if redraw else still)]
+            drawn = drawn or redraw
+
+    def draw(workspace: Workspace, some: bool = False) -> list:
+        """New values of `few` and `whole` that have some of the page drawn, or all of it."""
+        workspace.draws += 1
+        return [str(workspace.draws), gr.skip()] if some else [gr.skip(), str(workspace.draws)]
 
     def stopped(workspace: Workspace) -> list:
-        workspace.end(PRUNE)
-        time.sleep(SETTLE_SECONDS)
         done = len(workspace.run.report["layers"]) if workspace.run and not workspace.finished else 0
         text = f"Stopped. The {done} layers finished so far stay visible." if done else "Stopped."
-        return [*buttons(False), message(text), *render(workspace)]
+        return [message(text), gr.skip(), *draw(workspace)]
 
     def pick_layer(workspace: Workspace, event: gr.EventData) -> list:
         try:
@@ -164,9 +154,12 @@ def create_page() -> None:
     link.change(None, link, None, js=SET_ADDRESS, queue=False, api_visibility="private")
     tab_bar.select(open_tab, state, link, **CHEAP)
     page.load(None, None, None, js=CLOSE_SIDEBAR_ON_PHONES, queue=False, api_visibility="private")
-    waiting = sidebar.start.click(wait, state, controls, **CHEAP)
-    waiting.then(prune, [state, sidebar.anew, *sidebar.inputs], [state, *controls, *outputs], **HEAVY)
-    sidebar.stop.click(stopped, state, [*controls, *outputs], **CHEAP)
+    run_by_buttons(
+        sidebar.start, sidebar.stop, prune, [state, sidebar.anew, *sidebar.inputs],
+        [sidebar.progress, link, few, whole], stopped=stopped,
+    )  # fmt: skip
+    few.change(growing, state, [*overview.outputs, *masks.outputs[:2]], **LATEST)
+    whole.change(render, state, outputs, **LATEST)
     # The mask first; what other tabs say of the layer follows.
     picked = model_map.pick(pick_layer, state, masks.outputs[1:], **CHEAP)
     picked.then(address, state, link, **CHEAP)
