@@ -1,0 +1,159 @@
+"""What a public server refuses: hosted mode and its limits, in one place."""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+
+from eggs_core.config import PruneConfig
+from eggs_core.errors import EggsError
+from eggs_core.pattern import MAX_GROUP
+
+HOSTED = "EGGS_HOSTED"  # "1" turns hosted mode on, "0" off; by itself it is on where SPACE_ID is set, as on Spaces
+MODEL_GB = "EGGS_MODEL_GB"  # another limit of a Hub model's files, in units of 10⁹ bytes
+OWN = "or run the app on your own machine"
+FETCHED = (".safetensors", ".json", ".txt", ".model", ".jinja")  # what loading a model may download
+SECONDS = 10  # to wait for the Hub's answer
+_INFO = HfApi().model_info
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that one visitor may ask for; None is no limit."""
+
+    model_bytes: int | None = None  # of a Hub model's files
+    seconds: float | None = None  # that one job may take
+    group: int = MAX_GROUP  # M of N:M
+    windows: int = 4096  # of calibration, and of evaluation
+    length: int = 8192  # tokens of a window
+    tokens: int | None = None  # of calibration, and of evaluation
+    characters: int = 2_000_000  # of a text of one's own
+    items: int = 2000  # of a zero-shot task
+
+
+OWN_MACHINE = Limits()
+PUBLIC = Limits(
+    model_bytes=4_000_000_000, seconds=15 * 60, windows=256, length=2048, tokens=1 << 17, characters=500_000, items=500
+)
+
+
+def hosted() -> bool:
+    """Is this a public server, whose visitors must not see its disk or take all of it?"""
+    return os.environ.get(HOSTED, "1" if os.environ.get("SPACE_ID") else "0") not in ("", "0")
+
+
+def limits() -> Limits:
+    """The limits that hold here."""
+    return PUBLIC if hosted() else OWN_MACHINE
+
+
+def check_config(config: PruneConfig) -> None:
+    """Raise EggsError for a configuration that is more than this server allows."""
+    most = limits()
+    if config.pattern.group > most.group:
+        raise EggsError(f"This server takes groups of at most {most.group} weights; choose a smaller M, {OWN}.")
+    for side in ("calibration", "evaluation"):
+        windows, length = (getattr(config, f"{side}_{size}") for size in ("windows", "length"))
+        if windows > most.windows or length > most.length:
+            raise EggsError(
+                f"This public server takes at most {most.windows} windows of {most.length} tokens for {side}; "
+                f"choose fewer, {OWN}."
+            )
+        if most.tokens and windows * length > most.tokens:
+            raise EggsError(
+                f"{windows} windows of {length} tokens are {windows * length:,} for {side}, and this public server "
+                f"takes {most.tokens:,}; choose fewer, {OWN}."
+            )
+
+
+def check_text(text: str) -> None:
+    """Raise EggsError for a text that is longer than this server allows."""
+    most = limits().characters
+    if len(text) > most:
+        raise EggsError(f"The text has {len(text):,} characters, and {most:,} are allowed here; shorten it.")
+
+
+def check_items(items: int | None) -> None:
+    """Raise EggsError for more items of a task (None is all) than this server allows."""
+    most = limits().items
+    if hosted() and (items is None or items > most):
+        raise EggsError(f"This public server answers at most {most} items of a task; choose fewer, {OWN}.")
+
+
+def check_name(name: str) -> None:
+    """Raise EggsError on a public server for a model, data set or task whose name is, or could be, a path."""
+    pathlike = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name or ".." in name
+    if hosted() and (pathlike or Path(name).suffix in (".gguf", ".jsonl", ".json") or os.path.lexists(name)):
+        raise EggsError("This public server opens no files by path; choose what is bundled, or a Hub id (owner/name).")
+
+
+def check_model(name: str, info: Callable[..., Any] = _INFO) -> None:
+    """Raise EggsError on a public server for a Hub model that is too large, by its metadata, before any download.
+
+    `info(name, files_metadata=True, timeout=seconds)` gives what huggingface_hub's model_info does.
+    """
+    most = int(float(os.environ.get(MODEL_GB, 0)) * 1e9) or limits().model_bytes
+    if most is None or not hosted():
+        return
+    size = hub_bytes(name, info)
+    if size > most:
+        raise EggsError(
+            f"The files of {name} are {size / 1e9:.1f} GB, and this public server takes models of at most "
+            f"{most / 1e9:.3g} GB; choose a smaller one, {OWN}."
+        )
+
+
+@lru_cache(maxsize=256)
+def hub_bytes(name: str, info: Callable[..., Any] = _INFO) -> int:
+    """Bytes of what loading a Hub model downloads; of its files on disk where the Hub cannot be asked.
+
+    Raises EggsError for a model that neither the Hub nor the disk has.
+    """
+    try:
+        found = info(name, files_metadata=True, timeout=SECONDS)
+        return sum(f.size or 0 for f in found.siblings or [] if "/" not in f.rfilename and _fetched(f.rfilename))
+    except GatedRepoError as error:
+        raise EggsError(f"The model {name} is gated; choose one that is open to all.") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise EggsError(f"The Hub has no public model {name!r}; check the spelling (owner/model).") from error
+    except Exception as error:  # no network: the kind depends on the transport
+        return _cached_bytes(name, error)
+
+
+def _fetched(file: str) -> bool:
+    return file.endswith(FETCHED)
+
+
+def _cached_bytes(name: str, error: Exception) -> int:
+    config = try_to_load_from_cache(name, "config.json")
+    if not isinstance(config, str):
+        raise EggsError(
+            f"The Hugging Face Hub cannot be reached, so the size of {name!r} is unknown; choose a bundled model."
+        ) from error
+    return sum(file.stat().st_size for file in Path(config).parent.iterdir() if _fetched(file.name))
+
+
+_SECRET = re.compile(r"\b(?:hf|api)_\w{8,}")
+_PATH = re.compile(r"(?<![\w:/])(?:~|/[\w.@+-]+)(?:/[\w.@+-]+)+/?")
+
+
+def sentence(error: Exception) -> str:
+    """What a visitor hears of an error: an EggsError's sentence, and of any other kind only that it happened.
+
+    A public server names neither tokens nor places on its disk.
+    """
+    if not isinstance(error, EggsError):
+        return f"Something unexpected went wrong ({type(error).__name__}); the server's log says what."
+    text = str(error)
+    if not hosted():
+        return text
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if os.environ.get(name):
+            text = text.replace(os.environ[name], "…")
+    return _PATH.sub("…", _SECRET.sub("…", text))
