@@ -6,17 +6,19 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
+from components.events import THREADS, WATCHERS
 from components.page import create_page
 from components.theme import theme
 from components.widgets.assets import ASSETS
 from components.widgets.plot import PLOTLY_JS
+from eggs_core.hosting import hosted, limits
 
 
 def build_app() -> gr.Blocks:
     """The whole page, wired but not launched."""
     with gr.Blocks(title="EGGS Explorer", analytics_enabled=False, fill_width=True, delete_cache=(3600, 7200)) as app:
         create_page()
-    return app.queue(max_size=200, default_concurrency_limit=8)
+    return app.queue(max_size=2 * WATCHERS, default_concurrency_limit=8)
 
 
 def launch_options() -> dict:
@@ -30,7 +32,10 @@ def launch_options() -> dict:
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,
-        "show_error": True,
+        "max_threads": THREADS,
+        "state_session_capacity": 1000,
+        "max_file_size": 4 * limits().characters,  # a text's bytes: uploads are texts
+        "show_error": not hosted(),
     }
 
 

@@ -31,8 +31,9 @@ import torch  # noqa: E402
 
 from eggs_core.config import make_config  # noqa: E402
 from eggs_core.masks import pack_bits, topn  # noqa: E402
+from eggs_core.model_cache import ModelCache  # noqa: E402
 from eggs_core.pattern import NMPattern  # noqa: E402
-from eggs_core.pipeline import Finished, ModelCache, execute, versions  # noqa: E402
+from eggs_core.pipeline import Finished, execute, versions  # noqa: E402
 from eggs_core.runs import Run, load_run, save_run  # noqa: E402
 
 BARS = {
@@ -90,12 +91,12 @@ def serve(folder: Path) -> None:
 
 
 @contextmanager
-def served(*command: str) -> Iterator[tuple[str, float]]:
-    """Start a server; gives its address and the seconds until the page could be fetched."""
+def served(*command: str, **variables: str) -> Iterator[tuple[str, float, int]]:
+    """Start a server; gives its address, the seconds until the page could be fetched, and its process's number."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"} | variables
     url = f"http://127.0.0.1:{port}/"
     with tempfile.TemporaryFile("w+") as log:
         start = time.perf_counter()
@@ -112,7 +113,7 @@ def served(*command: str) -> Iterator[tuple[str, float]]:
                         log.seek(0)
                         raise RuntimeError(f"the app did not start:\n{log.read()}") from None
                     time.sleep(0.02)
-            yield url, time.perf_counter() - start
+            yield url, time.perf_counter() - start, process.pid
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
@@ -155,9 +156,9 @@ def time_page(quick: bool, tables: dict) -> dict[str, float]:
     """The page's start, and both click figures where there is a Chromium to measure with."""
     starts = tables["app_ready_s"] = []
     for _ in range(0 if quick else 2):
-        with served("app.py") as (_, seconds):
+        with served("app.py") as (_, seconds, _):
             starts.append(seconds)
-    with tempfile.TemporaryDirectory() as folder, served("app.py") as (url, seconds):
+    with tempfile.TemporaryDirectory() as folder, served("app.py") as (url, seconds, _):
         starts.append(seconds)
         figures = {"app_ready_s": statistics.median(starts)}
         chromium = shutil.which(os.environ.get("CHROMIUM", "chromium"))
@@ -171,7 +172,7 @@ def time_page(quick: bool, tables: dict) -> dict[str, float]:
             browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
             tables["chromium"] = browser.version
             small = tables["clicks_ms"] = click_layers(browser, url, 8 if quick else 42)
-            with served(__file__, "--serve", folder) as (url, _):
+            with served(__file__, "--serve", folder) as (url, _, _):
                 large = tables["clicks_210_layers_ms"] = click_layers(browser, url, 8 if quick else 70)
             browser.close()
     return figures | {

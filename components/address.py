@@ -16,11 +16,14 @@ CHOICES = ("score", "selection", "permutation", "reconstruction", "beta", "diago
 COUNTS = ("seed", "calibration_windows", "calibration_length")
 
 
-def address(workspace: Workspace | None) -> str:
-    """The query string that opens this view again: the run, its configuration, the tab, the layer and the window."""
-    if workspace is None or workspace.run is None:
+def address(workspace: Workspace | None, asked: PruneConfig | None = None) -> str:
+    """The query string that opens this view again: the run, its configuration, the tab, the layer and the window.
+
+    `asked` is a configuration that will be in view as soon as its run begins.
+    """
+    if workspace is None or (workspace.run is None and asked is None):
         return ""
-    config = PruneConfig.from_dict(workspace.run.report["config"])
+    config = asked or PruneConfig.from_dict(workspace.run.report["config"])
     plain = make_config(config.model, config.pattern, config.method)
     values = {"run": config.key(), "model": config.model, "pattern": str(config.pattern), "method": config.method}
     for name in (*CHOICES, *COUNTS):

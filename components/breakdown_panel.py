@@ -13,7 +13,7 @@ from components.breakdown_view import (
     measure_breakdown,
 )
 from components.events import run_by_buttons, start_stop
-from components.jobs import progress_bar
+from components.jobs import Follow, bar
 from components.session import Workspace, finished_run, run_label
 from components.tab import Tab
 from components.widgets.plot import Plot
@@ -40,11 +40,11 @@ def create_breakdown_panel(state: gr.State) -> Tab:
             kinds = Plot(elem_id="projection-cost", height=320)
     outputs = [sentence, through, blocks, kinds]
 
-    def measure(workspace: Workspace, most: float) -> Iterator[list]:
+    def measure(follow: Follow, workspace: Workspace, most: float) -> Iterator[list]:
         """State and windows in; sentence and charts out."""
         run = finished_run(workspace)
-        for event in measure_breakdown(run, int(most)):
-            yield [progress_bar(event.share, event.text, event.seconds_left), *[gr.skip()] * 3]
+        for event in measure_breakdown(follow, run, int(most or 0)):
+            yield [bar(event), *[gr.skip()] * 3]
         if workspace.run is run:
             yield drawn(run)
 

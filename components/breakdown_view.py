@@ -1,15 +1,19 @@
 """Where it breaks: the error that grows from block to block, and what each part costs alone; no gradio here."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 
 import plotly.graph_objects as go
 
 from components.chart import base_layout
 from components.figures import COLORS, color
+from components.jobs import Follow
+from components.queue import Work
 from components.text import escape, reading, term
 from eggs_core.breakdown import BlockDrift, PartCost, drift, leave_one_in
 from eggs_core.calibration import bundled_text, evaluation_windows
+from eggs_core.errors import EggsError
 from eggs_core.pipeline import Progress, memory_errors
 from eggs_core.runs import Run
 from eggs_core.weights import recover
@@ -24,16 +28,25 @@ def breakdown(run: Run) -> tuple[int, list[BlockDrift], list[PartCost]] | None:
     return max(found, default=None, key=lambda row: row[0])
 
 
-def measure_breakdown(run: Run, windows: int) -> Iterator[Progress]:
-    """Measure drift and leave-one-in of a run on the first windows of the held-out speeches, unless that is known."""
-    if (run.key, windows) in _known:
-        return
-    for event in recover(run):
-        if isinstance(event, Progress):
-            yield event
-    dense, pruned = event.dense.model, event.zeros
+def measure_breakdown(follow: Follow, run: Run, windows: int) -> Iterator:
+    """Measure drift and leave-one-in of a run on the first windows of the held-out speeches, unless that is known.
+
+    Raises EggsError for a number of windows that is none.
+    """
+    if not 1 <= windows <= MOST_WINDOWS:
+        raise EggsError(f"Choose 1 to {MOST_WINDOWS} windows.")
+    key = run.key, windows
+    if key not in _known:
+        keep = partial(_known.__setitem__, key)
+        yield from follow(Work(("breakdown", *key), breakdown_steps, (run, windows), run.report["model"], keep))
+
+
+def breakdown_steps(run: Run, windows: int) -> Iterator[Progress | tuple[list[BlockDrift], list[PartCost]]]:
+    """Progress, and at the end the drift behind every block and what each part costs."""
+    models = yield from recover(run)
+    dense, pruned = models.dense.model, models.zeros
     length = run.report["evaluation"]["window"]
-    text = evaluation_windows(event.dense.tokenizer, bundled_text("heldout"), windows, length)
+    text = evaluation_windows(models.dense.tokenizer, bundled_text("heldout"), windows, length)
     parts = []
     with memory_errors("Looking for where it breaks"):
         yield Progress("Following hidden states through the blocks", 0.0)
@@ -43,7 +56,7 @@ def measure_breakdown(run: Run, windows: int) -> Iterator[Progress]:
                 yield event
             else:
                 parts.append(event)
-    _known[run.key, windows] = blocks, parts
+    yield blocks, parts
 
 
 def drift_chart(drifts: list[BlockDrift], label: str) -> go.Figure:

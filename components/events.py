@@ -1,18 +1,25 @@
-"""How events are queued, and the pair of buttons that starts and stops long work."""
+"""How events are queued, and the pair of buttons that starts and stops heavy work."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import gradio as gr
 
-from components.jobs import message
+from components.jobs import message, refusal
+from components.queue import QUEUE, Withdrawn
 from components.session import Workspace
 from eggs_core.errors import EggsError
 
+WATCHERS = 160  # pages that can watch heavy work at once, each in a thread that mostly sleeps
+THREADS = WATCHERS + 40  # of the server: the rest answers cheap events
 CHEAP = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-HEAVY = {"concurrency_id": "heavy", "concurrency_limit": 2, "show_progress": "hidden", "api_visibility": "private"}
+WATCH = {
+    "concurrency_id": "watch", "concurrency_limit": WATCHERS, "show_progress": "hidden", "api_visibility": "private",
+}  # fmt: skip
 SETTLE_SECONDS = 0.6  # by then the last update of a stopped job has reached the page
-WAITING = "Waiting for its turn…"
+log = logging.getLogger(__name__)
 
 
 def buttons(running: bool) -> list:
@@ -35,44 +42,56 @@ def run_by_buttons(
     inputs: list,
     outputs: list,
     *,
-    queue: dict = HEAVY,
-    said: str = "Stopped.",
+    starts: dict[Callable, Callable[..., Iterator[list]]] | None = None,
+    stops: tuple[Callable, ...] = (),
+    stopped: Callable[[Workspace], list] | None = None,
 ) -> None:
-    """Let `start` run `work` in a queue, and `stop` end it after the step at hand, which is then `said`.
+    """Let `start` begin `work`, and `stop` end it at once.
 
-    The first input is the state. `work` yields values for `outputs`; the first of them shows progress and sentences; an
-    EggsError goes there too. Gradio's own `cancels` is not used: it closes the connection that other events of the same
-    page still wait on.
+    The first input is the state. `work(follow, workspace, *values)` yields values for `outputs`, the first of which
+    shows progress and sentences, an EggsError's too; `follow` is how it puts heavy work into the queue. `starts` maps
+    further listeners to the work that they begin, `stops` are further ones that end it, and `stopped` gives the values
+    of the outputs after a stop. Gradio's own `cancels` is not used: it closes the connection that other events of the
+    same page still wait on.
     """
     name, still = start.elem_id, [gr.skip()] * (len(outputs) - 1)
 
-    def wait(workspace: Workspace) -> list:
-        workspace.begin(name)
-        return [*buttons(True), message(WAITING)]
-
-    def run(workspace: Workspace, *values) -> Iterator[list]:
-        token = workspace.jobs.get(name)
-        steps = work(workspace, *values)
+    def run(work: Callable[..., Iterator[list]], workspace: Workspace, *values) -> Iterator[list]:
+        token = workspace.begin(name)
+        steps = work(partial(QUEUE.follow, who=token), workspace, *values)
+        shown = buttons(True)
         try:
-            if token is None:  # stopped while it waited
-                return
             for drawn in steps:
                 if not workspace.goes_on(name, token):
                     return
-                yield [gr.skip(), gr.skip(), *drawn]
+                yield [*shown, *drawn]
+                shown = [gr.skip()] * 2  # once is enough: an update still on its way must not undo Stop
             yield [*buttons(False), gr.skip(), *still]
-        except EggsError as error:
-            yield [*buttons(False), message(str(error), bad=True), *still]
+        except Withdrawn:  # Stop, or a newer start, has said what is to be said
+            return
+        except Exception as error:
+            if not isinstance(error, EggsError):
+                log.exception("%s failed", name)
+            yield [*buttons(False), refusal(error), *still]
         finally:
             steps.close()
             if workspace.goes_on(name, token):
                 workspace.end(name)
 
-    def stopped(workspace: Workspace) -> list:
-        workspace.end(name)
+    def end(workspace: Workspace) -> list:
+        QUEUE.withdraw(workspace.end(name))
         time.sleep(SETTLE_SECONDS)
-        return [*buttons(False), message(said)]
+        return [*buttons(False), *(stopped(workspace) if stopped else [message("Stopped."), *still])]
 
-    waiting = start.click(wait, inputs[0], [start, stop, outputs[0]], **CHEAP)
-    waiting.then(run, inputs, [start, stop, *outputs], **queue)
-    stop.click(stopped, inputs[0], [start, stop, outputs[0]], **CHEAP)
+    for listen, begun in {start.click: work, **(starts or {})}.items():
+        # A function of its own for each: gradio tells generators by their code.
+        listen(_generator(partial(run, begun)), inputs, [start, stop, *outputs], **WATCH)
+    for listen in (stop.click, *stops):
+        listen(end, inputs[0], [start, stop, *outputs], **CHEAP)
+
+
+def _generator(run: Callable[..., Iterator[list]]) -> Callable[..., Iterator[list]]:
+    def handler(*values) -> Iterator[list]:
+        yield from run(*values)
+
+    return handler

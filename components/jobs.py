@@ -1,22 +1,25 @@
-"""Running a configuration while the page watches: pipeline events become workspaces and progress bars."""
+"""Running a configuration while pages watch: pipeline events become runs that grow, workspaces and progress bars."""
 
-import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
+from components.queue import Waiting, Work
 from components.session import Workspace, bundled_runs, find_run
 from components.text import escape, seconds
 from eggs_core.calibration import Text
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
+from eggs_core.hosting import check_config, sentence
 from eggs_core.masks import pack_bits
-from eggs_core.pipeline import CACHE, Finished, LayerDone, Progress, execute
+from eggs_core.model_cache import CACHE
+from eggs_core.pipeline import Finished, LayerDone, Progress, execute
 from eggs_core.runs import Run
 from eggs_core.store import STORE
 from eggs_core.weights import keep
 
 REDRAW_SECONDS = 0.6
-log = logging.getLogger(__name__)
+Follow = Callable[[Work], Iterator]  # puts work into the queue and gives its place and its values
 
 
 def progress_bar(share: float, text: str, left: float | None = None) -> str:
@@ -34,6 +37,19 @@ def message(text: str, bad: bool = False) -> str:
     return f'<p class="hint{" bad" if bad else ""}">{escape(text)}</p>'
 
 
+def refusal(error: Exception) -> str:
+    """What is said of an error, where the progress bar was."""
+    return message(sentence(error), bad=True)
+
+
+def bar(event: object) -> str:
+    """The line for a place in the queue or for progress; empty for any other value of a work."""
+    if isinstance(event, Waiting):
+        wait = f", about {seconds(event.seconds)}" if event.seconds is not None and event.seconds >= 1 else ""
+        return message(f"Waiting: place {event.place}{wait}.")
+    return progress_bar(event.share, event.text, event.seconds_left) if isinstance(event, Progress) else ""
+
+
 def partial_run(config: PruneConfig) -> Run:
     """A run that has no finished layer yet."""
     report = {"key": config.key(), "model": config.model, "pattern": str(config.pattern), "method": config.method}
@@ -41,61 +57,100 @@ def partial_run(config: PruneConfig) -> Run:
     return Run(report, {})
 
 
-def known_run(config: PruneConfig) -> Iterator[Progress | Run]:
-    """The finished run of a configuration, shipped or stored, if the model still has the weights that it was made with.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A run under way as all its watchers see it: progress, and the layers so far; `said` once it is complete."""
 
-    Yields progress while the model is opened, and the run last, if there is one. Raises EggsError as `load` does.
+    progress: Progress
+    run: Run | None = None
+    said: str = ""
+
+
+def prune_work(config: PruneConfig, texts: dict[str, Text], anew: bool = False) -> Work:
+    """The work of running a configuration, the same for all who ask for it; its values are Seen."""
+    alike = [r for r in bundled_runs() if (r.report["model"], r.report["method"]) == (config.model, config.method)]
+    return Work(
+        ("prune", config.key()), prune_steps, (config, texts, anew), config.model,
+        expected=alike[0].report["seconds"]["total"] if alike else None,
+        kind=(prune_steps, config.model, config.method),
+    )  # fmt: skip
+
+
+def prune_steps(config: PruneConfig, texts: dict[str, Text], anew: bool = False) -> Iterator[Seen]:
+    """Run a configuration and store the result, unless it is stored already and not wanted `anew`.
+
+    Raises EggsError for what cannot run.
     """
+    if not anew and find_run(config.key()) is not None:
+        yield Seen(Progress(f"Opening {config.model}", 0.0))
+        CACHE.get(config.model)
+        if (run := known_run(config)) is not None:
+            yield Seen(Progress("Known", 1.0), run, _kept_since(run))
+            return
+    run, progress = partial_run(config), Progress("", 0.0)
+    for event in execute(config, texts):
+        if isinstance(event, Progress):
+            progress = event
+            yield Seen(progress, run)
+        elif isinstance(event, LayerDone):
+            layer = event.report
+            # A run of its own for each layer: pages read it while the next one is added.
+            run = Run(
+                run.report | {"layers": [*run.report["layers"], layer.to_dict()]},
+                run.packed_masks | {layer.name: pack_bits(layer.mask)},
+                run.packed_topn | {layer.name: pack_bits(layer.topn_mask)},
+            )
+            done = f"{layer.name}: layer {len(run.report['layers'])} of {event.total}"
+            yield Seen(Progress(done, progress.share, progress.seconds_left), run)
+        elif isinstance(event, Finished):
+            keep(event)
+            said = f"Done in {seconds(event.run.report['seconds']['total'])}."
+            try:
+                STORE.put(event.run)
+            except EggsError as error:  # the result is shown all the same
+                said += f" {sentence(error)}"
+            yield Seen(Progress("Done", 1.0), event.run, said)
+
+
+def known_run(config: PruneConfig) -> Run | None:
+    """The finished run of a configuration: shipped, or stored and made with the weights of the model in memory."""
     run = find_run(config.key())
-    if run is not None:
-        yield Progress(f"Opening {config.model}", 0.0)
-        if any(run is shipped for shipped in bundled_runs()) or CACHE.get(config.model).fingerprint == run.report.get(
-            "fingerprint"
-        ):
-            yield run
+    if run is None or any(run is shipped for shipped in bundled_runs()):
+        return run
+    model = CACHE.loaded(config.model)
+    return run if model and model.fingerprint == run.report.get("fingerprint") else None
+
+
+def _kept_since(run: Run) -> str:
+    taken = f"Done in {seconds(run.report['seconds']['total'])} on {run.report['created'][:10]}"
+    return f"{taken}, kept since then; “Compute again” under Advanced runs it anew."
 
 
 def run_job(
-    workspace: Workspace, config: PruneConfig, texts: dict[str, Text], anew: bool = False
+    follow: Follow, workspace: Workspace, config: PruneConfig, texts: dict[str, Text], anew: bool = False
 ) -> Iterator[tuple[str, bool]]:
     """Run a configuration, or show it if it is known and not wanted `anew`, and keep the workspace up to date.
 
-    Yields the progress bar's HTML and whether the figures should be drawn anew; closing the generator stops the work,
-    and the layers finished so far stay in the workspace. Raises EggsError for what cannot run.
+    Yields the progress bar's HTML and whether the figures should be drawn anew; the layers that were seen stay in the
+    workspace when the generator is closed. Raises EggsError for what cannot run.
     """
-    for event in () if anew else known_run(config):
-        if isinstance(event, Progress):
-            yield progress_bar(event.share, event.text), False
+    check_config(config)
+    if not anew and (run := known_run(config)) is not None:
+        workspace.show(run)
+        yield message(_kept_since(run)), True
+        return
+    drawn, layers = 0.0, 0
+    for event in follow(prune_work(config, texts, anew)):
+        if isinstance(event, Waiting):
+            yield bar(event), False
+        elif event.said:
+            workspace.show(event.run)
+            yield message(event.said), True
         else:
-            workspace.show(event)
-            taken = f"Done in {seconds(event.report['seconds']['total'])} on {event.report['created'][:10]}"
-            yield message(f"{taken}, kept since then; “Compute again” under Advanced runs it anew."), True
-            return
-    run, drawn, share = partial_run(config), 0.0, 0.0
-    events = execute(config, texts)
-    try:
-        for event in events:
-            if isinstance(event, Progress):
-                share = event.share
-                yield progress_bar(share, event.text, event.seconds_left), False
-            elif isinstance(event, LayerDone):
-                layer = event.report
-                run.report["layers"].append(layer.to_dict())
-                run.packed_masks[layer.name] = pack_bits(layer.mask)
-                run.packed_topn[layer.name] = pack_bits(layer.topn_mask)
-                workspace.show(run, finished=False)
-                if time.monotonic() - drawn > REDRAW_SECONDS:
-                    drawn = time.monotonic()
-                    done = len(run.report["layers"])
-                    yield progress_bar(share, f"{layer.name}: layer {done} of {event.total}"), True
-            elif isinstance(event, Finished):
-                keep(event)
-                workspace.show(event.run)
-                said = f"Done in {seconds(event.run.report['seconds']['total'])}."
-                try:
-                    STORE.put(event.run)
-                except EggsError as error:  # the result is shown all the same
-                    said += f" {error}"
-                yield message(said), True
-    finally:
-        events.close()
+            count, redraw = len(event.run.report["layers"]) if event.run else 0, False
+            if count > layers:
+                workspace.show(event.run, finished=False)
+                layers = count
+                redraw = time.monotonic() - drawn > REDRAW_SECONDS
+                drawn = time.monotonic() if redraw else drawn
+            yield bar(event.progress), redraw

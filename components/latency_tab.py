@@ -2,33 +2,30 @@
 
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
 
-from components.events import CHEAP, SETTLE_SECONDS, buttons, run_by_buttons
-from components.jobs import message, progress_bar
+from components.events import run_by_buttons
+from components.jobs import Follow, bar, message
 from components.latency_figures import SPEEDS, roofline, size_bars, speed_bars, token_time_bars
 from components.latency_text import gpu_cards, latency_reading, layer_table, layers_reading, limit_reading, size_reading
+from components.queue import Waiting, Work
 from components.race import MOST_TOKENS, PROMPT, RIVALS, empty_lanes, race_note, run_race
 from components.session import Workspace, finished_run
 from components.tab import Tab
 from components.text import reading, size
 from components.widgets.plot import Plot
-from eggs_core.errors import EggsError
 from eggs_core.export import FILE, save_hf, save_packed
-from eggs_core.measurement import Measurement, measure, measured, shapes_of
+from eggs_core.measurement import Measurement, measure, measure_key, measured, remember, shapes_of
 from eggs_core.pipeline import Progress
 from eggs_core.runs import Run
 from eggs_core.weights import recover
 
-ALONE = {  # what is timed or loads the machine waits for its turn, so that timings do not disturb each other
-    "concurrency_id": "measure", "concurrency_limit": 1, "show_progress": "hidden", "api_visibility": "private",
-}  # fmt: skip
 WAITING = "Size and latency are measured when all layers are pruned."
-MEASURE = "measure"  # the job's name
+MEASURE_SECONDS = 10.0  # until a first measurement tells
 UNMEASURED = '<p class="hint">Not measured on this machine yet; it takes some ten seconds.</p>'
 SPEED_TITLES = {
     "decode_tokens_per_s": ("decode-chart", "Decode", "one token at a time"),
@@ -40,16 +37,6 @@ SPEED_TITLES = {
 def panel(title: str, note: str = "") -> None:
     """A heading inside the tab."""
     gr.HTML(f'<h3 class="panel">{title}{f" <span>{note}</span>" if note else ""}</h3>', padding=False)
-
-
-def stopped(workspace: Workspace) -> list:
-    """State in; both buttons and what is said of the layers out, after a measurement was stopped."""
-    workspace.end(MEASURE)
-    time.sleep(SETTLE_SECONDS)
-    run = workspace.run if workspace and workspace.finished else None
-    found = measured(run) if run else None
-    said = layers_reading(found) if found else message("Not measured to the end; “Measure again” starts anew.")
-    return [*buttons(False), said if run else gr.skip()]
 
 
 def create_latency_tab(state: gr.State) -> Tab:
@@ -85,40 +72,41 @@ def create_latency_tab(state: gr.State) -> Tab:
     panel("On a GPU")
     gpu = gr.HTML(elem_id="gpu", padding=False)
     export_outputs = _create_export(state)
-    measured_outputs = [size_text, size_chart, latency_text, *speeds, layers_text, table, limit_text, roof, token]
+    measured_outputs = [layers_text, table, size_text, size_chart, latency_text, *speeds, limit_text, roof, token]
 
-    def run_measure(workspace: Workspace, anew: bool) -> Iterator[list]:
-        """State in; both buttons and everything that a measurement draws out."""
+    still = [gr.skip()] * (len(measured_outputs) - 1)
+
+    def remeasure(follow: Follow, workspace: Workspace, anew: bool = True) -> Iterator[list]:
+        """State in; what is said of the layers, and everything else that a measurement draws, out."""
         run = workspace.run if workspace and workspace.finished else None
         if run is None:
-            yield [gr.skip()] * (2 + len(measured_outputs))
             return
-        still = [gr.skip()] * 6
-        try:
-            if anew or not measured(run):  # another visitor may have measured it while this one waited
-                shown, token = buttons(True), workspace.begin(MEASURE)
-                for progress, found in measure(run):
-                    if not workspace.goes_on(MEASURE, token):
-                        return
-                    bar = progress_bar(progress.share, progress.text)
-                    yield [*shown, *still, bar, layer_table(found, found.shapes), *[gr.skip()] * 3]
-                    shown = [gr.skip()] * 2  # once is enough: an update still on its way must not undo Stop
-            if workspace.run is run:
-                yield [*buttons(False), *_drawn(run, measured(run))]
-        except EggsError as error:
-            yield [*buttons(False), *still, message(str(error), bad=True), *[gr.skip()] * 4]
+        if anew or not measured(run):
+            for event in follow(measure_work(run)):
+                if isinstance(event, Waiting):
+                    yield [bar(event), *still]
+                else:
+                    progress, found = event
+                    yield [bar(progress), layer_table(found, found.shapes), *still[1:]]
+        if workspace.run is run:
+            yield _drawn(run, measured(run))
 
-    timed = {"inputs": state, "outputs": [again, halt, *measured_outputs], **ALONE}
-    tab.select(lambda workspace: (yield from run_measure(workspace, False)), **timed)
-    again.click(lambda workspace: (yield from run_measure(workspace, True)), **timed)
+    def stopped(workspace: Workspace) -> list:
+        run = workspace.run if workspace and workspace.finished else None
+        found = measured(run) if run else None
+        said = layers_reading(found) if found else message("Not measured to the end; “Measure again” starts anew.")
+        return [said if run else gr.skip(), *still]
+
     # A race needs the machine for itself, so its start ends a measurement as Stop does.
-    for button in (halt, race_start):
-        button.click(stopped, state, [again, halt, layers_text], **CHEAP)
+    run_by_buttons(
+        again, halt, remeasure, [state], measured_outputs, stops=(race_start.click,), stopped=stopped,
+        starts={tab.select: partial(remeasure, anew=False)},
+    )  # fmt: skip
 
     def render(workspace: Workspace) -> list:
         run = workspace.run
         if run is None or not workspace.finished:
-            nothing = [reading(WAITING), None, "", None, None, None, "", "", "", None, None]
+            nothing = ["", "", reading(WAITING), None, "", None, None, None, "", None, None]
             return [*nothing, "", empty_lanes(None), "", "", None]
         return [*_drawn(run, measured(run)), gpu_cards(run), empty_lanes(run), race_note(run), "", None]
 
@@ -133,9 +121,17 @@ def _drawn(run: Run, found: Measurement | None) -> list:
     charts = [speed_bars(latency, kind) for kind in SPEEDS]
     head = [size_reading(run, file_bytes), size_bars(run, file_bytes), latency_reading(latency, where), *charts]
     if not found:
-        return [*head, UNMEASURED, layer_table(None, shapes_of(run)), "", None, None]
+        return [UNMEASURED, layer_table(None, shapes_of(run)), *head, "", None, None]
     limits = [roofline(found), token_time_bars(found)] if found.bandwidth else [None, None]
-    return [*head, layers_reading(found), layer_table(found, found.shapes), limit_reading(found), *limits]
+    return [layers_reading(found), layer_table(found, found.shapes), *head, limit_reading(found), *limits]
+
+
+def measure_work(run: Run) -> Work:
+    """The work of measuring a run's shapes and pattern on this machine; its values are (Progress, Measurement)."""
+    return Work(
+        ("measure", *measure_key(run)), measure, (run,), run.report["model"], lambda last: remember(run, last[1]),
+        alone=True, expected=MEASURE_SECONDS,
+    )  # fmt: skip
 
 
 def _create_race(state: gr.State) -> tuple[gr.Button, list]:
@@ -154,12 +150,12 @@ def _create_race(state: gr.State) -> tuple[gr.Button, list]:
     lanes = gr.HTML(empty_lanes(None), elem_id="race", padding=False)
     note = gr.HTML(elem_id="race-note", padding=False)
 
-    def begin(workspace: Workspace, words: str, tokens: float, against: str) -> Iterator[list]:
+    def begin(follow: Follow, workspace: Workspace, words: str, tokens: float, against: str) -> Iterator[list]:
         """State, prompt, tokens and rival in; the note and the lanes out."""
-        for drawn, said in run_race(finished_run(workspace), words, tokens, against):
+        for drawn, said in run_race(follow, finished_run(workspace), words, tokens, against):
             yield [said, gr.skip() if drawn is None else drawn]
 
-    run_by_buttons(start, stop, begin, [state, prompt, most, rival], [note, lanes], queue=ALONE)
+    run_by_buttons(start, stop, begin, [state, prompt, most, rival], [note, lanes])
     return start, [lanes, note]
 
 
@@ -169,36 +165,33 @@ def _create_export(state: gr.State) -> list:
     with gr.Row():
         packed = gr.Button("Packed file (safetensors)", elem_id="export-packed", min_width=200)
         folder = gr.Button("Hugging Face folder (zip)", elem_id="export-hf", min_width=200)
+        stop = gr.Button("Stop", elem_id="export-stop", min_width=80, interactive=False)
     note = gr.HTML(elem_id="export-note", padding=False)
     files = gr.File(label="Download", interactive=False, elem_id="export-file", visible=False)
 
-    def export(workspace: Workspace, kind: str) -> Iterator[list]:
+    def export(follow: Follow, workspace: Workspace, kind: str = "packed") -> Iterator[list]:
         """State in; the note and the file out."""
         place = Path(tempfile.mkdtemp(prefix="eggs-export-"))
         try:
             run = finished_run(workspace)
-            for event in recover(run):
-                if isinstance(event, Progress):
-                    yield [progress_bar(event.share, event.text), gr.skip()]
-                else:
-                    models = event
-            file = _write(run, models, kind, place)
-            yield [message(f"{file.name}: {size(file.stat().st_size)}"), gr.File(value=str(file), visible=True)]
-        except EggsError as error:
-            yield [message(str(error), bad=True), gr.skip()]
+            for event in follow(Work(place, export_steps, (run, kind, place), run.report["model"], lasting=False)):
+                yield [bar(event), gr.skip()]
+            yield [message(f"{event.name}: {size(event.stat().st_size)}"), gr.File(value=str(event), visible=True)]
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
-    for button, kind in ((packed, "packed"), (folder, "hf")):
-        button.click(lambda w, kind=kind: (yield from export(w, kind)), state, [note, files], **ALONE)
+    run_by_buttons(packed, stop, export, [state], [note, files], starts={folder.click: partial(export, kind="hf")})
     return [note, files]
 
 
-def _write(run: Run, models, kind: str, place: Path) -> Path:
-    """The pruned model as one file inside `place`."""
+def export_steps(run: Run, kind: str, place: Path) -> Iterator[Progress | Path]:
+    """Progress, and at the end the pruned model as one file inside `place`."""
+    models = yield from recover(run)
+    yield Progress("Writing the file", 1.0)
     name = f"{Path(run.report['model']).name}-{run.report['pattern'].replace(':', 'of')}-{run.report['method']}"
     if kind == "packed":
         info = {k: run.report[k] for k in ("model", "pattern", "method", "seed", "key")}
-        return save_packed(models.packed, place / f"{name}.{FILE.partition('.')[2]}", info=info)
+        yield save_packed(models.packed, place / f"{name}.{FILE.partition('.')[2]}", info=info)
+        return
     save_hf(models.zeros, models.dense.tokenizer, place / name)
-    return Path(shutil.make_archive(str(place / name), "zip", place, name))
+    yield Path(shutil.make_archive(str(place / name), "zip", place, name))

@@ -1,16 +1,14 @@
 """The page: sidebar, tabs, and the events that link them."""
 
-import time
 from collections.abc import Iterator
-from contextlib import closing
 
 import gradio as gr
 
 from components.accuracy_tab import create_accuracy_tab
 from components.address import TABS, address, asked_config, asked_run, restore
-from components.events import CHEAP, HEAVY, SETTLE_SECONDS, WAITING, buttons
+from components.events import CHEAP, run_by_buttons
 from components.graph_tab import create_graph_tab
-from components.jobs import message, run_job
+from components.jobs import Follow, message, refusal, run_job
 from components.latency_tab import create_latency_tab
 from components.learn_tab import create_learn_tab
 from components.masks_tab import create_masks_tab
@@ -24,7 +22,6 @@ from components.widgets.assets import ASSETS
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 
-PRUNE = "prune"  # the job's name
 CLOSE_SIDEBAR_ON_PHONES = (
     "() => { if (window.innerWidth < 768) document.querySelector('.sidebar.open .toggle-button')?.click(); }"
 )
@@ -78,7 +75,6 @@ def create_page() -> None:
         Tab([link], lambda workspace: [address(workspace)]),
     ]
     outputs = [component for tab in tabs for component in tab.outputs]
-    controls = [sidebar.start, sidebar.stop, sidebar.progress]
 
     def render(workspace: Workspace) -> list:
         return [value for tab in tabs for value in tab.render(workspace)]
@@ -103,9 +99,10 @@ def create_page() -> None:
             if config:
                 controls = controls_of(config)
                 start = "" if wanted else config.key()
+                workspace.pending = None if wanted else config
             run = wanted or run
         except EggsError as error:
-            said = message(str(error), bad=True)
+            said = refusal(error)
         if run:
             workspace.show(run)
         restore(workspace, query)
@@ -116,34 +113,20 @@ def create_page() -> None:
         workspace.tab = TABS.get(str(event.value), "overview")
         return address(workspace)
 
-    def wait(workspace: Workspace) -> list:
-        workspace.begin(PRUNE)
-        return [*buttons(True), message(WAITING)]
-
-    def prune(workspace: Workspace, anew: bool, *values) -> Iterator[list]:
-        """State, “Compute again” and the sidebar's values in; state, buttons, progress and every tab out."""
-        still, token = [gr.skip()] * len(outputs), workspace.jobs.get(PRUNE)
-        if token is None:  # stopped while it waited
-            return
-        try:
-            config, texts = read(*values)
-            steps = run_job(workspace, config, texts, anew)
-            with closing(steps):
-                for bar, redraw in steps:
-                    if not workspace.goes_on(PRUNE, token):
-                        return
-                    # The buttons stay as they are: an update still on its way must not undo Stop.
-                    yield [workspace, gr.skip(), gr.skip(), bar, *(growing(workspace) if redraw else still)]
-            yield [workspace, *buttons(False), gr.skip(), *still]
-        except EggsError as error:
-            yield [workspace, *buttons(False), message(str(error), bad=True), *still]
+    def prune(follow: Follow, workspace: Workspace, anew: bool, *values) -> Iterator[list]:
+        """State, “Compute again” and the sidebar's values in; progress and every tab out."""
+        still = [gr.skip()] * len(outputs)
+        # What the address asks for is run as it says, own texts and all: it may be under way already.
+        config, texts = (workspace.pending, {}) if workspace.pending else read(*values)
+        workspace.pending = None
+        yield [message(""), *still[:-1], address(workspace, config)]
+        for bar, redraw in run_job(follow, workspace, config, texts, anew):
+            yield [bar, *(growing(workspace) if redraw else still)]
 
     def stopped(workspace: Workspace) -> list:
-        workspace.end(PRUNE)
-        time.sleep(SETTLE_SECONDS)
         done = len(workspace.run.report["layers"]) if workspace.run and not workspace.finished else 0
         text = f"Stopped. The {done} layers finished so far stay visible." if done else "Stopped."
-        return [*buttons(False), message(text), *render(workspace)]
+        return [message(text), *render(workspace)]
 
     def pick_layer(workspace: Workspace, event: gr.EventData) -> list:
         try:
@@ -164,9 +147,10 @@ def create_page() -> None:
     link.change(None, link, None, js=SET_ADDRESS, queue=False, api_visibility="private")
     tab_bar.select(open_tab, state, link, **CHEAP)
     page.load(None, None, None, js=CLOSE_SIDEBAR_ON_PHONES, queue=False, api_visibility="private")
-    waiting = sidebar.start.click(wait, state, controls, **CHEAP)
-    waiting.then(prune, [state, sidebar.anew, *sidebar.inputs], [state, *controls, *outputs], **HEAVY)
-    sidebar.stop.click(stopped, state, [*controls, *outputs], **CHEAP)
+    run_by_buttons(
+        sidebar.start, sidebar.stop, prune, [state, sidebar.anew, *sidebar.inputs], [sidebar.progress, *outputs],
+        stopped=stopped,
+    )  # fmt: skip
     # The mask first; what other tabs say of the layer follows.
     picked = model_map.pick(pick_layer, state, masks.outputs[1:], **CHEAP)
     picked.then(address, state, link, **CHEAP)

@@ -4,9 +4,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from components.jobs import Follow, bar
+from components.queue import Work
 from components.text import escape, reading
 from eggs_core.errors import EggsError
 from eggs_core.generation import race
+from eggs_core.hosting import check_text
 from eggs_core.pipeline import Progress
 from eggs_core.runs import Run
 from eggs_core.weights import recover, weights_at_hand
@@ -64,7 +67,7 @@ def race_note(run: Run | None) -> str:
     )
 
 
-def run_race(run: Run, prompt: str, most: int, rival: str) -> Iterator[tuple[str | None, str]]:
+def run_race(follow: Follow, run: Run, prompt: str, most: int, rival: str) -> Iterator[tuple[str | None, str]]:
     """Race the packed model against `rival`; yields (lanes' HTML or None, a sentence or progress) as tokens come.
 
     A model that reads fewer tokens than prompt and `most` together ends the race earlier. Raises EggsError for an empty
@@ -74,12 +77,19 @@ def run_race(run: Run, prompt: str, most: int, rival: str) -> Iterator[tuple[str
         raise EggsError("Type a few words for the models to continue.")
     if rival not in RIVALS or not 1 <= int(most or 0) <= MOST_TOKENS:
         raise EggsError(f"Choose 1 to {MOST_TOKENS} tokens and one of the two rivals.")
-    most, models = int(most), None
-    for event in recover(run):
-        if isinstance(event, Progress):
-            yield None, f'<p class="hint">{escape(event.text)}… {event.share:.0%}</p>'
-        else:
-            models = event
+    check_text(prompt)
+    most = int(most)
+    work = Work(
+        ("race", run.key, prompt, most, rival), race_steps, (run, prompt, most, rival), run.report["model"],
+        alone=True, lasting=False,
+    )  # fmt: skip
+    for event in follow(work):
+        yield event if isinstance(event, tuple) else (None, bar(event))
+
+
+def race_steps(run: Run, prompt: str, most: int, rival: str) -> Iterator[Progress | tuple[str, str]]:
+    """Progress until both models are at hand, then what `run_race` yields."""
+    models = yield from recover(run)
     tokenizer, packed = models.dense.tokenizer, models.packed
     ids = tokenizer(prompt, return_tensors="pt").input_ids.to(packed.device)
     limit = getattr(packed.config, "max_position_embeddings", None) or 1 << 30

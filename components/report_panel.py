@@ -6,7 +6,7 @@ from pathlib import Path
 import gradio as gr
 
 from components.events import CHEAP
-from components.jobs import message
+from components.jobs import message, refusal
 from components.report_page import report_html, report_json
 from components.session import Workspace, finished_run
 from components.tab import Tab
@@ -40,7 +40,7 @@ def create_report_panel(state: gr.State) -> Tab:
                 written[-1].write_text(text, encoding="utf-8")
             return [message(""), gr.File(value=[str(file) for file in written], visible=True)]
         except EggsError as error:
-            return [message(str(error), bad=True), gr.skip()]
+            return [refusal(error), gr.skip()]
         except OSError as error:
             return [message(f"The report cannot be written: {error.strerror}; free some space.", bad=True), gr.skip()]
 

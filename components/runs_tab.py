@@ -6,11 +6,12 @@ from pathlib import Path
 import gradio as gr
 
 from components.events import CHEAP
-from components.jobs import message
+from components.jobs import message, refusal
 from components.runs_view import SHIPPED, all_reports, as_json, comparison, open_run, runs_table, title_of
 from components.session import Workspace
 from components.text import escape, reading
 from eggs_core.errors import EggsError
+from eggs_core.hosting import hosted
 from eggs_core.store import STORE
 
 MOST_COMPARED = 6
@@ -70,7 +71,7 @@ def _fill(tab: gr.Tab, tab_bar: gr.Tabs, state: gr.State, render, outputs: list)
             workspace.tab = "overview"
             return [gr.Tabs(selected="overview"), message(""), *render(workspace)]
         except EggsError as error:
-            return [gr.skip(), message(str(error), bad=True), *[gr.skip()] * len(outputs)]
+            return [gr.skip(), refusal(error), *[gr.skip()] * len(outputs)]
 
     def save_name(keys: list[str], text: str) -> list:
         try:
@@ -79,7 +80,7 @@ def _fill(tab: gr.Tab, tab_bar: gr.Tabs, state: gr.State, render, outputs: list)
             STORE.set_label(keys[0], text or "")
             return [message("Saved."), *listing(keys)]
         except EggsError as error:
-            return [message(str(error), bad=True), *[gr.skip()] * 3]
+            return [refusal(error), *[gr.skip()] * 3]
 
     def take_along(keys: list[str]) -> list:
         reports = [r for r in all_reports() if not keys or r["key"] in keys]
@@ -107,5 +108,6 @@ def _read(reports: list[dict]) -> str:
         f"{len(reports)} finished runs, {len(own)} of them computed here. A run that is asked for again, by anyone, is "
         "shown from here at once; the address of the page opens it again, tab and layer included."
     )
-    damaged = "".join(message(problem, bad=True) for problem in STORE.problems)
-    return reading(text, "costs") + damaged + f'<p class="facts">{escape(STORE.folder)}</p>'
+    damaged = "".join(refusal(EggsError(problem)) for problem in STORE.problems)
+    place = "" if hosted() else f'<p class="facts">{escape(STORE.folder)}</p>'
+    return reading(text, "costs") + damaged + place

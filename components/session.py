@@ -1,6 +1,7 @@
 """What one visitor looks at: a gradio-free state, and the runs that ship with the app."""
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -10,13 +11,14 @@ from typing import Any
 
 import torch
 
-from eggs_core.config import METHODS
+from eggs_core.config import METHODS, PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.runs import Run, load_run
 from eggs_core.store import STORE
 from eggs_core.sweep import Sweep
 
 BUNDLED_RUNS = Path(__file__).resolve().parents[1] / "assets" / "runs"
+OWN_RUNS = 16  # that a visitor compares
 DEFAULT_RUN = ("tiny-llama", "2:4", "eggs-ptp-plus")
 
 
@@ -51,6 +53,7 @@ class Workspace:
     sweeps: list[Sweep] = field(default_factory=list)  # this visitor's own curves over β, newest last
     jobs: dict[str, object] = field(default_factory=dict)  # name of a job that may go on -> its token
     tab: str = "overview"  # that is open
+    pending: PruneConfig | None = None  # that the address asked for and nobody has run yet
     compare: str = ""  # the method beside the one in view on the Masks tab; "" is none
     difference: bool = False  # compare in one picture rather than side by side
 
@@ -63,20 +66,28 @@ class Workspace:
         """May the job with this token go on? Jobs ask after every step; nothing else ends them."""
         return token is not None and self.jobs.get(name) is token
 
-    def end(self, name: str) -> None:
-        """Let the job of that name end after the step at hand."""
-        self.jobs.pop(name, None)
+    def end(self, name: str) -> object | None:
+        """Let the job of that name end after the step at hand; returns its token."""
+        return self.jobs.pop(name, None)
 
     def show(self, run: Run, finished: bool = True) -> None:
         """Put a run in view, keeping the chosen layer where the run has it."""
         self.run, self.finished = run, finished
         if finished:
+            self.own.pop(run.key, None)
             self.own[run.key] = run
+            while len(self.own) > OWN_RUNS:
+                del self.own[next(iter(self.own))]
         layers = run.report["layers"]
         if self.layer not in [layer["name"] for layer in layers]:
             # The widest layer of the first block has the most to see.
             first = [layer for layer in layers if layer["block"] == 0]
             self.open_layer(max(first, key=lambda layer: layer["shape"][1])["name"] if first else "")
+
+    def own_sweep(self, sweep: Sweep) -> None:
+        """Keep a curve of this visitor's own, in place of an older state of the same one."""
+        others = [other for other in self.sweeps if other.config != sweep.config]
+        self.sweeps = [*others, sweep][-OWN_RUNS:]
 
     def open_layer(self, name: str) -> None:
         """Choose a layer and go back to its top left corner."""
@@ -108,6 +119,7 @@ class Workspace:
         return [found[label] for label in sorted(found, key=lambda label: (order.get(label, 99), label))]
 
 
+_SHARED: weakref.WeakValueDictionary[Hashable, Run] = weakref.WeakValueDictionary()
 _MEMO: OrderedDict[Hashable, Any] = OrderedDict()
 _MEMO_LOCK = threading.Lock()
 
@@ -179,7 +191,9 @@ def _read_bundled() -> tuple[tuple[Run, ...], tuple[str, ...]]:
 def find_run(key: str) -> Run | None:
     """The finished run of that key, shipped or stored; raises EggsError for what is no key."""
     shipped = next((run for run in bundled_runs() if run.key == key), None)
-    return shipped or STORE.get(key)
+    if shipped or (stored := STORE.get(key)) is None:
+        return shipped
+    return _SHARED.setdefault((key, stored.report.get("created")), stored)  # one in memory, however many look at it
 
 
 def first_run() -> Run | None:

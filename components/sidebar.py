@@ -19,6 +19,7 @@ from eggs_core.config import (
     make_config,
 )
 from eggs_core.errors import EggsError
+from eggs_core.hosting import hosted, limits
 from eggs_core.models import BUNDLED
 from eggs_core.pattern import NMPattern
 from eggs_core.texts import PREFIX
@@ -110,14 +111,15 @@ def _calibration(source: str, text: str, dataset: str) -> tuple[str, dict[str, T
 
 def create_sidebar() -> Sidebar:
     """Build the controls and the cheap events among them."""
+    most = limits()
     model = gr.Dropdown(
         list(BUNDLED), value="tiny-llama", label="Model", allow_custom_value=True, elem_id="model",
-        info="Bundled, or a Hub id, a local folder, or a .gguf file.",
+        info="Bundled, or a Hub id." if hosted() else "Bundled, or a Hub id, a local folder, or a .gguf file.",
     )  # fmt: skip
     pattern = gr.Radio([*PATTERNS, OTHER], value="2:4", label="Pattern N:M", elem_id="pattern")
     with gr.Row(visible=False, elem_id="free-pattern") as free:
-        keep = gr.Number(2, label="N, kept", precision=0, minimum=1, maximum=32, elem_id="keep", min_width=80)
-        group = gr.Number(4, label="of M", precision=0, minimum=1, maximum=32, elem_id="group", min_width=80)
+        keep = gr.Number(2, label="N, kept", precision=0, minimum=1, maximum=most.group, elem_id="keep", min_width=80)
+        group = gr.Number(4, label="of M", precision=0, minimum=1, maximum=most.group, elem_id="group", min_width=80)
     note = gr.HTML(pattern_note("2:4", 2, 4), elem_id="pattern-note", padding=False)
     method = gr.Dropdown(
         [(m.label, name) for name, m in METHODS.items()] + [("Custom", CUSTOM)],
@@ -175,10 +177,16 @@ def create_sidebar() -> Sidebar:
         )
         with gr.Row():
             windows = gr.Number(
-                64, label="Calibration windows", precision=0, minimum=1, maximum=4096, elem_id="windows", min_width=90
+                64,
+                label="Calibration windows",
+                precision=0,
+                minimum=1,
+                maximum=most.windows,
+                elem_id="windows",
+                min_width=90,
             )
             length = gr.Number(
-                256, label="Tokens each", precision=0, minimum=16, maximum=8192, elem_id="length", min_width=90
+                256, label="Tokens each", precision=0, minimum=16, maximum=most.length, elem_id="length", min_width=90
             )
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed")
         source = gr.Dropdown(
@@ -186,7 +194,7 @@ def create_sidebar() -> Sidebar:
             filterable=False, elem_id="calibration-source",
         )  # fmt: skip
         text = gr.Textbox(
-            label="Your text", lines=3, max_length=2_000_000, placeholder="Some pages of plain text.",
+            label="Your text", lines=3, max_length=most.characters, placeholder="Some pages of plain text.",
             elem_id="calibration-text", visible=False,
         )  # fmt: skip
         dataset = gr.Textbox(

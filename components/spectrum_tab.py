@@ -7,16 +7,16 @@ import gradio as gr
 
 from components.events import CHEAP, run_by_buttons
 from components.figures import gap_by_layer
-from components.jobs import message, progress_bar
+from components.jobs import Follow, bar, message
 from components.readings import gap_reading
 from components.session import Workspace, run_label
 from components.sidebar import read
-from components.spectrum_view import density, sweep_of, tradeoff
+from components.spectrum_view import density, sweep_of, sweep_work, tradeoff
 from components.tab import Tab
 from components.text import GLOSSARY, MEASURES, escape, reading
 from components.widgets.plot import Plot
 from eggs_core.errors import EggsError
-from eggs_core.sweep import BETAS, Sweep, SweepProgress, beta_sweep
+from eggs_core.sweep import BETAS, Sweep
 
 SHOWN = ("spectral_gap", "gap_z", "min_in_degree", "orphans")
 CURVES = (
@@ -91,22 +91,23 @@ def create_spectrum_tab(state: gr.State, inputs: list) -> SpectrumTab:
         workspace.spectrum = key
         return draw_gaps(workspace, key)
 
-    def sweep(workspace: Workspace, *values) -> Iterator[list]:
+    def sweep(follow: Follow, workspace: Workspace, *values) -> Iterator[list]:
         """State and the sidebar's values in; progress and the growing curve out."""
-        config, texts = read(*values)
-        for event in beta_sweep(config, texts):
-            if isinstance(event, SweepProgress):
-                yield [progress_bar(event.share, event.text), *[gr.skip()] * 5]
+        drawn, still = 0, [gr.skip()] * 5
+        for event in follow(sweep_work(*read(*values))):
+            progress, found = event if isinstance(event, tuple) else (event, None)
+            if found and len(found.points) > drawn:
+                drawn = len(found.points)
+                workspace.own_sweep(found)
+                yield [bar(progress), *tradeoff(found), _facts(found)]
             else:
-                if len(event.points) == 1:
-                    workspace.sweeps.append(event)  # it grows in place
-                yield [gr.skip(), *tradeoff(event), _facts(event)]
-        yield [message("Done."), *[gr.skip()] * 5]
+                yield [bar(progress), *still]
+        yield [message("Done."), *still]
 
     measure.input(set_measure, [state, measure], [chart, note], **CHEAP)
     run_by_buttons(
         start, stop, sweep, [state, *inputs], [progress, *curves, curve_text, facts],
-        said="Stopped; the points measured so far stay.",
+        stopped=lambda _: [message("Stopped; the points measured so far stay."), *[gr.skip()] * 5],
     )  # fmt: skip
     outputs = [spectrum, layer_text, sentence, chart, note, *curves, curve_text, facts]
     return SpectrumTab(Tab(outputs, render), [spectrum, layer_text], draw_layer)

@@ -1,20 +1,27 @@
 """What the Spectrum tab computes for its figures; no gradio here."""
 
+import dataclasses
+from collections.abc import Iterator
 from functools import cache
 
 import plotly.graph_objects as go
 import torch
 
 from components.graph_figures import density_figure, sweep_figures
+from components.queue import Work
 from components.readings import density_reading, layer_extras, sweep_reading
 from components.session import Workspace, remember, run_label
 from eggs_core.betas import layer_scores
+from eggs_core.calibration import Text
+from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.expansion import chains, paths_through
+from eggs_core.hosting import check_config
 from eggs_core.masks import topn
 from eggs_core.pattern import NMPattern
+from eggs_core.pipeline import Progress
 from eggs_core.spectral import second_singular_value, singular_density
-from eggs_core.sweep import SWEEPS, Sweep, load_sweep
+from eggs_core.sweep import SWEEPS, Sweep, beta_sweep, load_sweep, sweep_config
 
 
 def density(workspace: Workspace) -> tuple[go.Figure, str]:
@@ -69,10 +76,33 @@ def bundled_sweeps() -> tuple[Sweep, ...]:
     return tuple(found)
 
 
+_known: dict[str, Sweep] = {}  # configuration's key -> a finished curve, whoever asked for it
+
+
+def sweep_work(config: PruneConfig, texts: dict[str, Text]) -> Work:
+    """The work of measuring a curve; its values are (Progress, the curve so far or None)."""
+    check_config(config)
+    key = sweep_config(config).key()
+    return Work(
+        ("sweep", key), sweep_steps, (config, texts), config.model, lambda last: _known.__setitem__(key, last[1])
+    )
+
+
+def sweep_steps(config: PruneConfig, texts: dict[str, Text]) -> Iterator[tuple[Progress, Sweep | None]]:
+    """Progress and the curve so far, which is another object after each point."""
+    progress, found = Progress("", 0.0), None
+    for event in beta_sweep(config, texts):
+        if isinstance(event, Sweep):
+            found = dataclasses.replace(event, points=[*event.points])
+        else:
+            progress = Progress(event.text, event.share)
+        yield progress, found
+
+
 def sweep_of(workspace: Workspace) -> Sweep | None:
-    """This visitor's own curve for the model and pattern in view, else the bundled one."""
+    """This visitor's own curve for the model and pattern in view, else the bundled one, else another visitor's."""
     report = workspace.run.report
-    for sweep in [*reversed(workspace.sweeps), *bundled_sweeps()]:
+    for sweep in [*reversed(workspace.sweeps), *bundled_sweeps(), *_known.values()]:
         if sweep.points and (sweep.config["model"], sweep.config["pattern"]) == (report["model"], report["pattern"]):
             return sweep
     return None

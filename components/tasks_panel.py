@@ -5,42 +5,44 @@ from collections.abc import Iterator
 import gradio as gr
 
 from components.events import run_by_buttons, start_stop
-from components.jobs import message, progress_bar
+from components.jobs import Follow, bar, message
 from components.session import Workspace, finished_run, run_label
 from components.tab import Tab
 from components.tasks_view import measure_tasks, task_chart, task_pairs, task_table, tasks_reading
 from components.widgets.plot import Plot
+from eggs_core.hosting import hosted, limits
 from eggs_core.runs import Run
 from eggs_core.zeroshot import CLOZE, MISSING, ONLINE, installed
 
 CHOICES = [("State of the Union cloze (bundled)", CLOZE), *((f"{name} (Hub)", name) for name in ONLINE)]
 NOTE = (
     "The bundled task asks which of four words comes next in speeches that the bundled models never saw. Others are "
-    "fetched from the Hub by lm-eval’s name, or read from the path of a .jsonl file of your own."
+    "fetched from the Hub by lm-eval’s name"
 )
+OWN_FILE = ", or read from the path of a .jsonl file of your own."
 
 
 def create_tasks_panel(state: gr.State) -> Tab:
     """Fill the place at hand."""
     with gr.Row():
         tasks = gr.Dropdown(
-            CHOICES, value=[CLOZE], multiselect=True, allow_custom_value=True, label="Tasks", elem_id="tasks-choice",
-            info=NOTE, scale=3, min_width=260,
+            CHOICES, value=[CLOZE], multiselect=True, allow_custom_value=not hosted(), label="Tasks",
+            info=NOTE + ("." if hosted() else OWN_FILE), elem_id="tasks-choice", scale=3, min_width=260,
         )  # fmt: skip
         limit = gr.Slider(
-            20, 2000, 200, step=20, label="Items", elem_id="tasks-limit", info="The first so many of each task.",
-            scale=2, min_width=200,
+            20, limits().items, 200, step=20, label="Items", elem_id="tasks-limit", scale=2, min_width=200,
+            info="The first so many of each task.",
         )  # fmt: skip
     start, stop = start_stop("Answer them", "tasks")
     sentence = gr.HTML(elem_id="tasks-reading", padding=False)
     chart = Plot(elem_id="tasks-chart", height=260)
     table = gr.HTML(elem_id="tasks-table", padding=False)
 
-    def answer(workspace: Workspace, chosen: list[str], most: float) -> Iterator[list]:
+    def answer(follow: Follow, workspace: Workspace, chosen: list[str], most: float) -> Iterator[list]:
         """State, tasks and limit in; sentence, chart and table out."""
         run = finished_run(workspace)
-        for event in measure_tasks(run, list(chosen or []), int(most or 0)):
-            yield [progress_bar(event.share, event.text, event.seconds_left), gr.skip(), gr.skip()]
+        for event in measure_tasks(follow, run, list(chosen or []), int(most or 0)):
+            yield [bar(event), gr.skip(), gr.skip()]
         if workspace.run is run:
             yield drawn(run)
 

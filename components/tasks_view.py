@@ -6,12 +6,15 @@ import plotly.graph_objects as go
 
 from components.chart import base_layout
 from components.figures import COLORS, color
+from components.jobs import Follow
+from components.queue import Work
 from components.session import run_label
 from components.text import escape, reading, term
+from eggs_core.model_cache import CACHE
 from eggs_core.pipeline import Progress
 from eggs_core.runs import Run
 from eggs_core.weights import recover
-from eggs_core.zeroshot import TaskScore, difference, installed, zero_shot
+from eggs_core.zeroshot import TaskScore, check_tasks, difference, zero_shot
 
 _known: dict[tuple[str, str, int], TaskScore] = {}  # (run key or dense model, task, limit) -> score
 
@@ -30,29 +33,43 @@ def _dense_key(run: Run) -> str:
     return f"dense {run.report['model']}"
 
 
-def measure_tasks(run: Run, tasks: list[str], limit: int) -> Iterator[Progress]:
+def measure_tasks(follow: Follow, run: Run, tasks: list[str], limit: int) -> Iterator:
     """Answer the tasks with the dense and the pruned model of a run, as far as that is not known; with progress.
 
     Raises EggsError as `recover` and `zero_shot` do.
     """
-    models = None
+    check_tasks(tasks, limit)
     for share, key, side in ((0.0, _dense_key(run), "dense"), (0.5, run.key, "pruned")):
-        wanted = [task for task in tasks if (key, task, limit) not in _known]
-        if not wanted and tasks:
+
+        def keep(scores: dict[str, TaskScore], key: str = key) -> None:
+            _known.update({(key, task, limit): score for task, score in scores.items()})
+
+        wanted = tuple(task for task in tasks if (key, task, limit) not in _known)
+        if not wanted:
             continue
-        if models is None and installed():
-            for event in recover(run):
-                if isinstance(event, Progress):
-                    yield event
-                else:
-                    models = event
-        done = iter(wanted)
-        model = models and (models.dense.model if side == "dense" else models.zeros)
-        for event in zero_shot(model, models and models.dense.tokenizer, wanted, limit):
+        work = Work(("tasks", key, wanted, limit), task_steps, (run, side, wanted, limit), run.report["model"], keep)
+        for event in follow(work):
             if isinstance(event, Progress):
-                yield Progress(f"{side}, {event.text}", share + event.share / 2, event.seconds_left)
-            else:
-                _known[key, next(done), limit] = event
+                event = Progress(f"{side}, {event.text}", share + event.share / 2, event.seconds_left)
+            yield event
+
+
+def task_steps(run: Run, side: str, tasks: tuple[str, ...], limit: int) -> Iterator[Progress | dict[str, TaskScore]]:
+    """Progress, and at the end the scores of a run's "dense" or "pruned" model by task."""
+    if side == "dense":
+        yield Progress(f"Loading {run.report['model']}", 0.0)
+        dense = CACHE.get(run.report["model"])
+        model, tokenizer = dense.model, dense.tokenizer
+    else:
+        models = yield from recover(run)
+        model, tokenizer = models.zeros, models.dense.tokenizer
+    names, scores = iter(tasks), {}
+    for event in zero_shot(model, tokenizer, list(tasks), limit):
+        if isinstance(event, Progress):
+            yield event
+        else:
+            scores[next(names)] = event
+    yield scores
 
 
 def task_chart(pairs: list[tuple[TaskScore, TaskScore]], label: str) -> go.Figure:

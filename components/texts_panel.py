@@ -6,12 +6,13 @@ from pathlib import Path
 import gradio as gr
 
 from components.events import CHEAP, run_by_buttons, start_stop
-from components.jobs import progress_bar
+from components.jobs import Follow, bar
 from components.session import Workspace, finished_run
 from components.tab import Tab
 from components.texts_view import measure_text, text_rows, texts_reading, texts_table
 from eggs_core.calibration import Text
 from eggs_core.errors import EggsError
+from eggs_core.hosting import limits
 from eggs_core.runs import Run
 from eggs_core.texts import dataset_text
 
@@ -25,7 +26,11 @@ def create_texts_panel(state: gr.State) -> Tab:
     gr.HTML('<h3 class="panel">On another text</h3>', padding=False)
     source = gr.Radio(SOURCES, value=PASTED, label="Text from", elem_id="texts-source")
     pasted = gr.Textbox(
-        label="Text", lines=4, max_length=2_000_000, elem_id="texts-pasted", placeholder="Paste some paragraphs…"
+        label="Text",
+        lines=4,
+        max_length=limits().characters,
+        elem_id="texts-pasted",
+        placeholder="Paste some paragraphs…",
     )
     file = gr.File(label="Plain text, UTF-8", file_types=[".txt", ".md"], elem_id="texts-file", visible=False)
     dataset = gr.Textbox(
@@ -39,11 +44,13 @@ def create_texts_panel(state: gr.State) -> Tab:
         **CHEAP,
     )  # fmt: skip
 
-    def evaluate(workspace: Workspace, kind: str, words: str, path: str | None, name: str) -> Iterator[list]:
+    def evaluate(
+        follow: Follow, workspace: Workspace, kind: str, words: str, path: str | None, name: str
+    ) -> Iterator[list]:
         """State and the four controls in; sentence and table out."""
         run = finished_run(workspace)
-        for event in measure_text(run, _text(kind, words, path, name)):
-            yield [progress_bar(event.share, event.text, event.seconds_left), gr.skip()]
+        for event in measure_text(follow, run, _text(kind, words, path, name)):
+            yield [bar(event), gr.skip()]
         if workspace.run is run:
             yield drawn(run)
 

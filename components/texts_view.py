@@ -1,16 +1,21 @@
 """Perplexity on other texts than the run's own, dense and pruned; no gradio here."""
 
 from collections.abc import Iterator
+from functools import partial
 
+from components.jobs import Follow
+from components.queue import Work
 from components.session import run_label
 from components.text import escape, reading
 from eggs_core.calibration import Text, evaluation_windows
-from eggs_core.evaluate import WindowScores, paired_ratio, protocol
+from eggs_core.evaluate import paired_ratio, protocol
+from eggs_core.hosting import check_text
 from eggs_core.pipeline import Progress, evaluate_steps, memory_errors
 from eggs_core.runs import Run
 from eggs_core.weights import recover
 
 MOST_WINDOWS = 64
+MOST_ROWS = 20
 _known: dict[str, list[dict]] = {}  # run key -> rows, newest last
 
 
@@ -19,23 +24,29 @@ def text_rows(run: Run) -> list[dict]:
     return _known.get(run.key, [])
 
 
-def measure_text(run: Run, text: Text) -> Iterator[Progress]:
+def measure_text(follow: Follow, run: Run, text: Text) -> Iterator:
     """Evaluate dense and pruned on a text, in windows as long as the run's own, and keep the row."""
-    for event in recover(run):
-        if isinstance(event, Progress):
-            yield event
-    models, window = event, run.report["evaluation"]["window"]
+    check_text(text.content)
+    keep = partial(_keep, run.key)
+    yield from follow(Work(("text", run.key, text.sha256), text_steps, (run, text), run.report["model"], keep))
+
+
+def text_steps(run: Run, text: Text) -> Iterator[Progress | dict]:
+    """Progress, and at the end the row of a text."""
+    models = yield from recover(run)
+    window = run.report["evaluation"]["window"]
     windows = evaluation_windows(models.dense.tokenizer, text, MOST_WINDOWS, window)
     row = protocol(text, windows)
     with memory_errors("Evaluating the text"):
         for side, model, first in (("dense", models.dense.model, 0.0), ("pruned", models.zeros, 0.5)):
-            for event in evaluate_steps(model, windows, f"{text.name}, {side}", first, first + 0.5):
-                if isinstance(event, WindowScores):
-                    row[side] = event.to_dict()
-                else:
-                    yield event
-    others = [old for old in text_rows(run) if old["sha256"] != row["sha256"]]
-    _known[run.key] = [*others, row]
+            scores = yield from evaluate_steps(model, windows, f"{text.name}, {side}", first, first + 0.5)
+            row[side] = scores.to_dict()
+    yield row
+
+
+def _keep(key: str, row: dict) -> None:
+    others = [old for old in _known.get(key, []) if old["sha256"] != row["sha256"]]
+    _known[key] = [*others, row][-MOST_ROWS:]
 
 
 def texts_table(run: Run) -> str:

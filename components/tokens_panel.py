@@ -5,14 +5,17 @@ from collections.abc import Iterator
 import gradio as gr
 
 from components.events import run_by_buttons, start_stop
-from components.jobs import progress_bar
+from components.jobs import Follow, bar
+from components.queue import Work
 from components.session import Workspace, finished_run
 from components.tab import Tab
 from components.token_view import coloured_text, kind_bars, tokens_reading
 from components.widgets.plot import Plot
 from eggs_core.calibration import bundled_text
+from eggs_core.hosting import check_text
 from eggs_core.pipeline import Progress, memory_errors
-from eggs_core.tokens import MOST_TOKENS, compare_tokens
+from eggs_core.runs import Run
+from eggs_core.tokens import MOST_TOKENS, TokenChange, compare_tokens
 from eggs_core.weights import recover
 
 SAMPLE = bundled_text("heldout").content[:900].rsplit(" ", 1)[0]
@@ -30,16 +33,23 @@ def create_tokens_panel(state: gr.State) -> Tab:
     bars = Plot(elem_id="tokens-kinds", height=260)
     outputs = [sentence, coloured, bars]
 
-    def compare(workspace: Workspace, words: str) -> Iterator[list]:
+    def compare(follow: Follow, workspace: Workspace, words: str) -> Iterator[list]:
         """State and text in; sentence, coloured text and bars out."""
-        run = finished_run(workspace)
-        for event in recover(run):
-            if isinstance(event, Progress):
-                yield [progress_bar(event.share, event.text), gr.skip(), gr.skip()]
-        with memory_errors("Comparing tokens"):
-            first, changes = compare_tokens(event.dense.tokenizer, event.dense.model, event.zeros, words)
+        run, words = finished_run(workspace), words or ""
+        check_text(words)
+        work = Work(("tokens", run.key, words), token_steps, (run, words), run.report["model"], lasting=False)
+        for event in follow(work):
+            yield [bar(event), gr.skip(), gr.skip()]
+        first, changes = event
         if workspace.run is run:
             yield [tokens_reading(changes), coloured_text(first, changes), kind_bars(changes)]
 
     run_by_buttons(start, stop, compare, [state, text], outputs)
     return Tab(outputs, lambda _workspace: ["", "", None])  # another run, another text: it is asked for anew
+
+
+def token_steps(run: Run, words: str) -> Iterator[Progress | tuple[str, list[TokenChange]]]:
+    """Progress, and at the end what `compare_tokens` gives for a run's two models."""
+    models = yield from recover(run)
+    with memory_errors("Comparing tokens"):
+        yield compare_tokens(models.dense.tokenizer, models.dense.model, models.zeros, words)

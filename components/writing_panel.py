@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import gradio as gr
 
 from components.events import run_by_buttons, start_stop
+from components.jobs import Follow
 from components.race import PROMPT
 from components.session import Workspace, finished_run, run_label
 from components.tab import Tab
@@ -30,11 +31,13 @@ def create_writing_panel(state: gr.State) -> Tab:
     sentence = gr.HTML(elem_id="writing-reading", padding=False)
     lanes = gr.HTML(elem_id="writing-lanes", padding=False)
 
-    def begin(workspace: Workspace, words: str, keys: list[str], most: float, heat: float, chance) -> Iterator[list]:
+    def begin(
+        follow: Follow, workspace: Workspace, words: str, keys: list[str], most: float, heat: float, chance: float
+    ) -> Iterator[list]:
         """State and the controls in; sentence and lanes out."""
         finished_run(workspace)
         runs = [run for run in workspace.comparable() if run.key in (keys or [])]
-        for said, drawn in write(runs, words, int(most), float(heat), int(chance or 0)):
+        for said, drawn in write(follow, runs, words, int(most or 0), float(heat or 0), int(chance or 0)):
             yield [said, drawn or gr.skip()]
 
     run_by_buttons(start, stop, begin, [state, prompt, methods, tokens, temperature, seed], [sentence, lanes])

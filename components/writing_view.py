@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from components.figures import COLORS, color
-from components.jobs import message, progress_bar
+from components.jobs import Follow, bar, message
+from components.queue import Work
 from components.session import run_label
 from components.text import escape, reading
 from eggs_core.errors import EggsError
 from eggs_core.generation import sample
+from eggs_core.hosting import check_text
 from eggs_core.pipeline import Progress, memory_errors
 from eggs_core.runs import Run
 from eggs_core.weights import recover
@@ -28,30 +30,41 @@ class Writer:
     parted: int | None = None
 
 
-def write(runs: list[Run], prompt: str, tokens: int, temperature: float, seed: int) -> Iterator[tuple[str, str]]:
+def write(
+    follow: Follow, runs: list[Run], prompt: str, tokens: int, temperature: float, seed: int
+) -> Iterator[tuple[str, str]]:
     """Let the dense model and each run's pruned one continue the prompt; yields (sentence or progress, lanes' HTML).
 
     All draw with the same chance at the same place (see `sample`). Raises EggsError for an empty prompt, one that fills
-    the model, more than MOST_RUNS runs or none, and weights that cannot be had.
+    the model, more than MOST_RUNS runs or none, more than MOST_TOKENS tokens, and weights that cannot be had.
     """
     if not (prompt or "").strip():
         raise EggsError("Type a few words for the models to continue.")
     if not 1 <= len(runs) <= MOST_RUNS:
         raise EggsError(f"Choose one to {MOST_RUNS} pruned models to write beside the dense one.")
-    models, dense = [], None
-    for number, run in enumerate(runs):
-        for event in recover(run):
-            if isinstance(event, Progress):
-                share = (number + event.share) / len(runs)
-                yield progress_bar(share, f"{run_label(run)}: {event.text}", event.seconds_left), ""
-        models.append(event.zeros)
-        dense = event.dense
+    if not (1 <= tokens <= MOST_TOKENS and temperature >= 0 and seed >= 0):
+        raise EggsError(f"Choose 1 to {MOST_TOKENS} tokens, and a temperature and a seed from 0.")
+    check_text(prompt)
+    key = ("write", *(run.key for run in runs), prompt, tokens, temperature, seed)
+    args = runs, prompt, tokens, temperature, seed
+    for event in follow(Work(key, write_steps, args, runs[0].report["model"], lasting=False)):
+        yield event if isinstance(event, tuple) else (bar(event), "")
+
+
+def write_steps(
+    runs: list[Run], prompt: str, tokens: int, temperature: float, seed: int
+) -> Iterator[Progress | tuple[str, str]]:
+    """Progress until all models are at hand, then what `write` yields."""
+    models = []
+    for run in runs:
+        models.append((yield from recover(run)))
+    dense = models[0].dense
     ids = dense.tokenizer(prompt, return_tensors="pt").input_ids.to(dense.model.device)
     limit = getattr(dense.model.config, "max_position_embeddings", None) or 1 << 30
     if ids.shape[1] >= limit:
         raise EggsError(f"The prompt has {ids.shape[1]} tokens, the model reads {limit} at most; shorten it.")
     writers = [Writer("Dense", COLORS["Dense"]), *(Writer(run_label(r), color(run_label(r))) for r in runs)]
-    steps = [sample(model, ids, temperature, seed) for model in (dense.model, *models)]
+    steps = [sample(model, ids, temperature, seed) for model in (dense.model, *(m.zeros for m in models))]
     drawn = 0.0
     with memory_errors("Writing"):
         for place in range(min(tokens, limit - ids.shape[1])):

@@ -11,9 +11,9 @@ from eggs_core.calibration import bundled_text, calibration_windows
 from eggs_core.degree import degree_mask, min_degree_bound
 from eggs_core.errors import EggsError
 from eggs_core.masks import pack_bits, retained_score, unpack_bits
+from eggs_core.model_cache import CACHE
 from eggs_core.models import LoadedModel
 from eggs_core.pattern import NMPattern
-from eggs_core.pipeline import CACHE
 from eggs_core.scores import NEEDS_ACTIVATIONS, score
 from eggs_core.spectral import second_singular_value
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from eggs_core.errors import EggsError
+from eggs_core.hosting import check_text
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
@@ -34,8 +35,9 @@ def bundled_text(split: str) -> Text:
 def tokenize(tokenizer, text: Text) -> torch.Tensor:
     """All tokens of a text as one int64 vector, without special tokens added per paragraph.
 
-    Raises EggsError for an empty text.
+    Raises EggsError for an empty text, and for one that is longer than this server allows.
     """
+    check_text(text.content)
     if not text.content.strip():
         raise EggsError(f"The text {text.name!r} is empty; paste some paragraphs, or choose the bundled text.")
     ids = tokenizer(text.content, return_tensors="pt", verbose=False).input_ids[0]

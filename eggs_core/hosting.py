@@ -20,7 +20,7 @@ MODEL_GB = "EGGS_MODEL_GB"  # another limit of a Hub model's files, in units of 
 OWN = "or run the app on your own machine"
 FETCHED = (".safetensors", ".json", ".txt", ".model", ".jinja")  # what loading a model may download
 SECONDS = 10  # to wait for the Hub's answer
-_INFO = HfApi().model_info
+_INFO = HfApi(token=False).model_info  # public ones only: visitors must not reach what the owner's token opens
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,10 @@ from eggs_core.calibration import bundled_text
 from eggs_core.export import save_packed
 from eggs_core.kernels import DTYPE_NAMES
 from eggs_core.latency import TOKENS, decode_bytes, measure_generation, measure_layers, memory_bandwidth
+from eggs_core.model_cache import CACHE, ModelCache
 from eggs_core.packed import packed_copy
 from eggs_core.pattern import NMPattern
-from eggs_core.pipeline import CACHE, ModelCache, Progress, memory_errors
+from eggs_core.pipeline import Progress, memory_errors
 from eggs_core.runs import Run
 
 CELL_SECONDS = 0.12  # for one layer shape at one number of tokens
@@ -52,14 +53,20 @@ class Measurement:
 _taken: dict[tuple, Measurement] = {}
 
 
-def _key(run: Run) -> tuple:
+def measure_key(run: Run) -> tuple:
+    """What runs have in common that one measurement serves."""
     permuted = tuple(sorted(run.permutations))
     return run.report["model"], run.report["pattern"], len(run.report["layers"]), hash(permuted)
 
 
 def measured(run: Run) -> Measurement | None:
     """The complete measurement of a run's shapes and pattern that this process took last."""
-    return _taken.get(_key(run))
+    return _taken.get(measure_key(run))
+
+
+def remember(run: Run, found: Measurement) -> None:
+    """Let `measured` give this measurement for runs of the same model, pattern and channel orders."""
+    _taken[measure_key(run)] = found
 
 
 def shapes_of(run: Run) -> list[tuple[int, int]]:
@@ -97,7 +104,7 @@ def measure(run: Run, models: ModelCache = CACHE, cell_seconds: float = CELL_SEC
         found.generation = measure_generation(
             dense.model, packed, prompt, new_tokens=NEW_TOKENS, rounds=ROUNDS, others=others
         )
-    _taken[_key(run)] = found
+    remember(run, found)
     yield Progress("Measured", 1.0), found
 
 

@@ -25,8 +25,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from eggs_core.adapters import find_blocks
 from eggs_core.calibration import ASSETS
-from eggs_core.device import best_device
-from eggs_core.errors import EggsError
+from eggs_core.device import best_device, check_room
+from eggs_core.errors import EggsError, OutOfMemory
+from eggs_core.hosting import check_model, check_name, hosted
 
 BUNDLED = {
     "tiny-llama": "Llama architecture, 3.4 M parameters, trained on State of the Union speeches",
@@ -49,6 +50,17 @@ class LoadedModel:
         """Number of parameters, tied ones counted once."""
         return sum(p.numel() for p in self.model.parameters())
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.model.device
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of all weights, tied ones counted once."""
+        tensors = (*self.model.parameters(), *self.model.buffers())
+        return sum({t.data_ptr(): t.nbytes for t in tensors}.values())
+
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hex digits that tell weights apart: SHA-256 over names, shapes and up to SAMPLE values of each."""
@@ -70,6 +82,7 @@ def _source(name: str) -> tuple[str, dict[str, str]]:
     """The path or Hub id behind a name, and the extra arguments that from_pretrained needs for it."""
     if name in BUNDLED:
         return str(ASSETS / "models" / name), {}
+    check_name(name)
     path = Path(name).expanduser()
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
@@ -106,6 +119,13 @@ def _check_folder(path: Path) -> None:
             raise EggsError(f"The folder {path.name} lacks the weight file {missing[0]}; copy the whole model.")
 
 
+def _bytes_loaded(folder: Path, config, dtype: torch.dtype | str) -> float:
+    """Bytes that a folder's weights take in memory when they are loaded as `dtype`."""
+    saved = getattr(config, "dtype", None) or torch.float32
+    wanted = saved if dtype == "auto" else dtype
+    return sum(f.stat().st_size for f in folder.glob("*.safetensors")) * wanted.itemsize / saved.itemsize
+
+
 def _explain(name: str, error: Exception) -> EggsError:
     """The one sentence that a person needs for an error raised while loading."""
     chain, text = error, ""
@@ -122,7 +142,7 @@ def _explain(name: str, error: Exception) -> EggsError:
     if has(HFValidationError):
         return EggsError(f"{name!r} is neither a model folder nor a valid Hub id such as owner/model; {_ALTERNATIVE}.")
     if has(MemoryError, torch.OutOfMemoryError) or "can't allocate memory" in text:
-        return EggsError(f"The model {name} does not fit into memory; choose a smaller one.")
+        return OutOfMemory(f"The model {name} does not fit into memory; choose a smaller one.")
     if any(isinstance(c, OSError) and c.errno == errno.ENOSPC for c in causes):
         return EggsError(f"The disk is full, so {name} could not be downloaded; free some space and try again.")
     if has(LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError) or "couldn't connect" in text.lower():
@@ -149,7 +169,8 @@ def _explain(name: str, error: Exception) -> EggsError:
 def load(name: str, device: torch.device | None = None, dtype: torch.dtype | None = None) -> LoadedModel:
     """Load a causal LM and its tokenizer onto a device, in fp32 on the CPU and in its own dtype elsewhere.
 
-    Never runs a model's own code and never unpickles. Raises EggsError with what to do for everything that can fail.
+    Never runs a model's own code and never unpickles; on a public server, opens no path, asks the Hub for a model's
+    size before its files, and uses no token. Raises EggsError with what to do for everything that can fail.
     """
     name = name.strip()
     if not name or "\0" in name or len(name) > 500:
@@ -159,10 +180,12 @@ def load(name: str, device: torch.device | None = None, dtype: torch.dtype | Non
     local = os.path.isdir(source)
     if dtype is None:
         dtype = torch.float32 if device.type == "cpu" else "auto"
-    options = {"local_files_only": local, **extra}
+    options = {"local_files_only": local, "token": False if hosted() else None, **extra}
+    if not local:
+        check_model(name)
     try:
         if not extra:
-            config = AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=local)
+            config = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
             if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or getattr(
                 config, "is_encoder_decoder", False
             ):
@@ -173,6 +196,8 @@ def load(name: str, device: torch.device | None = None, dtype: torch.dtype | Non
             saved_as = (config.architectures or ["CausalLM"])[0]
             if "CausalLM" not in saved_as and "LMHead" not in saved_as:
                 raise EggsError(f"{name} was saved as {saved_as}, which is no causal language model; choose another.")
+            if local:
+                check_room(_bytes_loaded(Path(source), config, dtype), device, f"The model {Path(name).name}")
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
         model = AutoModelForCausalLM.from_pretrained(
             source, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options

@@ -4,10 +4,8 @@ import copy
 import datetime
 import importlib.metadata
 import platform
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,19 +14,21 @@ import torch
 from eggs_core.adapters import check_pattern, linear_layers
 from eggs_core.calibration import Text, bundled_text, calibration_windows, evaluation_windows
 from eggs_core.config import PruneConfig
-from eggs_core.device import describe
+from eggs_core.device import check_room, describe
 from eggs_core.errors import EggsError, OutOfMemory
 from eggs_core.evaluate import WindowScores, join, protocol, score_windows
 from eggs_core.generation import measure_generation
+from eggs_core.hosting import check_config
 from eggs_core.masks import pack_bits
-from eggs_core.models import LoadedModel, load
+from eggs_core.model_cache import CACHE, ModelCache
+from eggs_core.models import LoadedModel
 from eggs_core.prune import LayerReport, prune
 from eggs_core.runs import SCHEMA, Run
 from eggs_core.sizes import size_breakdown
 from eggs_core.texts import PREFIX as DATASET
 from eggs_core.texts import dataset_text
 
-CACHED_MODELS = 2
+COPIES = 1.6  # of a model beside the dense one while it is pruned: the pruned copy, and its packed twin
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,38 +60,6 @@ class Finished:
 Event = Progress | LayerDone | Finished
 
 
-class ModelCache:
-    """The dense models used last, and their evaluations; safe to share between threads."""
-
-    def __init__(self, size: int = CACHED_MODELS) -> None:
-        self._size = size
-        self._models: OrderedDict[str, LoadedModel] = OrderedDict()
-        self._scores: dict[tuple, WindowScores] = {}
-        self._lock = threading.Lock()
-
-    def get(self, name: str) -> LoadedModel:
-        """The model of that name, loaded if need be; the least recently used one makes room."""
-        with self._lock:
-            if name not in self._models:
-                while len(self._models) >= self._size:
-                    gone, _ = self._models.popitem(last=False)
-                    self._scores = {k: v for k, v in self._scores.items() if k[0] != gone}
-                self._models[name] = load(name)
-            self._models.move_to_end(name)
-            return self._models[name]
-
-    def scores(self, key: tuple) -> WindowScores | None:
-        """A dense model's evaluation, if it is known; the key begins with the model's name."""
-        return self._scores.get(key)
-
-    def remember(self, key: tuple, scores: WindowScores) -> None:
-        """Keep a dense model's evaluation."""
-        self._scores[key] = scores
-
-
-CACHE = ModelCache()
-
-
 @contextmanager
 def memory_errors(what: str):
     """Turn an out-of-memory error of any device into one sentence."""
@@ -113,8 +81,8 @@ def versions() -> dict[str, str]:
 
 def evaluate_steps(
     model, windows: torch.Tensor, text: str, first: float, last: float
-) -> Iterator[Progress | WindowScores]:
-    """Evaluate with progress between the shares `first` and `last`; the scores come last."""
+) -> Generator[Progress, None, WindowScores]:
+    """Evaluate with progress between the shares `first` and `last`; returns the scores."""
     parts, done, started = [], 0, time.monotonic()
     yield Progress(text, first)
     for part in score_windows(model, windows):
@@ -122,7 +90,7 @@ def evaluate_steps(
         done += len(part.nats)
         left = (time.monotonic() - started) / done * (len(windows) - done)
         yield Progress(f"{text}: window {done} of {len(windows)}", first + (last - first) * done / len(windows), left)
-    yield join(parts)
+    return join(parts)
 
 
 def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: ModelCache = CACHE) -> Iterator[Event]:
@@ -132,9 +100,10 @@ def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: Mo
     changed; closing the generator stops after the layer or batch at hand. Raises EggsError for all that cannot run.
     """
     started = time.monotonic()
+    check_config(config)
     yield Progress("Reading the texts", 0.0)
-    calibration_text = _text(config.calibration, "calibration", texts)
-    evaluation_text = _text(config.evaluation, "heldout", texts)
+    calibration_text = text_of(config.calibration, "calibration", texts)
+    evaluation_text = text_of(config.evaluation, "heldout", texts)
     yield Progress(f"Loading {config.model}", 0.0)
     dense = cache.get(config.model)
     check_pattern(dense.model, config.pattern)
@@ -150,13 +119,10 @@ def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: Mo
         key = (config.model, evaluation_text.sha256, *evaluation.shape)
         dense_scores = cache.scores(key)
         if dense_scores is None:
-            for event in evaluate_steps(dense.model, evaluation, "Evaluating the dense model", 0.03, 0.2):
-                if isinstance(event, WindowScores):
-                    dense_scores = event
-                else:
-                    yield event
+            dense_scores = yield from evaluate_steps(dense.model, evaluation, "Evaluating the dense model", 0.03, 0.2)
             cache.remember(key, dense_scores)
 
+    check_room(COPIES * dense.nbytes, dense.device, f"Pruning {config.model}")
     with memory_errors("Pruning"):
         model = copy.deepcopy(dense.model)
         total = sum(1 for _ in linear_layers(model))
@@ -175,11 +141,7 @@ def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: Mo
         pruning = time.monotonic() - pruning
 
     with memory_errors("Evaluating the pruned model"):
-        for event in evaluate_steps(model, evaluation, "Evaluating the pruned model", 0.8, 0.93):
-            if isinstance(event, WindowScores):
-                pruned_scores = event
-            else:
-                yield event
+        pruned_scores = yield from evaluate_steps(model, evaluation, "Evaluating the pruned model", 0.8, 0.93)
 
     yield Progress("Measuring latency", 0.93)
     masks = {r.name: r.mask for r in layers}
@@ -212,7 +174,8 @@ def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: Mo
     yield Finished(Run(report, packed, packed_topn, permutations), dense, model)
 
 
-def _text(name: str, bundled: str, texts: dict[str, Text] | None) -> Text:
+def text_of(name: str, bundled: str, texts: dict[str, Text] | None) -> Text:
+    """The text that a configuration names: the bundled split, a dataset's, or one of `texts`; raises EggsError."""
     if name == "bundled":
         return bundled_text(bundled)
     if name.startswith(DATASET):

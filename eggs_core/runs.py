@@ -20,7 +20,7 @@ REPORT, MASKS, DETAILS = "report.json", "masks.safetensors", "details.safetensor
 _REQUIRED = ("model", "pattern", "method", "seed", "layers", "evaluation", "size")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Run:
     """One run: its report (plain values, ready for JSON) and its masks by layer name, bit-packed uint8 (out, ⌈in/8⌉).
 

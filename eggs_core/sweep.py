@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from eggs_core.calibration import ASSETS, Text, bundled_text, calibration_windows, evaluation_windows
+from eggs_core.calibration import ASSETS, Text, calibration_windows, evaluation_windows
 from eggs_core.config import CUSTOM, PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.evaluate import join, paired_ratio, protocol, score_windows
-from eggs_core.pipeline import CACHE, ModelCache, memory_errors
+from eggs_core.hosting import check_config
+from eggs_core.model_cache import CACHE, ModelCache
+from eggs_core.pipeline import memory_errors, text_of
 from eggs_core.prune import prune
 
 BETAS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -82,11 +84,12 @@ def beta_sweep(
 
     Close the generator to stop. Raises EggsError for what cannot run.
     """
+    check_config(config)
     base = sweep_config(config)
     yield SweepProgress(f"Loading {config.model}", 0.0)
-    dense, texts = cache.get(config.model), texts or {}
-    calibration_text = texts.get(config.calibration) or bundled_text("calibration")
-    evaluation_text = texts.get(config.evaluation) or bundled_text("heldout")
+    dense = cache.get(config.model)
+    calibration_text = text_of(config.calibration, "calibration", texts)
+    evaluation_text = text_of(config.evaluation, "heldout", texts)
     dense.check_window(max(config.calibration_length, config.evaluation_length))
     calibration = calibration_windows(
         dense.tokenizer, calibration_text, config.calibration_windows, config.calibration_length, config.seed

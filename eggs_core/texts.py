@@ -8,6 +8,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 
 from eggs_core.calibration import Text
 from eggs_core.errors import EggsError
+from eggs_core.hosting import check_name, hosted, limits
 
 PREFIX = "dataset:"
 CHARACTERS = 2_000_000  # read from the start of a dataset, some 500,000 tokens
@@ -24,7 +25,8 @@ def dataset_text(name: str, characters: int = CHARACTERS) -> Text:
     text is the column "text", else the first column of strings. No dataset's own code is run.
     Raises EggsError with what to do for all that can fail.
     """
-    name = name.strip()
+    name, characters = name.strip(), min(characters, limits().characters)
+    check_name(name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         path, config = str(folder), None
@@ -36,7 +38,7 @@ def dataset_text(name: str, characters: int = CHARACTERS) -> Text:
     import datasets  # here, as it takes a second
 
     try:
-        rows = datasets.load_dataset(path, config, split="train", streaming=True)
+        rows = datasets.load_dataset(path, config, split="train", streaming=True, token=_token())
         content = _join(rows, characters)
     except EggsError:
         raise
@@ -46,10 +48,15 @@ def dataset_text(name: str, characters: int = CHARACTERS) -> Text:
     return Text(name, content)
 
 
+def _token() -> bool | None:
+    """No token on a public server, whose visitors must not reach what its owner's opens; else the user's own."""
+    return False if hosted() else None
+
+
 def _check_hub(path: str) -> None:
     """Ask the Hub for the dataset before anything else, as `datasets` tries for half a minute when there is none."""
     try:
-        HfApi().dataset_info(path, timeout=SECONDS)
+        HfApi(token=_token()).dataset_info(path, timeout=SECONDS)
     except GatedRepoError as error:
         raise EggsError(f"The dataset {path} is gated: accept its terms on the Hub and set HF_TOKEN.") from error
     except RepositoryNotFoundError as error:

@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from eggs_core.errors import EggsError
+from eggs_core.hosting import check_text
 
 MOST_TOKENS = 512
 FIRST_TOKENS = 16  # tokens with little context before them
@@ -50,6 +51,7 @@ def compare_tokens(
 
     Raises EggsError for a text of fewer than two tokens, and for a model whose output is not finite.
     """
+    check_text(text)
     ids = tokenizer(text, return_tensors="pt", truncation=False).input_ids[:, : _room(dense)]
     if ids.shape[1] < 2:
         raise EggsError("The text has fewer than two tokens, so there is nothing to predict; write a sentence.")

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import threading
 from collections import OrderedDict
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 import torch
@@ -12,15 +12,18 @@ from transformers import PreTrainedModel
 
 from eggs_core.calibration import bundled_text, calibration_windows
 from eggs_core.config import PruneConfig
+from eggs_core.device import check_room, free_memory
 from eggs_core.errors import EggsError
+from eggs_core.model_cache import CACHE, ModelCache
 from eggs_core.models import LoadedModel
 from eggs_core.packed import packed_copy
 from eggs_core.pattern import NMPattern
-from eggs_core.pipeline import CACHE, Finished, ModelCache, Progress, memory_errors
+from eggs_core.pipeline import COPIES, Finished, Progress, memory_errors
 from eggs_core.prune import prune
 from eggs_core.runs import Run
 
-KEPT_BYTES = 2 << 30  # of pruned and packed models together
+KEPT_BYTES = 3 << 30  # of the models of all kept runs together, at most
+SHARE = 0.25  # of the memory that would be free without them, at most
 KEPT_RUNS = 4
 
 
@@ -38,17 +41,16 @@ class PrunedModel:
     origin: str  # "kept", "masked" or "pruned again"
     packed: PreTrainedModel | None = field(default=None)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the tensors that these models hold beside the dense one; shared ones count once."""
-        models = [m for m in (self.zeros, self.packed) if m is not None]
-        return sum({t.data_ptr(): t.nbytes for m in models for t in (*m.parameters(), *m.buffers())}.values())
+    def tensors(self) -> dict[int, int]:
+        """Bytes of every tensor that these models hold, by its address: shared ones are there once."""
+        models = [m for m in (self.dense.model, self.zeros, self.packed) if m is not None]
+        return {t.data_ptr(): t.nbytes for m in models for t in (*m.parameters(), *m.buffers())}
 
 
 class WeightCache:
     """The pruned models of recent runs by run key, bounded in bytes and number; safe to share between threads."""
 
-    def __init__(self, most_bytes: int = KEPT_BYTES, most_runs: int = KEPT_RUNS) -> None:
+    def __init__(self, most_bytes: int | None = None, most_runs: int = KEPT_RUNS) -> None:
         self._most_bytes, self._most_runs = most_bytes, most_runs
         self._kept: OrderedDict[str, PrunedModel] = OrderedDict()
         self._lock = threading.Lock()
@@ -64,11 +66,18 @@ class WeightCache:
         """Keep a run's models; the oldest make room. Models larger than the whole cache are not kept."""
         with self._lock:
             self._kept.pop(key, None)
-            if models.nbytes > self._most_bytes:
-                return
+            most = self._most_bytes
+            if most is None:
+                most = min(KEPT_BYTES, SHARE * (free_memory(models.dense.device) + self._bytes()))
             self._kept[key] = models
-            while len(self._kept) > self._most_runs or sum(m.nbytes for m in self._kept.values()) > self._most_bytes:
+            while self._kept and (len(self._kept) > self._most_runs or self._bytes() > most):
                 self._kept.popitem(last=False)
+
+    def _bytes(self) -> int:
+        found: dict[int, int] = {}
+        for models in self._kept.values():
+            found |= models.tensors()
+        return sum(found.values())
 
 
 WEIGHTS = WeightCache()
@@ -85,8 +94,10 @@ def weights_at_hand(run: Run, cache: WeightCache = WEIGHTS) -> bool:
     return cache.get(run.key) is not None or run.report["config"]["reconstruction"] == "none"
 
 
-def recover(run: Run, cache: WeightCache = WEIGHTS, models: ModelCache = CACHE) -> Iterator[Progress | PrunedModel]:
-    """The models of a finished run, packed twin included, with progress before them; the PrunedModel comes last.
+def recover(
+    run: Run, cache: WeightCache = WEIGHTS, models: ModelCache = CACHE
+) -> Generator[Progress, None, PrunedModel]:
+    """Yield progress and return the models of a finished run, packed twin included: models = yield from recover(run).
 
     Runs in the cache come at once; runs without reconstruction are the dense weights under their masks; the others are
     pruned again with the run's own configuration. Raises EggsError when that cannot be done.
@@ -97,6 +108,7 @@ def recover(run: Run, cache: WeightCache = WEIGHTS, models: ModelCache = CACHE) 
             config = PruneConfig.from_dict(run.report["config"])
             yield Progress(f"Loading {config.model}", 0.0)
             dense = models.get(config.model)
+            check_room(COPIES * dense.nbytes, dense.device, f"Rebuilding the pruned {config.model}")
             if config.reconstruction == "none":
                 zeros, masks = copy.deepcopy(dense.model), _masks(run)
                 _apply(zeros, masks)
@@ -109,7 +121,7 @@ def recover(run: Run, cache: WeightCache = WEIGHTS, models: ModelCache = CACHE) 
             packed = packed_copy(found.zeros, found.masks, pattern, found.permutations)
             found = dataclasses.replace(found, packed=packed)
             cache.put(run.key, found)
-    yield found
+    return found
 
 
 def _masks(run: Run) -> dict[str, torch.Tensor]:

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from eggs_core.calibration import ASSETS
 from eggs_core.errors import EggsError
 from eggs_core.evaluate import Interval, paired_difference
+from eggs_core.hosting import OWN, check_items, hosted
 from eggs_core.pipeline import Progress, memory_errors
 
 CLOZE = "cloze"
@@ -140,17 +141,25 @@ def zero_shot(
     Hub. Closing the generator stops after the batch at hand. Raises EggsError for no or an unknown task, a task that
     does not score choices, no network, and lm-eval missing.
     """
+    check_tasks(tasks, limit)
+    for number, task in enumerate(tasks):
+        yield from _one(model, tokenizer, task, limit, number / len(tasks), 1 / len(tasks))
+
+
+def check_tasks(tasks: list[str], limit: int | None) -> None:
+    """Raise EggsError for tasks that cannot be answered, or not here."""
     if not tasks:
         raise EggsError("Choose at least one task.")
     if limit is not None and limit < 1:
         raise EggsError(f"At least one item is needed; got a limit of {limit}.")
+    check_items(limit)
+    if hosted() and not {*tasks} <= {CLOZE, *ONLINE}:
+        raise EggsError(f"This public server answers only {CLOZE}, {', '.join(ONLINE)}; choose among them, {OWN}.")
     if not installed():
         raise EggsError(MISSING)
     for task in tasks:
         if file := task_file(task):
             _form(file)
-    for number, task in enumerate(tasks):
-        yield from _one(model, tokenizer, task, limit, number / len(tasks), 1 / len(tasks))
 
 
 def _one(model, tokenizer, task: str, limit: int | None, share: float, part: float) -> Iterator[Progress | TaskScore]:

@@ -67,6 +67,20 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def result():
+    """Run a generator to its end and give what it returns."""
+
+    def run(steps):
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def bundled():
     """Load a bundled model by name, once per session; tests must not change it."""
     cache = {}

@@ -8,10 +8,12 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from components import jobs, session
+from components.queue import Work
 from eggs_core import pipeline
 from eggs_core.config import PruneConfig, make_config
+from eggs_core.model_cache import ModelCache
 from eggs_core.models import LoadedModel
-from eggs_core.pipeline import ModelCache, execute
+from eggs_core.pipeline import execute
 from eggs_core.runs import Run
 from eggs_core.store import RunStore
 
@@ -33,7 +35,7 @@ def micro_cache(bundled) -> ModelCache:
         num_key_value_heads=2, max_position_embeddings=128, tie_word_embeddings=True,
     )  # fmt: skip
     cache = ModelCache()
-    cache.get = lambda name: LoadedModel(name, model, tokenizer)
+    cache.get = cache.loaded = lambda name: LoadedModel(name, model, tokenizer)
     model, tokenizer = LlamaForCausalLM(config).eval(), bundled("tiny-llama").tokenizer
     return cache
 
@@ -47,6 +49,20 @@ def make_run(micro_cache) -> Callable[..., Run]:
         return list(execute(config, cache=micro_cache))[-1].run
 
     return lambda *args, **options: run(small_config(*args, **options))
+
+
+@pytest.fixture(scope="session")
+def follow() -> Callable:
+    """Work done at once and in this thread: every value is seen, and closing stops it, as Stop does."""
+
+    def direct(work: Work):
+        value = None
+        for value in work.steps(*work.args):
+            yield value
+        if work.keep:
+            work.keep(value)
+
+    return direct
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ def run():
 
 
 @pytest.fixture(scope="module")
-def models(run):
-    return list(recover(run))[-1]
+def models(run, result):
+    return result(recover(run))
 
 
 def runs_of(run):
@@ -37,39 +37,39 @@ def runs_of(run):
     return workspace.comparable()
 
 
-def test_tasks_are_measured_once_for_both_models(run):
-    list(measure_tasks(run, ["cloze"], 20))
+def test_tasks_are_measured_once_for_both_models(follow, run):
+    list(measure_tasks(follow, run, ["cloze"], 20))
     [(dense, pruned)] = task_pairs(run)
     assert dense.items == pruned.items == 20 and dense.acc >= pruned.acc - 0.2
-    assert list(measure_tasks(run, ["cloze"], 20)) == []  # known: no progress, no work
+    assert list(measure_tasks(follow, run, ["cloze"], 20)) == []  # known: no progress, no work
     assert f'data-dense="{dense.acc:.6f}" data-pruned="{pruned.acc:.6f}"' in task_table([(dense, pruned)], HOSTILE)
     assert "<img" not in task_table([(dense, pruned)], HOSTILE)
 
 
-def test_another_text_is_evaluated_in_windows_of_the_runs_length(run, models):
+def test_another_text_is_evaluated_in_windows_of_the_runs_length(follow, run, models):
     text = Text(HOSTILE, bundled_text("calibration").content[:6000])
-    list(measure_text(run, text))
+    list(measure_text(follow, run, text))
     row = text_rows(run)[-1]
     windows = evaluation_windows(models.dense.tokenizer, text, 64, run.report["evaluation"]["window"])
     assert row["windows"] == len(windows)
     assert row["pruned"]["perplexity"] == pytest.approx(evaluate(models.zeros, windows).perplexity, rel=1e-6)
     assert "<img" not in texts_table(run) and "${" not in texts_table(run)
-    list(measure_text(run, text))
+    list(measure_text(follow, run, text))
     assert len([r for r in text_rows(run) if r["text"] == HOSTILE]) == 1
     with pytest.raises(EggsError, match="fewer than one window"):
-        list(measure_text(run, Text("short", "Four score")))
+        list(measure_text(follow, run, Text("short", "Four score")))
 
 
-def test_the_parts_of_a_run_are_measured_and_kept(run):
-    assert list(measure_breakdown(run, 2))
+def test_the_parts_of_a_run_are_measured_and_kept(follow, run):
+    assert list(measure_breakdown(follow, run, 2))
     windows, blocks, parts = breakdown(run)
     assert windows == 2 and len(blocks) == max(layer["block"] for layer in run.report["layers"]) + 1
     assert {p.kind for p in parts} == {"block", "projection"}
-    assert list(measure_breakdown(run, 2)) == []
+    assert list(measure_breakdown(follow, run, 2)) == []
 
 
-def test_lanes_begin_with_the_dense_text_and_mark_where_they_part(run, models):
-    *_, (said, html) = write(runs_of(run)[:3], "The people of the United States", 24, 0.0, 0)
+def test_lanes_begin_with_the_dense_text_and_mark_where_they_part(follow, run, models):
+    *_, (said, html) = write(follow, runs_of(run)[:3], "The people of the United States", 24, 0.0, 0)
     lanes = re.findall(r'data-writer="([^"]*)" data-tokens="(\d+)" data-parted="(\d*)"', html)
     assert lanes[0] == ("Dense", "24", "") and len(lanes) == 4 and {tokens for _, tokens, _ in lanes} == {"24"}
     texts = re.findall(r'<span class="generated">(.*?)</span>', html)
@@ -85,13 +85,13 @@ def test_lanes_begin_with_the_dense_text_and_mark_where_they_part(run, models):
 @pytest.mark.parametrize(
     ("prompt", "count", "sentence"), [(" ", 1, "few words"), ("a", 0, "Choose one"), ("a", 4, "Choose one")]
 )
-def test_writing_refuses_what_cannot_be_written(run, prompt, count, sentence):
+def test_writing_refuses_what_cannot_be_written(follow, run, prompt, count, sentence):
     with pytest.raises(EggsError, match=sentence):
-        list(write((runs_of(run) * 4)[:count], prompt, 8, 0.0, 0))
+        list(write(follow, (runs_of(run) * 4)[:count], prompt, 8, 0.0, 0))
 
 
-def test_a_hostile_prompt_stays_text(run):
-    *_, (_, html) = write([run], HOSTILE, 4, 0.0, 0)
+def test_a_hostile_prompt_stays_text(follow, run):
+    *_, (_, html) = write(follow, [run], HOSTILE, 4, 0.0, 0)
     assert "<img" not in html and "${" not in html
 
 

@@ -41,9 +41,9 @@ def test_a_partial_run_is_a_run_without_layers(make_config):
     assert run.report["config"] == make_config().to_dict()
 
 
-def test_layers_appear_while_it_runs_and_the_finished_run_stays(micro_jobs, make_config):
+def test_layers_appear_while_it_runs_and_the_finished_run_stays(follow, micro_jobs, make_config):
     workspace, seen = Workspace(), []
-    for html, redraw in run_job(workspace, make_config(), {}):
+    for html, redraw in run_job(follow, workspace, make_config(), {}):
         assert html
         if redraw:
             seen.append((len(workspace.run.report["layers"]), workspace.finished))
@@ -54,18 +54,18 @@ def test_layers_appear_while_it_runs_and_the_finished_run_stays(micro_jobs, make
         check_mask(workspace.run.mask(layer["name"]), make_config().pattern, layer["name"])
 
 
-def test_progress_only_grows(micro_jobs, make_config):
+def test_progress_only_grows(follow, micro_jobs, make_config):
     shares = []
-    for html, _ in run_job(Workspace(), make_config(), {}):
+    for html, _ in run_job(follow, Workspace(), make_config(), {}):
         if "progressbar" in html:
             shares.append(float(html.split("width:")[1].split("%")[0]))
     assert shares == sorted(shares)
     assert len(shares) > LAYERS
 
 
-def test_few_redraws_when_layers_come_fast(micro_jobs, make_config, monkeypatch):
+def test_few_redraws_when_layers_come_fast(follow, micro_jobs, make_config, monkeypatch):
     monkeypatch.setattr(jobs, "REDRAW_SECONDS", 1e9)
-    redraws = [redraw for _, redraw in run_job(Workspace(), make_config(), {})]
+    redraws = [redraw for _, redraw in run_job(follow, Workspace(), make_config(), {})]
     assert sum(redraws) == 1  # the end
 
 
@@ -79,11 +79,11 @@ def stop_after(job, layers: int) -> None:
     raise AssertionError("the job ended before it was stopped")
 
 
-def test_a_stop_keeps_the_finished_layers_and_leaves_no_hooks(micro_jobs, micro_cache, make_config):
+def test_a_stop_keeps_the_finished_layers_and_leaves_no_hooks(follow, micro_jobs, micro_cache, make_config):
     workspace = Workspace()
     dense = micro_cache.get("micro").model
     before = [p.detach().clone() for p in dense.parameters()]
-    stop_after(run_job(workspace, make_config(), {}), 5)
+    stop_after(run_job(follow, workspace, make_config(), {}), 5)
 
     assert not workspace.finished
     assert len(workspace.run.report["layers"]) == 5
@@ -95,10 +95,10 @@ def test_a_stop_keeps_the_finished_layers_and_leaves_no_hooks(micro_jobs, micro_
     assert all(torch.equal(a, b) for a, b in zip(before, dense.parameters(), strict=True))
 
 
-def test_after_a_stop_the_next_run_is_whole(micro_jobs, make_config, make_run):
+def test_after_a_stop_the_next_run_is_whole(follow, micro_jobs, make_config, make_run):
     workspace = Workspace()
-    stop_after(run_job(workspace, make_config("magnitude"), {}), 2)
-    list(run_job(workspace, make_config(), {}))
+    stop_after(run_job(follow, workspace, make_config("magnitude"), {}), 2)
+    list(run_job(follow, workspace, make_config(), {}))
     assert workspace.finished
     assert workspace.run.report["method"] == "ria"
     whole = make_run("ria")
@@ -106,10 +106,10 @@ def test_after_a_stop_the_next_run_is_whole(micro_jobs, make_config, make_run):
         assert torch.equal(workspace.run.mask(layer["name"]), whole.mask(layer["name"]))
 
 
-def test_two_jobs_in_turn_fill_their_own_workspaces(micro_jobs, make_config, make_run):
+def test_two_jobs_in_turn_fill_their_own_workspaces(follow, micro_jobs, make_config, make_run):
     workspaces = [Workspace(), Workspace()]
     going = [
-        run_job(w, make_config(method, pattern), {})
+        run_job(follow, w, make_config(method, pattern), {})
         for w, method, pattern in zip(workspaces, ("ria", "magnitude"), ("1:4", "3:4"), strict=True)
     ]
     while going:
@@ -121,13 +121,13 @@ def test_two_jobs_in_turn_fill_their_own_workspaces(micro_jobs, make_config, mak
             assert torch.equal(workspace.run.mask(layer["name"]), whole.mask(layer["name"]))
 
 
-def test_what_cannot_run_is_one_sentence_and_the_view_stays(micro_jobs, make_config, make_run):
+def test_what_cannot_run_is_one_sentence_and_the_view_stays(follow, micro_jobs, make_config, make_run):
     workspace, shown = Workspace(), make_run("ria")
     workspace.show(shown)
     with pytest.raises(EggsError, match=r"layer model\.layers\.0\.self_attn\.q_proj"):
-        list(run_job(workspace, make_config(pattern="5:7"), {}))
+        list(run_job(follow, workspace, make_config(pattern="5:7"), {}))
     name = "text:short"
     with pytest.raises(EggsError, match="fewer than one window"):
-        list(run_job(workspace, make_config(calibration=name), {name: Text("your text", "too short")}))
+        list(run_job(follow, workspace, make_config(calibration=name), {name: Text("your text", "too short")}))
     assert workspace.run is shown
     assert workspace.finished

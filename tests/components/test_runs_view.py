@@ -48,26 +48,26 @@ def test_runs_are_compared_on_the_same_text_only(store, make_run):
     assert json.loads(as_json(reports))[1]["method"] == "wanda"
 
 
-def test_a_known_run_is_shown_without_pruning_unless_it_is_wanted_anew(micro_jobs, make_run):
+def test_a_known_run_is_shown_without_pruning_unless_it_is_wanted_anew(follow, micro_jobs, make_run):
     config = PruneConfig.from_dict(make_run("ria").report["config"])
     first, again, anew = Workspace(), Workspace(), Workspace()
-    list(run_job(first, config, {}))
+    list(run_job(follow, first, config, {}))
     assert len(micro_jobs) == 1
-    said = [html for html, _ in run_job(again, config, {})]
+    said = [html for html, _ in run_job(follow, again, config, {})]
     assert len(micro_jobs) == 1 and "kept since then" in said[-1] and again.run.report == first.run.report
-    list(run_job(anew, config, {}, anew=True))
+    list(run_job(follow, anew, config, {}, anew=True))
     assert len(micro_jobs) == 2
     for layer in first.run.report["layers"]:
         assert anew.run.mask(layer["name"]).equal(first.run.mask(layer["name"]))
 
 
-def test_a_run_of_other_weights_is_not_taken_for_this_model(micro_jobs, make_run, monkeypatch):
+def test_a_run_of_other_weights_is_not_taken_for_this_model(follow, micro_jobs, make_run, monkeypatch):
     config = PruneConfig.from_dict(make_run("ria").report["config"])
-    list(run_job(Workspace(), config, {}))
+    list(run_job(follow, Workspace(), config, {}))
     from components import jobs
 
     run = jobs.STORE.get(config.key())
     run.report["fingerprint"] = "0" * 16
     jobs.STORE.put(run)
-    list(run_job(Workspace(), config, {}))
+    list(run_job(follow, Workspace(), config, {}))
     assert len(micro_jobs) == 2

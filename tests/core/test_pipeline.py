@@ -5,13 +5,15 @@ import json
 import pytest
 import torch
 
-from eggs_core import pipeline
+from eggs_core import device, pipeline
 from eggs_core.calibration import Text
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError, OutOfMemory
+from eggs_core.hosting import HOSTED
 from eggs_core.masks import check_mask
+from eggs_core.model_cache import ModelCache
 from eggs_core.pattern import NMPattern
-from eggs_core.pipeline import Finished, LayerDone, ModelCache, Progress, execute
+from eggs_core.pipeline import Finished, LayerDone, Progress, execute
 from eggs_core.runs import load_run, save_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -130,19 +132,13 @@ def test_running_out_of_memory_is_a_sentence():
         raise RuntimeError("something else")
 
 
-def test_the_cache_forgets_the_model_used_longest_ago(monkeypatch):
-    loaded = []
-    monkeypatch.setattr(pipeline, "load", lambda name: loaded.append(name) or name.upper())
-    cache = ModelCache(size=2)
-    assert [cache.get(n) for n in "abacab"] == list("ABACAB")
-    assert loaded == ["a", "b", "c", "b"]
+def test_a_run_that_does_not_fit_is_refused_before_anything_is_copied(cache, monkeypatch):
+    cache.get("tiny-llama")
+    monkeypatch.setattr(device, "free_memory", lambda _: 1_000_000)
+    monkeypatch.setattr(pipeline.copy, "deepcopy", lambda _: pytest.fail("copied"))
+    assert "needs some 0.0 GB of memory, and 0.0 GB are free" in refused(cache)
 
 
-def test_evaluations_of_the_dense_model_are_remembered_with_it(monkeypatch):
-    monkeypatch.setattr(pipeline, "load", lambda name: name)
-    cache = ModelCache(size=1)
-    cache.get("a")
-    cache.remember(("a", "text"), "scores")
-    assert cache.scores(("a", "text")) == "scores"
-    cache.get("b")
-    assert cache.scores(("a", "text")) is None
+def test_a_public_server_checks_the_configuration_first(cache, monkeypatch):
+    monkeypatch.setenv(HOSTED, "1")
+    assert "at most 256 windows" in refused(cache, calibration_windows=300)

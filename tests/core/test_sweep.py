@@ -4,8 +4,8 @@ import pytest
 
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
+from eggs_core.model_cache import ModelCache
 from eggs_core.models import BUNDLED
-from eggs_core.pipeline import ModelCache
 from eggs_core.sweep import BETAS, SWEEPS, Sweep, SweepProgress, beta_sweep, load_sweep, save_sweep, sweep_config
 
 SMALL = {"calibration_windows": 2, "calibration_length": 32, "evaluation_windows": 4, "evaluation_length": 64}

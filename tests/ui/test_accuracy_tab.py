@@ -13,14 +13,14 @@ TEXT = "The Congress of the United States met on Monday, and 12 members spoke of
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1440, "light"), (390, "dark")])
-def test_every_token_is_coloured_by_the_change_of_its_loss(open_page, width, theme):
+def test_every_token_is_coloured_by_the_change_of_its_loss(open_page, result, width, theme):
     page = open_page(width=width, query=f"?__theme={theme}")
     open_tab(page, "Accuracy")
     open_section(page, "Token by token")
     page.fill("#tokens-input textarea", TEXT)
     page.click("#tokens-start")
     page.wait_for_selector("#tokens-view .token[data-change]", timeout=240_000)
-    *_, models = recover(first_run())
+    models = result(recover(first_run()))
     _, wanted = compare_tokens(models.dense.tokenizer, models.dense.model, models.zeros, TEXT)
     drawn = page.eval_on_selector_all("#tokens-view .token[data-change]", "e => e.map(x => Number(x.dataset.change))")
     assert drawn == pytest.approx([round(c.change, 4) for c in wanted], abs=2e-3)
@@ -42,7 +42,7 @@ def test_an_empty_text_is_answered_with_a_sentence(open_page):
     assert page.locator("#tokens-start").is_enabled()
 
 
-def test_tasks_are_answered_and_shown_with_their_error(open_page):
+def test_tasks_are_answered_and_shown_with_their_error(open_page, result):
     page = open_page()
     open_tab(page, "Accuracy")
     open_section(page, "Zero-shot tasks")
@@ -50,15 +50,14 @@ def test_tasks_are_answered_and_shown_with_their_error(open_page):
     page.click("#tasks-start")
     page.wait_for_selector("#tasks-table tr[data-task=cloze]", timeout=240_000)
     row = page.evaluate("({...document.querySelector('#tasks-table tr[data-task=cloze]').dataset})")
-    dense, pruned = scores_of(first_run(), 40)
+    dense, pruned = scores_of(result(recover(first_run())), 40)
     assert (float(row["dense"]), float(row["pruned"])) == pytest.approx((dense.acc, pruned.acc), abs=1e-6)
     page.wait_for_function("document.querySelector('#tasks-chart .plot')?.dataset.drawn > 0")
     assert "Guessing would reach 25%" in page.inner_text("#tasks-reading")
 
 
-def scores_of(run, limit: int) -> list:
+def scores_of(models, limit: int) -> list:
     """Dense and pruned scores, computed here rather than on the server."""
-    *_, models = recover(run)
     for_each = [zero_shot(m, models.dense.tokenizer, ["cloze"], limit) for m in (models.dense.model, models.zeros)]
     return [next(e for e in events if isinstance(e, TaskScore)) for events in for_each]
 

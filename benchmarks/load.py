@@ -1,0 +1,263 @@
+"""A class at once: thirty visitors of a real server, each with its own session, on this machine's loopback.
+
+    python benchmarks/load.py [--quick] [--json FILE]
+
+Every visitor opens the page, prunes a toy mask by hand, has the bundled model pruned with one of five configurations
+(computed anew, not taken from the store), opens two tabs and a layer, checks what it sees against its configuration,
+and leaves; then the next one comes. The events are the page's own, sent as the browser sends them, in a session of
+gradio_client. The clients compute on the same machine as the server, so their load is in the figures.
+"""
+
+import argparse
+import base64
+import importlib.metadata
+import json
+import os
+import platform
+import random
+import re
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import parse_qs
+
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import httpx  # noqa: E402
+import psutil  # noqa: E402
+import torch  # noqa: E402
+from gradio_client import Client  # noqa: E402
+
+from benchmarks.app import processor, served  # noqa: E402
+from eggs_core.config import METHODS, PruneConfig, make_config  # noqa: E402
+from eggs_core.pipeline import versions  # noqa: E402
+
+BARS = {"errors": 0, "cheap_p95_ms": 300.0, "crosstalk": 0, "memory_growth_mb": 100.0}
+SMALL = {"calibration_windows": 4, "calibration_length": 64}
+CHOICES = (("2:4", "ria"), ("1:4", "magnitude"), ("3:4", "wanda"), ("4:8", "eggs-ptp"), ("2:8", "ria-cp"))
+CONFIGS = [make_config("tiny-llama", pattern, method, **SMALL) for pattern, method in CHOICES]
+EDITS, THINK_SECONDS = 8, 0.5  # clicks on the toy mask, and the longest pause before each
+LONGEST = 120.0  # seconds that one answer may take
+
+
+class Wrong(Exception):
+    """A visitor saw what belongs to another configuration."""
+
+
+class Visitor:
+    """One session of the page; remembers how long its cheap events took."""
+
+    def __init__(self, url: str, timings: list[float], query: dict[str, str] | None = None) -> None:
+        self._query = query or {}  # of the page's address, which the browser sends along
+        self._client = Client(url, verbose=False, download_files=False, analytics_enabled=False)
+        self._http = httpx.Client(base_url=self._client.src_prefixed, timeout=LONGEST)
+        self._timings = timings
+        config = self._client.config
+        self._ids = {c["id"]: c["props"].get("elem_id") for c in config["components"]}
+        self._values = {c["id"]: c["props"].get("value") for c in config["components"]}
+        self._dependencies = config["dependencies"]
+
+    def close(self) -> None:
+        """Leave, as by closing the tab."""
+        self._http.close()
+        self._client.close()
+
+    def _find(self, elem_id: str, event: str, output: str) -> dict:
+        """The page's listener on a component's event that fills another component."""
+        return next(
+            d for d in self._dependencies
+            if d["backend_fn"] and output in [self._ids[i] for i in d["outputs"]]
+            and any(self._ids.get(i) == (elem_id or None) and name == event for i, name in d["targets"])
+        )  # fmt: skip
+
+    def _body(self, dependency: dict, event_data: dict | None, values: dict[str, object]) -> dict:
+        data = [values.get(self._ids[i], self._values[i]) for i in dependency["inputs"]]
+        return {
+            "data": data, "event_data": event_data, "fn_index": dependency["id"],
+            "trigger_id": dependency["targets"][0][0], "session_hash": self._client.session_hash,
+        }  # fmt: skip
+
+    def cheap(self, elem_id: str, event: str, output: str, event_data: dict | None = None, **values) -> dict:
+        """Send an event that does not queue; gives the new values by elem_id."""
+        dependency = self._find(elem_id, event, output)
+        start = time.perf_counter()
+        answer = self._http.post("run/predict", params=self._query, json=self._body(dependency, event_data, values))
+        self._timings.append(time.perf_counter() - start)
+        answer.raise_for_status()
+        return dict(zip([self._ids[i] for i in dependency["outputs"]], answer.json()["data"], strict=True))
+
+    def queued(self, elem_id: str, event: str, output: str, **values) -> Iterator[object]:
+        """Send an event that queues; gives its messages until it is complete."""
+        body = self._body(self._find(elem_id, event, output), None, values)
+        answer = self._http.post("queue/join", params=self._query, json=body)
+        answer.raise_for_status()
+        mine = answer.json()["event_id"]
+        with self._http.stream("GET", "queue/data", params={"session_hash": self._client.session_hash}) as stream:
+            for line in stream.iter_lines():
+                message = json.loads(line[5:]) if line.startswith("data:") else {}
+                if message.get("event_id") != mine:
+                    continue
+                yield message
+                if message["msg"] == "process_completed":
+                    if not message["success"]:
+                        raise RuntimeError(f"the event failed: {message['output']}")
+                    return
+        raise RuntimeError("the server closed the stream")
+
+
+def visit(url: str, config: PruneConfig, draw: random.Random, timings: dict[str, list[float]]) -> None:
+    """One visit from the first sight of the page to the check of the result."""
+    start = time.perf_counter()
+    with closing(Visitor(url, timings["cheap"])) as visitor:
+        opened: list[float] = []
+        visitor._timings = opened
+        visitor.cheap("", "load", "progress")
+        visitor._timings = timings["cheap"]
+        timings["open"].append(time.perf_counter() - start)
+        for _ in range(EDITS):
+            time.sleep(draw.uniform(0, THINK_SECONDS))
+            bits = "".join(draw.choices("01", k=64))
+            answer = visitor.cheap(
+                "lesson-bench", "edit", "lesson-measures", {"mask": bits}, **{"lesson-steps": "by-hand"}
+            )
+            if not re.search(rf"\b{bits.count('1')} (?:of|/) 64", str(answer["lesson-measures"])):
+                raise Wrong(f"{bits} has {bits.count('1')} ones, shown is {answer['lesson-measures']}")
+        start = time.perf_counter()
+        controls = {"model": config.model, "pattern": str(config.pattern), "method": config.method, "anew": True}
+        controls |= {name: getattr(config, name) for name in ("score", "selection", "permutation", "reconstruction")}
+        controls |= {"windows": config.calibration_windows, "length": config.calibration_length}
+        said = [json.dumps(message) for message in visitor.queued("prune", "click", "progress", **controls)]
+        timings["prune"].append(time.perf_counter() - start)
+        if not any("Done in" in text for text in said):
+            raise RuntimeError(f"no result: {said[-3:]}")
+        check(visitor, config, draw)
+
+
+def check(visitor: Visitor, config: PruneConfig, draw: random.Random) -> None:
+    """Open two tabs and a layer; raise Wrong unless they show this configuration's run."""
+    for tab in ("Masks", "Spectrum"):
+        query = visitor.cheap("tabs", "select", "address", {"value": tab, "index": 1})["address"]
+        found = {name: values[0] for name, values in parse_qs(query).items()}
+        if (found["run"], found["pattern"], found["tab"]) != (config.key(), str(config.pattern), tab.lower()):
+            raise Wrong(f"{config.key()} {config.pattern} expected, {query} shown")
+    layer = f"model.layers.{draw.randrange(6)}.mlp.down_proj"
+    shown = visitor.cheap("model-map", "pick", "mask-canvas", {"layer": layer})["mask-canvas"]
+    shown = json.loads(shown)
+    mask = base64.b64decode(shown["bits"])
+    kept = sum(byte.bit_count() for byte in mask)
+    wanted = shown["rows"] * shown["cols"] * config.pattern.keep // config.pattern.group
+    if (shown["name"], shown["label"], kept) != (layer, METHODS[config.method].label, wanted):
+        raise Wrong(f"{layer} of {config.method} expected, {shown['name']} of {shown['label']} shown, {kept} kept")
+
+
+def memory(pid: int) -> float:
+    """Bytes of a process and its children that are in memory."""
+    process = psutil.Process(pid)
+    return sum(p.memory_info().rss for p in (process, *process.children(recursive=True)))
+
+
+def run(visitors: int, seconds: float, quick: bool) -> tuple[dict[str, float], dict]:
+    """The figures of a class of so many for so long, and the tables behind them."""
+    timings: dict[str, list[float]] = {"cheap": [], "open": [], "prune": []}
+    errors, crossed, samples = [], [], []
+    variables = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_ANALYTICS_ENABLED": "False"}
+    with tempfile.TemporaryDirectory() as store, served("app.py", EGGS_STORE=store, **variables) as (url, _, pid):
+        visit(url, CONFIGS[0], random.Random(0), {name: [] for name in timings})  # loads the model
+        start = time.monotonic()
+        over = threading.Event()
+
+        def sit(seat: int) -> int:
+            draw, visits = random.Random(seat), 0
+            time.sleep(draw.uniform(0, min(5, seconds / 10)))
+            while time.monotonic() - start < seconds:
+                try:
+                    visit(url, CONFIGS[(seat + visits) % len(CONFIGS)], draw, timings)
+                except Wrong as error:
+                    crossed.append(str(error))
+                except Exception as error:
+                    errors.append(f"{type(error).__name__}: {error}"[:500])
+                    time.sleep(1)
+                visits += 1
+            return visits
+
+        def watch() -> None:
+            while not over.wait(1):
+                samples.append((time.monotonic() - start, memory(pid)))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            with ThreadPoolExecutor(visitors) as pool:
+                visits = sum(pool.map(sit, range(visitors)))
+        finally:
+            over.set()
+            watcher.join()
+    cheap = sorted(timings["cheap"])
+    # Caches and allocators fill first: growth is what the second half adds to the end of the first.
+    early, late = ([b for t, b in samples if low <= t / seconds < high] for low, high in ((0.4, 0.6), (0.8, 1.0)))
+    growth = (statistics.mean(late) - statistics.mean(early)) / 1e6 if early and late else 0.0
+    figures = {
+        "errors": len(errors), "cheap_p95_ms": 1e3 * cheap[int(0.95 * len(cheap))], "crosstalk": len(crossed),
+        "memory_growth_mb": growth,
+    }  # fmt: skip
+    tables = {
+        "visits": visits, "visitors": visitors, "seconds": seconds, "quick": quick, "errors": errors[:20],
+        "crosstalk": crossed[:20], "events": {name: summary(values) for name, values in timings.items()},
+        "memory_mb": [(round(t), round(b / 1e6)) for t, b in samples[:: max(1, len(samples) // 60)]],
+    }  # fmt: skip
+    return figures, tables
+
+
+def summary(seconds: list[float]) -> dict[str, float]:
+    """Number, median, 95th percentile and largest of some times, in milliseconds."""
+    if not seconds:
+        return {"count": 0}
+    times = sorted(1e3 * s for s in seconds)
+    return {"count": len(times), "p50": times[len(times) // 2], "p95": times[int(0.95 * len(times))], "max": times[-1]}
+
+
+def main() -> int:
+    """Measure, print, write JSON if asked, and return 1 when a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="10 visitors for 30 seconds instead of 30 for 10 minutes")
+    parser.add_argument("--visitors", type=int, help="another number of visitors")
+    parser.add_argument("--seconds", type=float, help="another duration")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write checks, tables, machine and versions here")
+    options = parser.parse_args()
+    load = os.getloadavg()[0]
+    visitors = options.visitors or (10 if options.quick else 30)
+    figures, tables = run(visitors, options.seconds or (30 if options.quick else 600), options.quick)
+    checks = [
+        {"name": name, "value": round(value, 3), "bar": BARS[name], "higher_is_better": False}
+        for name, value in figures.items()
+    ]
+    for check in checks:
+        word = "ok  " if check["value"] <= check["bar"] else "MISS"
+        print(f"{word} {check['name']:20} {check['value']:10.2f}   bar {check['bar']:g}")
+    for name, row in tables["events"].items():
+        print(f"     {name:8} " + ", ".join(f"{k} {v:.4g}" for k, v in row.items()))
+    for text in (*tables["errors"][:5], *tables["crosstalk"][:5]):
+        print(f"     {text}")
+    print(f"{tables['visits']} visits by {visitors} visitors, load average before {load:.1f}")
+    if options.json:
+        machine = {
+            "processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+            "load_average": load, "system": platform.platform(),
+        }  # fmt: skip
+        found = versions() | {p: importlib.metadata.version(p) for p in ("gradio", "gradio_client")}
+        result = {"checks": checks, "machine": machine, "versions": found, "quick": options.quick, "tables": tables}
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return int(any(check["value"] > check["bar"] for check in checks))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

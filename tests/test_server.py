@@ -1,0 +1,137 @@
+"""The real server without a browser: what outlives a closed page or a killed process, and what is refused in public."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import httpx
+import pytest
+
+from benchmarks.app import served
+from benchmarks.load import Visitor
+from components.widgets.plot import PLOTLY_JS
+from eggs_core.config import PruneConfig, make_config
+from eggs_core.store import RunStore
+
+pytestmark = pytest.mark.timeout(400)
+QUICK = make_config("tiny-opt", "2:8", "magnitude", calibration_windows=4, calibration_length=64)
+SLOW = make_config("tiny-llama", "2:8", "eggs-ptp-plus")
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory) -> Iterator[tuple[str, Path]]:
+    """The address of a public server, and its store."""
+    store = tmp_path_factory.mktemp("public")
+    with served("app.py", EGGS_HOSTED="1", EGGS_STORE=str(store)) as (url, *_):
+        yield url, store
+
+
+def controls(config: PruneConfig, **others) -> dict:
+    """The sidebar's values for a configuration."""
+    names = ("model", "method", "score", "selection", "permutation", "reconstruction")
+    values = {name: getattr(config, name) for name in names} | {"pattern": str(config.pattern)}
+    return values | {"windows": config.calibration_windows, "length": config.calibration_length} | others
+
+
+def visit(url: str, query: dict[str, str] | None = None) -> tuple[Visitor, dict]:
+    """A visitor who has opened the page, and what it shows."""
+    visitor = Visitor(url, [], query)
+    return visitor, visitor.cheap("", "load", "progress")
+
+
+def prune(visitor: Visitor, config: PruneConfig, **others) -> Iterator[str]:
+    """The messages after a click on Prune, as text."""
+    for message in visitor.queued("prune", "click", "progress", **controls(config, **others)):
+        yield json.dumps(message, ensure_ascii=False)
+
+
+def link(visitor: Visitor) -> dict[str, str]:
+    """What the page's address says."""
+    return dict(parse_qsl(visitor.cheap("tabs", "select", "address", {"value": "Overview", "index": 0})["address"]))
+
+
+def test_a_killed_server_loses_nothing_but_the_job_at_hand(tmp_path):
+    with served("app.py", EGGS_STORE=str(tmp_path)) as (url, _, pid):
+        visitor, _ = visit(url)
+        with closing(visitor):
+            assert "Done in" in "".join(prune(visitor, QUICK))
+            messages = prune(visitor, SLOW)
+            assert any("layer " in message for message in messages)
+            address = link(visitor)
+            assert address["run"] == SLOW.key()
+            os.killpg(pid, signal.SIGKILL)
+    store = RunStore(tmp_path)
+    assert [report["key"] for report in store.reports()] == [QUICK.key()] and not store.problems
+    assert store.get(QUICK.key()).report["pattern"] == "2:8"
+    with served("app.py", EGGS_STORE=str(tmp_path)) as (url, *_):
+        visitor, shown = visit(url, {"run": QUICK.key()})
+        with closing(visitor):
+            assert dict(parse_qsl(shown["address"]))["run"] == QUICK.key() and not shown["pending"]
+        visitor, shown = visit(url, address)
+        with closing(visitor):
+            assert shown["pending"] == SLOW.key()  # the page presses Prune by itself
+            assert any("layer " in message for message in prune(visitor, QUICK))
+            assert link(visitor)["run"] == SLOW.key()
+
+
+def test_a_job_outlives_its_page_and_its_link_leads_back_to_it(public):
+    url, store = public
+    visitor, _ = visit(url)
+    with closing(visitor):
+        messages = prune(visitor, SLOW)
+        assert any("layer " in message for message in messages)
+        address = link(visitor)
+        messages.close()
+    visitor, shown = visit(url, address)
+    with closing(visitor):
+        assert shown["pending"] == SLOW.key()
+        said = list(prune(visitor, QUICK))
+        assert "Done in" in "".join(said)
+        assert link(visitor)["run"] == SLOW.key()
+    run = RunStore(store).get(SLOW.key())
+    assert run.report["pattern"] == "2:8" and len(run.report["layers"]) == 42
+
+
+@pytest.mark.parametrize("model", ["/etc", "assets/models/tiny-llama", "../main", "~/x", "x.gguf", "a/b/c"])
+def test_a_public_server_opens_no_path_as_a_model(public, model):
+    visitor, _ = visit(public[0])
+    with closing(visitor):
+        said = "".join(prune(visitor, QUICK, model=model))
+    assert "opens no files by path" in said and "Traceback" not in said
+
+
+def test_a_public_server_has_limits(public):
+    visitor, _ = visit(public[0])
+    with closing(visitor):
+        said = "".join(prune(visitor, QUICK, windows=256, length=2048))
+        assert "524,288 for calibration, and this public server takes 131,072" in said
+        with pytest.raises(RuntimeError, match="the event failed"):
+            list(prune(visitor, QUICK, windows=4000))
+
+
+@pytest.mark.parametrize(
+    "path", ["app.py", "README.md", "assets/../app.py", "eggs_core/models.py", "/etc/passwd", "/proc/self/environ", ""]
+)
+def test_no_file_is_served_but_the_page_s_own(public, path):
+    url, store = public
+    for place in (path, Path(path).resolve(), f"{store}/{path}"):
+        assert httpx.get(f"{url}gradio_api/file={place}").status_code in (403, 404)
+
+
+def test_plotly_s_script_is_served(public):
+    assert httpx.get(f"{public[0]}gradio_api/file={PLOTLY_JS.as_posix()}").status_code == 200
+
+
+def test_a_file_on_the_server_cannot_be_passed_off_as_an_upload(public):
+    visitor, _ = visit(public[0])
+    with closing(visitor):
+        file = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+        with pytest.raises(RuntimeError, match="the event failed") as caught:
+            list(
+                visitor.queued("texts-start", "click", "texts-reading", **{"texts-source": "file", "texts-file": file})
+            )
+    assert "root:" not in str(caught.value)
