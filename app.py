@@ -35,7 +35,8 @@ def launch_options() -> dict:
         "max_threads": THREADS,
         "state_session_capacity": 1000,
         "max_file_size": 4 * limits().characters,  # a text's bytes: uploads are texts
-        "show_error": not hosted(),
+        "show_error": not hosted(),  # what a visitor must hear is a gr.Error, which is always shown
+        "mcp_server": os.environ.get("EGGS_MCP") == "1",
     }
 
 

@@ -1,78 +1,94 @@
 """Learn: a short lesson on one matrix small enough to prune by hand; `?step=degree-bound` opens it at that step."""
 
-import dataclasses
+import time
 from pathlib import Path
 
 import gradio as gr
-import torch
 
 from components.events import CHEAP
-from components.lesson import KEYS, STEPS, Scene, Step, bench_value, feedback, measures
+from components.lesson import Scene, Step, bench_value, feedback, measures
+from components.lesson_steps import KEYS, STEPS
+from components.widgets.assets import script
 from components.widgets.bench import MaskBench
-from eggs_core.toy import SIZE
+from eggs_core.errors import EggsError
 
+SHOW_STEP = """() => setTimeout(() => {
+  const bar = document.querySelector('#lesson-steps'), label = bar?.querySelector('input:checked')?.closest('label');
+  if (!label) return;
+  label.parentElement.scrollTo({ left: label.offsetLeft - label.parentElement.clientWidth / 2 });
+  if (bar.getBoundingClientRect().top < 0) bar.scrollIntoView();
+}, 50)"""
 ADDRESS = "n => { const u = new URL(location); u.searchParams.set('step', n); history.replaceState(null, '', u); }"
+TEACHERS = "teachers"  # ?step=teachers opens the teachers' page
 TEACHING = Path(__file__).parents[1] / "docs" / "teaching.md"
 NOTE = (
     "Figures are computed by the same code that prunes real models. The matrix was picked so that every step shows "
     "something: it illustrates the ideas and is no evidence for a method; the other tabs are."
 )
-SLIDES = "() => { document.querySelector('#lesson').requestFullscreen(); }"
 
 
 def create_learn_tab(tabs: gr.Tabs) -> None:
     """Fill an open gr.Tab."""
-    names = [(f"{i}. {step.name}", step.key) for i, step in enumerate(STEPS, 1)]
-    with gr.Column(elem_id="lesson"):
-        nav = gr.Radio(names, value=KEYS[0], label="Step", elem_id="lesson-steps")
-        with gr.Row():
-            with gr.Column(min_width=340):
-                words = gr.Markdown(elem_id="lesson-words")
-                slider = gr.Slider(0, 1, elem_id="lesson-slider")
-                question = gr.Radio([], elem_id="lesson-question")
-                said = gr.HTML(elem_id="lesson-feedback", padding=False)
-                with gr.Row(elem_id="lesson-buttons"):
-                    back = gr.Button("← Back", size="sm")
-                    following = gr.Button("Next →", size="sm", variant="primary", elem_id="lesson-next")
-                    slides = gr.Button("Full screen", size="sm", elem_id="lesson-slides")
-            with gr.Column(min_width=340):
-                bench = MaskBench(elem_id="lesson-bench")
-                figures = gr.HTML(elem_id="lesson-measures", padding=False)
-                extra = gr.HTML(elem_id="lesson-extra", padding=False)
-        gr.HTML(f'<p class="facts">{NOTE}</p>', padding=False)
-        with gr.Accordion("For teachers: plan of a 45-minute class, exercises and answers", open=False):
+    with gr.Tabs(elem_id="learn-sections") as sections:
+        with gr.Tab("Lesson", id="lesson"), gr.Column(elem_id="lesson"):
+            nav = gr.Radio(_names(()), value=KEYS[0], label="Step", elem_id="lesson-steps", show_label=False)
+            with gr.Row(elem_id="lesson-stage"):
+                with gr.Column(elem_id="lesson-idea"):
+                    words = gr.Markdown(elem_id="lesson-words")
+                    slider = gr.Slider(0, 1, elem_id="lesson-slider")
+                    choice = gr.Radio([], type="index", elem_id="lesson-choice")
+                with gr.Column(elem_id="lesson-figure"):
+                    bench = MaskBench(elem_id="lesson-bench")
+                    figures = gr.HTML(elem_id="lesson-measures", padding=False)
+                    extra = gr.HTML(elem_id="lesson-extra", padding=False)
+                with gr.Column(elem_id="lesson-ask"):
+                    question = gr.Radio([], elem_id="lesson-question")
+                    said = gr.HTML(elem_id="lesson-feedback", padding=False)
+                    with gr.Row(elem_id="lesson-buttons"):
+                        back = gr.Button("← Back", size="sm", min_width=70, elem_id="lesson-back")
+                        following = gr.Button(
+                            "Next →", size="sm", min_width=70, variant="primary", elem_id="lesson-next"
+                        )
+                        anew = gr.Button("Start over", size="sm", min_width=70, elem_id="lesson-anew")
+                        slides = gr.Button("Full screen", size="sm", min_width=70, elem_id="lesson-slides")
+            gr.HTML(f'<p class="facts">{NOTE}</p>', padding=False, elem_id="lesson-note")
+        with gr.Tab("For teachers", id=TEACHERS):
             gr.Markdown(TEACHING.read_text(encoding="utf-8"), elem_id="teaching")
 
     def scene_of(key: str, level: float, bits: str | None = None) -> tuple[Step, Scene]:
         step = STEPS[KEYS.index(key)]
         scene = step.scene(level)
-        if bits is not None:
-            mask = torch.tensor([bit == "1" for bit in bits]).view(SIZE, SIZE)
-            scene = dataclasses.replace(scene, mask=mask)
-        return step, scene
+        return step, scene if bits is None else scene.clicked(bits)
+
+    def level_of(key: str, slid: float, chosen: int | None) -> float:
+        return chosen or 0 if STEPS[KEYS.index(key)].choice else slid
 
     def said_of(step: Step, scene: Scene, level: float) -> list:
-        figures = measures(scene.judge(), scene.pattern, step.key == KEYS[-1]) if step.matrix else ""
-        return [figures, step.extra(scene, level)]
+        return [measures(scene, step.shows) if step.matrix else "", step.extra(scene, level)]
 
     def show(key: str, level: float) -> list:
         step, scene = scene_of(key, level)
         return [bench_value(scene), *said_of(step, scene, level), None]
 
-    def slide(key: str, level: float, bits: str | None) -> list:
+    def slide(key: str, slid: float, chosen: int | None, bits: str | None) -> list:
         """A step whose slider leaves the matrix alone keeps what was clicked."""
+        level = level_of(key, slid, chosen)
         step, scene = scene_of(key, level, bits)
         return [gr.skip(), *said_of(step, scene, level), bits] if step.clicks_stay else show(key, level)
 
     def go(key: str) -> list:
-        step = STEPS[KEYS.index(key)]
+        number = KEYS.index(key)
+        step = STEPS[number]
         label, low, high, by, start = step.slider or ("", 0, 1, 1, 0)
-        value, *rest = show(key, start)
+        asked, options, first = step.choice or ("", (), 0)
+        value, *rest = show(key, step.start)
         return [
             f"## {step.name}\n\n{step.words}",
             gr.Slider(low, high, value=start, step=by, label=label, visible=step.slider is not None),
-            gr.Radio(sorted(step.answers), value=None, label=step.question), "",
-            MaskBench(value, visible=step.matrix), *rest,
+            gr.Radio(list(options), value=options[first] if options else None, label=asked, visible=bool(options)),
+            gr.Radio(sorted(answer for answer, _ in step.answers), value=None, label=step.question),
+            feedback(step, None), gr.Button(interactive=number > 0), gr.Button(interactive=number < len(KEYS) - 1),
+            gr.Button(interactive=step.matrix), MaskBench(value, visible=step.matrix), *rest,
         ]  # fmt: skip
 
     def move(by: int):
@@ -82,26 +98,48 @@ def create_learn_tab(tabs: gr.Tabs) -> None:
 
         return moved
 
-    def edit(key: str, level: float, event: gr.EventData) -> list:
-        bits = str(event.mask)
-        if len(bits) != SIZE * SIZE or set(bits) - {"0", "1"}:
-            raise gr.Error("A mask is 64 zeros and ones; reload the page.")
-        return [*said_of(*scene_of(key, level, bits), level), bits]
+    def again(key: str) -> list:
+        step = STEPS[KEYS.index(key)]
+        options, first = step.choice[1:] if step.choice else ((), 0)
+        value, *rest = show(key, step.start)
+        value["again"] = time.monotonic_ns()  # a page does not draw the value that it was sent last
+        return [step.start if step.slider else gr.skip(), options[first] if options else None, value, *rest]
+
+    def edit(key: str, slid: float, chosen: int | None, event: gr.EventData) -> list:
+        bits, level = str(event.mask), level_of(key, slid, chosen)
+        try:
+            return [*said_of(*scene_of(key, level, bits), level), bits]
+        except EggsError as error:
+            raise gr.Error(str(error)) from error
+
+    def answered(key: str, answer: str | None, done: list[str]) -> list:
+        step = STEPS[KEYS.index(key)]
+        done = [*done, key] if answer == step.right and key not in done else done
+        return [feedback(step, answer), done, gr.Radio(_names(done), value=key)]
 
     def open_lesson(request: gr.Request) -> list:
         asked = request.query_params.get("step", "")
         key = asked if asked in KEYS else KEYS[0]
-        return [gr.Tabs(selected="learn") if asked in KEYS else gr.skip(), key, *go(key)]
+        tab = gr.Tabs(selected="learn") if asked in (*KEYS, TEACHERS) else gr.skip()
+        return [tab, gr.Tabs(selected=TEACHERS) if asked == TEACHERS else gr.skip(), key, *go(key)]
 
-    clicked = gr.State(None)  # the mask after clicks, as 64 characters
-    content = [words, slider, question, said, bench, figures, extra, clicked]
+    clicked, done = gr.State(None), gr.State([])  # the mask after clicks, as 64 characters; steps answered rightly
+    seen = [bench, figures, extra, clicked]
+    content = [words, slider, choice, question, said, back, following, anew, *seen]
     address = {"fn": None, "inputs": nav, "outputs": None, "js": ADDRESS, "queue": False, "api_visibility": "private"}
     nav.input(go, nav, content, **CHEAP)
     nav.input(**address)
     for button, by in ((back, -1), (following, 1)):
         button.click(move(by), nav, [nav, *content], **CHEAP).then(**address)
-    slider.input(slide, [nav, slider, clicked], [bench, figures, extra, clicked], trigger_mode="always_last", **CHEAP)
-    question.input(lambda key, answer: feedback(STEPS[KEYS.index(key)], answer), [nav, question], said, **CHEAP)
-    bench.edit(edit, [nav, slider], [figures, extra, clicked], trigger_mode="always_last", **CHEAP)
-    slides.click(None, None, None, js=SLIDES, queue=False, api_visibility="private")
-    gr.context.Context.root_block.load(open_lesson, None, [tabs, nav, *content], **CHEAP)
+    nav.change(None, None, None, js=SHOW_STEP, queue=False, api_visibility="private")
+    for control in (slider, choice):
+        control.input(slide, [nav, slider, choice, clicked], seen, trigger_mode="always_last", **CHEAP)
+    anew.click(again, nav, [slider, choice, *seen], **CHEAP)
+    question.input(answered, [nav, question, done], [said, done, nav], **CHEAP)
+    bench.edit(edit, [nav, slider, choice], [figures, extra, clicked], trigger_mode="always_last", **CHEAP)
+    slides.click(None, None, None, js=script("slides"), queue=False, api_visibility="private")
+    gr.context.Context.root_block.load(open_lesson, None, [tabs, sections, nav, *content], **CHEAP)
+
+
+def _names(done) -> list[tuple[str, str]]:
+    return [(f"{i}. {step.name}{' ✓' if step.key in done else ''}", step.key) for i, step in enumerate(STEPS, 1)]

@@ -6,6 +6,7 @@ import gradio as gr
 
 from components.accuracy_tab import create_accuracy_tab
 from components.address import TABS, address, asked_config, asked_run, restore
+from components.api import create_api
 from components.events import CHEAP, LATEST, run_by_buttons
 from components.graph_tab import create_graph_tab
 from components.jobs import Follow, message, refusal, run_job
@@ -147,6 +148,7 @@ def create_page() -> None:
         workspace.row, workspace.column = int(event.row), int(event.column)
         return graph.render(workspace)
 
+    create_api()
     page = gr.context.Context.root_block
     page.load(open_page, None, [state, tab_bar, sidebar.progress, pending, *sidebar.inputs, *outputs], **CHEAP).then(
         None, pending, None, js=START_PENDING, queue=False, api_visibility="private"

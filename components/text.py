@@ -15,6 +15,7 @@ GLOSSARY = {
     "min in-degree": "Weights kept for the worst-connected input channel.",
     "orphans": "Input channels that lost all their weights: what they carry can no longer reach the next layer.",
     "retained score": "Share of the layer's total importance score that the kept weights hold.",
+    "score kept": "Total RIA score of the kept weights, as a share of what top-N keeps.",
     "output error": "Relative error of the layer's output on calibration tokens; 0 is unchanged.",
     "σ₂": "Second singular value of the mask's normalised graph: how much of a signal fails to mix in one step.",
     "Γ(T)": "The neighbours of T: all channels on the other side that at least one member of T is connected to.",

@@ -58,7 +58,7 @@ DEFAULT_METHOD = "eggs-ptp-plus"
 
 def _member(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise EggsError(f"Unknown {name} {value!r}; choose one of {', '.join(allowed)}.")
+        raise EggsError(f"Unknown {name} {str(value)[:40]!r}; choose one of {', '.join(allowed)}.")
 
 
 def _is_whole(value: Any) -> bool:
@@ -93,6 +93,8 @@ class PruneConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model or len(self.model) > 500:
             raise EggsError("Choose a model: a bundled name, a Hub id, a local folder or a GGUF file.")
+        if not (self.model + self.calibration + self.evaluation).isprintable():
+            raise EggsError("The name of the model or text has characters that cannot be printed; type it again.")
         _member("score", self.score, SCORES)
         _member("selection", self.selection, SELECTIONS)
         _member("permutation", self.permutation, PERMUTATIONS)
@@ -101,7 +103,7 @@ class PruneConfig:
             if self.score == "obs" and self.reconstruction != "obs":
                 raise EggsError("The obs score is SparseGPT's own choice and needs the obs reconstruction.")
         elif self.method not in METHODS:
-            raise EggsError(f"Unknown method {self.method!r}; choose one of {', '.join(METHODS)}.")
+            raise EggsError(f"Unknown method {str(self.method)[:40]!r}; choose one of {', '.join(METHODS)}.")
         elif any(getattr(self, name) != value for name, value in METHODS[self.method].choices().items()):
             raise EggsError(f"These choices are not those of the method {self.method!r}; call it {CUSTOM!r}.")
         if self.beta is not None and self.selection != "degree":
@@ -171,7 +173,7 @@ def make_config(model: str, pattern: str | NMPattern, method: str = DEFAULT_METH
     """
     options = {name: value for name, value in options.items() if value is not None}
     if method != CUSTOM and method not in METHODS:
-        raise EggsError(f"Unknown method {method!r}; choose one of {', '.join(METHODS)}.")
+        raise EggsError(f"Unknown method {str(method)[:40]!r}; choose one of {', '.join(METHODS)}.")
     base = METHODS[DEFAULT_METHOD if method == CUSTOM else method].choices()
     if any(options.get(name, value) != value for name, value in base.items()):
         method = CUSTOM

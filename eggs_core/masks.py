@@ -64,12 +64,21 @@ def diagonal(scores: torch.Tensor, pattern: NMPattern, diagonals: int | None = N
     >>> diagonal(torch.tensor([[5.0, 1.0], [5.0, 1.0]]), NMPattern(1, 2), 1).int().tolist()
     [[1, 0], [0, 1]]
     """
+    return _topn(scores.masked_fill(best_diagonals(scores, pattern, diagonals), torch.inf), pattern)
+
+
+def best_diagonals(scores: torch.Tensor, pattern: NMPattern, diagonals: int | None = None) -> torch.Tensor:
+    """The weights on the B best cyclic diagonals of every strip, which `diagonal` keeps first; arguments as there.
+
+    Returns bool of the scores' shape, at most N in a row's group and B in a column.
+    """
     _check(scores, pattern)
     out, cols = scores.shape
     keep, size = pattern.keep, pattern.group
     count = _diagonal_count(out, pattern, diagonals)
+    forced = torch.zeros_like(scores, dtype=torch.bool)
     if count == 0:
-        return _topn(scores, pattern)
+        return forced
     tiles, strips = out // size, cols // size
     tiled = scores[: tiles * size].reshape(tiles, size, strips, size)
     row = torch.arange(size, device=scores.device)
@@ -87,12 +96,10 @@ def diagonal(scores: torch.Tensor, pattern: NMPattern, diagonals: int | None = N
     chosen = torch.zeros(strips, tiles, size, dtype=torch.bool, device=scores.device)
     strip = torch.arange(strips, device=scores.device)[:, None]
     chosen[strip, order // keep, shifts.reshape(strips, -1).gather(1, order)] = True
-    forced = torch.zeros(tiles, size, strips, size, dtype=torch.bool, device=scores.device)
+    full = forced[: tiles * size].view(tiles, size, strips, size)
     for i in range(size):  # column c of row i lies on shift (c - i) mod M
-        forced[:, i] = chosen[:, :, (row - i) % size].permute(1, 0, 2)
-    lifted = scores.clone()
-    lifted[: tiles * size].masked_fill_(forced.view(tiles * size, cols), torch.inf)
-    return _topn(lifted, pattern)
+        full[:, i] = chosen[:, :, (row - i) % size].permute(1, 0, 2)
+    return forced
 
 
 def degree(scores: torch.Tensor, pattern: NMPattern, beta: float) -> torch.Tensor:

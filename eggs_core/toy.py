@@ -10,7 +10,7 @@ from functools import cache
 import torch
 
 from eggs_core.errors import EggsError
-from eggs_core.masks import select
+from eggs_core.masks import best_diagonals, retained_score, select
 from eggs_core.pattern import NMPattern
 from eggs_core.permute import PERMUTATIONS
 from eggs_core.reconstruct import RECONSTRUCTIONS
@@ -20,6 +20,10 @@ from eggs_core.spectral import second_singular_value
 SIZE, TOKENS, SEED = 8, 64, 395
 WEIGHT_SCALE = (1.0, 1.1, 0.9, 0.2, 1.0, 0.8, 1.2, 0.7)  # input channel 4 has small weights: top-N forgets it
 INPUT_SCALE = (1.0, 0.5, 1.2, 0.4, 1.6, 0.6, 1.0, 0.8)
+BRIDGES = ((0, 1, 3), (4, 3, 1), (1, 5, 7), (5, 7, 5), (2, 4, 6), (6, 6, 4), (3, 0, 2), (7, 2, 0))  # row, own, other
+BEST_FOUND = (  # a mask that a hill climb with restarts found for the challenge; row by row, 1 = kept
+    "10100110", "10011010", "10100110", "01101100", "11000011", "10101010", "00110101", "10100011",
+)  # fmt: skip
 SHARED = 0.8  # of the crowded layer's inputs: what one input lacks, others can make up for
 
 
@@ -41,6 +45,17 @@ class ToyLayer:
         scale[channel] = factor
         return ToyLayer(self.weight, self.inputs * scale)
 
+    def heavier(self, channel: int, factor: float) -> "ToyLayer":
+        """The same layer with one input channel's weights multiplied by a factor."""
+        scale = torch.ones(SIZE)
+        scale[channel] = factor
+        return ToyLayer(self.weight * scale, self.inputs)
+
+    @property
+    def token(self) -> torch.Tensor:
+        """The first calibration token, rounded to 0.1 so that outputs can be checked by hand, (8,) fp32."""
+        return self.inputs[0].mul(10).round() / 10
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -52,6 +67,7 @@ class Judgement:
     in_degrees: list[int]
     gap: float  # spectral gap, 1 − σ₂
     error: float  # ‖X(W−Ŵ)ᵀ‖ ÷ ‖XWᵀ‖
+    retained: float  # share of top-N's RIA score that the mask keeps; above 1 if it keeps more weights
 
     @property
     def points(self) -> float:
@@ -96,6 +112,8 @@ def judge(
     degrees = mask.sum(dim=0)
     dense = layer.inputs @ layer.weight.T
     lost = layer.inputs @ (layer.weight - (layer.weight if values is None else values) * mask).T
+    importance = score("ria", layer.weight, layer.act_norm)
+    most = importance if order is None else importance[:, order]
     return Judgement(
         kept=int(mask.sum()),
         wrong_groups=[tuple(pair) for pair in (grouped != pattern.keep).nonzero().tolist()],
@@ -103,6 +121,7 @@ def judge(
         in_degrees=degrees.tolist(),
         gap=1 - second_singular_value(mask).item() if mask.any() else 0.0,
         error=(lost.norm() / dense.norm()).item(),
+        retained=retained_score(importance, mask) / retained_score(most, select(most, pattern, "topn").mask),
     )
 
 
@@ -119,6 +138,21 @@ def suggest(layer: ToyLayer, pattern: NMPattern, name: str, selection: str = "to
     return select(score(name, layer.weight, layer.act_norm), pattern, selection, **options).mask
 
 
+def diagonals(layer: ToyLayer, pattern: NMPattern, count: int) -> torch.Tensor:
+    """The weights on EGGS-PTP's best diagonals by RIA's score, `count` in every strip, bool (8, 8)."""
+    return best_diagonals(score("ria", layer.weight, layer.act_norm), pattern, count)
+
+
+def two_halves(bridges: int) -> torch.Tensor:
+    """A valid 2:4 mask without orphans, in two parts that so many rows (0 to 8) bridge, bool (8, 8)."""
+    mask = torch.zeros(SIZE, SIZE, dtype=torch.bool)
+    for rows, columns in ((slice(0, 4), [0, 1, 4, 5]), (slice(4, 8), [2, 3, 6, 7])):
+        mask[rows, columns] = True
+    for row, own, other in BRIDGES[:bridges]:
+        mask[row, own], mask[row, other] = False, True
+    return mask
+
+
 def reorder(layer: ToyLayer, pattern: NMPattern) -> tuple[torch.Tensor, torch.Tensor]:
     """Order the columns by RIA's score, then take the best N of M: mask bool (8, 8) and order int64 (8,)."""
     scores = score("ria", layer.weight, layer.act_norm)
@@ -132,7 +166,21 @@ def refit(layer: ToyLayer, mask: torch.Tensor, pattern: NMPattern, order: torch.
     return RECONSTRUCTIONS["obs"](layer.weight, gram, pattern, mask, permutation=order).weight
 
 
+@cache
 def eggs_points() -> float:
     """What EGGS-PTP's own mask (RIA score, diagonals) earns in the challenge at 2:4."""
     layer, pattern = toy_layer(), NMPattern(2, 4)
     return judge(layer, suggest(layer, pattern, "ria", "diagonal"), pattern).points
+
+
+@cache
+def best_points() -> float:
+    """What the best mask known earns in the challenge at 2:4."""
+    return judge(toy_layer(), read_mask("".join(BEST_FOUND)), NMPattern(2, 4)).points
+
+
+def read_mask(bits: str) -> torch.Tensor:
+    """A mask from 64 zeros and ones, row by row, bool (8, 8); raises EggsError for anything else."""
+    if len(bits) != SIZE * SIZE or set(bits) - {"0", "1"}:
+        raise EggsError("A mask is 64 zeros and ones; reload the page.")
+    return torch.tensor([bit == "1" for bit in bits]).view(SIZE, SIZE)

@@ -15,6 +15,11 @@ function paint() {
     foot.textContent = degree;
     foot.classList.toggle('orphan', degree === 0);
   });
+  root.querySelectorAll('tbody td').forEach(cell => {
+    const { row, place } = cell.dataset, first = place - place % shown.group;
+    const kept_here = shown.order.slice(first, first + shown.group).reduce((sum, c) => sum + kept[row][c], 0);
+    cell.classList.toggle('broken', shown.keep !== null && kept_here !== shown.keep);
+  });
   root.dataset.mask = bits(); root.dataset.kept = kept.flat().filter(Boolean).length; root.dataset.size = n;
 }
 
@@ -23,10 +28,10 @@ function build(v) {
   const cut = place => (place && place % v.group === 0 ? ' cut' : '');
   const head = v.order.map((c, i) => `<th scope="col" class="${cut(i)}">${c + 1}</th>`).join('');
   const rows = v.weights.map((row, r) => `<tr><th scope="row">${r + 1}</th>` + v.order.map((c, i) =>
-    `<td class="${cut(i)}"><button type="button" data-row="${r}" data-col="${c}" tabindex="${r || i ? -1 : 0}" style="--strength:${(Math.abs(row[c]) / most).toFixed(3)}"
+    `<td class="${cut(i)}" data-row="${r}" data-place="${i}"><button type="button" class="${v.marks && v.marks[r][c] ? 'marked' : ''}" data-row="${r}" data-col="${c}" tabindex="${r || i ? -1 : 0}" style="--strength:${(Math.abs(row[c]) / most).toFixed(3)}"
       aria-label="output ${r + 1}, input ${c + 1}, weight ${row[c].toFixed(1)}">${row[c].toFixed(1).replace('-', '−')}</button></td>`).join('') + '</tr>').join('');
   const foot = v.order.map((c, i) => `<td class="${cut(i)} bench-degree" data-col="${c}"></td>`).join('');
-  root.innerHTML = `<table><thead><tr><th>${'out \\ in'}</th>${head}</tr></thead><tbody>${rows}</tbody><tfoot><tr><th>kept</th>${foot}</tr></tfoot></table>`;
+  root.innerHTML = `<table><thead><tr><th>out \\ in</th>${head}</tr></thead><tbody>${rows}</tbody><tfoot><tr><th>kept</th>${foot}</tr></tfoot></table>`;
 }
 
 function load() {

@@ -4,7 +4,7 @@ import pytest
 import torch
 from actions import TABS, open_tab
 
-from components.lesson import KEYS, STEPS
+from components.lesson_steps import KEYS, STEPS
 from eggs_core.pattern import NMPattern
 from eggs_core.toy import judge, suggest, toy_layer
 
@@ -17,11 +17,13 @@ def test_a_click_is_judged_by_the_core(open_page, width):
     page.wait_for_selector("#lesson-bench button.kept")
     pattern = NMPattern(2, 4)
     mask = suggest(toy_layer(), pattern, "magnitude")
+    mask[-2:] = True
+    assert page.locator("#lesson-bench td.broken").count() == 16
     page.click('#lesson-bench [data-row="2"][data-col="5"]')
     mask[2, 5] = ~mask[2, 5]
     found = judge(toy_layer(), mask, pattern)
     page.wait_for_selector(f'#lesson-measures [data-error="{found.error:.6f}"][data-gap="{found.gap:.6f}"]')
-    assert "no: 1 group" in page.inner_text("#lesson-measures")
+    assert "no, 5 off" in page.inner_text("#lesson-measures")
     drawn = page.get_attribute("#lesson-bench .bench", "data-mask")
     assert torch.equal(torch.tensor([b == "1" for b in drawn]).view(8, 8), mask)
     page.get_by_label("32", exact=True).check()
@@ -31,7 +33,7 @@ def test_a_click_is_judged_by_the_core(open_page, width):
 def test_steps_change_the_address_and_the_matrix(open_page):
     page = open_page(query="?step=weights")
     page.wait_for_selector("#lesson-bench [data-kept='64']")
-    page.get_by_label("13. Challenge").check()
+    page.get_by_label("14. Challenge").check()
     page.wait_for_selector("#lesson-bench .bench-degree.orphan")
     page.wait_for_selector("#lesson-words .katex")
     assert "step=challenge" in page.url and "EGGS-PTP" in page.inner_text("#lesson-measures")
@@ -39,16 +41,52 @@ def test_steps_change_the_address_and_the_matrix(open_page):
 
 def test_the_signal_passes_an_orphan_by_until_it_gets_an_edge(open_page):
     page = open_page(query="?step=expander")
-    bars = lambda: page.locator("#lesson-extra .signal-bar b").all_inner_texts()  # noqa: E731
-    page.wait_for_selector("#lesson-extra .signal")
-    assert bars()[0] == "100%"
+    share = lambda side, i: page.get_attribute(f"#lesson-extra .{side}[data-channel='{i}']", "data-share")  # noqa: E731
+    page.get_by_text("After 1 step the").wait_for()
+    assert share("outputs", 1) == "17%" and share("outputs", 4) == "0%"
     number = page.locator("#lesson-slider input[type=number]")
     number.fill("2")
     number.press("Tab")
     page.get_by_text("After 2 steps").wait_for()
-    assert bars()[3] == "0%"
+    assert share("inputs", 4) == "0%"
     page.click('#lesson-bench [data-row="0"][data-col="3"]')
-    page.wait_for_function("document.querySelectorAll('#lesson-extra .signal-bar b')[3].innerText !== '0%'")
+    page.wait_for_function("document.querySelector('#lesson-extra .inputs[data-channel=\"4\"]').dataset.share !== '0%'")
+    assert "none" in page.inner_text("#lesson-measures")
+    page.click("#lesson-anew")
+    page.get_by_text("After 1 step the").wait_for()
+    page.wait_for_selector("#lesson-bench .bench-degree.orphan")
+
+
+def test_a_wrong_answer_is_told_why_and_a_right_one_is_ticked(open_page):
+    page = open_page(query="?step=order")
+    step = STEPS[KEYS.index("order")]
+    for answer, words in reversed(step.answers):
+        page.get_by_label(answer, exact=True).check()
+        page.locator("#lesson-feedback").get_by_text(words).wait_for()
+    page.get_by_label("12. Order ✓").wait_for()
+    assert page.get_by_label("12. Order ✓").is_checked()
+    page.get_by_label("regrouped and re-fitted", exact=True).check()
+    page.wait_for_function("document.querySelector('#lesson-bench th:nth-child(2)').innerText !== '1'")
+
+
+def test_full_screen_shows_the_lesson_alone_and_a_remote_turns_its_pages(open_page):
+    page = open_page(query="?step=eggs")
+    page.wait_for_selector("#lesson-bench .marked")
+    page.click("#lesson-slides")
+    page.wait_for_function("document.fullscreenElement?.id === 'lesson'")
+    page.keyboard.press("PageDown")
+    page.get_by_role("heading", name="Degree bound", exact=True).wait_for()
+    page.click("#lesson-slides")
+    page.wait_for_function("!document.fullscreenElement")
+    page.keyboard.press("PageDown")
+    page.wait_for_timeout(300)
+    assert page.get_by_role("heading", name="Degree bound", exact=True).is_visible()
+
+
+def test_the_teachers_page_has_an_address(open_page):
+    page = open_page(query="?step=teachers")
+    page.get_by_role("heading", name="Plan: 45 minutes").wait_for()
+    page.get_by_text("6¹⁶").wait_for()
 
 
 def test_next_goes_through_every_step(open_page):
@@ -57,7 +95,7 @@ def test_next_goes_through_every_step(open_page):
     for step in STEPS[1:]:
         page.click("#lesson-next")
         page.get_by_role("heading", name=step.name, exact=True).wait_for()
-        assert page.get_by_label(step.answers[0], exact=True).is_visible()
+        assert page.get_by_label(step.right, exact=True).is_visible()
     page.wait_for_function("key => location.search.includes(key)", arg=STEPS[-1].key)
 
 
