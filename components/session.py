@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from eggs_core.beta_curve import BetaCurve
 from eggs_core.config import METHODS
 from eggs_core.errors import EggsError
 from eggs_core.runs import Run, load_run
 from eggs_core.store import STORE
-from eggs_core.sweep import Sweep
 
 BUNDLED_RUNS = Path(__file__).resolve().parents[1] / "assets" / "runs"
 DEFAULT_RUN = ("tiny-llama", "2:4", "eggs-ptp-plus")
@@ -48,7 +48,7 @@ class Workspace:
     graph: GraphView = field(default_factory=GraphView)
     measure: str = "spectral_gap"  # that colours the model map
     spectrum: str = "spectral_gap"  # that the Spectrum tab compares
-    sweeps: list[Sweep] = field(default_factory=list)  # this visitor's own curves over β, newest last
+    curves: list[BetaCurve] = field(default_factory=list)  # this visitor's own curves over β, newest last
     jobs: dict[str, object] = field(default_factory=dict)  # name of a job that may go on -> its token
     tab: str = "overview"  # that is open
     compare: str = ""  # the method beside the one in view on the Masks tab; "" is none

@@ -5,16 +5,16 @@ from functools import cache
 import plotly.graph_objects as go
 import torch
 
-from components.graph_figures import density_figure, sweep_figures
-from components.readings import density_reading, layer_extras, sweep_reading
+from components.graph_figures import beta_figures, density_figure
+from components.readings import beta_reading, density_reading, layer_extras
 from components.session import Workspace, remember, run_label
+from eggs_core.beta_curve import CURVES, BetaCurve, load_curve
 from eggs_core.betas import layer_scores
 from eggs_core.errors import EggsError
 from eggs_core.expansion import chains, paths_through
 from eggs_core.masks import topn
 from eggs_core.pattern import NMPattern
 from eggs_core.spectral import second_singular_value, singular_density
-from eggs_core.sweep import SWEEPS, Sweep, load_sweep
 
 
 def density(workspace: Workspace) -> tuple[go.Figure, str]:
@@ -58,28 +58,28 @@ def reach(workspace: Workspace) -> tuple[str, str, int, int] | None:
 
 
 @cache
-def bundled_sweeps() -> tuple[Sweep, ...]:
+def bundled_curves() -> tuple[BetaCurve, ...]:
     """The curves that ship with the app; a damaged one is left out."""
     found = []
-    for path in sorted(SWEEPS.glob("*.json")):
+    for path in sorted(CURVES.glob("*.json")):
         try:
-            found.append(load_sweep(path))
+            found.append(load_curve(path))
         except EggsError:
             continue
     return tuple(found)
 
 
-def sweep_of(workspace: Workspace) -> Sweep | None:
+def curve_of(workspace: Workspace) -> BetaCurve | None:
     """This visitor's own curve for the model and pattern in view, else the bundled one."""
     report = workspace.run.report
-    for sweep in [*reversed(workspace.sweeps), *bundled_sweeps()]:
-        if sweep.points and (sweep.config["model"], sweep.config["pattern"]) == (report["model"], report["pattern"]):
-            return sweep
+    for curve in [*reversed(workspace.curves), *bundled_curves()]:
+        if curve.points and (curve.config["model"], curve.config["pattern"]) == (report["model"], report["pattern"]):
+            return curve
     return None
 
 
-def tradeoff(sweep: Sweep | None) -> list[go.Figure | str | None]:
+def tradeoff(curve: BetaCurve | None) -> list[go.Figure | str | None]:
     """The three figures over β and a sentence; nothing while there is no point."""
-    if sweep is None or not sweep.points:
+    if curve is None or not curve.points:
         return [None, None, None, ""]
-    return [*sweep_figures(sweep), sweep_reading(sweep)]
+    return [*beta_figures(curve), beta_reading(curve)]
