@@ -3,6 +3,8 @@
 import logging
 import os
 import socket
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,8 @@ from typing import Any
 from eggs_core.errors import EggsError
 
 ROOT = Path(__file__).resolve().parents[2]
-ANSWER_SECONDS = 5.0  # to wait for a cluster's answer
+PORT_SECONDS = 5.0  # to wait until a port answers
+ANSWER_SECONDS = 20.0  # to wait until what answers proves to be a cluster
 AUTO = "auto"
 NOT_NEEDED = (
     ".git", ".venv", "build", "tests", "docs", "benchmarks", "components", "tools", "/assets/runs", "/assets/sweeps",
@@ -34,7 +37,7 @@ def import_ray() -> ModuleType:
         import ray
     except ImportError as error:
         raise EggsError("Sweeps need Ray: pip install -r requirements-sweep.txt") from error
-    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nothing writes to shared weights
+    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # they are shared
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # a notice at every start
     return ray
 
@@ -78,14 +81,35 @@ def check_address(address: str) -> str:
             f"The address of a cluster is auto or its head's HOST:PORT, such as 10.0.0.5:6379; got {address!r}."
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PORT_SECONDS).close()
     except OSError as error:
         reason = error.strerror or str(error)
         raise EggsError(
             f"No Ray cluster answers at {address} ({reason}); start one with `ray start --head --port={port}` there, "
             "or leave --address out to use this machine."
         ) from error
+    _check_cluster(address)
     return address
+
+
+def _check_cluster(address: str) -> None:
+    """Ask for the cluster's status in a process of its own, as Ray itself would try for minutes; raises EggsError."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS)
+        if said.returncode == 0:
+            return
+        output = said.stdout + said.stderr
+    except subprocess.TimeoutExpired as error:
+        output = (error.stderr or b"").decode(errors="replace")
+    if "AuthToken" in output or "uthentication" in output:
+        raise EggsError(
+            f"The Ray cluster at {address} does not accept this machine's token; copy ~/.ray/auth_token from its head, "
+            "or set RAY_AUTH_TOKEN."
+        )
+    raise EggsError(
+        f"What answers at {address} is no Ray cluster, or one of another version; check the port and `ray --version`."
+    )
 
 
 def _explain(address: str | None, error: Exception) -> EggsError:

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable
@@ -89,12 +90,29 @@ class Sweep:
             raise EggsError("The sweep was written by another version of EGGS Explorer; run it again.")
         cells = []
         for cell in values.pop("cells"):
-            config = PruneConfig.from_dict(cell["config"])
-            figures = cell.get("figures", {})
-            if cell["status"] in (DONE, KNOWN) and not {"perplexity", "window_nats", "packed_bytes"} <= set(figures):
-                raise KeyError("figures")
+            config, figures = PruneConfig.from_dict(cell["config"]), cell.get("figures", {})
             cells.append(Cell(config, cell["status"], cell["seconds"], cell.get("error", ""), figures))
-        return cls(cells=cells, **values)
+        found = cls(cells=cells, **values)
+        _check(found)
+        return found
+
+
+def _check(sweep: Sweep) -> None:
+    """Raise KeyError, TypeError or ValueError where a sweep that was read lacks what is drawn from it."""
+    finished = [cell for cell in sweep.cells if cell.finished]
+    sides = [(cell.figures, "packed_bytes") for cell in finished] + [(dense, "bytes") for dense in sweep.dense.values()]
+    for figures, size in sides:
+        numbers = [figures["perplexity"], figures[size], *figures["window_nats"]]
+        if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers):
+            raise ValueError("a figure is no number")
+        if len(figures["window_nats"]) != sweep.evaluation["windows"]:
+            raise ValueError("a window is missing")
+    if {cell.config.model for cell in finished} - set(sweep.dense):
+        raise KeyError("dense")
+    for row in sweep.latency:
+        _ = row["model"], row["pattern"], row["permuted"]
+        if not all(row["ms_per_token"][side]["median"] > 0 for side in ("dense", "packed")):
+            raise ValueError("a time is no time")
 
 
 def figures_of(report: dict[str, Any]) -> dict[str, Any]:

@@ -83,10 +83,10 @@ class _Running:
         self.started, self.spent_before = time.monotonic(), sweep.seconds
         self.computing, self.computed = self.started, 0  # since when cells run, and how many were computed
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-        least = max(1, int(min((node["Resources"]["CPU"] for node in nodes), default=1)))
+        self.cpus, self.least = cpus, max(1, int(min((node["Resources"]["CPU"] for node in nodes), default=1)))
         task = lambda function, **options: ray.remote(max_retries=RETRIES, **options)(function)  # noqa: E731
-        self.open_model = task(tasks.open_model, num_cpus=least, num_returns=2)
-        self.measure_baseline = task(tasks.measure_baseline, num_cpus=least, num_gpus=gpus)
+        self.open_model = task(tasks.open_model, num_cpus=self.least, num_returns=2)
+        self.measure_baseline = task(tasks.measure_baseline, num_cpus=self.least, num_gpus=gpus)
         self.run_cell = task(tasks.run_cell, num_cpus=cpus, num_gpus=gpus)
         self.texts = ray.put(dict(grid.texts))
         sweep.versions = versions() | {"ray": ray.__version__}
@@ -100,7 +100,8 @@ class _Running:
                 shared[model] = yield from self.prepare(model)
             self.computing = time.monotonic()
             for cell in self.waiting():
-                pending[self.run_cell.remote(*shared[cell.config.model], cell.config, self.texts)] = cell
+                arguments = (*shared[cell.config.model], cell.config, self.texts, self.cpus)
+                pending[self.run_cell.remote(*arguments)] = cell
             shared.clear()
             while pending:
                 ready, _ = self.ray.wait(list(pending), timeout=POLL_SECONDS)
@@ -128,7 +129,7 @@ class _Running:
         if not (waiting := self.waiting(model)):
             return dense, None
         needed = [pair for pair in layouts(cell.config for cell in waiting) if self.speed_is_missing(model, pair)]
-        reference = self.measure_baseline.remote(dense, waiting[0].config, needed, self.texts)
+        reference = self.measure_baseline.remote(dense, waiting[0].config, needed, self.texts, self.least)
         baseline = yield from self.result(reference, f"Evaluating {model} and timing {len(needed)} packed layouts")
         if isinstance(baseline, Failure):
             yield from self.give_up(model, baseline.error)
@@ -214,6 +215,7 @@ def _sentence(error: Exception) -> str:
         "OutOfMemoryError": f"The machine ran out of memory, {again}; give cells more CPUs, so that fewer run at once.",
         "WorkerCrashedError": f"The worker process died, {again}.",
         "NodeDiedError": f"The machine that computed it was lost, {again}.",
+        "LocalRayletDiedError": "Ray itself ended on this machine; run the sweep again.",
         "ObjectLostError": "What it needed was lost with a machine; run the sweep again.",
     }
     lines = str(error).strip().splitlines() or [""]

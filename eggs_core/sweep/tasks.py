@@ -76,9 +76,10 @@ def open_model(name: str) -> tuple[LoadedModel | None, str | Failure]:
 
 
 def measure_baseline(
-    dense: LoadedModel, config: PruneConfig, layouts: list[tuple[str, bool]], texts: Texts
+    dense: LoadedModel, config: PruneConfig, layouts: list[tuple[str, bool]], texts: Texts, threads: int
 ) -> Baseline | Failure:
     """Evaluate a model dense, and time packed layouts of it; both by the protocol of `config`."""
+    torch.set_num_threads(threads)
     try:
         dense = _at_hand(dense)
         text = chosen_text(config.evaluation, "heldout", texts)
@@ -106,9 +107,10 @@ def time_layout(dense: LoadedModel, pattern: NMPattern, permuted: bool, windows:
     return measure_generation(dense.model, model, windows[:1, :64], masks, pattern, orders)
 
 
-def run_cell(dense: LoadedModel, baseline: Baseline, config: PruneConfig, texts: Texts) -> Run | Failure:
+def run_cell(dense: LoadedModel, baseline: Baseline, config: PruneConfig, texts: Texts, threads: int) -> Run | Failure:
     """One cell's run, by the pipeline that the app and the command line use."""
     started = time.monotonic()
+    torch.set_num_threads(threads)  # Ray sets OMP_NUM_THREADS, which a worker that has computed before no longer reads
     try:
         latency = baseline.latency.get((str(config.pattern), config.permutation != "none"))
         for event in execute(config, dict(texts), SharedModel(_at_hand(dense), baseline.scores), latency):
