@@ -8,6 +8,7 @@ import gradio as gr
 
 from components.accuracy_tab import create_accuracy_tab
 from components.address import TABS, address, asked_config, asked_run, restore
+from components.compare_tab import create_compare_tab
 from components.events import CHEAP, HEAVY, SETTLE_SECONDS, WAITING, buttons
 from components.graph_tab import create_graph_tab
 from components.jobs import message, run_job
@@ -62,6 +63,7 @@ def create_page() -> None:
             accuracy = create_accuracy_tab(state)
         with gr.Tab("Latency & size", id="latency"):
             latency = create_latency_tab(state)
+        compare = gr.Tab("Compare", id="compare")
         runs = gr.Tab("Runs", id="runs")  # filled below, as it draws the others
         with gr.Tab("Learn", id="learn"):
             create_learn_tab(tab_bar)
@@ -90,6 +92,7 @@ def create_page() -> None:
         drawn = [*overview.render(workspace), *masks.growing(workspace)]
         return [*drawn, *[gr.skip()] * (len(outputs) - len(drawn))]
 
+    create_compare_tab(compare)
     create_runs_tab(runs, tab_bar, state, render, outputs)
 
     def open_page(request: gr.Request) -> list:

@@ -23,6 +23,11 @@ class Group:
     dense_ms: float | None  # and the dense model's in the same measurement
 
     @property
+    def time_ratio(self) -> float | None:
+        """Time per token, packed, over the dense model's in the same alternation."""
+        return self.ms_per_token / self.dense_ms if self.ms_per_token and self.dense_ms else None
+
+    @property
     def config(self) -> PruneConfig:
         """The configuration of its first seed."""
         return self.cells[0].config
@@ -41,15 +46,25 @@ class Group:
         """As nats, over some of the seeds."""
         return np.mean([cell.figures["window_nats"] for cell in self.cells if cell.config.seed in seeds], axis=0)
 
+    def mean(self, figure: str) -> float:
+        """One of the cells' figures, mean over seeds."""
+        return float(np.mean([cell.figures[figure] for cell in self.cells]))
+
     @property
     def perplexity(self) -> float:
         """Perplexity, mean over seeds."""
-        return float(np.mean([cell.figures["perplexity"] for cell in self.cells]))
+        return self.mean("perplexity")
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the perplexity over seeds; 0 for one seed."""
+        values = [cell.figures["perplexity"] for cell in self.cells]
+        return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
     @property
     def packed_bytes(self) -> float:
         """Bytes of the packed model; equal for all seeds."""
-        return float(np.mean([cell.figures["packed_bytes"] for cell in self.cells]))
+        return self.mean("packed_bytes")
 
     @property
     def spread(self) -> tuple[float, float]:

@@ -1,7 +1,6 @@
 """`python -m eggs_core sweep`: a grid of runs from a file, on this machine or on a cluster."""
 
 import json
-import statistics
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -89,12 +88,13 @@ def _table(found: "Sweep") -> str:
     for model, dense in found.dense.items():
         lines.append(f"{model + ' dense':44}{dense['perplexity']:10.2f}{'':8}{1:9.3f}{dense['bytes'] / 1e6:6.1f} MB")
         for group in groups(found, model):
-            values = [cell.figures["perplexity"] for cell in group.cells]
-            spread = f"{statistics.stdev(values):8.2f}" if len(values) > 1 else " " * 8
+            spread = f"{group.deviation:8.2f}" if len(group.cells) > 1 else " " * 8
             speed = f"{group.ms_per_token:12.2f}" if group.ms_per_token else " " * 12
             ratio, size = group.perplexity / dense["perplexity"], group.packed_bytes / 1e6
             name = f"{model} {group.pattern} {group.label}"
-            lines.append(f"{name:44}{group.perplexity:10.2f}{spread}{ratio:9.3f}{size:6.1f} MB  {speed}{len(values):7}")
+            lines.append(
+                f"{name:44}{group.perplexity:10.2f}{spread}{ratio:9.3f}{size:6.1f} MB  {speed}{len(group.cells):7}"
+            )
     lines += [f"failed: {cell.config.label} {cell.config.pattern} on {cell.config.model}: {cell.error}"
               for cell in found.cells if cell.error]  # fmt: skip
     return "\n".join(lines)

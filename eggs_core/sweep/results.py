@@ -100,13 +100,18 @@ class Sweep:
 def _check(sweep: Sweep) -> None:
     """Raise KeyError, TypeError or ValueError where a sweep that was read lacks what is drawn from it."""
     finished = [cell for cell in sweep.cells if cell.finished]
-    sides = [(cell.figures, "packed_bytes") for cell in finished] + [(dense, "bytes") for dense in sweep.dense.values()]
-    for figures, size in sides:
-        numbers = [figures["perplexity"], figures[size], *figures["window_nats"]]
-        if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers):
-            raise ValueError("a figure is no number")
+    needed = ("perplexity", "top1", "packed_bytes", "mean_gap", "orphans")
+    sides = [(cell.figures, needed) for cell in finished] + [(d, ("perplexity", "bytes")) for d in sweep.dense.values()]
+    numbers = [sweep.seconds, sweep.machine.get("nodes", 1)]
+    for figures, names in sides:
+        numbers += [*(figures[name] for name in names), *figures["window_nats"]]
         if len(figures["window_nats"]) != sweep.evaluation["windows"]:
             raise ValueError("a window is missing")
+    if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers):
+        raise ValueError("a figure is no number")
+    words = [sweep.name, sweep.created, *(cell.error for cell in sweep.cells)]
+    if not all(isinstance(x, str) for x in words + [sweep.evaluation[k] for k in ("text", "sha256") if sides]):
+        raise TypeError("a name is no text")
     if {cell.config.model for cell in finished} - set(sweep.dense):
         raise KeyError("dense")
     for row in sweep.latency:

@@ -25,6 +25,7 @@ from eggs_core.sizes import size_breakdown
 from eggs_core.sweep.results import dense_figures
 
 Texts = Mapping[str, Text]
+TIMING_ROUNDS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def time_layout(dense: LoadedModel, pattern: NMPattern, permuted: bool, windows:
             orders[layer.name], mask = order, mask[:, torch.argsort(order)]
         masks[layer.name] = mask
         layer.set_weight(weight * mask.to(weight.device))
-    return measure_generation(dense.model, model, windows[:1, :64], masks, pattern, orders)
+    return measure_generation(dense.model, model, windows[:1, :64], masks, pattern, orders, rounds=TIMING_ROUNDS)
 
 
 def run_cell(dense: LoadedModel, baseline: Baseline, config: PruneConfig, texts: Texts, threads: int) -> Run | Failure:

@@ -16,6 +16,7 @@ LATENCY = {"dense": {"median": 4.0}, "packed": {"median": 2.0}}
 
 def cell(method: str, seed: int, nats: list[float], **options) -> Cell:
     figures = {"perplexity": math.exp(sum(nats) / len(nats)), "window_nats": nats, "packed_bytes": 100 + len(method)}
+    figures |= {"top1": 0.3, "mean_gap": 0.4, "orphans": 2}
     return Cell(make_config("tiny-llama", "2:4", method, seed=seed, **options), DONE, 1.5, "", figures)
 
 
@@ -28,7 +29,7 @@ def sweep() -> Sweep:
     ]  # fmt: skip
     row = {"model": "tiny-llama", "pattern": "2:4", "permuted": True, "ms_per_token": LATENCY}
     dense = {"perplexity": 20.0, "window_nats": [2.9, 3.1], "bytes": 200}
-    return Sweep("mine", cells, {"text": "t", "windows": 2}, {"tiny-llama": dense}, [row], seconds=7.0)
+    return Sweep("mine", cells, {"text": "t", "sha256": "s", "windows": 2}, {"tiny-llama": dense}, [row], seconds=7.0)
 
 
 def test_a_saved_sweep_is_read_back(sweep, tmp_path):
