@@ -101,8 +101,8 @@ def _front_reading(found: list[Group], costs: list[float], dense: tuple[float, f
     )
     more = f" and {len(front) - 4} more" if len(front) > 4 else ""
     return reading(
-        f"On the {term('Pareto front')} of {what} and perplexity: {said or 'the dense model alone'}{more}. Beaten in both "
-        f"at once, by one of these or by the dense model: {beaten} of {plural(len(found), 'result')}.",
+        f"On the {term('Pareto front')} of {what} and perplexity: {said or 'the dense model alone'}{more}. Beaten in "
+        f"both at once, by one of these or by the dense model: {beaten} of {plural(len(found), 'result')}.",
         "costs",
     )
 
@@ -139,8 +139,8 @@ def significance(found: list[Group], everything: list[Group], choice: Choice) ->
     worse = sum(clear(ratio) and ratio.value > 1 for _, ratio, _ in rows)
     best = min(rows, key=lambda row: row[1].value)
     text = (
-        f"Against {name}, perplexity is lower beyond chance in {len(better)} of {plural(len(rows), 'result')}, higher in "
-        f"{worse}, and within chance in {len(rows) - len(better) - worse}. Farthest below: "
+        f"Against {name}, perplexity is lower beyond chance in {len(better)} of {plural(len(rows), 'result')}, "
+        f"higher in {worse}, and within chance in {len(rows) - len(better) - worse}. Farthest below: "
         f"<b>{escape(best[0].label)}</b> at {escape(best[0].pattern)}, × {best[1].value:.3f} "
         f"[{best[1].low:.3f}, {best[1].high:.3f}]. Paired over the windows of the text, mean of common seeds."
     )
