@@ -10,7 +10,7 @@ from eggs_core.runs import Run
 
 TABS = {  # what a tab is called on the page -> its name in an address
     "Overview": "overview", "Masks": "masks", "Expander graph": "graph", "Spectrum": "spectrum",
-    "Accuracy": "accuracy", "Latency & size": "latency", "Runs": "runs", "Learn": "learn",
+    "Accuracy": "accuracy", "Latency & size": "latency", "Compare": "compare", "Runs": "runs", "Learn": "learn",
 }  # fmt: skip
 CHOICES = ("score", "selection", "permutation", "reconstruction", "beta", "diagonals", "calibration")
 COUNTS = ("seed", "calibration_windows", "calibration_length")

@@ -5,9 +5,9 @@ import plotly.graph_objects as go
 
 from components.chart import base_layout
 from components.figures import COLORS, color
+from eggs_core.beta_curve import BetaCurve
 from eggs_core.expansion import CurvePoint, SpreadStep
 from eggs_core.spectral import Density
-from eggs_core.sweep import Sweep
 
 
 def expansion_figure(points: list[CurvePoint], label: str, side: str) -> go.Figure:
@@ -94,9 +94,9 @@ def density_figure(density: Density, random: Density | None, layer: dict, label:
     return figure
 
 
-def sweep_figures(sweep: Sweep) -> list[go.Figure]:
+def beta_figures(curve: BetaCurve) -> list[go.Figure]:
     """Perplexity, spectral gap and retained score over β, a figure each."""
-    points, betas = sweep.points, [p.beta for p in sweep.points]
+    points, betas = curve.points, [p.beta for p in curve.points]
     value = [p.perplexity for p in points]
     bars = {
         "type": "data", "symmetric": False, "thickness": 1.5, "width": 5,

@@ -191,10 +191,9 @@ STEPS = (
         clicks_stay=True,
     ),
     Step(
-        "EGGS", "EGGS-PTP keeps every input connected. It first keeps whole **diagonals** (framed): in a tile of 4 × "
-        "4, "
-        "each gives every input one weight. Then the rows are filled up by RIA’s score. This is our reading of the "
-        "paper."
+        "EGGS", "EGGS-PTP keeps every input connected. It first keeps the whole **diagonals** (framed) that cost least "
+        "score: in a tile of 4 × 4, each gives every input one weight. Then the rows are filled up by RIA’s score. "
+        "This is our reading of the paper."
         "\n\n$$(4b + i,\\; (i + d) \\bmod 4),\\quad i = 0 \\ldots 3$$\n\nAdd diagonals: what is gained, and what does "
         "it cost?",
         _diagonals,

@@ -7,6 +7,7 @@ import gradio as gr
 from components.accuracy_tab import create_accuracy_tab
 from components.address import TABS, address, asked_config, asked_run, restore
 from components.api import create_api
+from components.compare_tab import create_compare_tab
 from components.events import CHEAP, LATEST, run_by_buttons
 from components.graph_tab import create_graph_tab
 from components.jobs import Follow, message, refusal, run_job
@@ -60,6 +61,7 @@ def create_page() -> None:
             accuracy = create_accuracy_tab(state)
         with gr.Tab("Latency & size", id="latency"):
             latency = create_latency_tab(state)
+        compare = gr.Tab("Compare", id="compare")
         runs = gr.Tab("Runs", id="runs")  # filled below, as it draws the others
         with gr.Tab("Learn", id="learn"):
             create_learn_tab(tab_bar)
@@ -86,6 +88,7 @@ def create_page() -> None:
         """While layers arrive only the overview and the map follow, so that drawing does not slow pruning down."""
         return [*overview.render(workspace), *masks.growing(workspace)]
 
+    create_compare_tab(compare)
     create_runs_tab(runs, tab_bar, state, render, outputs)
 
     def open_page(request: gr.Request) -> list:

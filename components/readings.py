@@ -3,11 +3,11 @@
 import torch
 
 from components.text import MEASURES, escape, lesson_link, reading, term
+from eggs_core.beta_curve import BetaCurve
 from eggs_core.betas import BetaStep
 from eggs_core.evaluate import Interval
 from eggs_core.expansion import CurvePoint, Expansion, SpreadStep
 from eggs_core.graph import summarize
-from eggs_core.sweep import Sweep
 
 
 def plural(count: int, name: str) -> str:
@@ -136,17 +136,17 @@ def density_reading(layer: dict, exact: bool) -> str:
     )
 
 
-def sweep_reading(sweep: Sweep) -> str:
+def beta_reading(curve: BetaCurve) -> str:
     """What β costs and gives, in one sentence."""
-    first, last = sweep.points[0], sweep.points[-1]
-    best = min(sweep.points, key=lambda p: p.perplexity)
+    first, last = curve.points[0], curve.points[-1]
+    best = min(curve.points, key=lambda p: p.perplexity)
     sure = last.low > first.perplexity or last.high < first.perplexity
     verdict = "a difference beyond chance" if sure else "which these windows cannot tell from chance"
     return reading(
         f"From β = {first.beta:g} to β = {last.beta:g} the worst-connected input rises from {first.min_in_degree} to "
         f"{last.min_in_degree} kept weights and {term('perplexity')} goes from {first.perplexity:.2f} to "
         f"{last.perplexity:.2f} ({verdict}); the lowest, "
-        f"{best.perplexity:.2f}, is at β = {best.beta:g}. The dense model has {sweep.dense_perplexity:.2f}.",
+        f"{best.perplexity:.2f}, is at β = {best.beta:g}. The dense model has {curve.dense_perplexity:.2f}.",
         "degree-bound",
     )
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
+from eggs_core.beta_curve import BetaCurve
 from eggs_core.config import METHODS, PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.runs import Run, load_run
 from eggs_core.store import STORE
-from eggs_core.sweep import Sweep
 
 BUNDLED_RUNS = Path(__file__).resolve().parents[1] / "assets" / "runs"
 OWN_RUNS = 16  # that a visitor compares
@@ -50,7 +50,7 @@ class Workspace:
     graph: GraphView = field(default_factory=GraphView)
     measure: str = "spectral_gap"  # that colours the model map
     spectrum: str = "spectral_gap"  # that the Spectrum tab compares
-    sweeps: list[Sweep] = field(default_factory=list)  # this visitor's own curves over β, newest last
+    curves: list[BetaCurve] = field(default_factory=list)  # this visitor's own curves over β, newest last
     jobs: dict[str, object] = field(default_factory=dict)  # name of a job that may go on -> its token
     tab: str = "overview"  # that is open
     draws: int = 0  # how often the page was drawn for this visitor
@@ -85,10 +85,10 @@ class Workspace:
             first = [layer for layer in layers if layer["block"] == 0]
             self.open_layer(max(first, key=lambda layer: layer["shape"][1])["name"] if first else "")
 
-    def own_sweep(self, sweep: Sweep) -> None:
+    def own_curve(self, curve: BetaCurve) -> None:
         """Keep a curve of this visitor's own, in place of an older state of the same one."""
-        others = [other for other in self.sweeps if other.config != sweep.config]
-        self.sweeps = [*others, sweep][-OWN_RUNS:]
+        others = [other for other in self.curves if other.config != curve.config]
+        self.curves = [*others, curve][-OWN_RUNS:]
 
     def open_layer(self, name: str) -> None:
         """Choose a layer and go back to its top left corner."""

@@ -11,12 +11,12 @@ from components.jobs import Follow, bar, message
 from components.readings import gap_reading
 from components.session import Workspace, run_label
 from components.sidebar import read
-from components.spectrum_view import density, sweep_of, sweep_work, tradeoff
+from components.spectrum_view import curve_of, curve_work, density, tradeoff
 from components.tab import Tab
 from components.text import GLOSSARY, MEASURES, escape, reading
 from components.widgets.plot import Plot
+from eggs_core.beta_curve import BETAS, BetaCurve
 from eggs_core.errors import EggsError
-from eggs_core.sweep import BETAS, Sweep
 
 SHOWN = ("spectral_gap", "gap_z", "min_in_degree", "orphans")
 CURVES = (
@@ -24,7 +24,7 @@ CURVES = (
     ("gap", "Spectral gap"),
     ("score", "Retained score"),
 )
-NO_SWEEP = "No curve for this model and pattern yet: press the button, which prunes and evaluates once for each β."
+NO_CURVE = "No curve for this model and pattern yet: press the button, which prunes and evaluates once for each β."
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class SpectrumTab:
 
 
 def create_spectrum_tab(state: gr.State, inputs: list) -> SpectrumTab:
-    """Fill an open gr.Tab; `inputs` are the sidebar's controls, which a sweep over β reads."""
+    """Fill an open gr.Tab; `inputs` are the sidebar's controls, which the curve over β reads."""
     gr.HTML('<h3 class="panel">Singular values of the chosen layer</h3>', padding=False)
     spectrum = Plot(elem_id="density-chart", height=340)
     layer_text = gr.HTML(elem_id="density-reading", padding=False)
@@ -74,18 +74,18 @@ def create_spectrum_tab(state: gr.State, inputs: list) -> SpectrumTab:
         except EggsError as error:
             return [None, reading(escape(error))]
 
-    def draw_sweep(workspace: Workspace) -> list:
-        sweep = sweep_of(workspace) if workspace.run and workspace.finished else None
-        *figures, text = tradeoff(sweep)
-        return [*figures, text or reading(NO_SWEEP), _facts(sweep)]
+    def draw_curve(workspace: Workspace) -> list:
+        curve = curve_of(workspace) if workspace.run and workspace.finished else None
+        *figures, text = tradeoff(curve)
+        return [*figures, text or reading(NO_CURVE), _facts(curve)]
 
     def render(workspace: Workspace) -> list:
         if workspace.run is None or not workspace.finished:
-            return [*draw_layer(workspace), "", None, "", *draw_sweep(workspace)]
+            return [*draw_layer(workspace), "", None, "", *draw_curve(workspace)]
         runs, layers = workspace.comparable(), workspace.run.report["layers"]
         means = {run_label(r): sum(x["spectral_gap"] for x in r.report["layers"]) / len(layers) for r in runs}
         said = gap_reading(run_label(workspace.run), layers, means)
-        return [*draw_layer(workspace), said, *draw_gaps(workspace, workspace.spectrum), *draw_sweep(workspace)]
+        return [*draw_layer(workspace), said, *draw_gaps(workspace, workspace.spectrum), *draw_curve(workspace)]
 
     def set_measure(workspace: Workspace, key: str) -> list:
         workspace.spectrum = key
@@ -94,11 +94,11 @@ def create_spectrum_tab(state: gr.State, inputs: list) -> SpectrumTab:
     def sweep(follow: Follow, workspace: Workspace, *values) -> Iterator[list]:
         """State and the sidebar's values in; progress and the growing curve out."""
         drawn, still = 0, [gr.skip()] * 5
-        for event in follow(sweep_work(*read(*values))):
+        for event in follow(curve_work(*read(*values))):
             progress, found = event if isinstance(event, tuple) else (event, None)
             if found and len(found.points) > drawn:
                 drawn = len(found.points)
-                workspace.own_sweep(found)
+                workspace.own_curve(found)
                 yield [bar(progress), *tradeoff(found), _facts(found)]
             else:
                 yield [bar(progress), *still]
@@ -113,11 +113,11 @@ def create_spectrum_tab(state: gr.State, inputs: list) -> SpectrumTab:
     return SpectrumTab(Tab(outputs, render), [spectrum, layer_text], draw_layer)
 
 
-def _facts(sweep: Sweep | None) -> str:
+def _facts(curve: BetaCurve | None) -> str:
     """What the curve was measured on."""
-    if sweep is None or not sweep.points:
+    if curve is None or not curve.points:
         return ""
-    c, e = sweep.config, sweep.evaluation
+    c, e = curve.config, curve.evaluation
     choices = [f"{c['score']} score", "exact degree bound", c["permutation"], c["reconstruction"]]
     made = " · ".join(escape(x) for x in (c["model"], c["pattern"], *choices) if x != "none")
     text = f"{e['windows']} × {e['window']} tokens of “{escape(e['text'])}”"

@@ -7,10 +7,11 @@ from functools import cache
 import plotly.graph_objects as go
 import torch
 
-from components.graph_figures import density_figure, sweep_figures
+from components.graph_figures import beta_figures, density_figure
 from components.queue import Work
-from components.readings import density_reading, layer_extras, sweep_reading
+from components.readings import beta_reading, density_reading, layer_extras
 from components.session import Workspace, remember, run_label
+from eggs_core.beta_curve import CURVES, BetaCurve, beta_curve, curve_config, load_curve
 from eggs_core.betas import layer_scores
 from eggs_core.calibration import Text
 from eggs_core.config import PruneConfig
@@ -21,7 +22,6 @@ from eggs_core.masks import topn
 from eggs_core.pattern import NMPattern
 from eggs_core.pipeline import Progress
 from eggs_core.spectral import second_singular_value, singular_density
-from eggs_core.sweep import SWEEPS, Sweep, beta_sweep, load_sweep, sweep_config
 
 
 def density(workspace: Workspace) -> tuple[go.Figure, str]:
@@ -65,51 +65,51 @@ def reach(workspace: Workspace) -> tuple[str, str, int, int] | None:
 
 
 @cache
-def bundled_sweeps() -> tuple[Sweep, ...]:
+def bundled_curves() -> tuple[BetaCurve, ...]:
     """The curves that ship with the app; a damaged one is left out."""
     found = []
-    for path in sorted(SWEEPS.glob("*.json")):
+    for path in sorted(CURVES.glob("*.json")):
         try:
-            found.append(load_sweep(path))
+            found.append(load_curve(path))
         except EggsError:
             continue
     return tuple(found)
 
 
-_known: dict[str, Sweep] = {}  # configuration's key -> a finished curve, whoever asked for it
+_known: dict[str, BetaCurve] = {}  # configuration's key -> a finished curve, whoever asked for it
 
 
-def sweep_work(config: PruneConfig, texts: dict[str, Text]) -> Work:
+def curve_work(config: PruneConfig, texts: dict[str, Text]) -> Work:
     """The work of measuring a curve; its values are (Progress, the curve so far or None)."""
     check_config(config)
-    key = sweep_config(config).key()
+    key = curve_config(config).key()
     return Work(
-        ("sweep", key), sweep_steps, (config, texts), config.model, lambda last: _known.__setitem__(key, last[1])
+        ("curve", key), curve_steps, (config, texts), config.model, lambda last: _known.__setitem__(key, last[1])
     )
 
 
-def sweep_steps(config: PruneConfig, texts: dict[str, Text]) -> Iterator[tuple[Progress, Sweep | None]]:
+def curve_steps(config: PruneConfig, texts: dict[str, Text]) -> Iterator[tuple[Progress, BetaCurve | None]]:
     """Progress and the curve so far, which is another object after each point."""
     progress, found = Progress("", 0.0), None
-    for event in beta_sweep(config, texts):
-        if isinstance(event, Sweep):
+    for event in beta_curve(config, texts):
+        if isinstance(event, BetaCurve):
             found = dataclasses.replace(event, points=[*event.points])
         else:
             progress = Progress(event.text, event.share)
         yield progress, found
 
 
-def sweep_of(workspace: Workspace) -> Sweep | None:
+def curve_of(workspace: Workspace) -> BetaCurve | None:
     """This visitor's own curve for the model and pattern in view, else the bundled one, else another visitor's."""
     report = workspace.run.report
-    for sweep in [*reversed(workspace.sweeps), *bundled_sweeps(), *_known.values()]:
-        if sweep.points and (sweep.config["model"], sweep.config["pattern"]) == (report["model"], report["pattern"]):
-            return sweep
+    for curve in [*reversed(workspace.curves), *bundled_curves(), *_known.values()]:
+        if curve.points and (curve.config["model"], curve.config["pattern"]) == (report["model"], report["pattern"]):
+            return curve
     return None
 
 
-def tradeoff(sweep: Sweep | None) -> list[go.Figure | str | None]:
+def tradeoff(curve: BetaCurve | None) -> list[go.Figure | str | None]:
     """The three figures over β and a sentence; nothing while there is no point."""
-    if sweep is None or not sweep.points:
+    if curve is None or not curve.points:
         return [None, None, None, ""]
-    return [*sweep_figures(sweep), sweep_reading(sweep)]
+    return [*beta_figures(curve), beta_reading(curve)]

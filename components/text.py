@@ -26,6 +26,7 @@ GLOSSARY = {
     "normalised accuracy": "Accuracy by log-likelihood per byte of the choice, so that long choices stand a chance.",
     "drift": "‖pruned − dense‖ ÷ ‖dense‖ of the hidden state behind a block; what all blocks before it did adds up.",
     "cosine": "Do both hidden states point the same way? 1 is the same direction, 0 none in common.",
+    "Pareto front": "The results that no other one beats in both respects at once.",
     "prefill": "Reading the prompt, many tokens at once.",
 }
 

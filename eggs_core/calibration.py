@@ -32,6 +32,16 @@ def bundled_text(split: str) -> Text:
     return Text(f"State of the Union, {split}", (ASSETS / "corpus" / f"{split}.txt").read_text(encoding="utf-8"))
 
 
+def read_text(path: Path) -> Text:
+    """A text of the user's own; raises EggsError for a file that is not there or not UTF-8."""
+    try:
+        return Text(path.name, path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EggsError(f"The text file {path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise EggsError(f"The text file {path} is not UTF-8 text; convert it first.") from error
+
+
 def tokenize(tokenizer, text: Text) -> torch.Tensor:
     """All tokens of a text as one int64 vector, without special tokens added per paragraph.
 

@@ -1,4 +1,4 @@
-"""The command line: models, prune, evaluate, analyze. Figures go to stdout, progress and problems to stderr."""
+"""The command line: models, prune, evaluate, analyze, sweep. Figures go to stdout, progress and problems to stderr."""
 
 import json
 import sys
@@ -19,6 +19,7 @@ from eggs_core.config import (
     make_config,
 )
 from eggs_core.errors import EggsError
+from eggs_core.sweep.command import sweep
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import; `--help` and a wrong option need neither
     from eggs_core.calibration import Text
@@ -41,6 +42,8 @@ app = typer.Typer(
     cls=_OneSentenceErrors, help="N:M pruning of language models, guided by expander graphs.", add_completion=False,
     no_args_is_help=True, pretty_exceptions_enable=False,
 )  # fmt: skip
+
+app.command()(sweep)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ModelName = Annotated[str, typer.Option(help="A bundled name, a Hub id, a local folder or a GGUF file.")]
@@ -188,22 +191,13 @@ def analyze(
         )
 
 
-def _read_text(path: Path) -> "Text":
-    from eggs_core.calibration import Text
-
-    try:
-        return Text(path.name, path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EggsError(f"The text file {path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise EggsError(f"The text file {path} is not UTF-8 text; convert it first.") from error
-
-
 def _register(texts: dict[str, "Text"], path: Path | None) -> str | None:
     """The name under which a configuration knows the text in `path`; the text itself goes into `texts`."""
     if path is None:
         return None
-    text = _read_text(path)
+    from eggs_core.calibration import read_text
+
+    text = read_text(path)
     name = f"text:{text.sha256}"
     texts[name] = text
     return name

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import struct
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from eggs_core.adapters import find_blocks
@@ -166,6 +167,43 @@ def _explain(name: str, error: Exception) -> EggsError:
     return EggsError(f"The model {name} could not be opened: {first}.")
 
 
+def _open(name: str) -> tuple[str, dict[str, object], PreTrainedConfig | None]:
+    """The source behind a name, the arguments for from_pretrained, and the configuration of what is no GGUF file.
+
+    Refuses what is no causal language model, and on a public server what is too large.
+    """
+    if not name or "\0" in name or len(name) > 500:
+        raise EggsError(f"Choose a model: {', '.join(BUNDLED)}, a Hub id, a local folder or a GGUF file.")
+    source, extra = _source(name)
+    local = os.path.isdir(source)
+    options = {"local_files_only": local, "trust_remote_code": False, "token": False if hosted() else None, **extra}
+    if not local:
+        check_model(name)
+    if extra:
+        return source, options, None
+    config = AutoConfig.from_pretrained(source, **options)
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or getattr(config, "is_encoder_decoder", False):
+        raise EggsError(
+            f"{name} is a {config.model_type!r} model, which does not predict the next token; "
+            f"choose a causal language model."
+        )
+    saved_as = (config.architectures or ["CausalLM"])[0]
+    if "CausalLM" not in saved_as and "LMHead" not in saved_as:
+        raise EggsError(f"{name} was saved as {saved_as}, which is no causal language model; choose another.")
+    return source, options, config
+
+
+@contextmanager
+def _explained(name: str):
+    """Turn whatever opening a model raises into the sentence that a person needs; the cause is kept."""
+    try:
+        yield
+    except EggsError:
+        raise
+    except Exception as error:  # transformers raises many kinds
+        raise _explain(name, error) from error
+
+
 def load(name: str, device: torch.device | None = None, dtype: torch.dtype | None = None) -> LoadedModel:
     """Load a causal LM and its tokenizer onto a device, in fp32 on the CPU and in its own dtype elsewhere.
 
@@ -173,38 +211,26 @@ def load(name: str, device: torch.device | None = None, dtype: torch.dtype | Non
     size before its files, and uses no token. Raises EggsError with what to do for everything that can fail.
     """
     name = name.strip()
-    if not name or "\0" in name or len(name) > 500:
-        raise EggsError(f"Choose a model: {', '.join(BUNDLED)}, a Hub id, a local folder or a GGUF file.")
     device = device or best_device()
-    source, extra = _source(name)
-    local = os.path.isdir(source)
     if dtype is None:
         dtype = torch.float32 if device.type == "cpu" else "auto"
-    options = {"local_files_only": local, "token": False if hosted() else None, **extra}
-    if not local:
-        check_model(name)
-    try:
-        if not extra:
-            config = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
-            if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or getattr(
-                config, "is_encoder_decoder", False
-            ):
-                raise EggsError(
-                    f"{name} is a {config.model_type!r} model, which does not predict the next token; "
-                    f"choose a causal language model."
-                )
-            saved_as = (config.architectures or ["CausalLM"])[0]
-            if "CausalLM" not in saved_as and "LMHead" not in saved_as:
-                raise EggsError(f"{name} was saved as {saved_as}, which is no causal language model; choose another.")
-            if local:
-                check_room(_bytes_loaded(Path(source), config, dtype), device, f"The model {Path(name).name}")
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
-        )
-    except EggsError:
-        raise
-    except Exception as error:  # transformers raises many kinds; each becomes one sentence, the cause is kept
-        raise _explain(name, error) from error
+    with _explained(name):
+        source, options, config = _open(name)
+        if config is not None and options["local_files_only"]:
+            check_room(_bytes_loaded(Path(source), config, dtype), device, f"The model {Path(name).name}")
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **options)
     find_blocks(model)  # an unsupported architecture is refused here, before any work
     return LoadedModel(name, model.eval().to(device), tokenizer)
+
+
+def outline(name: str) -> LoadedModel:
+    """A model's shapes without its weights and tokenizer, on the meta device; raises EggsError as `load` does."""
+    name = name.strip()
+    with _explained(name):
+        source, options, config = _open(name)
+        config = config or AutoConfig.from_pretrained(source, **options)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    find_blocks(model)
+    return LoadedModel(name, model.eval(), None)

@@ -5,9 +5,10 @@ import datetime
 import importlib.metadata
 import platform
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -93,17 +94,23 @@ def evaluate_steps(
     return join(parts)
 
 
-def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: ModelCache = CACHE) -> Iterator[Event]:
+def execute(
+    config: PruneConfig,
+    texts: dict[str, Text] | None = None,
+    cache: ModelCache = CACHE,
+    latency: dict[str, Any] | None = None,
+) -> Iterator[Event]:
     """Run a configuration: load, check, evaluate dense, prune a copy, evaluate again, measure size and latency.
 
-    `texts` holds texts of the user's own by the name that the configuration gives them. The dense model is never
+    `texts` holds texts of the user's own by the name that the configuration gives them. `latency` is what
+    `measure_generation` found for this model and packed layout, if that is known. The dense model is never
     changed; closing the generator stops after the layer or batch at hand. Raises EggsError for all that cannot run.
     """
     started = time.monotonic()
     check_config(config)
     yield Progress("Reading the texts", 0.0)
-    calibration_text = text_of(config.calibration, "calibration", texts)
-    evaluation_text = text_of(config.evaluation, "heldout", texts)
+    calibration_text = chosen_text(config.calibration, "calibration", texts)
+    evaluation_text = chosen_text(config.evaluation, "heldout", texts)
     yield Progress(f"Loading {config.model}", 0.0)
     dense = cache.get(config.model)
     check_pattern(dense.model, config.pattern)
@@ -143,11 +150,12 @@ def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: Mo
     with memory_errors("Evaluating the pruned model"):
         pruned_scores = yield from evaluate_steps(model, evaluation, "Evaluating the pruned model", 0.8, 0.93)
 
-    yield Progress("Measuring latency", 0.93)
     masks = {r.name: r.mask for r in layers}
     permutations = {r.name: r.permutation for r in layers if r.permutation is not None}
-    with memory_errors("Measuring latency"):
-        latency = measure_generation(dense.model, model, evaluation[:1, :64], masks, config.pattern, permutations)
+    if latency is None:
+        yield Progress("Measuring latency", 0.93)
+        with memory_errors("Measuring latency"):
+            latency = measure_generation(dense.model, model, evaluation[:1, :64], masks, config.pattern, permutations)
     report = {
         "schema": SCHEMA,
         "key": config.key(),
@@ -174,7 +182,7 @@ def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: Mo
     yield Finished(Run(report, packed, packed_topn, permutations), dense, model)
 
 
-def text_of(name: str, bundled: str, texts: dict[str, Text] | None) -> Text:
+def chosen_text(name: str, bundled: str, texts: Mapping[str, Text] | None) -> Text:
     """The text that a configuration names: the bundled split, a dataset's, or one of `texts`; raises EggsError."""
     if name == "bundled":
         return bundled_text(bundled)

@@ -5,8 +5,8 @@ from actions import open_tab
 from test_app import choose, small_calibration
 
 from components.session import Workspace, first_run
+from eggs_core.beta_curve import CURVES, load_curve
 from eggs_core.spectral import singular_density
-from eggs_core.sweep import SWEEPS, load_sweep
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
 TRACES = "s => document.querySelector(s + ' .plot').data.map(t => ({name: t.name, x: t.x, y: t.y}))"
@@ -44,17 +44,17 @@ def test_another_layer_brings_another_spectrum(page):
 
 
 def test_the_curve_that_ships_is_drawn_as_it_was_measured(page):
-    sweep = load_sweep(SWEEPS / "tiny-llama-2of4-ria.json")
+    curve = load_curve(CURVES / "tiny-llama-2of4-ria.json")
     open_tab(page, "Spectrum")
     drawn(page, "#sweep-gap")
     traces = page.evaluate(TRACES, "#sweep-perplexity") + page.evaluate(TRACES, "#sweep-gap")
-    assert traces[0]["x"] == [p.beta for p in sweep.points]
-    assert traces[0]["y"] == pytest.approx([p.perplexity for p in sweep.points])
-    assert traces[1]["y"] == pytest.approx([p.mean_gap for p in sweep.points])
-    assert f"to {sweep.points[-1].min_in_degree} kept weights" in page.inner_text("#sweep-reading")
+    assert traces[0]["x"] == [p.beta for p in curve.points]
+    assert traces[0]["y"] == pytest.approx([p.perplexity for p in curve.points])
+    assert traces[1]["y"] == pytest.approx([p.mean_gap for p in curve.points])
+    assert f"to {curve.points[-1].min_in_degree} kept weights" in page.inner_text("#sweep-reading")
     with page.expect_download() as download:
         page.click("#sweep-gap [data-save=csv]")
-    assert len(download.value.path().read_text().splitlines()) == 1 + 2 * len(sweep.points)
+    assert len(download.value.path().read_text().splitlines()) == 1 + 2 * len(curve.points)
 
 
 def test_a_curve_is_measured_point_by_point_and_can_be_stopped(page):

@@ -14,15 +14,15 @@ from eggs_core.errors import EggsError
 from eggs_core.evaluate import join, paired_ratio, protocol, score_windows
 from eggs_core.hosting import check_config
 from eggs_core.model_cache import CACHE, ModelCache
-from eggs_core.pipeline import memory_errors, text_of
+from eggs_core.pipeline import chosen_text, memory_errors
 from eggs_core.prune import prune
 
 BETAS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
-SWEEPS = ASSETS / "sweeps"
+CURVES = ASSETS / "curves"
 
 
 @dataclass(frozen=True, slots=True)
-class SweepPoint:
+class BetaPoint:
     """One pruned model at one β: perplexity, with its interval against β = 0, and what its graphs are like."""
 
     beta: float
@@ -38,34 +38,34 @@ class SweepPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class SweepProgress:
-    """Where a sweep stands: what it does now, and the share done in 0..1."""
+class BetaProgress:
+    """Where a curve stands: what it does now, and the share done in 0..1."""
 
     text: str
     share: float
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class BetaCurve:
     """A finished or growing curve, with the configuration it varies and the protocol of its figures."""
 
     config: dict[str, Any]
     evaluation: dict[str, Any]
     dense_perplexity: float
-    points: list[SweepPoint]
+    points: list[BetaPoint]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Sweep":
+    def from_dict(cls, values: dict[str, Any]) -> "BetaCurve":
         """The inverse of to_dict."""
-        return cls(**{**values, "points": [SweepPoint(**point) for point in values["points"]]})
+        return cls(**{**values, "points": [BetaPoint(**point) for point in values["points"]]})
 
 
-def sweep_config(config: PruneConfig) -> PruneConfig:
-    """The configuration that a sweep varies: the same choices, with the degree bound as selection.
+def curve_config(config: PruneConfig) -> PruneConfig:
+    """The configuration that a curve varies: the same choices, with the degree bound as selection.
 
     SparseGPT chooses its own mask, which no bound can steer: it is refused with EggsError.
     """
@@ -74,22 +74,22 @@ def sweep_config(config: PruneConfig) -> PruneConfig:
     return dataclasses.replace(config, method=CUSTOM, selection="degree", diagonals=None, beta=0.0)
 
 
-def beta_sweep(
+def beta_curve(
     config: PruneConfig,
     texts: dict[str, Text] | None = None,
     betas: tuple[float, ...] = BETAS,
     cache: ModelCache = CACHE,
-) -> Iterator[SweepProgress | Sweep]:
+) -> Iterator[BetaProgress | BetaCurve]:
     """Prune and evaluate at each β in turn, yielding progress and, after each β, the curve so far.
 
     Close the generator to stop. Raises EggsError for what cannot run.
     """
     check_config(config)
-    base = sweep_config(config)
-    yield SweepProgress(f"Loading {config.model}", 0.0)
+    base = curve_config(config)
+    yield BetaProgress(f"Loading {config.model}", 0.0)
     dense = cache.get(config.model)
-    calibration_text = text_of(config.calibration, "calibration", texts)
-    evaluation_text = text_of(config.evaluation, "heldout", texts)
+    calibration_text = chosen_text(config.calibration, "calibration", texts)
+    evaluation_text = chosen_text(config.evaluation, "heldout", texts)
     dense.check_window(max(config.calibration_length, config.evaluation_length))
     calibration = calibration_windows(
         dense.tokenizer, calibration_text, config.calibration_windows, config.calibration_length, config.seed
@@ -97,28 +97,30 @@ def beta_sweep(
     evaluation = evaluation_windows(
         dense.tokenizer, evaluation_text, config.evaluation_windows, config.evaluation_length
     )
-    with memory_errors("The sweep over β"):
-        yield SweepProgress("Evaluating the dense model", 0.02)
+    with memory_errors("The curve over β"):
+        yield BetaProgress("Evaluating the dense model", 0.02)
         dense_scores = join(list(score_windows(dense.model, evaluation)))
-        found = Sweep(base.to_dict(), protocol(evaluation_text, evaluation), dense_scores.to_dict()["perplexity"], [])
+        found = BetaCurve(
+            base.to_dict(), protocol(evaluation_text, evaluation), dense_scores.to_dict()["perplexity"], []
+        )
         for number, beta in enumerate(betas):
             model, layers = copy.deepcopy(dense.model), []
             for layer in prune(model, calibration, dataclasses.replace(base, beta=beta)):
                 layers.append(layer)
                 share = (number + len(layers) / (len(layers) + 8)) / len(betas)
-                yield SweepProgress(f"β = {beta:g}: layer {len(layers)}, {layer.name}", share)
-            yield SweepProgress(f"β = {beta:g}: evaluating", (number + 0.95) / len(betas))
+                yield BetaProgress(f"β = {beta:g}: layer {len(layers)}, {layer.name}", share)
+            yield BetaProgress(f"β = {beta:g}: evaluating", (number + 0.95) / len(betas))
             scores = join(list(score_windows(model, evaluation))).to_dict()
             found.points.append(_point(beta, layers, scores, found.points))
             yield found
 
 
-def _point(beta: float, layers: list, scores: dict[str, Any], earlier: list[SweepPoint]) -> SweepPoint:
+def _point(beta: float, layers: list, scores: dict[str, Any], earlier: list[BetaPoint]) -> BetaPoint:
     nats = scores["window_nats"]
     first = earlier[0].window_nats if earlier else nats
     interval, start = paired_ratio(first, nats), earlier[0].perplexity if earlier else scores["perplexity"]
     gaps = [layer.graph.spectral_gap for layer in layers]
-    return SweepPoint(
+    return BetaPoint(
         beta=beta,
         perplexity=scores["perplexity"],
         low=start * interval.low,
@@ -132,15 +134,15 @@ def _point(beta: float, layers: list, scores: dict[str, Any], earlier: list[Swee
     )
 
 
-def save_sweep(sweep: Sweep, path: Path) -> None:
+def save_curve(curve: BetaCurve, path: Path) -> None:
     """Write a curve as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(sweep.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(curve.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def load_sweep(path: Path) -> Sweep:
+def load_curve(path: Path) -> BetaCurve:
     """Read a curve; raises EggsError if the file is missing or damaged."""
     try:
-        return Sweep.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return BetaCurve.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise EggsError(f"The sweep {path.name} cannot be read; compute it again.") from error
+        raise EggsError(f"The curve {path.name} cannot be read; compute it again.") from error

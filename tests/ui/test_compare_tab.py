@@ -1,0 +1,73 @@
+"""The Compare tab in a real browser: the shipped sweep, filters, another model, a file of one's own, and export."""
+
+import csv
+
+import pytest
+from actions import open_tab, pick
+
+from components.compare_view import Choice, chosen, open_source
+from eggs_core.sweep.results import EXAMPLES
+
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
+
+FILE = EXAMPLES / "bundled.json"
+NAMES = "s => document.querySelector(s + ' .plot').data.map(t => t.name)"
+FIGURES = ("size", "speed", "heat", "forest")
+
+
+def test_every_figure_is_drawn_and_read_aloud(page):
+    open_tab(page, "Compare")
+    sweep = open_source(str(FILE))
+    groups = chosen(sweep, Choice("tiny-llama"))
+    for name in FIGURES:
+        said = page.inner_text(f"#compare-{name}-reading")
+        assert len(said) > 40 and "Learn" in said
+    labels = list(dict.fromkeys(group.label for group in groups))
+    names = page.evaluate(NAMES, "#compare-size")
+    assert names[0] == "Pareto front" and names[1 : 1 + len(labels)] == labels
+    assert f"{len(groups)} results of tiny-llama" in page.inner_text("#compare-reading")
+    assert "48 × 256 tokens" in page.inner_text("#compare-facts")
+
+    pick(page, "#compare-patterns", "2:4")
+    page.wait_for_function("document.querySelector('#compare-heat .plot').data[0].x.length === 1")
+    page.keyboard.press("Escape")
+    pick(page, "#compare-baseline", "SparseGPT")
+    page.wait_for_function(
+        "document.querySelector('#compare-forest-reading').textContent.startsWith('Against SparseGPT')"
+    )
+    pick(page, "#compare-measure", "orphans")
+    page.wait_for_function("document.querySelector('#compare-heat-reading').textContent.startsWith('Orphans')")
+
+    pick(page, "#compare-model", "tiny-opt")
+    page.wait_for_function("document.querySelector('#compare-reading').textContent.includes('results of tiny-opt')")
+    page.wait_for_function("document.querySelector('#compare-heat .plot').data[0].x.length === 3")
+
+
+def test_cells_can_be_taken_along_and_a_file_opened(page, tmp_path):
+    open_tab(page, "Compare")
+    page.click("#compare-export")
+    page.wait_for_selector("#compare-file a[download]")
+    with page.expect_download() as download:
+        page.click("#compare-file a[download]")
+    with download.value.path().open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(open_source(str(FILE)).cells)
+    assert {row["status"] for row in rows} == {"done"}
+
+    mine = tmp_path / "sweep.json"
+    mine.write_text(
+        FILE.read_text(encoding="utf-8").replace('"name": "bundled"', '"name": "<b>mine</b>"'), encoding="utf-8"
+    )
+    page.set_input_files("#compare-upload input, input#compare-upload, #compare-upload ~ input", mine)
+    page.wait_for_function("document.querySelector('#compare-reading').textContent.startsWith('<b>mine</b>')")
+    mine.write_text("{}", encoding="utf-8")
+    page.set_input_files("#compare-upload input, input#compare-upload, #compare-upload ~ input", mine)
+    page.wait_for_selector("#compare-note .bad")
+    assert "sweep.json" in page.inner_text("#compare-note") or "another version" in page.inner_text("#compare-note")
+
+
+def test_all_finished_runs_can_be_compared(page):
+    open_tab(page, "Compare")
+    pick(page, "#compare-source", "All finished runs, whatever started them")
+    page.wait_for_function("document.querySelector('#compare-reading').textContent.startsWith('All finished runs')")
+    assert page.locator("#compare-reading .bad").count() == 0
