@@ -121,7 +121,7 @@ TARGET void eggs_rows_avx512(const eggs_layer *l, const void *x, int64_t tokens,
 
 /* One token, positions of two bits, with AVX-512 VBMI: the rows one after the other, so that the weights are read in
    address order, which the processor's own prefetchers follow; one line in four is asked for AHEAD of them. Asking for
-   every line, or reading four rows at a time, fills the core's miss buffers and reads a quarter less from memory. One
+   every line, or reading four rows at a time, fills the core's miss buffers and reads a fifth less from memory. One
    multishift takes the place of a broadcast and a shift: the fewer instructions a line takes, the more lines are under
    way at once. */
 #define AHEAD 8192 /* bytes */
