@@ -1,10 +1,13 @@
 """Latency and size of packed N:M weights against dense ones: python benchmarks/latency.py [--quick] [--json FILE].
 
-Every ratio compares two things that took turns in this run. --quick measures layers and bytes only; the full run adds
-SmolLM2-135M (fetched once with pip, converted once into ~/.cache/eggs) and a randomly initialised Llama of 1.1 B.
+Every ratio compares two things that took turns in this run; beside it stands its ceiling, the ratio of a product that
+would take no longer than a loop that only reads the packed bytes, which took turns with them. --quick measures layers
+and bytes only; the full run adds SmolLM2-135M (fetched once with pip, converted once into ~/.cache/eggs) and a randomly
+initialised Llama of 1.1 B.
 """
 
 import argparse
+import copy
 import json
 import os
 import platform
@@ -24,7 +27,8 @@ import transformers  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM  # noqa: E402
 
 from eggs_core import kernels  # noqa: E402
-from eggs_core.export import save_hf, save_packed  # noqa: E402
+from eggs_core.export import packed_layers, save_hf, save_packed  # noqa: E402
+from eggs_core.kernels.memory import Arena  # noqa: E402
 from eggs_core.latency import (  # noqa: E402
     alternate,
     decode_bytes,
@@ -32,10 +36,11 @@ from eggs_core.latency import (  # noqa: E402
     measure_layers,
     memory_bandwidth,
     random_layer,
+    read_memory,
     size_breakdown,
     thread_count,
 )
-from eggs_core.packed import pack_model, packed_copy  # noqa: E402
+from eggs_core.packed import PackedLinear, pack_model, packed_copy, set_submodule  # noqa: E402
 from eggs_core.pattern import NMPattern  # noqa: E402
 
 P24 = NMPattern(2, 4)
@@ -62,36 +67,59 @@ def magnitude_masks(model: torch.nn.Module, pattern: NMPattern, chance: bool = F
     return masks
 
 
-def layers_table(shapes, tokens, threads, seconds, beyond_cache=0) -> list[dict]:
+def layers_table(shapes, tokens, threads, seconds, beyond_cache=0, ceiling=False) -> list[dict]:
     """measure_layers as plain rows, printed as they come."""
     rows = []
     for t in measure_layers(
-        shapes, P24, tokens=tokens, threads=threads, seconds=seconds, rounds=200, beyond_cache=beyond_cache
-    ):
-        rows.append(
-            t.to_dict() | {"beyond_cache": bool(beyond_cache), "gb_per_s": {d: t.bandwidth(d) for d in t.packed}}
-        )
+        shapes, P24, tokens=tokens, threads=threads, seconds=seconds, rounds=200, beyond_cache=beyond_cache,
+        ceiling=ceiling,
+    ):  # fmt: skip
+        rates = {"gb_per_s": {d: t.bandwidth(d) for d in t.packed}, "ceiling": {d: t.ceiling(d) for d in t.read}}
+        rates["read_share"] = {d: t.read_share(d) for d in t.read}
+        rows.append(t.to_dict() | {"beyond_cache": bool(beyond_cache)} | rates)
         where = " from memory" if beyond_cache else ""
         print(f"  {t.out_features}×{t.in_features}, {t.tokens} tokens, {t.threads} threads{where}:", end="")
         for d in t.dense:
             micros = f"{1e6 * t.dense[d].median:.0f} → {1e6 * t.packed[d].median:.0f} µs"
-            print(f" {d} {micros} × {t.speedup(d):.2f} {t.bandwidth(d):.1f} GB/s;", end="")
+            limit = f" (read alone × {t.ceiling(d):.2f})" if d in t.read else ""
+            print(f" {d} {micros} × {t.speedup(d):.2f}{limit} {t.bandwidth(d):.1f} GB/s;", end="")
         print(flush=True)
     return rows
 
 
 def bandwidth_shares(threads: int, rounds: int) -> list[float]:
-    """How much of the memory's read bandwidth the kernel reaches on 4096×4096 fp32 from memory, round by round.
+    """How much of the memory's read bandwidth the kernel reaches on 4096×4096 fp32 from memory, in several goes.
 
-    Both are measured in every round, as neighbours on a shared machine change the bandwidth from minute to minute.
+    The kernel and a loop that only reads as many bytes take turns call by call, as neighbours on a shared machine
+    change the bandwidth from moment to moment.
     """
-    shares = []
-    for _ in range(rounds):
-        before = memory_bandwidth(threads, repeats=2)
-        row = layers_table([(4096, 4096)], (1,), threads, 1.0, BEYOND_CACHE)[0]
-        after = memory_bandwidth(threads, repeats=2)
-        shares.append(row["gb_per_s"]["fp32"] / ((before + after) / 2))
-    return shares
+    rows = layers_table([(4096, 4096)], (1,) * rounds, threads, 1.0, BEYOND_CACHE, ceiling=True)
+    return [row["read_share"]["fp32"] for row in rows]
+
+
+def pages_table(threads: int, seconds: float) -> dict[str, float]:
+    """ms of 4096×4096 in fp32, dense and packed, each on ordinary pages and on the huge pages that pack_model asks for.
+
+    torch's own weights lie on ordinary pages; this says which part of a speedup comes from the pages.
+    """
+    packed, weight = random_layer(4096, 4096, P24, torch.float32)
+    arena = Arena()
+    moved, huge = arena.settle(copy.deepcopy(packed)), arena.take(weight)
+    x = torch.randn(1, 4096)
+    with torch.no_grad(), thread_count(threads):
+        times = alternate(
+            {
+                "dense": lambda: torch.nn.functional.linear(x, weight),
+                "dense, huge pages": lambda: torch.nn.functional.linear(x, huge),
+                "packed": lambda: packed(x),
+                "packed, huge pages": lambda: moved(x),
+            },
+            rounds=200,
+            seconds=seconds,
+        )
+    found = {name: 1e3 * q.median for name, q in times.items()}
+    print(f"  pages, {threads} threads:", ", ".join(f"{k} {v:.2f} ms" for k, v in found.items()), flush=True)
+    return found
 
 
 def resident(code: str, *arguments: object) -> int:
@@ -221,9 +249,38 @@ def generation_row(title: str, timing: dict) -> dict:
     return {k: v for k, v in timing.items() if k != "texts"} | {"title": title}
 
 
-def smollm2_tables(rounds: int) -> tuple[list[dict], dict[str, float]]:
+class OnlyRead(torch.nn.Module):
+    """Takes a packed layer's place: reads as many bytes as it (and its joined siblings) would, and computes nothing."""
+
+    def __init__(self, layer: PackedLinear, arena: Arena) -> None:
+        super().__init__()
+        joined = [layer] if layer._siblings is None else layer._siblings.layers
+        count = sum(m.nbytes for m in joined) // 4 if joined[0] is layer else 0
+        self.block = arena.take(torch.ones(count))
+        self.y = torch.zeros(1, 1, layer.out_features, dtype=layer.values.dtype)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.block.numel():
+            read_memory(self.block)
+        return self.y.expand(*x.shape[:-1], -1)
+
+
+def reading_twin(packed: torch.nn.Module) -> torch.nn.Module:
+    """The packed model with layers that only read: what a decoded token takes at the limit of memory."""
+    twin, arena = copy.deepcopy(packed, {id(t): t for t in (*packed.parameters(), *packed.buffers())}), Arena()
+    for name, layer in packed_layers(packed):
+        set_submodule(twin, name, OnlyRead(layer, arena))
+    return twin
+
+
+def decode_ceiling(timing: dict) -> float:
+    """The decode speedup of packed layers that would take no longer than reading them, from the same alternation."""
+    return timing["dense"]["ms_per_token"]["median"] / timing["only_read"]["ms_per_token"]["median"]
+
+
+def smollm2_tables(rounds: int) -> tuple[list[dict], dict[str, float], dict[str, float]]:
     """SmolLM2-135M, 2:4 by magnitude: decode in fp32 and bf16, prefill of 512 tokens, greedy text of 64 tokens."""
-    folder, rows, figures = smollm2(), [], {}
+    folder, rows, figures, ceilings = smollm2(), [], {}, {}
     tokenizer = AutoTokenizer.from_pretrained(folder)
     prompt = tokenizer("The history of the United States begins", return_tensors="pt").input_ids
     long = torch.arange(512)[None] * 37 % 40000
@@ -233,20 +290,22 @@ def smollm2_tables(rounds: int) -> tuple[list[dict], dict[str, float]]:
         masks = magnitude_masks(dense, P24)
         packed = packed_copy(dense, masks, P24)
         same = measure_generation(dense, packed, prompt, new_tokens=64, rounds=1)
-        timing = measure_generation(dense, packed, prompt, new_tokens=33, rounds=rounds)
+        others = {"only_read": reading_twin(packed)}
+        timing = measure_generation(dense, packed, prompt, new_tokens=33, rounds=rounds, others=others)
         read = {"dense": decode_bytes(dense)["total"], "packed": decode_bytes(packed)["total"]}
         row = generation_row(f"SmolLM2-135M {name} decode", timing)
         rows.append(row | {"texts_equal_64": same["texts_equal"], "bytes_per_token": read})
         figures[f"smollm2_decode_{name}"] = timing["decode_speedup"]
+        ceilings[f"smollm2_decode_{name}"] = decode_ceiling(timing)
         prefill = measure_generation(dense, packed, long, new_tokens=2, rounds=rounds)
         rows.append(generation_row(f"SmolLM2-135M {name} prefill 512", prefill))
         share.append(prefill["dense"]["first_token_ms"]["median"] / prefill["packed"]["first_token_ms"]["median"])
         print(f"  same 64 tokens: {same['texts_equal']}; prefill × {share[-1]:.3f}", flush=True)
     figures["smollm2_prefill"] = min(share)
-    return rows, figures
+    return rows, figures, ceilings
 
 
-def llama1b_table(rounds: int) -> tuple[list[dict], float]:
+def llama1b_table(rounds: int) -> tuple[list[dict], float, float]:
     """A Llama of 1.1 B random parameters in bf16, where weights dominate: decode, dense against packed."""
     config = LlamaConfig(
         vocab_size=32000, hidden_size=2048, intermediate_size=5632, num_hidden_layers=22, num_attention_heads=32,
@@ -261,10 +320,11 @@ def llama1b_table(rounds: int) -> tuple[list[dict], float]:
     model._init_weights(model.model.rotary_emb)
     masks = magnitude_masks(model, P24, chance=True)
     packed = packed_copy(model, masks, P24)
-    timing = measure_generation(model, packed, torch.arange(8)[None], new_tokens=9, rounds=rounds)
+    others = {"only_read": reading_twin(packed)}
+    timing = measure_generation(model, packed, torch.arange(8)[None], new_tokens=9, rounds=rounds, others=others)
     row = generation_row("Llama 1.1B bf16 decode", timing)
     read = {"dense": decode_bytes(model)["total"], "packed": decode_bytes(packed)["total"]}
-    return [row | {"bytes_per_token": read}], timing["decode_speedup"]
+    return [row | {"bytes_per_token": read}], timing["decode_speedup"], decode_ceiling(timing)
 
 
 def machine() -> dict[str, object]:
@@ -292,6 +352,7 @@ def main() -> None:
     many = min(2, CORES)
     checks: list[dict] = []
     tables: dict[str, object] = {}
+    ceilings: dict[str, float] = {}
 
     def check(name: str, value: float, bar: float, higher: bool = True) -> None:
         checks.append({"name": name, "value": round(value, 4), "bar": bar, "higher_is_better": higher})
@@ -302,14 +363,20 @@ def main() -> None:
 
     print("layers, one token")
     seconds = 1.5 if quick else 6
-    one = layers_table([(4096, 4096)], (1,), 1, seconds)
-    two = layers_table([(4096, 4096)], (1,), many, seconds)
-    cold = layers_table([(4096, 4096)] if quick else [(4096, 4096), (11008, 4096)], (1,), many, seconds, BEYOND_CACHE)
-    check("packed_4096_fp32_1thread", one[0]["speedup"]["fp32"], 2.0)
-    check("packed_4096_fp32_2threads", two[0]["speedup"]["fp32"], 3.5)
-    check("packed_4096_bf16", two[0]["speedup"]["bf16"], 2.0)
-    check("packed_4096_bf16_1thread", one[0]["speedup"]["bf16"], 2.5)
+    one = layers_table([(4096, 4096)], (1,), 1, seconds, ceiling=True)
+    two = layers_table([(4096, 4096)], (1,), many, seconds, ceiling=True)
+    large = [(4096, 4096)] if quick else [(4096, 4096), (11008, 4096)]
+    cold = layers_table(large, (1,), many, seconds, BEYOND_CACHE, ceiling=True)
+    for name, row, dtype, bar in (
+        ("packed_4096_fp32_1thread", one[0], "fp32", 2.0),
+        ("packed_4096_fp32_2threads", two[0], "fp32", 3.5),
+        ("packed_4096_bf16", two[0], "bf16", 2.0),
+        ("packed_4096_bf16_1thread", one[0], "bf16", 2.5),
+    ):
+        check(name, row["speedup"][dtype], bar)
+        ceilings[name] = row["ceiling"][dtype]
     tables["layers"] = one + two + cold
+    tables["pages_ms"] = {str(n): pages_table(n, seconds / 3) for n in sorted({1, many})}
     tables["bandwidth_shares"] = bandwidth_shares(many, rounds=3 if quick else 9)
     check("bandwidth_share", statistics.median(tables["bandwidth_shares"]), 0.75)
     print("layers, many tokens")
@@ -324,15 +391,18 @@ def main() -> None:
     check("packed_bytes_bf16", worst["bf16"], 0.57, higher=False)
     if not quick:
         print("generation")
-        tables["smollm2"], figures = smollm2_tables(rounds=5)
+        tables["smollm2"], figures, more = smollm2_tables(rounds=5)
+        ceilings |= more
         for name, bar in (("smollm2_decode_fp32", 2.1), ("smollm2_decode_bf16", 1.25), ("smollm2_prefill", 0.95)):
             check(name, figures[name], bar)
-        tables["llama1b"], value = llama1b_table(rounds=4)
+        tables["llama1b"], value, ceilings["llama1b_decode_bf16"] = llama1b_table(rounds=4)
         check("llama1b_decode_bf16", value, 1.6)
     for c in checks:
         met = c["value"] >= c["bar"] if c["higher_is_better"] else c["value"] <= c["bar"]
-        print(f"{'ok  ' if met else 'MISS'} {c['name']} {c['value']} (bar {c['bar']})")
+        limit = f", at the limit of reading {ceilings[c['name']]:.2f}" if c["name"] in ceilings else ""
+        print(f"{'ok  ' if met else 'MISS'} {c['name']} {c['value']} (bar {c['bar']}{limit})")
     print(f"{time.monotonic() - begin:.0f} s, load average {os.getloadavg()[0]:.1f}")
+    tables["ceilings"] = ceilings
     if options.json:
         report = {
             "checks": checks,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from eggs_core import kernels
 from eggs_core.generation import RaceStep, greedy, measure_generation, race
 from eggs_core.kernels import DTYPE_NAMES
-from eggs_core.kernels.memory import huge_block
+from eggs_core.kernels.memory import Arena, huge_block
 from eggs_core.packed import PackedLinear, kernel_path
 from eggs_core.pattern import NMPattern
 from eggs_core.sizes import decode_bytes, size_breakdown
@@ -19,7 +19,7 @@ from eggs_core.timing import Quartiles, alternate, thread_count
 
 __all__ = [
     "LayerTiming", "Quartiles", "RaceStep", "alternate", "decode_bytes", "greedy", "kernel_path", "layer_shapes",
-    "measure_generation", "measure_layers", "memory_bandwidth", "race", "random_layer", "size_breakdown",
+    "measure_generation", "measure_layers", "memory_bandwidth", "race", "random_layer", "read_memory", "size_breakdown",
     "thread_count",
 ]  # fmt: skip
 
@@ -39,6 +39,7 @@ class LayerTiming:
     packed: dict[str, Quartiles]
     paths: dict[str, str]  # dtype -> what multiplied the packed layer
     packed_bytes: dict[str, int]
+    read: dict[str, Quartiles] = field(default_factory=dict)  # a loop that only reads as many bytes, where measured
 
     def speedup(self, dtype: str) -> float:
         """Packed against dense of the same dtype; below 1 the packed layer is slower."""
@@ -62,6 +63,14 @@ class LayerTiming:
     def bandwidth(self, dtype: str) -> float:
         """GB/s at which the packed weights were read, if they were read once a call."""
         return self.packed_bytes[dtype] / self.packed[dtype].median / 1e9
+
+    def read_share(self, dtype: str) -> float:
+        """How much of the memory's read bandwidth the packed product reaches: both took turns on as many bytes."""
+        return self.read[dtype].median / self.packed[dtype].median
+
+    def ceiling(self, dtype: str) -> float:
+        """The speedup over dense that a product would have which took no longer than reading its packed bytes."""
+        return self.dense[dtype].median / self.read[dtype].median
 
 
 def random_layer(
@@ -100,22 +109,29 @@ def measure_layers(
     rounds: int = 30,
     seconds: float = 1.0,
     beyond_cache: int = 0,
+    ceiling: bool = False,
     device: str | torch.device = "cpu",
 ) -> Iterator[LayerTiming]:
     """Time dense and packed products of (out, in) layers, yielding one LayerTiming per shape and token count.
 
     `seconds` bounds each cell. With `beyond_cache` bytes > 0, as many copies of each weight take turns as exceed it, so
     that every call reads from memory as a whole model's would; otherwise one weight stays in whatever cache holds it.
+    Packed weights lie in memory as pack_model lays them. With `ceiling`, a loop that only reads as many bytes on a CPU
+    takes turns with the products.
     """
     cuda = torch.device(device).type == "cuda"
     for out_features, in_features in shapes:
-        layers = {}
+        layers, arena = {}, Arena()
         for dtype in dtypes:
             copies = 1 + beyond_cache // max(1, out_features * in_features * dtype.itemsize)
             made = [random_layer(out_features, in_features, pattern, dtype, device) for _ in range(copies)]
-            layers[DTYPE_NAMES[dtype]] = made
+            layers[DTYPE_NAMES[dtype]] = [(arena.settle(layer), weight) for layer, weight in made]
+        blocks = {n: [_filled(m.nbytes) for m, _ in made] for n, made in layers.items()} if ceiling else {}
         for count in tokens:
-            functions = {}
+            functions = {
+                f"read {name}": _in_turn([lambda b=b: read_memory(b) for b in made], cuda)
+                for name, made in blocks.items()
+            }
             for dtype in dtypes:
                 name = DTYPE_NAMES[dtype]
                 x = torch.randn(count, in_features).to(device, dtype)
@@ -138,6 +154,7 @@ def measure_layers(
                         for name, made in layers.items()
                     },
                     {name: made[0][0].nbytes for name, made in layers.items()},
+                    {name: times[f"read {name}"] for name in blocks},
                 )
 
 
@@ -154,21 +171,30 @@ def _in_turn(calls: list[Callable[[], object]], cuda: bool) -> Callable[[], None
     return call
 
 
+def _filled(size: int) -> Tensor:
+    """At least `size` bytes as fp32 ones on huge pages, where packed weights lie as well."""
+    return huge_block(size)[: -(-size // 4) * 4].view(torch.float32).fill_(1)
+
+
+def read_memory(data: Tensor) -> None:
+    """Read fp32 `data` once from beginning to end with torch's number of threads, and do nothing else."""
+    found = kernels.kernel()
+    if found is None:
+        data.sum()
+    else:
+        threads, path = torch.get_num_threads(), kernels.path_number()
+        found.lib.eggs_read_memory(data.data_ptr(), data.numel(), threads, path, found.parallel)
+
+
 def memory_bandwidth(threads: int | None = None, megabytes: int = 512, repeats: int = 8) -> float:
     """GB/s at which this machine reads memory with that many threads: the best of some passes over a large array.
 
     The array lies on huge pages, as packed weights do, so that it is the limit for them.
     """
-    data = huge_block(megabytes * 1_000_000).view(torch.float32).fill_(1)
-    found = kernels.kernel()
-    best = float("inf")
-    with thread_count(threads) as used:
+    data, best = _filled(megabytes * 1_000_000), float("inf")
+    with thread_count(threads):
         for _ in range(repeats):
             start = time.perf_counter()
-            if found is None:
-                data.sum()
-            else:
-                number = kernels.path_number()
-                found.lib.eggs_read_memory(data.data_ptr(), data.numel(), used, number, found.parallel)
+            read_memory(data)
             best = min(best, time.perf_counter() - start)
     return data.nbytes / best / 1e9

@@ -49,8 +49,7 @@ def pack_model(
         raise EggsError(f"There is a permutation but no mask for layer {unknown[0]}.")
     packed, arena = {}, Arena()
     for name, mask in masks.items():
-        packed[name] = layer = pack_layer(model, name, mask, pattern, permutations.get(name))
-        layer.values, layer.positions = arena.take(layer.values), arena.take(layer.positions)
+        packed[name] = arena.settle(pack_layer(model, name, mask, pattern, permutations.get(name)))
     for name, layer in packed.items():
         layer.train(model.training)
         set_submodule(model, name, layer)

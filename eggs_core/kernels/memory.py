@@ -4,7 +4,7 @@ import ctypes
 import sys
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 BLOCK = 64 << 20  # bytes asked for at a time; what is never written never becomes resident
 HUGE_PAGE = 2 << 20
@@ -28,6 +28,11 @@ class Arena:
         place = self._block[self._used : self._used + source.nbytes].view(source.dtype).view(source.shape)
         self._used += -(-source.nbytes // ALIGN) * ALIGN
         return place.copy_(source)
+
+    def settle(self, layer: nn.Module) -> nn.Module:
+        """Move a packed layer's values and positions here; returns the layer."""
+        layer.values, layer.positions = self.take(layer.values), self.take(layer.positions)
+        return layer
 
 
 def huge_block(size: int) -> Tensor:

@@ -99,7 +99,8 @@ static eggs_rows rows_of(const eggs_layer *l, int path) {
 #if defined(__x86_64__)
     switch (eggs_layer_path(l, path)) {
         case EGGS_BF16_DOT: return eggs_rows_bf16;
-        case EGGS_AVX512: return eggs_rows_avx512;
+        case EGGS_AVX512:
+            return path >= EGGS_BF16_DOT && __builtin_cpu_supports("avx512vbmi") ? eggs_rows_vbmi : eggs_rows_avx512;
         case EGGS_AVX2: return eggs_rows_avx2;
     }
 #endif
@@ -234,7 +235,7 @@ int eggs_linear(const eggs_layer *layers, int count, const void *x, void *y, int
         room += l->permutation || !as_given(rows[i], dtype);
     }
     char *copy = NULL;
-    if (room && !(copy = malloc((size_t)(room * tokens * in) * 4 + 1))) return 2;
+    if (room && posix_memalign((void **)&copy, 64, (size_t)(room * tokens * in) * 4 + 64)) return 2; /* no split loads */
     char *next = copy;
     const void *widened = NULL; /* shared by the layers without a permutation */
     for (int i = 0; i < count; i++) {
@@ -345,7 +346,8 @@ static void read_body(void *p) {
 
 /* The sum of `length` floats: reads memory as fast as the processor can, to measure its bandwidth. */
 double eggs_read_memory(const float *data, int64_t length, int threads, int path, eggs_parallel parallel) {
-    reading job = {data, length, 1 << 18, path, 0, 0};
+    int64_t step = (length / (8 * (threads < 1 ? 1 : threads)) + 64) / 64 * 64; /* whole cache lines for each turn */
+    reading job = {data, length, step < 1 << 18 ? step : 1 << 18, path, 0, 0};
     run_parallel(read_body, &job, threads, parallel);
     return atomic_load(&job.sum);
 }

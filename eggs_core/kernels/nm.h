@@ -26,6 +26,7 @@ typedef void (*eggs_rows)(const eggs_layer *layer, const void *x, int64_t tokens
 void eggs_rows_portable(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 void eggs_rows_avx2(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 void eggs_rows_avx512(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
+void eggs_rows_vbmi(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 void eggs_rows_bf16(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 
 #define EGGS_ROWS 4 /* rows that the vector paths take together */

@@ -119,6 +119,80 @@ TARGET void eggs_rows_avx512(const eggs_layer *l, const void *x, int64_t tokens,
     CASES(EGGS_FP32) CASES(EGGS_BF16) CASES(EGGS_FP16)
 }
 
+/* One token, positions of two bits, with AVX-512 VBMI: the rows one after the other, so that the weights are read in
+   address order, which the processor's own prefetchers follow; one line in four is asked for AHEAD of them. Asking for
+   every line, or reading four rows at a time, fills the core's miss buffers and reads a fifth less from memory. One
+   multishift takes the place of a broadcast and a shift: the fewer instructions a line takes, the more lines are under
+   way at once. */
+#define AHEAD 8192 /* bytes */
+#define TARGET_VBMI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi,avx2,fma,f16c")))
+#define INLINE_VBMI static inline __attribute__((always_inline)) TARGET_VBMI
+
+typedef struct {
+    __m512i first, second, low, base; /* bit picks of both windows, mask of two ones, group offsets */
+} pair_decoder;
+
+INLINE_VBMI void add_pair(const char *v, const char *p, const float *x, int64_t w, const pair_decoder *d, int dtype,
+                          int wide, __m512 *a, __m512 *b) {
+    const int64_t span = wide ? 64 : 32;
+    const float *at = x + w * span;
+    int64_t code;
+    memcpy(&code, p + 4 * w, 8);
+    __m512i codes = _mm512_set1_epi64(code);
+    __m512i i = _mm512_ternarylogic_epi32(_mm512_multishift_epi64_epi8(d->first, codes), d->low, d->base, 0xea);
+    __m512i j = _mm512_ternarylogic_epi32(_mm512_multishift_epi64_epi8(d->second, codes), d->low, d->base, 0xea);
+    __m512 xs[8];
+    UNROLL for (int k = 0; k < 4; k++) xs[k] = _mm512_loadu_ps(at + 16 * k);
+    if (wide) UNROLL for (int k = 4; k < 8; k++) xs[k] = _mm512_loadu_ps(at + 16 * k);
+    *a = _mm512_fmadd_ps(weights(v, 16 * w, dtype), pick(xs, i, wide), *a);
+    *b = _mm512_fmadd_ps(weights(v, 16 * w + 16, dtype), pick(wide ? xs + 4 : xs + 2, j, wide), *b);
+}
+
+INLINE_VBMI void rows_one_token(const eggs_layer *l, const float *x, char *y, int64_t r0, int64_t r1, int dtype, int wide) {
+    const int64_t size = dtype == EGGS_FP32 ? 4 : 2, windows = l->kept / 16;
+    const decoder one = make_decoder(l);
+    uint8_t first[64] = {0}, second[64] = {0};
+    for (int i = 0; i < 16; i++) first[4 * i] = (uint8_t)(2 * i), second[4 * i] = (uint8_t)(32 + 2 * i);
+    const pair_decoder d = {_mm512_loadu_si512(first), _mm512_loadu_si512(second), one.low, one.base};
+    for (int64_t r = r0; r < r1; r += ROWS) {
+        const int64_t n = r1 - r < ROWS ? r1 - r : ROWS;
+        float sums[ROWS];
+        for (int64_t i = 0; i < n; i++) {
+            const char *v = (const char *)l->values + (r + i) * l->kept * size;
+            const char *p = (const char *)(l->positions + (r + i) * l->words);
+            __m512 a = _mm512_setzero_ps(), b = a, c = a, e = a;
+            int64_t w = 0;
+            for (; w + 8 <= windows; w += 8) {
+                _mm_prefetch(v + 16 * w * size + AHEAD, _MM_HINT_T1);
+                add_pair(v, p, x, w, &d, dtype, wide, &a, &b);
+                add_pair(v, p, x, w + 2, &d, dtype, wide, &c, &e);
+                if (dtype == EGGS_FP32) _mm_prefetch(v + 16 * w * size + 256 + AHEAD, _MM_HINT_T1);
+                add_pair(v, p, x, w + 4, &d, dtype, wide, &a, &b);
+                add_pair(v, p, x, w + 6, &d, dtype, wide, &c, &e);
+            }
+            for (; w + 2 <= windows; w += 2) add_pair(v, p, x, w, &d, dtype, wide, &a, &b);
+            if (w < windows) {
+                __m512 xs[4];
+                const float *at = x + w * (wide ? 64 : 32);
+                for (int k = 0; k < (wide ? 4 : 2); k++) xs[k] = _mm512_loadu_ps(at + 16 * k);
+                a = _mm512_fmadd_ps(weights(v, 16 * w, dtype), pick(xs, lanes_of(p, w, 2, &one), wide), a);
+            }
+            sums[i] = _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(a, b), _mm512_add_ps(c, e)));
+        }
+        eggs_finish(l, x, EGGS_FP32, y, r, n, 1, windows * 16, sums);
+    }
+}
+
+TARGET_VBMI void eggs_rows_vbmi(const eggs_layer *l, const void *x, int64_t tokens, void *y, int64_t r0, int64_t r1) {
+    const int wide = 4 * l->keep == l->group;
+    if (tokens > 1 || l->bits != 2) eggs_rows_avx512(l, x, tokens, y, r0, r1);
+    else if (l->dtype == EGGS_FP32 && !wide) rows_one_token(l, x, y, r0, r1, EGGS_FP32, 0);
+    else if (l->dtype == EGGS_FP32) rows_one_token(l, x, y, r0, r1, EGGS_FP32, 1);
+    else if (l->dtype == EGGS_FP16 && !wide) rows_one_token(l, x, y, r0, r1, EGGS_FP16, 0);
+    else if (l->dtype == EGGS_FP16) rows_one_token(l, x, y, r0, r1, EGGS_FP16, 1);
+    else eggs_rows_avx512(l, x, tokens, y, r0, r1);
+}
+
 /* Columns that 2:4 keeps: every half byte of codes, two positions of two bits, becomes the four bits of its columns. */
 INLINE __m128i columns_of(__m128i codes) {
     const __m128i low = _mm_setr_epi8(1, 3, 5, 9, 3, 2, 6, 10, 5, 6, 4, 12, 9, 10, 12, 8), half = _mm_set1_epi8(15);

@@ -104,6 +104,7 @@ int main(void) {
                 for (int dtype = 0; dtype < 3; dtype++, done++)
                     faults += check(patterns[p][0], patterns[p][1], groups[g], outs[(g + t) % 3], dtype, tokens[t], (g + t) & 1);
     faults += check(2, 4, 128, 200, EGGS_FP32, 3, 0) + check(4, 8, 96, 301, EGGS_BF16, 1, 1); /* large enough for threads */
+    faults += check(2, 4, 150, 6, EGGS_FP32, 1, 0) + check(1, 4, 305, 5, EGGS_FP16, 1, 1); /* many windows, one token */
     float *ones = exactly(1000003 * 4);
     for (int i = 0; i < 1000003; i++) ones[i] = 1;
     for (int path = 0; path <= eggs_best_path(); path++) faults += eggs_read_memory(ones, 1000003, 2, path, NULL) != 1000003;

@@ -61,6 +61,26 @@ def test_every_path_equals_the_dense_product(pattern, dtype):
             assert error < TOLERANCE[dtype], (path, groups, out, tokens, error)
 
 
+@pytest.mark.parametrize("pattern", ["2:4", "1:4"])
+@pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
+def test_one_token_is_right_for_every_number_of_windows(pattern, dtype):
+    torch.manual_seed(0)
+    pattern = NMPattern.parse(pattern)
+    for kept in (*range(16, 16 * 20, 16), 24, 150, 1034):
+        groups, out = kept // pattern.keep, 1 + kept % 7
+        columns = groups * pattern.group
+        permutation = torch.randperm(columns) if kept % 32 else None
+        mask = random_mask(out, groups, pattern, permutation)
+        weight, x = torch.randn(out, columns).to(dtype), torch.randn(columns).to(dtype)
+        layer = PackedLinear.from_dense(weight, mask, pattern, permutation=permutation)
+        dense = (weight * mask).double()
+        scale = dense.abs() @ x.double().abs() + 1
+        for path in paths():
+            with kernels.force_path(path):
+                error = ((layer(x).double() - dense @ x.double()).abs() / scale).max().item()
+            assert error < TOLERANCE[dtype], (path, kept, error)
+
+
 def test_rows_with_much_beyond_whole_windows_leave_the_bf16_path():
     if "AVX-512 BF16" not in paths():
         pytest.skip("no bf16 products on this processor")
@@ -82,6 +102,12 @@ def test_an_arena_copies_tensors_side_by_side():
     large = arena.take(torch.zeros(BLOCK // 4 + 1))  # more than one block holds
     assert large.untyped_storage().data_ptr() != copies[0].untyped_storage().data_ptr()
     assert arena.take(meta := torch.empty(3, device="meta")) is meta and torch.equal(copies[0], sources[0])
+    pattern = NMPattern(2, 4)
+    layer = PackedLinear.from_dense(torch.randn(8, 16), random_mask(8, 4, pattern), pattern)
+    x, dense = torch.randn(16), layer.to_dense()
+    layer(x)  # its kernel call now points at the memory that it leaves
+    assert arena.settle(layer) is layer and torch.allclose(layer(x), dense @ x, atol=1e-5)
+    assert layer.values.untyped_storage().data_ptr() == layer.positions.untyped_storage().data_ptr()
 
 
 @pytest.mark.parametrize("bits", range(6))

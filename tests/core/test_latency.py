@@ -90,6 +90,28 @@ def test_layers_are_timed_dense_and_packed_in_both_dtypes(beyond_cache):
         assert "GEMM" not in timings[0].paths["fp32"] and "GEMM" in timings[1].paths["fp32"]
 
 
+def test_a_loop_that_only_reads_as_many_bytes_takes_turns_with_the_products():
+    (timing,) = measure_layers([(64, 256)], P24, tokens=(1,), threads=1, rounds=4, seconds=0.1, ceiling=True)
+    for name in ("fp32", "bf16"):
+        read = timing.read[name]
+        assert read.count == timing.packed[name].count and read.median > 0
+        assert timing.ceiling(name) == timing.dense[name].median / read.median
+        assert timing.read_share(name) == pytest.approx(timing.speedup(name) / timing.ceiling(name))
+    json.dumps(timing.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("length", [0, 1, 63, 1000, (1 << 18) + 5])
+def test_reading_memory_covers_every_number_once(length):
+    found = kernels.kernel()
+    if found is None:
+        pytest.skip("no kernel here")
+    data = torch.ones(length)
+    for threads in (1, 2, 3):
+        for path in range(found.best + 1):
+            total = found.lib.eggs_read_memory(data.data_ptr(), length, threads, path, found.parallel)
+            assert total == length, (threads, path)
+
+
 def test_a_shape_that_the_pattern_does_not_divide_is_told():
     with pytest.raises(EggsError, match="divisible by 4"):
         list(measure_layers([(8, 6)], P24, tokens=(1,)))
