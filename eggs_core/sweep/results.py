@@ -156,12 +156,13 @@ def protocol_of(report: dict[str, Any]) -> dict[str, Any]:
     return {name: report["evaluation"][name] for name in ("text", "sha256", "window", "windows")}
 
 
-def latency_row(layout: tuple[str, str, bool], latency: dict[str, Any]) -> dict[str, Any]:
-    """One layout's speed, from what `measure_generation` found."""
+def latency_row(layout: tuple[str, str, bool], latency: dict[str, Any], fingerprint: str) -> dict[str, Any]:
+    """One layout's speed, from what `measure_generation` found on the model with that fingerprint."""
     ms = {side: {k: round(v, 4) for k, v in latency[side]["ms_per_token"].items()} for side in ("dense", "packed")}
     model, pattern, permuted = layout
     where = {name: latency[name] for name in ("kernel", "threads", "device") if name in latency}
-    return {"model": model, "pattern": pattern, "permuted": permuted, "ms_per_token": ms, **where}
+    row = {"model": model, "pattern": pattern, "permuted": permuted, "ms_per_token": ms}
+    return row | where | {"fingerprint": fingerprint}
 
 
 def from_reports(reports: Iterable[dict[str, Any]], name: str) -> Sweep:
@@ -176,7 +177,7 @@ def from_reports(reports: Iterable[dict[str, Any]], name: str) -> Sweep:
         sweep.evaluation = protocol_of(report)
         sweep.dense.setdefault(report["model"], dense_of(report))
         if sweep.speed(cell) is None:
-            sweep.latency.append(latency_row(cell.layout, report["latency"]))
+            sweep.latency.append(latency_row(cell.layout, report["latency"], report.get("fingerprint", "")))
     return sweep
 
 

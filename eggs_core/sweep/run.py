@@ -43,11 +43,11 @@ class Step:
 
 
 def new_sweep(grid: Grid, before: Sweep | None = None) -> Sweep:
-    """A sweep of a grid in which nothing has run; the speeds measured `before` for the same name are kept."""
+    """A sweep of a grid in which nothing has run; it goes on with the speeds and the time of the one `before`."""
     sweep = Sweep(grid.name, [Cell(config) for config in grid.cells])
     if before is not None:
         sweep.created, sweep.seconds = before.created, before.seconds
-        sweep.latency, sweep.dense = list(before.latency), dict(before.dense)
+        sweep.latency = [row for row in before.latency if row["model"] in grid.models]
     return sweep
 
 
@@ -120,9 +120,9 @@ class _Running:
         if not isinstance(fingerprint, str):
             yield from self.give_up(model, fingerprint.error)
             return dense, None
-        if fingerprint != self.sweep.dense.get(model, {}).get("fingerprint", fingerprint):
-            self.sweep.dense.pop(model)  # its weights are others than before
-            self.sweep.latency = [row for row in self.sweep.latency if row["model"] != model]
+        others = [row for row in self.sweep.latency if row["model"] != model]
+        own = [row for row in self.sweep.latency if row["model"] == model and row.get("fingerprint") == fingerprint]
+        self.sweep.latency = others + own  # of other weights nothing stays
         for cell in self.waiting(model):
             if self.recall(cell, fingerprint):
                 yield self.step(f"{describe(cell.config)}: in the run store", cell)
@@ -136,7 +136,7 @@ class _Running:
             return dense, None
         self.sweep.dense[model] = baseline.dense | {"fingerprint": fingerprint}
         self.sweep.evaluation = baseline.protocol
-        rows = [latency_row((model, *pair), latency) for pair, latency in baseline.latency.items()]
+        rows = [latency_row((model, *pair), latency, fingerprint) for pair, latency in baseline.latency.items()]
         self.sweep.latency += [row | {"measured_on": baseline.device} for row in rows]
         return dense, reference
 
@@ -158,7 +158,7 @@ class _Running:
         self.sweep.evaluation = protocol_of(run.report)
         self.sweep.dense.setdefault(cell.config.model, dense_of(run.report))
         if self.sweep.speed(cell) is None:
-            self.sweep.latency.append(latency_row(cell.layout, run.report["latency"]))
+            self.sweep.latency.append(latency_row(cell.layout, run.report["latency"], fingerprint))
         return True
 
     def finish(self, cell: Cell, result: Run | Failure) -> Step:

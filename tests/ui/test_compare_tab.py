@@ -33,10 +33,10 @@ def test_every_figure_is_drawn_and_read_aloud(page):
     page.keyboard.press("Escape")
     pick(page, "#compare-baseline", "SparseGPT")
     page.wait_for_function(
-        "document.querySelector('#compare-forest-reading').textContent.startsWith('Against SparseGPT')"
+        "document.querySelector('#compare-forest-reading').textContent.trim().startsWith('Against SparseGPT')"
     )
     pick(page, "#compare-measure", "orphans")
-    page.wait_for_function("document.querySelector('#compare-heat-reading').textContent.startsWith('Orphans')")
+    page.wait_for_function("document.querySelector('#compare-heat-reading').textContent.trim().startsWith('Orphans')")
 
     pick(page, "#compare-model", "tiny-opt")
     page.wait_for_function("document.querySelector('#compare-reading').textContent.includes('results of tiny-opt')")
@@ -59,7 +59,7 @@ def test_cells_can_be_taken_along_and_a_file_opened(page, tmp_path):
         FILE.read_text(encoding="utf-8").replace('"name": "bundled"', '"name": "<b>mine</b>"'), encoding="utf-8"
     )
     page.set_input_files("#compare-upload input, input#compare-upload, #compare-upload ~ input", mine)
-    page.wait_for_function("document.querySelector('#compare-reading').textContent.startsWith('<b>mine</b>')")
+    page.wait_for_function("document.querySelector('#compare-reading').textContent.trim().startsWith('<b>mine</b>')")
     mine.write_text("{}", encoding="utf-8")
     page.set_input_files("#compare-upload input, input#compare-upload, #compare-upload ~ input", mine)
     page.wait_for_selector("#compare-note .bad")
@@ -69,5 +69,5 @@ def test_cells_can_be_taken_along_and_a_file_opened(page, tmp_path):
 def test_all_finished_runs_can_be_compared(page):
     open_tab(page, "Compare")
     pick(page, "#compare-source", "All finished runs, whatever started them")
-    page.wait_for_function("document.querySelector('#compare-reading').textContent.startsWith('All finished runs')")
+    page.wait_for_function("document.querySelector('#compare-reading').textContent.trim().startsWith('All finished runs')")
     assert page.locator("#compare-reading .bad").count() == 0
