@@ -16,6 +16,7 @@ import os
 import platform
 import random
 import re
+import signal
 import statistics
 import sys
 import tempfile
@@ -247,6 +248,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="another duration")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write checks, tables, machine and versions here")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server ends with us
     load = os.getloadavg()[0]
     visitors = options.visitors or (10 if options.quick else 30)
     figures, tables = run(visitors, options.seconds or (30 if options.quick else 600), options.quick)

@@ -66,6 +66,7 @@ def run_by_buttons(
         token = workspace.jobs.get(name)
         steps = work(partial(QUEUE.follow, who=token), workspace, *values)
         try:
+            yield [gr.skip(), *still]  # a generator without any value would empty its outputs
             if token is None:  # stopped before it began
                 return
             for drawn in steps:

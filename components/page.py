@@ -42,7 +42,7 @@ HEADER = (
 
 def create_page() -> None:
     """Fill an open gr.Blocks."""
-    state = gr.State(None)
+    state = gr.State(Workspace())  # what a page has whose session was forgotten: nothing, until it is loaded again
     with gr.Sidebar(width=330, elem_id="sidebar"):
         sidebar = create_sidebar()
     gr.HTML(HEADER, elem_id="header", padding=False)
@@ -114,7 +114,7 @@ def create_page() -> None:
 
     def open_tab(workspace: Workspace, event: gr.SelectData) -> str:
         workspace.tab = TABS.get(str(event.value), "overview")
-        return address(workspace)
+        return address(workspace) or gr.skip()
 
     still = [gr.skip()] * 2
 
