@@ -10,7 +10,7 @@ from typing import Any
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
 
-SCHEMA = 1
+SCHEMA = 2  # 2: diagonals are chosen by their cost
 SCORES = ("magnitude", "wanda", "ria", "obs")
 SELECTIONS = ("topn", "diagonal", "degree")
 PERMUTATIONS = ("none", "zigzag", "lsa")
