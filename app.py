@@ -13,6 +13,8 @@ from components.widgets.assets import ASSETS
 from components.widgets.plot import PLOTLY_JS
 from eggs_core.hosting import hosted, limits
 
+SESSIONS = 128  # whose pages gradio remembers, some megabytes each, also after they were closed; the latest ones
+
 
 def build_app() -> gr.Blocks:
     """The whole page, wired but not launched."""
@@ -33,7 +35,7 @@ def launch_options() -> dict:
         "run_history": False,
         "ssr_mode": False,
         "max_threads": THREADS,
-        "state_session_capacity": 1000,
+        "state_session_capacity": SESSIONS,
         "max_file_size": 4 * limits().characters,  # a text's bytes: uploads are texts
         "show_error": not hosted(),  # what a visitor must hear is a gr.Error, which is always shown
         "mcp_server": os.environ.get("EGGS_MCP") == "1",

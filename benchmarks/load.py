@@ -16,6 +16,7 @@ import os
 import platform
 import random
 import re
+import signal
 import statistics
 import sys
 import tempfile
@@ -45,6 +46,8 @@ SMALL = {"calibration_windows": 4, "calibration_length": 64}
 CHOICES = (("2:4", "ria"), ("1:4", "magnitude"), ("3:4", "wanda"), ("4:8", "eggs-ptp"), ("2:8", "ria-cp"))
 CONFIGS = [make_config("tiny-llama", pattern, method, **SMALL) for pattern, method in CHOICES]
 EDITS, THINK_SECONDS = 8, 0.5  # clicks on the toy mask, and the longest pause before each
+SKIPPED = {"__type__": "update"}
+DRAWN = {"draw-few": "model-map", "draw-whole": "address"}  # what has the page drawn -> something that it draws
 LONGEST = 120.0  # seconds that one answer may take
 
 
@@ -85,18 +88,26 @@ class Visitor:
             "trigger_id": dependency["targets"][0][0], "session_hash": self._client.session_hash,
         }  # fmt: skip
 
-    def cheap(self, elem_id: str, event: str, output: str, event_data: dict | None = None, **values) -> dict:
+    def cheap(
+        self, elem_id: str, event: str, output: str, event_data: dict | None = None, *, timings=None, **values
+    ) -> dict:
         """Send an event that does not queue; gives the new values by elem_id."""
         dependency = self._find(elem_id, event, output)
         start = time.perf_counter()
         answer = self._http.post("run/predict", params=self._query, json=self._body(dependency, event_data, values))
-        self._timings.append(time.perf_counter() - start)
+        (self._timings if timings is None else timings).append(time.perf_counter() - start)
         answer.raise_for_status()
         return dict(zip([self._ids[i] for i in dependency["outputs"]], answer.json()["data"], strict=True))
 
-    def queued(self, elem_id: str, event: str, output: str, **values) -> Iterator[object]:
-        """Send an event that queues; gives its messages until it is complete."""
-        body = self._body(self._find(elem_id, event, output), None, values)
+    def press(self, button: str, output: str, **values) -> Iterator[tuple[dict, list[str]]]:
+        """Start heavy work that fills `output`; gives each message and what it changes, until the work is complete."""
+        first = self._find(button, "click", button)
+        self._http.post("run/predict", params=self._query, json=self._body(first, None, values)).raise_for_status()
+        dependency = next(
+            d for d in self._dependencies
+            if d["trigger_after"] == first["id"] and output in [self._ids[i] for i in d["outputs"]]
+        )  # fmt: skip
+        body, names = self._body(dependency, None, values), [self._ids[i] for i in dependency["outputs"]]
         answer = self._http.post("queue/join", params=self._query, json=body)
         answer.raise_for_status()
         mine = answer.json()["event_id"]
@@ -105,7 +116,9 @@ class Visitor:
                 message = json.loads(line[5:]) if line.startswith("data:") else {}
                 if message.get("event_id") != mine:
                     continue
-                yield message
+                # A value, or what differs from the last one; skipped outputs are empty updates.
+                data = (message.get("output") or {}).get("data") or []
+                yield message, [n for n, value in zip(names, data, strict=False) if value not in ([], SKIPPED, None)]
                 if message["msg"] == "process_completed":
                     if not message["success"]:
                         raise RuntimeError(f"the event failed: {message['output']}")
@@ -117,10 +130,7 @@ def visit(url: str, config: PruneConfig, draw: random.Random, timings: dict[str,
     """One visit from the first sight of the page to the check of the result."""
     start = time.perf_counter()
     with closing(Visitor(url, timings["cheap"])) as visitor:
-        opened: list[float] = []
-        visitor._timings = opened
-        visitor.cheap("", "load", "progress")
-        visitor._timings = timings["cheap"]
+        visitor.cheap("", "load", "progress", timings=[])
         timings["open"].append(time.perf_counter() - start)
         for _ in range(EDITS):
             time.sleep(draw.uniform(0, THINK_SECONDS))
@@ -134,7 +144,13 @@ def visit(url: str, config: PruneConfig, draw: random.Random, timings: dict[str,
         controls = {"model": config.model, "pattern": str(config.pattern), "method": config.method, "anew": True}
         controls |= {name: getattr(config, name) for name in ("score", "selection", "permutation", "reconstruction")}
         controls |= {"windows": config.calibration_windows, "length": config.calibration_length}
-        said = [json.dumps(message) for message in visitor.queued("prune", "click", "progress", **controls)]
+        said = []
+        for message, changed in visitor.press("prune", "progress", **controls):
+            said.append(json.dumps(message))
+            if message["msg"] == "process_generating":
+                for name, output in DRAWN.items():
+                    if name in changed:
+                        visitor.cheap(name, "change", output, timings=timings["draw"])
         timings["prune"].append(time.perf_counter() - start)
         if not any("Done in" in text for text in said):
             raise RuntimeError(f"no result: {said[-3:]}")
@@ -166,7 +182,7 @@ def memory(pid: int) -> float:
 
 def run(visitors: int, seconds: float, quick: bool) -> tuple[dict[str, float], dict]:
     """The figures of a class of so many for so long, and the tables behind them."""
-    timings: dict[str, list[float]] = {"cheap": [], "open": [], "prune": []}
+    timings: dict[str, list[float]] = {"cheap": [], "draw": [], "open": [], "prune": []}
     errors, crossed, samples = [], [], []
     variables = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_ANALYTICS_ENABLED": "False"}
     with tempfile.TemporaryDirectory() as store, served("app.py", EGGS_STORE=store, **variables) as (url, _, pid):
@@ -232,6 +248,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="another duration")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write checks, tables, machine and versions here")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server ends with us
     load = os.getloadavg()[0]
     visitors = options.visitors or (10 if options.quick else 30)
     figures, tables = run(visitors, options.seconds or (30 if options.quick else 600), options.quick)

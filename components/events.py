@@ -15,6 +15,7 @@ from eggs_core.errors import EggsError
 WATCHERS = 160  # pages that can watch heavy work at once, each in a thread that mostly sleeps
 THREADS = WATCHERS + 40  # of the server: the rest answers cheap events
 CHEAP = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+LATEST = {**CHEAP, "trigger_mode": "always_last"}
 WATCH = {
     "concurrency_id": "watch", "concurrency_limit": WATCHERS, "show_progress": "hidden", "api_visibility": "private",
 }  # fmt: skip
@@ -52,27 +53,32 @@ def run_by_buttons(
     shows progress and sentences, an EggsError's too; `follow` is how it puts heavy work into the queue. `starts` maps
     further listeners to the work that they begin, `stops` are further ones that end it, and `stopped` gives the values
     of the outputs after a stop. Gradio's own `cancels` is not used: it closes the connection that other events of the
-    same page still wait on.
+    same page still wait on. What follows a work often should have few outputs: gradio builds a component anew for each
+    one that is skipped.
     """
     name, still = start.elem_id, [gr.skip()] * (len(outputs) - 1)
 
+    def begin(workspace: Workspace) -> list:
+        workspace.begin(name)
+        return buttons(True)
+
     def run(work: Callable[..., Iterator[list]], workspace: Workspace, *values) -> Iterator[list]:
-        token = workspace.begin(name)
+        token = workspace.jobs.get(name)
         steps = work(partial(QUEUE.follow, who=token), workspace, *values)
-        shown = buttons(True)
         try:
+            yield [gr.skip(), *still]  # a generator without any value would empty its outputs
+            if token is None:  # stopped before it began
+                return
             for drawn in steps:
                 if not workspace.goes_on(name, token):
                     return
-                yield [*shown, *drawn]
-                shown = [gr.skip()] * 2  # once is enough: an update still on its way must not undo Stop
-            yield [*buttons(False), gr.skip(), *still]
+                yield drawn
         except Withdrawn:  # Stop, or a newer start, has said what is to be said
             return
         except Exception as error:
             if not isinstance(error, EggsError):
                 log.exception("%s failed", name)
-            yield [*buttons(False), refusal(error), *still]
+            yield [refusal(error), *still]
         finally:
             steps.close()
             if workspace.goes_on(name, token):
@@ -83,11 +89,14 @@ def run_by_buttons(
         time.sleep(SETTLE_SECONDS)
         return [*buttons(False), *(stopped(workspace) if stopped else [message("Stopped."), *still])]
 
+    both = [start, stop]
     for listen, begun in {start.click: work, **(starts or {})}.items():
-        # A function of its own for each: gradio tells generators by their code.
-        listen(_generator(partial(run, begun)), inputs, [start, stop, *outputs], **WATCH)
+        began = listen(begin, inputs[0], both, **CHEAP)
+        began.then(_generator(partial(run, begun)), inputs, outputs, **WATCH).then(
+            lambda workspace: buttons(name in workspace.jobs), inputs[0], both, **CHEAP
+        )
     for listen in (stop.click, *stops):
-        listen(end, inputs[0], [start, stop, *outputs], **CHEAP)
+        listen(end, inputs[0], [*both, *outputs], **CHEAP)
 
 
 def _generator(run: Callable[..., Iterator[list]]) -> Callable[..., Iterator[list]]:

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from components.events import CHEAP
+from components.events import LATEST
 from components.mask_view import (
     FINEST,
     cell_values,
@@ -21,7 +21,6 @@ from components.widgets.canvas import CellDetail, MaskCanvas, ModelMap
 from components.widgets.plot import Plot
 from eggs_core.errors import EggsError
 
-LATEST = {**CHEAP, "trigger_mode": "always_last"}
 VIEWS = [("side by side", False), ("difference", True)]
 
 

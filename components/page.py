@@ -7,7 +7,7 @@ import gradio as gr
 from components.accuracy_tab import create_accuracy_tab
 from components.address import TABS, address, asked_config, asked_run, restore
 from components.api import create_api
-from components.events import CHEAP, run_by_buttons
+from components.events import CHEAP, LATEST, run_by_buttons
 from components.graph_tab import create_graph_tab
 from components.jobs import Follow, message, refusal, run_job
 from components.latency_tab import create_latency_tab
@@ -16,11 +16,11 @@ from components.masks_tab import create_masks_tab
 from components.overview_tab import create_overview_tab
 from components.runs_tab import create_runs_tab
 from components.session import Workspace, first_run, problems
-from components.sidebar import controls_of, create_sidebar, read
+from components.sidebar import DEFAULT_CHOICE, controls_of, create_sidebar, read
 from components.spectrum_tab import create_spectrum_tab
 from components.tab import Tab
 from components.widgets.assets import ASSETS
-from eggs_core.config import PruneConfig
+from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
 
 CLOSE_SIDEBAR_ON_PHONES = (
@@ -41,7 +41,7 @@ HEADER = (
 
 def create_page() -> None:
     """Fill an open gr.Blocks."""
-    state = gr.State(None)
+    state = gr.State(Workspace())  # what a page has whose session was forgotten: nothing, until it is loaded again
     with gr.Sidebar(width=330, elem_id="sidebar"):
         sidebar = create_sidebar()
     gr.HTML(HEADER, elem_id="header", padding=False)
@@ -65,6 +65,8 @@ def create_page() -> None:
             create_learn_tab(tab_bar)
     link = gr.Textbox(visible="hidden", elem_id="address", show_label=False)
     pending = gr.Textbox(visible="hidden", elem_id="pending", show_label=False)
+    # Whoever changes one of these has the page drawn: a run under way then fills few outputs itself.
+    few, whole = (gr.Textbox(visible="hidden", elem_id=f"draw-{name}", show_label=False) for name in ("few", "whole"))
 
     tabs = [
         overview,
@@ -82,17 +84,14 @@ def create_page() -> None:
 
     def growing(workspace: Workspace) -> list:
         """While layers arrive only the overview and the map follow, so that drawing does not slow pruning down."""
-        if workspace.finished or len(workspace.run.report["layers"]) == 1:
-            return render(workspace)
-        drawn = [*overview.render(workspace), *masks.growing(workspace)]
-        return [*drawn, *[gr.skip()] * (len(outputs) - len(drawn))]
+        return [*overview.render(workspace), *masks.growing(workspace)]
 
     create_runs_tab(runs, tab_bar, state, render, outputs)
 
     def open_page(request: gr.Request) -> list:
         """The run, tab, layer and window that the address names; a run that is not known yet is started."""
         workspace, query = Workspace(), dict(request.query_params)
-        said, start, controls = "", "", [gr.skip()] * len(sidebar.inputs)
+        said, start, controls = "", "", controls_of(make_config(*DEFAULT_CHOICE))
         run = first_run()
         try:
             config, wanted = asked_config(query), asked_run(query)
@@ -112,22 +111,30 @@ def create_page() -> None:
 
     def open_tab(workspace: Workspace, event: gr.SelectData) -> str:
         workspace.tab = TABS.get(str(event.value), "overview")
-        return address(workspace)
+        return address(workspace) or gr.skip()
+
+    still = [gr.skip()] * 2
 
     def prune(follow: Follow, workspace: Workspace, anew: bool, *values) -> Iterator[list]:
-        """State, “Compute again” and the sidebar's values in; progress and every tab out."""
-        still = [gr.skip()] * len(outputs)
+        """State, “Compute again” and the sidebar's values in; progress, address and what is to be drawn out."""
         # What the address asks for is run as it says, own texts and all: it may be under way already.
         config, texts = (workspace.pending, {}) if workspace.pending else read(*values)
         workspace.pending = None
-        yield [message(""), *still[:-1], address(workspace, config)]
+        yield [message(""), address(workspace, config), *still]
+        drawn = False
         for bar, redraw in run_job(follow, workspace, config, texts, anew):
-            yield [bar, *(growing(workspace) if redraw else still)]
+            yield [bar, gr.skip(), *(draw(workspace, drawn and not workspace.finished) if redraw else still)]
+            drawn = drawn or redraw
+
+    def draw(workspace: Workspace, some: bool = False) -> list:
+        """New values of `few` and `whole` that have some of the page drawn, or all of it."""
+        workspace.draws += 1
+        return [str(workspace.draws), gr.skip()] if some else [gr.skip(), str(workspace.draws)]
 
     def stopped(workspace: Workspace) -> list:
         done = len(workspace.run.report["layers"]) if workspace.run and not workspace.finished else 0
         text = f"Stopped. The {done} layers finished so far stay visible." if done else "Stopped."
-        return [message(text), *render(workspace)]
+        return [message(text), gr.skip(), *draw(workspace)]
 
     def pick_layer(workspace: Workspace, event: gr.EventData) -> list:
         try:
@@ -150,9 +157,11 @@ def create_page() -> None:
     tab_bar.select(open_tab, state, link, **CHEAP)
     page.load(None, None, None, js=CLOSE_SIDEBAR_ON_PHONES, queue=False, api_visibility="private")
     run_by_buttons(
-        sidebar.start, sidebar.stop, prune, [state, sidebar.anew, *sidebar.inputs], [sidebar.progress, *outputs],
-        stopped=stopped,
+        sidebar.start, sidebar.stop, prune, [state, sidebar.anew, *sidebar.inputs],
+        [sidebar.progress, link, few, whole], stopped=stopped,
     )  # fmt: skip
+    few.change(growing, state, [*overview.outputs, *masks.outputs[:2]], **LATEST)
+    whole.change(render, state, outputs, **LATEST)
     # The mask first; what other tabs say of the layer follows.
     picked = model_map.pick(pick_layer, state, masks.outputs[1:], **CHEAP)
     picked.then(address, state, link, **CHEAP)

@@ -53,6 +53,7 @@ class Workspace:
     sweeps: list[Sweep] = field(default_factory=list)  # this visitor's own curves over β, newest last
     jobs: dict[str, object] = field(default_factory=dict)  # name of a job that may go on -> its token
     tab: str = "overview"  # that is open
+    draws: int = 0  # how often the page was drawn for this visitor
     pending: PruneConfig | None = None  # that the address asked for and nobody has run yet
     compare: str = ""  # the method beside the one in view on the Masks tab; "" is none
     difference: bool = False  # compare in one picture rather than side by side

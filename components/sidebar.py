@@ -26,6 +26,7 @@ from eggs_core.texts import PREFIX
 
 PATTERNS = ("1:4", "2:4", "3:4", "2:8", "4:8")
 OTHER = "other"
+DEFAULT_CHOICE = "tiny-llama", "2:4", DEFAULT_METHOD
 SCORE_LABELS = {"magnitude": "magnitude", "wanda": "Wanda", "ria": "RIA", "obs": "SparseGPT’s own"}
 SELECTION_LABELS = {"topn": "top-N", "diagonal": "diagonals (B)", "degree": "degree bound (β)"}
 PERMUTATION_LABELS = {"none": "none", "zigzag": "zigzag", "lsa": "linear sum assignment"}
@@ -113,10 +114,10 @@ def create_sidebar() -> Sidebar:
     """Build the controls and the cheap events among them."""
     most = limits()
     model = gr.Dropdown(
-        list(BUNDLED), value="tiny-llama", label="Model", allow_custom_value=True, elem_id="model",
+        list(BUNDLED), value=DEFAULT_CHOICE[0], label="Model", allow_custom_value=True, elem_id="model",
         info="Bundled, or a Hub id." if hosted() else "Bundled, or a Hub id, a local folder, or a .gguf file.",
     )  # fmt: skip
-    pattern = gr.Radio([*PATTERNS, OTHER], value="2:4", label="Pattern N:M", elem_id="pattern")
+    pattern = gr.Radio([*PATTERNS, OTHER], value=DEFAULT_CHOICE[1], label="Pattern N:M", elem_id="pattern")
     with gr.Row(visible=False, elem_id="free-pattern") as free:
         keep = gr.Number(2, label="N, kept", precision=0, minimum=1, maximum=most.group, elem_id="keep", min_width=80)
         group = gr.Number(4, label="of M", precision=0, minimum=1, maximum=most.group, elem_id="group", min_width=80)

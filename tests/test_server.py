@@ -45,7 +45,7 @@ def visit(url: str, query: dict[str, str] | None = None) -> tuple[Visitor, dict]
 
 def prune(visitor: Visitor, config: PruneConfig, **others) -> Iterator[str]:
     """The messages after a click on Prune, as text."""
-    for message in visitor.queued("prune", "click", "progress", **controls(config, **others)):
+    for message, _ in visitor.press("prune", "progress", **controls(config, **others)):
         yield json.dumps(message, ensure_ascii=False)
 
 
@@ -131,7 +131,5 @@ def test_a_file_on_the_server_cannot_be_passed_off_as_an_upload(public):
     with closing(visitor):
         file = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
         with pytest.raises(RuntimeError, match="the event failed") as caught:
-            list(
-                visitor.queued("texts-start", "click", "texts-reading", **{"texts-source": "file", "texts-file": file})
-            )
+            list(visitor.press("texts-start", "texts-reading", **{"texts-source": "file", "texts-file": file}))
     assert "root:" not in str(caught.value)

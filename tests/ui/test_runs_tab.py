@@ -51,6 +51,35 @@ def test_a_link_to_a_run_that_is_not_known_computes_it(open_page):
     assert again.input_value("#windows input") == "4"
 
 
+def test_a_run_goes_on_when_its_tab_is_closed_and_its_link_leads_back_to_it(open_page):
+    page = open_page()
+    choose(page, "tiny-opt", "4:8", "EGGS-PTP+")
+    prune(page)
+    page.wait_for_selector("#stop:enabled")
+    wait_query(page, pattern="4:8", model="tiny-opt")
+    page.wait_for_selector("#progress .progress")
+    link = urlsplit(page.url).query
+    page.close()
+    again = open_page(query=f"?{link}")
+    wait_done(again, "tiny-opt", "4:8")
+    assert "kept since then" not in again.inner_text("#progress")  # it was watched, not found in the store
+    assert again.input_value("#method input") == "EGGS-PTP+"
+
+
+def test_whoever_has_to_wait_is_told_the_place(open_page):
+    pages = [open_page() for _ in range(3)]
+    for page, pattern in zip(pages, ("1:4", "3:4", "2:8"), strict=True):
+        choose(page, "tiny-llama", pattern, "EGGS-PTP+")
+        prune(page)
+        page.wait_for_selector("#stop:enabled")
+    pages[2].wait_for_function("/place 1(, about .*)?\\./.test(document.querySelector('#progress').textContent)")
+    for page in reversed(pages):
+        page.bring_to_front()
+        page.click("#stop")
+        page.wait_for_function("document.querySelector('#progress').textContent.includes('Stopped.')")
+        page.wait_for_selector("#prune:enabled")
+
+
 def test_a_damaged_link_opens_the_usual_page_and_says_so(open_page):
     page = open_page(query="?model=tiny-llama&pattern=9:4&run=../../x&tab=nonsense")
     page.wait_for_selector("#progress .bad")
