@@ -129,7 +129,7 @@ def calls(run: Run) -> dict:
     steps, expansion = spread(mask, "inputs", torch.tensor([0]), 2), Expansion(1, 1, 0.1, 1.0)
     point, interval = CurvePoint(1, 2.0, 2.0, 2.0, 2.0, 1.0), Interval(1.1, 1.0, 1.2)
     prediction = Prediction(1.0, [(EVIL, 0.5)])
-    change = TokenChange(EVIL, "word", prediction, Prediction(2.0, [(EVIL, 0.5)]))
+    change = TokenChange(EVIL, "first tokens", prediction, Prediction(2.0, [(EVIL, 0.5)]))
     task = TaskScore(EVIL, 4, 0.25, 0.5, 0.1, 0.5, 0.1, [True, False, True, False], [True, False, True, False])
     lane = race.Lane(EVIL, [1])
     beta = {f.name: 1 for f in dataclasses.fields(BetaStep)}
