@@ -13,7 +13,7 @@ from components.widgets.assets import ASSETS
 from components.widgets.plot import PLOTLY_JS
 from eggs_core.hosting import hosted, limits
 
-SESSIONS = 128  # whose pages gradio remembers, some megabytes each, also after they were closed; the latest ones
+SESSIONS = 64  # whose pages gradio remembers, some megabytes each, also after they were closed; the latest ones
 
 
 def build_app() -> gr.Blocks:

@@ -60,7 +60,9 @@ class Visitor:
 
     def __init__(self, url: str, timings: list[float], query: dict[str, str] | None = None) -> None:
         self._query = query or {}  # of the page's address, which the browser sends along
-        self._client = Client(url, verbose=False, download_files=False, analytics_enabled=False)
+        self._client = Client(
+            url, verbose=False, download_files=False, analytics_enabled=False, httpx_kwargs={"timeout": LONGEST}
+        )
         self._http = httpx.Client(base_url=self._client.src_prefixed, timeout=LONGEST)
         self._timings = timings
         config = self._client.config

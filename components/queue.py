@@ -22,6 +22,7 @@ WORKERS = 2
 MOST_WAITING = 60
 KINDS_REMEMBERED = 500
 TICK_SECONDS = 1.0  # how often a page that waits hears its place
+PACE_SECONDS, PACE_WATCHERS = 0.15, 8  # between two values for a page; as much again for each 8 pages that watch
 GLANCE_SECONDS = 0.05  # work that starts within this time has not waited
 NICENESS = 10  # of the workers' threads, so that clicks are answered first
 log = logging.getLogger(__name__)
@@ -109,6 +110,8 @@ class JobQueue:
         try:
             while True:
                 with self._lock:
+                    if seen:  # then only an end is worth hurrying for
+                        job.changed.wait_for(partial(job.has_news, who, sys.maxsize), timeout=self._pace())
                     job.changed.wait_for(partial(job.has_news, who, seen), timeout=patience)
                     if who not in job.watchers:
                         raise Withdrawn
@@ -142,6 +145,10 @@ class JobQueue:
         """Is the work with that key being done, or does it wait?"""
         with self._lock:
             return self._find(key) is not None
+
+    def _pace(self) -> float:
+        """Seconds between two values for one page; the more pages watch, the longer."""
+        return PACE_SECONDS * (1 + sum(len(job.watchers) for job in self._running) / PACE_WATCHERS)
 
     def _find(self, key: Hashable) -> _Job | None:
         return next((job for job in (*self._running, *self._waiting) if job.work.key == key and not job.ends), None)

@@ -38,10 +38,12 @@ def _fill(tab: gr.Tab, tab_bar: gr.Tabs, state: gr.State, render, outputs: list)
             [], multiselect=True, max_choices=MOST_COMPARED, label="Chosen", elem_id="runs-chosen", scale=4,
             info="Click rows of the table, or search here; several are compared below.", min_width=280,
         )  # fmt: skip
-        name = gr.Textbox(label="Name of the first", max_length=120, elem_id="runs-name", scale=2, min_width=180)
+        name = gr.Textbox(
+            label="Name of the first", max_length=120, elem_id="runs-name", scale=2, min_width=180, visible=not hosted()
+        )
     with gr.Row():
         opened = gr.Button("Open the first", variant="primary", elem_id="runs-open", min_width=120)
-        rename = gr.Button("Save its name", elem_id="runs-rename", min_width=120)
+        rename = gr.Button("Save its name", elem_id="runs-rename", min_width=120, visible=not hosted())
         export = gr.Button("Export as CSV and JSON", elem_id="runs-export", min_width=160)
     note = gr.HTML(elem_id="runs-note", padding=False)
     compared = gr.HTML(elem_id="runs-compared", padding=False)
@@ -77,6 +79,8 @@ def _fill(tab: gr.Tab, tab_bar: gr.Tabs, state: gr.State, render, outputs: list)
         try:
             if not keys:
                 raise EggsError("Choose a run first.")
+            if hosted():
+                raise EggsError("On a public server runs keep no names, as everybody would read them.")
             STORE.set_label(keys[0], text or "")
             return [message("Saved."), *listing(keys)]
         except EggsError as error:

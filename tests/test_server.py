@@ -19,7 +19,7 @@ from eggs_core.store import RunStore
 
 pytestmark = pytest.mark.timeout(400)
 QUICK = make_config("tiny-opt", "2:8", "magnitude", calibration_windows=4, calibration_length=64)
-SLOW = make_config("tiny-llama", "2:8", "eggs-ptp-plus")
+SLOW = make_config("tiny-llama", "2:8", "eggs-ptp-plus", calibration_windows=8, calibration_length=64)
 
 
 @pytest.fixture(scope="module")

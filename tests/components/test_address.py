@@ -30,6 +30,14 @@ def test_a_view_comes_back_from_its_address():
     assert address(Workspace()) == "" and asked_run({}) is None and asked_config({}) is None
 
 
+def test_a_run_that_is_about_to_begin_has_its_address_already():
+    workspace, config = Workspace(), make_config("tiny-opt", "4:8", "wanda", seed=3)
+    for _ in range(2):  # without and with another run in view
+        query = dict(parse_qsl(address(workspace, config)))
+        assert query["run"] == config.key() and asked_config(query) == config
+        workspace.show(first_run())
+
+
 @pytest.mark.parametrize(
     "config",
     [

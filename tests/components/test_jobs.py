@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from components import jobs
-from components.jobs import partial_run, run_job
-from components.session import Workspace
+from components.jobs import bar, partial_run, prune_work, run_job
+from components.queue import Waiting
+from components.session import Workspace, bundled_runs
 from eggs_core.calibration import Text
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
@@ -131,3 +132,17 @@ def test_what_cannot_run_is_one_sentence_and_the_view_stays(follow, micro_jobs, 
         list(run_job(follow, workspace, make_config(calibration=name), {name: Text("your text", "too short")}))
     assert workspace.run is shown
     assert workspace.finished
+
+
+def test_a_place_in_the_queue_is_told_with_the_wait_where_that_is_known():
+    assert "place 3, about 40 s." in bar(Waiting(3, 40.2))
+    assert "place 1." in bar(Waiting(1, None)) and "place 1." in bar(Waiting(1, 0.2))
+    assert bar(({}, "a result")) == ""
+
+
+def test_equal_configurations_are_the_same_work_with_the_time_that_the_shipped_run_took():
+    shipped = bundled_runs()[0]
+    config = PruneConfig.from_dict(shipped.report["config"])
+    one, two = (prune_work(config, {}) for _ in range(2))
+    assert one.key == two.key and one.expected == shipped.report["seconds"]["total"]
+    assert prune_work(PruneConfig.from_dict(config.to_dict() | {"seed": 5}), {}).key != one.key

@@ -4,11 +4,16 @@ from types import SimpleNamespace
 
 import pytest
 from huggingface_hub.errors import OfflineModeIsEnabled
+from transformers import AutoConfig
 
 from eggs_core import hosting
+from eggs_core.calibration import Text, tokenize
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.hosting import check_config, check_items, check_model, check_name, check_text, hosted, limits, sentence
+from eggs_core.models import load
+from eggs_core.texts import dataset_text
+from eggs_core.zeroshot import check_tasks
 
 GB = 1_000_000_000
 
@@ -123,3 +128,25 @@ def test_a_sentence_names_no_secret_and_no_place_of_a_public_server(public, monk
     monkeypatch.setenv(hosting.HOSTED, "0")
     assert sentence(error) == str(error)
     assert "abc" not in sentence(KeyError("/home/me/abc"))
+
+
+def test_the_core_refuses_by_itself_whoever_asks(public, monkeypatch, tmp_path):
+    monkeypatch.setattr(AutoConfig, "from_pretrained", lambda *_, **__: pytest.fail("the Hub was asked for files"))
+    (tmp_path / "text.txt").write_text("We the people")
+    for refused in (
+        lambda: load("/etc"),
+        lambda: load("assets/models/tiny-llama"),
+        lambda: dataset_text(str(tmp_path)),
+    ):
+        with pytest.raises(EggsError, match="opens no files by path"):
+            refused()
+    for task in ("tasks.jsonl", "/etc/passwd", "humaneval"):
+        with pytest.raises(EggsError, match="answers only cloze"):
+            check_tasks([task], 10)
+    with pytest.raises(EggsError, match="at most 500 items"):
+        check_tasks(["cloze"], 501)
+    with pytest.raises(EggsError, match="characters"):
+        tokenize(None, Text("mine", "x" * 500_001))
+    monkeypatch.setattr(hosting, "hub_bytes", lambda name, info: 10 * GB)
+    with pytest.raises(EggsError, match=r"owner/large are 10\.0 GB"):
+        load("owner/large")
