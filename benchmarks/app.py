@@ -1,9 +1,9 @@
-"""How long a person waits: for the page, for a whole run, and for a mask after a click, in a real Chromium.
+"""How long a person waits: for the page, for a whole run, and after a click for a mask or the lesson's figures.
 
     python benchmarks/app.py [--quick] [--json FILE]
 
-The bars are those of a machine with two cores that does nothing else. The last click figure comes from a run of random
-2:4 masks in the shapes of SmolLM2-135M: 30 blocks, 210 layers.
+The bars are those of a machine with two cores that does nothing else. The click figure of 210 layers comes from a run
+of random 2:4 masks in the shapes of SmolLM2-135M: 30 blocks of seven.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from eggs_core.runs import Run, load_run, save_run  # noqa: E402
 
 BARS = {
     "app_ready_s": 8.0, "prune_tiny_llama_eggs_ptp_s": 10.0, "layer_click_to_paint_ms": 200.0,
-    "layer_click_to_paint_210_layers_ms": 200.0,
+    "layer_click_to_paint_210_layers_ms": 200.0, "lesson_click_to_figures_ms": 100.0,
 }  # fmt: skip
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 PRUNE = "prune --model tiny-llama --pattern 2:4 --method eggs-ptp --seed 0 --out"
@@ -57,6 +57,20 @@ CLICK = """name => new Promise((resolve, reject) => {
     if (view.dataset.layer === name && +view.dataset.drawn > drawn)
       requestAnimationFrame(() => resolve(performance.now() - start));  // one frame on, it is on the screen
     else if (performance.now() - start > 20000) reject(new Error(`${name} was not painted within 20 s`));
+    else requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+})"""
+
+LESSON_CLICK = """index => new Promise((resolve, reject) => {
+  const cells = [...document.querySelectorAll('#lesson-bench button')];
+  const html = id => document.querySelector(id).innerHTML;
+  const figures = () => html('#lesson-measures') + html('#lesson-extra');
+  const before = figures(), start = performance.now();
+  cells[index].click();
+  const look = () => {
+    if (figures() !== before) requestAnimationFrame(() => resolve(performance.now() - start));
+    else if (performance.now() - start > 20000) reject(new Error(`cell ${index}: no figures within 20 s`));
     else requestAnimationFrame(look);
   };
   requestAnimationFrame(look);
@@ -152,6 +166,24 @@ def click_layers(browser, url: str, count: int) -> dict[str, float]:
     }  # fmt: skip
 
 
+def click_lesson(browser, url: str, count: int) -> dict[str, float]:
+    """Milliseconds from a click on the lesson's matrix to its figures and its graph on the screen."""
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(60_000)
+    page.goto(f"{url}?step=orphans")
+    page.wait_for_selector("#lesson-extra .lesson-graph")
+    page.wait_for_timeout(1500)  # the rest of the page is drawn
+    times = []
+    for i in range(-2, count):  # the first clicks warm up
+        times.append(page.evaluate(LESSON_CLICK, (29 * (i + 2)) % 64))
+        page.wait_for_timeout(150)
+    page.close()
+    times = sorted(times[2:])
+    return {
+        "clicks": count, "median": statistics.median(times), "p95": times[int(0.95 * count)], "slowest": times[-1],
+    }  # fmt: skip
+
+
 def time_page(quick: bool, tables: dict) -> dict[str, float]:
     """The page's start, and both click figures where there is a Chromium to measure with."""
     starts = tables["app_ready_s"] = []
@@ -171,12 +203,14 @@ def time_page(quick: bool, tables: dict) -> dict[str, float]:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
             tables["chromium"] = browser.version
+            lesson = tables["lesson_clicks_ms"] = click_lesson(browser, url, 10 if quick else 60)
             small = tables["clicks_ms"] = click_layers(browser, url, 8 if quick else 42)
             with served(__file__, "--serve", folder) as (url, _, _):
                 large = tables["clicks_210_layers_ms"] = click_layers(browser, url, 8 if quick else 70)
             browser.close()
     return figures | {
         "layer_click_to_paint_ms": small["median"], "layer_click_to_paint_210_layers_ms": large["median"],
+        "lesson_click_to_figures_ms": lesson["median"],
     }  # fmt: skip
 
 
@@ -225,7 +259,7 @@ def main() -> int:
     for check in checks:
         word = "ok  " if check["value"] <= check["bar"] else "MISS"
         print(f"{word} {check['name']:36} {check['value']:8.2f}   bar {check['bar']:g}")
-    for name in ("clicks_ms", "clicks_210_layers_ms"):
+    for name in ("clicks_ms", "clicks_210_layers_ms", "lesson_clicks_ms"):
         if name in tables:
             print(f"     {name}: " + ", ".join(f"{k} {v:.4g}" for k, v in tables[name].items()))
     for name in ("run_s", "command_s", "app_ready_s"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from components.events import CHEAP
+from components.events import CHEAP, LATEST
 from components.lesson import Scene, Step, bench_value, feedback, measures
 from components.lesson_steps import KEYS, STEPS
 from components.widgets.assets import script
@@ -133,10 +133,10 @@ def create_learn_tab(tabs: gr.Tabs) -> None:
         button.click(move(by), nav, [nav, *content], **CHEAP).then(**address)
     nav.change(None, None, None, js=SHOW_STEP, queue=False, api_visibility="private")
     for control in (slider, choice):
-        control.input(slide, [nav, slider, choice, clicked], seen, trigger_mode="always_last", **CHEAP)
+        control.input(slide, [nav, slider, choice, clicked], seen, **LATEST)
     anew.click(again, nav, [slider, choice, *seen], **CHEAP)
     question.input(answered, [nav, question, done], [said, done, nav], **CHEAP)
-    bench.edit(edit, [nav, slider, choice], [figures, extra, clicked], trigger_mode="always_last", **CHEAP)
+    bench.edit(edit, [nav, slider, choice], [figures, extra, clicked], **LATEST)
     slides.click(None, None, None, js=script("slides"), queue=False, api_visibility="private")
     gr.context.Context.root_block.load(open_lesson, None, [tabs, sections, nav, *content], **CHEAP)
 

@@ -67,7 +67,7 @@ def mixing_reading(rows: list[tuple[str, float, list[SpreadStep]]], origin: str)
     )
     lost = [1 - steps[-1].amounts.sum().item() for _, _, steps in rows]
     tail = f" Of the signal {lost[-1]:.0%} is lost in orphans." if lost[-1] > 1e-6 else ""
-    return reading(f"After one step across and one back, a signal from {origin} is {said}.{tail}", "expander")
+    return reading(f"After one step across and one back, a signal from {escape(origin)} is {said}.{tail}", "expander")
 
 
 def beta_cards(step: BetaStep, topn: BetaStep, source: str) -> str:

@@ -1,6 +1,7 @@
 """Words: explanations of every term, and sentences that read a result aloud. All text is escaped for HTML."""
 
 import html
+import re
 from typing import Any
 
 from eggs_core.runs import Run
@@ -48,9 +49,14 @@ MEASURES = {  # key in a layer's report -> (name, format)
 }
 
 
+# Control characters, and those that turn the direction of what follows: a name could hide behind them.
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
 def escape(text: object) -> str:
-    """Text made safe for HTML, also inside a widget's template, where ${…} would be run."""
-    return html.escape(str(text)).replace("$", "&#36;").replace("{", "&#123;").replace("}", "&#125;")
+    """Text made safe for HTML, also inside a widget's template, where ${…} would be run; what hides text shows as �."""
+    shown = html.escape(_UNSEEN.sub("�", str(text)))
+    return shown.replace("$", "&#36;").replace("{", "&#123;").replace("}", "&#125;")
 
 
 def term(name: str, shown: str | None = None) -> str:
