@@ -145,7 +145,7 @@ def test_the_shipped_sweep_is_whole_and_small():
     (file,) = compare_view.EXAMPLES.glob("*.json")
     assert file.stat().st_size < 300_000
     found = load_sweep(file)
-    assert all(cell.status == DONE for cell in found.cells) and models_of(found) == ["tiny-llama", "tiny-opt"]
+    assert all(cell.finished for cell in found.cells) and models_of(found) == ["tiny-llama", "tiny-opt"]
     assert {cell.config.key() for cell in found.cells} == {
         cell.key() for cell in load_grid(file.with_suffix(".yaml")).cells
     }
