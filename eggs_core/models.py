@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from eggs_core.adapters import find_blocks
@@ -66,7 +66,7 @@ class LoadedModel:
             raise EggsError(f"{self.name} reads at most {limit} tokens at once; choose windows of at most {limit}.")
 
 
-def _source(name: str) -> tuple[str, dict[str, str]]:
+def model_source(name: str) -> tuple[str, dict[str, str]]:
     """The path or Hub id behind a name, and the extra arguments that from_pretrained needs for it."""
     if name in BUNDLED:
         return str(ASSETS / "models" / name), {}
@@ -106,7 +106,7 @@ def _check_folder(path: Path) -> None:
             raise EggsError(f"The folder {path.name} lacks the weight file {missing[0]}; copy the whole model.")
 
 
-def _explain(name: str, error: Exception) -> EggsError:
+def explain(name: str, error: Exception) -> EggsError:
     """The one sentence that a person needs for an error raised while loading."""
     chain, text = error, ""
     causes = []
@@ -146,6 +146,20 @@ def _explain(name: str, error: Exception) -> EggsError:
     return EggsError(f"The model {name} could not be opened: {first}.")
 
 
+def read_config(name: str, source: str, local: bool) -> PreTrainedConfig:
+    """The configuration of a causal LM; raises EggsError for another kind of model."""
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=local)
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or getattr(config, "is_encoder_decoder", False):
+        raise EggsError(
+            f"{name} is a {config.model_type!r} model, which does not predict the next token; "
+            f"choose a causal language model."
+        )
+    saved_as = (config.architectures or ["CausalLM"])[0]
+    if "CausalLM" not in saved_as and "LMHead" not in saved_as:
+        raise EggsError(f"{name} was saved as {saved_as}, which is no causal language model; choose another.")
+    return config
+
+
 def load(name: str, device: torch.device | None = None, dtype: torch.dtype | None = None) -> LoadedModel:
     """Load a causal LM and its tokenizer onto a device, in fp32 on the CPU and in its own dtype elsewhere.
 
@@ -155,24 +169,14 @@ def load(name: str, device: torch.device | None = None, dtype: torch.dtype | Non
     if not name or "\0" in name or len(name) > 500:
         raise EggsError(f"Choose a model: {', '.join(BUNDLED)}, a Hub id, a local folder or a GGUF file.")
     device = device or best_device()
-    source, extra = _source(name)
+    source, extra = model_source(name)
     local = os.path.isdir(source)
     if dtype is None:
         dtype = torch.float32 if device.type == "cpu" else "auto"
     options = {"local_files_only": local, **extra}
     try:
         if not extra:
-            config = AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=local)
-            if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or getattr(
-                config, "is_encoder_decoder", False
-            ):
-                raise EggsError(
-                    f"{name} is a {config.model_type!r} model, which does not predict the next token; "
-                    f"choose a causal language model."
-                )
-            saved_as = (config.architectures or ["CausalLM"])[0]
-            if "CausalLM" not in saved_as and "LMHead" not in saved_as:
-                raise EggsError(f"{name} was saved as {saved_as}, which is no causal language model; choose another.")
+            read_config(name, source, local)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
         model = AutoModelForCausalLM.from_pretrained(
             source, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
@@ -180,6 +184,6 @@ def load(name: str, device: torch.device | None = None, dtype: torch.dtype | Non
     except EggsError:
         raise
     except Exception as error:  # transformers raises many kinds; each becomes one sentence, the cause is kept
-        raise _explain(name, error) from error
+        raise explain(name, error) from error
     find_blocks(model)  # an unsupported architecture is refused here, before any work
     return LoadedModel(name, model.eval().to(device), tokenizer)
