@@ -10,7 +10,7 @@ from eggs_core.calibration import Text
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.masks import pack_bits
-from eggs_core.pipeline import CACHE, Finished, LayerDone, Progress, execute
+from eggs_core.pipeline import Finished, LayerDone, Progress, execute, fingerprint
 from eggs_core.runs import Run
 from eggs_core.store import STORE
 from eggs_core.weights import keep
@@ -49,7 +49,7 @@ def known_run(config: PruneConfig) -> Iterator[Progress | Run]:
     run = find_run(config.key())
     if run is not None:
         yield Progress(f"Opening {config.model}", 0.0)
-        if any(run is shipped for shipped in bundled_runs()) or CACHE.get(config.model).fingerprint == run.report.get(
+        if any(run is shipped for shipped in bundled_runs()) or fingerprint(config.model) == run.report.get(
             "fingerprint"
         ):
             yield run

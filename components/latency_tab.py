@@ -18,11 +18,10 @@ from components.tab import Tab
 from components.text import reading, size
 from components.widgets.plot import Plot
 from eggs_core.errors import EggsError
-from eggs_core.export import FILE, save_hf, save_packed
+from eggs_core.export import FILE
 from eggs_core.measurement import Measurement, measure, measured, shapes_of
-from eggs_core.pipeline import Progress
+from eggs_core.run_export import export_run
 from eggs_core.runs import Run
-from eggs_core.weights import recover
 
 ALONE = {  # what is timed or loads the machine waits for its turn, so that timings do not disturb each other
     "concurrency_id": "measure", "concurrency_limit": 1, "show_progress": "hidden", "api_visibility": "private",
@@ -130,7 +129,7 @@ def _drawn(run: Run, found: Measurement | None) -> list:
     latency = found.generation if found else run.report["latency"]
     where = "Measured on this machine." if found else f"Measured when the run was made, {run.report['created'][:10]}."
     file_bytes = found.file_bytes if found else None
-    charts = [speed_bars(latency, kind) for kind in SPEEDS]
+    charts = [latency and speed_bars(latency, kind) for kind in SPEEDS]
     head = [size_reading(run, file_bytes), size_bars(run, file_bytes), latency_reading(latency, where), *charts]
     if not found:
         return [*head, UNMEASURED, layer_table(None, shapes_of(run)), "", None, None]
@@ -169,6 +168,7 @@ def _create_export(state: gr.State) -> list:
     with gr.Row():
         packed = gr.Button("Packed file (safetensors)", elem_id="export-packed", min_width=200)
         folder = gr.Button("Hugging Face folder (zip)", elem_id="export-hf", min_width=200)
+        masks = gr.Button("Masks (zip)", elem_id="export-masks", min_width=200)
     note = gr.HTML(elem_id="export-note", padding=False)
     files = gr.File(label="Download", interactive=False, elem_id="export-file", visible=False)
 
@@ -177,28 +177,23 @@ def _create_export(state: gr.State) -> list:
         place = Path(tempfile.mkdtemp(prefix="eggs-export-"))
         try:
             run = finished_run(workspace)
-            for event in recover(run):
-                if isinstance(event, Progress):
-                    yield [progress_bar(event.share, event.text), gr.skip()]
-                else:
-                    models = event
-            file = _write(run, models, kind, place)
+            name = f"{Path(run.report['model']).name}-{run.report['pattern'].replace(':', 'of')}-{run.report['method']}"
+            for progress in export_run(run, kind, place / name):
+                yield [progress_bar(progress.share, progress.text), gr.skip()]
+            file = _one_file(place / name, kind)
             yield [message(f"{file.name}: {size(file.stat().st_size)}"), gr.File(value=str(file), visible=True)]
         except EggsError as error:
             yield [message(str(error), bad=True), gr.skip()]
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
-    for button, kind in ((packed, "packed"), (folder, "hf")):
+    for button, kind in ((packed, "packed"), (folder, "hf"), (masks, "masks")):
         button.click(lambda w, kind=kind: (yield from export(w, kind)), state, [note, files], **ALONE)
     return [note, files]
 
 
-def _write(run: Run, models, kind: str, place: Path) -> Path:
-    """The pruned model as one file inside `place`."""
-    name = f"{Path(run.report['model']).name}-{run.report['pattern'].replace(':', 'of')}-{run.report['method']}"
+def _one_file(folder: Path, kind: str) -> Path:
+    """What a browser can download of an exported folder: the packed file, or all in a zip file."""
     if kind == "packed":
-        info = {k: run.report[k] for k in ("model", "pattern", "method", "seed", "key")}
-        return save_packed(models.packed, place / f"{name}.{FILE.partition('.')[2]}", info=info)
-    save_hf(models.zeros, models.dense.tokenizer, place / name)
-    return Path(shutil.make_archive(str(place / name), "zip", place, name))
+        return (folder / FILE).rename(folder.with_name(f"{folder.name}.{FILE.partition('.')[2]}"))
+    return Path(shutil.make_archive(str(folder), "zip", folder.parent, folder.name))

@@ -20,7 +20,7 @@ from transformers.core_model_loading import WeightRenaming, rename_source_key
 from eggs_core.adapters import find_blocks
 from eggs_core.device import best_device
 from eggs_core.errors import EggsError
-from eggs_core.models import SAMPLE, explain, model_source, read_config
+from eggs_core.models import SAMPLE, check_window, explain, model_source, read_config
 from eggs_core.skeleton import compute_buffers, put, skeleton
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
@@ -50,8 +50,8 @@ class Checkpoint:
     EggsError for a shard that is missing, an index that is wrong and tensors that do not fit the model.
     """
 
-    def __init__(self, name: str, device: torch.device | None = None):
-        source, extra = model_source(name)
+    def __init__(self, name: str, device: torch.device | None = None, folder: Path | None = None):
+        source, extra = model_source(name) if folder is None else (str(folder), {})
         if extra or not os.path.isdir(source):
             raise EggsError(f"{name} is no folder of safetensors files, which is what can be read block by block.")
         self.name, self.folder, self.device = name, Path(source), device or best_device()
@@ -83,6 +83,10 @@ class Checkpoint:
         """Number of parameters, tied ones counted once."""
         return sum(p.numel() for p in self.model.parameters())
 
+    def check_window(self, length: int) -> None:
+        """Raise EggsError if the model cannot read windows of `length` tokens."""
+        check_window(self.name, self.config, length)
+
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits that tell weights apart: SHA-256 over names, shapes and first values of tensors."""
@@ -101,6 +105,14 @@ class Checkpoint:
         if block is not None:
             return [n for n in self.stored if n.startswith(f"{self.path}.{block}.")]
         return [n for n in self.stored if not n.startswith(f"{self.path}.")]
+
+    def raw(self, names: list[str]) -> dict[str, torch.Tensor]:
+        """Tensors as they are stored, by their names in the files."""
+        found = {}
+        for file, some in self._by_file(names):
+            with self._open(file) as opened:
+                found |= {self.stored[n].key: opened.get_tensor(self.stored[n].key) for n in some}
+        return found
 
     @contextmanager
     def outside(self, head: bool) -> Iterator[nn.Module]:

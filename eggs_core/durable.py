@@ -40,6 +40,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     """Write a safetensors file."""
     with replacing(path) as part:
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, part, metadata=metadata)
+        part.chmod(0o644)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -61,9 +61,14 @@ class LoadedModel:
 
     def check_window(self, length: int) -> None:
         """Raise EggsError if the model cannot read windows of `length` tokens."""
-        limit = getattr(self.model.config, "max_position_embeddings", None)
-        if isinstance(limit, int) and length > limit:
-            raise EggsError(f"{self.name} reads at most {limit} tokens at once; choose windows of at most {limit}.")
+        check_window(self.name, self.model.config, length)
+
+
+def check_window(name: str, config: PreTrainedConfig, length: int) -> None:
+    """Raise EggsError if a model of this configuration cannot read windows of `length` tokens."""
+    limit = getattr(config, "max_position_embeddings", None)
+    if isinstance(limit, int) and length > limit:
+        raise EggsError(f"{name} reads at most {limit} tokens at once; choose windows of at most {limit}.")
 
 
 def model_source(name: str) -> tuple[str, dict[str, str]]:

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -50,11 +51,14 @@ class LayerDone:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The run is complete; `model` is the pruned model, dense with zeros, and `dense` the one that it came from."""
+    """The run is complete; `model` is the pruned model, dense with zeros, and `dense` the one that it came from.
+
+    Both are None for a model that is larger than memory: its pruned checkpoint lies in the report's "checkpoint".
+    """
 
     run: Run
-    dense: LoadedModel
-    model: torch.nn.Module
+    dense: LoadedModel | None
+    model: torch.nn.Module | None
 
 
 Event = Progress | LayerDone | Finished
@@ -125,16 +129,31 @@ def evaluate_steps(
     yield join(parts)
 
 
-def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: ModelCache = CACHE) -> Iterator[Event]:
+def execute(
+    config: PruneConfig,
+    texts: dict[str, Text] | None = None,
+    cache: ModelCache = CACHE,
+    *,
+    stream: bool | None = None,
+    out: Path | None = None,
+) -> Iterator[Event]:
     """Run a configuration: load, check, evaluate dense, prune a copy, evaluate again, measure size and latency.
+
+    A model that is too large for that, or with `stream`, goes through block by block from disk into the folder `out`
+    (streamed_run.execute_streamed).
 
     `texts` holds texts of the user's own by the name that the configuration gives them. The dense model is never
     changed; closing the generator stops after the layer or batch at hand. Raises EggsError for all that cannot run.
     """
+    from eggs_core.streamed_run import execute_streamed, streams  # it imports this module's events
+
+    if streams(config.model) if stream is None else stream:
+        yield from execute_streamed(config, texts, out)
+        return
     started = time.monotonic()
     yield Progress("Reading the texts", 0.0)
-    calibration_text = _text(config.calibration, "calibration", texts)
-    evaluation_text = _text(config.evaluation, "heldout", texts)
+    calibration_text = run_text(config.calibration, "calibration", texts)
+    evaluation_text = run_text(config.evaluation, "heldout", texts)
     yield Progress(f"Loading {config.model}", 0.0)
     dense = cache.get(config.model)
     check_pattern(dense.model, config.pattern)
@@ -212,7 +231,15 @@ def execute(config: PruneConfig, texts: dict[str, Text] | None = None, cache: Mo
     yield Finished(Run(report, packed, packed_topn, permutations), dense, model)
 
 
-def _text(name: str, bundled: str, texts: dict[str, Text] | None) -> Text:
+def fingerprint(name: str) -> str:
+    """What tells the weights of a model that runs in memory, or block by block, from others of its name."""
+    from eggs_core.streamed_run import checkpoint_of, streams
+
+    return checkpoint_of(name).fingerprint if streams(name) else CACHE.get(name).fingerprint
+
+
+def run_text(name: str, bundled: str, texts: dict[str, Text] | None) -> Text:
+    """The text that a configuration names: the bundled one, a dataset's, or one of the user's own."""
     if name == "bundled":
         return bundled_text(bundled)
     if name.startswith(DATASET):

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from eggs_core.activations import Activations, replaced
-from eggs_core.adapters import check_pattern
+from eggs_core.adapters import check_pattern, linear_layers
 from eggs_core.checkpoint import INDEX, Checkpoint
 from eggs_core.config import PruneConfig
 from eggs_core.device import free_memory
@@ -82,6 +82,11 @@ class StreamedPruning:
     def __len__(self) -> int:
         return len(self._checkpoint)
 
+    @property
+    def total_layers(self) -> int:
+        """How many layers all blocks have."""
+        return sum(1 for _ in linear_layers(self._checkpoint.model))
+
     def close(self) -> None:
         """Let another process go on."""
         self._lock.release()
@@ -133,8 +138,7 @@ class StreamedPruning:
         """Complete the Hugging Face folder (other weights, index, config, tokenizer) and say what came of it."""
         checkpoint, names = self._checkpoint, self._checkpoint.names()
         with self._explained():
-            with checkpoint.outside(head=True) as model:
-                self._write_shard(0, names, model)
+            write_tensors(self._out / self._shard(0), checkpoint.raw(names), {"format": "pt"})
             parts = [names, *(checkpoint.names(number) for number in range(len(self)))]
             written = {checkpoint.stored[n].key: self._shard(i) for i, part in enumerate(parts) for n in part}
             write_json(self._out / INDEX, {"metadata": {"total_size": checkpoint.nbytes}, "weight_map": written})
@@ -220,7 +224,9 @@ class StreamedPruning:
             tensors[report.name + ".topn"] = pack_bits(report.topn_mask)
             if report.permutation is not None:
                 tensors[report.name + ".permutation"] = report.permutation
-        self._write_shard(number + 1, self._checkpoint.names(number), self._checkpoint.model)
+        stored, state = self._checkpoint.stored, self._checkpoint.model.state_dict()
+        weights = {stored[n].key: state[n].to(stored[n].dtype) for n in self._checkpoint.names(number)}
+        write_tensors(self._out / self._shard(number + 1), weights, {"format": "pt"})
         write_tensors(self._block(number, ".safetensors"), tensors)
         write_json(self._block(number, ".json"), [report.to_dict() for report in self._reports])
         self._reports.clear()
@@ -232,12 +238,6 @@ class StreamedPruning:
             for spool in self._spools.values():
                 spool.step()
         self.finished = finished
-
-    def _write_shard(self, number: int, names: list[str], model: nn.Module) -> None:
-        state = model.state_dict()
-        stored = self._checkpoint.stored
-        tensors = {stored[n].key: state[n].to(stored[n].dtype) for n in names}
-        write_tensors(self._out / self._shard(number), tensors, {"format": "pt"})
 
     def _shard(self, number: int) -> str:
         return f"model-{number + 1:05d}-of-{len(self) + 1:05d}.safetensors"

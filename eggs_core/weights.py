@@ -19,6 +19,7 @@ from eggs_core.pattern import NMPattern
 from eggs_core.pipeline import CACHE, Finished, ModelCache, Progress, memory_errors
 from eggs_core.prune import prune
 from eggs_core.runs import Run
+from eggs_core.streamed_run import check_in_memory
 
 KEPT_BYTES = 2 << 30  # of pruned and packed models together
 KEPT_RUNS = 4
@@ -77,6 +78,8 @@ WEIGHTS = WeightCache()
 def keep(event: Finished, cache: WeightCache = WEIGHTS) -> None:
     """Keep the pruned model that a pipeline has just finished."""
     run = event.run
+    if event.model is None:  # larger than memory
+        return
     cache.put(run.key, PrunedModel(event.dense, event.model, _masks(run), run.permutations, "kept"))
 
 
@@ -92,6 +95,8 @@ def recover(run: Run, cache: WeightCache = WEIGHTS, models: ModelCache = CACHE) 
     pruned again with the run's own configuration. Raises EggsError when that cannot be done.
     """
     found = cache.get(run.key)
+    if found is None:
+        check_in_memory(run)
     with memory_errors("Rebuilding the pruned model"):
         if found is None:
             config = PruneConfig.from_dict(run.report["config"])
