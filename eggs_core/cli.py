@@ -127,6 +127,9 @@ def prune(
 def evaluate(
     model: Annotated[str | None, typer.Option(help="The dense model; default: the one of --run.")] = None,
     run: Annotated[Path | None, typer.Option(help="A finished run, whose masks are applied to the model.")] = None,
+    device_map: Annotated[
+        str | None, typer.Option(help="auto: spread the model over all GPUs, then host memory and disk (accelerate).")
+    ] = None,
     evaluation_file: EvaluationFile = None,
     evaluation_windows: EvaluationWindows = 64,
     evaluation_length: EvaluationLength = 256,
@@ -135,6 +138,10 @@ def evaluate(
     """Print perplexity and next-token accuracy of a model, dense or with the masks of a run."""
     if model is None and run is None:
         raise EggsError("Say what to evaluate: --model, --run, or both.")
+    if device_map not in (None, "auto"):
+        raise EggsError(f"--device-map is auto or left out; got {device_map!r}.")
+    if device_map and run:
+        raise EggsError("A run's masks cannot be applied to a spread model; evaluate its exported folder instead.")
     finished = _load_run(run) if run else None
     texts: dict[str, Text] = {}
     # The same limits as for pruning, checked in the same place.
@@ -149,7 +156,7 @@ def evaluate(
     from eggs_core.models import load
 
     text = texts.get(config.evaluation) or calibration.bundled_text("heldout")
-    loaded = load(config.model)
+    loaded = load(config.model, device_map=device_map)
     loaded.check_window(evaluation_length)
     windows = calibration.evaluation_windows(loaded.tokenizer, text, evaluation_windows, evaluation_length)
     row = "dense"

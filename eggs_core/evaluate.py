@@ -50,7 +50,7 @@ def score_windows(model: PreTrainedModel, windows: torch.Tensor) -> Iterator[Win
 
     Raises EggsError if the model's output is not finite.
     """
-    device = next(model.parameters()).device
+    device = next((p.device for p in model.parameters() if not p.is_meta), "cpu")  # accelerate keeps some on "meta"
     vocabulary = model.get_output_embeddings().weight.shape[0]
     for batch in windows.split(windows_at_once(model, windows.shape[1])):
         logits = model(input_ids=batch.to(device), use_cache=False).logits.flatten(0, 1)

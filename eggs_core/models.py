@@ -165,9 +165,16 @@ def read_config(name: str, source: str, local: bool) -> PreTrainedConfig:
     return config
 
 
-def load(name: str, device: torch.device | None = None, dtype: torch.dtype | None = None) -> LoadedModel:
+def load(
+    name: str,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    device_map: str | dict[str, str | int] | None = None,
+) -> LoadedModel:
     """Load a causal LM and its tokenizer onto a device, in fp32 on the CPU and in its own dtype elsewhere.
 
+    A `device_map`, "auto" or one of accelerate's, spreads the model over several devices and, where they are full, host
+    memory and disk: such a model can be evaluated, not pruned.
     Never runs a model's own code and never unpickles. Raises EggsError with what to do for everything that can fail.
     """
     name = name.strip()
@@ -184,11 +191,12 @@ def load(name: str, device: torch.device | None = None, dtype: torch.dtype | Non
             read_config(name, source, local)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
         model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
+            source, dtype=dtype, use_safetensors=True, trust_remote_code=False, device_map=device_map, **options
         )
     except EggsError:
         raise
     except Exception as error:  # transformers raises many kinds; each becomes one sentence, the cause is kept
         raise explain(name, error) from error
     find_blocks(model)  # an unsupported architecture is refused here, before any work
-    return LoadedModel(name, model.eval().to(device), tokenizer)
+    model = model.eval()
+    return LoadedModel(name, model if device_map else model.to(device), tokenizer)

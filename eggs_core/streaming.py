@@ -98,11 +98,12 @@ class StreamedPruning:
             for name, windows in self._windows.items():
                 if not (whole and name == "calibration"):  # nothing goes on from the last block but evaluation
                     spool = self._spools[name]
-                    self._activations[name] = Activations(checkpoint.model, checkpoint.blocks, windows, spool)
-                    if len(spool) != len(self._activations[name].batches):
-                        raise EggsError(
-                            f"The activations kept in {self._work} are incomplete; delete it and start again."
-                        )
+                    if self.finished >= 0 and not spool:
+                        raise self._incomplete()
+                    found = Activations(checkpoint.model, checkpoint.blocks, windows, spool)
+                    if len(spool) != len(found.batches):
+                        raise self._incomplete()
+                    self._activations[name] = found
             if self.finished < 0:
                 self._commit(0)
 
@@ -244,6 +245,9 @@ class StreamedPruning:
 
     def _block(self, number: int, suffix: str) -> Path:
         return self._work / "blocks" / f"{number:05d}{suffix}"
+
+    def _incomplete(self) -> EggsError:
+        return EggsError(f"The activations kept in {self._work} are incomplete; delete that folder and start again.")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

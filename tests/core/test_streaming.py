@@ -234,6 +234,9 @@ def test_another_process_or_input_in_the_same_folder_is_refused(folder, tmp_path
         stream(place, out)
     job.close()
     stream(place, out)
+    shutil.rmtree(out / streaming.WORK / "dense")
+    with pytest.raises(EggsError, match=r"activations kept in .* are incomplete"):
+        stream(place, out)
     shutil.rmtree(out / streaming.WORK)
     with pytest.raises(EggsError, match="holds a model already"):
         stream(place, out)
