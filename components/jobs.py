@@ -92,6 +92,8 @@ def run_job(
                 keep(event)
                 workspace.show(event.run)
                 said = f"Done in {seconds(event.run.report['seconds']['total'])}."
+                if place := event.run.report.get("checkpoint"):
+                    said += f" The pruned model lies in {place}."
                 try:
                     STORE.put(event.run)
                 except EggsError as error:  # the result is shown all the same
