@@ -17,7 +17,7 @@ from eggs_core.device import best_device, describe, every_device, free_memory
 from eggs_core.errors import EggsError
 from eggs_core.evaluate import protocol
 from eggs_core.footprint import Shapes, peak_bytes
-from eggs_core.models import model_source
+from eggs_core.models import explain, model_source
 from eggs_core.pipeline import Event, Finished, LayerDone, Progress, memory_errors, run_text, versions
 from eggs_core.runs import REPORT, SCHEMA, Run, load_run, save_run
 from eggs_core.sizes import size_breakdown
@@ -62,14 +62,14 @@ def check_in_memory(run: Run) -> None:
 def checkpoint_of(name: str) -> Checkpoint:
     """The checkpoint of that name, downloaded first if it is on the Hub and not here yet."""
     source, _ = model_source(name)
-    if folder := _here(source):
-        return Checkpoint(name, folder=folder)
+    if os.path.isdir(source):
+        return Checkpoint(name)
     try:
         return Checkpoint(name, folder=Path(snapshot_download(source, allow_patterns=FILES)))
     except EggsError:
         raise
-    except Exception as error:
-        raise EggsError(f"The model {name} could not be downloaded: {str(error).strip().splitlines()[0]}") from error
+    except Exception as error:  # as in models.load
+        raise explain(name, error) from error
 
 
 def _here(source: str) -> Path | None:

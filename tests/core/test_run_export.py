@@ -30,10 +30,10 @@ TOKEN = "hf_abcdefghijklmnopqrstuvwxyz"
 
 
 @pytest.fixture(scope="module")
-def run() -> Run:
+def run(small_folder) -> Run:
     """A run with channel orders and re-fitted weights, which only the kept model has."""
     config = make_config(
-        "tiny-llama",
+        str(small_folder),
         "2:4",
         "custom",
         score="ria",
@@ -101,12 +101,12 @@ def test_a_card_has_configuration_figures_and_provenance_and_no_path(run, tmp_pa
     assert 'base_model: "owner/name"' in model_card(hidden, "hf")
 
 
-def test_a_streamed_runs_folder_is_copied(tmp_path):
-    config = make_config("tiny-llama", "2:4", "wanda", **SMALL)
+def test_a_streamed_runs_folder_is_copied(tmp_path, small_folder):
+    config = make_config(str(small_folder), "2:4", "wanda", **SMALL)
     streamed = list(execute(config, stream=True, out=tmp_path / "streamed"))[-1].run
     list(export_run(streamed, "hf", tmp_path / "hf"))
     names = {f.name for f in (tmp_path / "hf").iterdir()}
-    assert {"README.md", "config.json", "tokenizer.json", "model-00007-of-00007.safetensors"} <= names
+    assert {"README.md", "config.json", "tokenizer.json", "model-00004-of-00004.safetensors"} <= names
     assert not names & {"report.json", "masks.safetensors", "details.safetensors"}
     windows = evaluation_windows(AutoTokenizer.from_pretrained(tmp_path / "hf"), bundled_text("heldout"), 4, 64)
     expected = streamed.report["evaluation"]["pruned"]["perplexity"]

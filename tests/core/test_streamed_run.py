@@ -22,32 +22,38 @@ from eggs_core.weights import WeightCache, keep, recover
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = {"calibration_windows": 4, "calibration_length": 64, "evaluation_windows": 4, "evaluation_length": 64}
-CONFIG = make_config("tiny-llama", "2:4", "wanda", **SMALL)
+LAYERS = 21  # three blocks of seven
+
+
+@pytest.fixture(scope="module")
+def config(small_folder):
+    """What is run here."""
+    return make_config(str(small_folder), "2:4", "wanda", **SMALL)
 
 
 @pytest.fixture
 def little_memory(monkeypatch):
-    """A machine that has 10 MB left: the bundled models do not fit."""
-    monkeypatch.setattr(streamed_run, "free_memory", lambda _device: 10_000_000)
+    """A machine that has 100 kB left: no model fits."""
+    monkeypatch.setattr(streamed_run, "free_memory", lambda _device: 100_000)
 
 
 @pytest.fixture(scope="module")
-def whole():
+def whole(config):
     """The same configuration in memory."""
-    return list(execute(CONFIG, cache=ModelCache(), stream=False))[-1].run
+    return list(execute(config, cache=ModelCache(), stream=False))[-1].run
 
 
-def test_a_model_beyond_the_memory_goes_block_by_block_and_the_run_is_the_same(little_memory, whole):
-    events = list(execute(CONFIG))
+def test_a_model_beyond_the_memory_goes_block_by_block_and_the_run_is_the_same(little_memory, whole, config):
+    events = list(execute(config))
     finished = events[-1]
     assert isinstance(finished, Finished) and finished.dense is None and finished.model is None
-    assert sum(isinstance(e, LayerDone) for e in events) == 42
+    assert sum(isinstance(e, LayerDone) for e in events) == LAYERS
     said = [e for e in events if isinstance(e, Progress)]
     assert any("block by block from disk" in e.text for e in said)
-    assert any(e.text == "Streaming block 6 of 6, mlp.down_proj" for e in said)
+    assert any(e.text == "Streaming block 3 of 3, mlp.down_proj" for e in said)
     assert [e.share for e in said] == sorted(e.share for e in said)
 
-    run, out = finished.run, streamed_folder(CONFIG.key())
+    run, out = finished.run, streamed_folder(config.key())
     assert run.report["checkpoint"] == str(out.resolve()) and run.report["latency"] is None
     assert not (out / WORK).exists()
     assert load_run(out).report == json.loads(json.dumps(run.report))
@@ -66,7 +72,7 @@ def test_a_model_beyond_the_memory_goes_block_by_block_and_the_run_is_the_same(l
     reached = evaluate(loaded.model, windows).perplexity
     assert reached == pytest.approx(run.report["evaluation"]["pruned"]["perplexity"], rel=1e-3)
 
-    again = list(execute(CONFIG))
+    again = list(execute(config))
     assert not any(isinstance(e, LayerDone) for e in again) and again[-1].run.report == load_run(out).report
 
     cache = WeightCache()
@@ -76,23 +82,23 @@ def test_a_model_beyond_the_memory_goes_block_by_block_and_the_run_is_the_same(l
     shutil.rmtree(out)
 
 
-def test_an_ended_run_says_where_it_goes_on(little_memory):
-    running = execute(CONFIG)
+def test_an_ended_run_says_where_it_goes_on(little_memory, config):
+    running = execute(config)
     layers = 0
     for event in running:
         layers += isinstance(event, LayerDone)
         if layers == 17:  # in the third block
             running.close()
             break
-    events = list(execute(CONFIG))
+    events = list(execute(config))
     assert any("going on after 2 finished blocks" in e.text for e in events if isinstance(e, Progress))
-    assert sum(isinstance(e, LayerDone) for e in events) == 28
-    assert len(events[-1].run.report["layers"]) == 42
-    shutil.rmtree(streamed_folder(CONFIG.key()))
+    assert sum(isinstance(e, LayerDone) for e in events) == 7
+    assert len(events[-1].run.report["layers"]) == LAYERS
+    shutil.rmtree(streamed_folder(config.key()))
 
 
 def test_what_fits_does_not_stream(monkeypatch):
-    assert not streams("tiny-llama")
+    assert not streams("tiny-llama")  # 6.9 MB in fp16, twice that in fp32
     assert not streams("nobody/nothing")  # offline: loading says what is wrong with it
     monkeypatch.setattr(streamed_run, "free_memory", lambda _device: int(2.6 * 2 * 6_892_344) - 10**6)
     assert streams("tiny-llama")
@@ -108,13 +114,26 @@ def test_a_hub_model_is_measured_before_it_is_downloaded(monkeypatch):
     assert streams("owner/huge") and asked == ["owner/huge"]
 
 
-def test_the_command_line_streams_into_out(tmp_path):
+def test_a_hub_model_that_streams_is_downloaded_without_other_files(monkeypatch, small_folder):
+    def download(name: str, allow_patterns: list[str] | None = None, local_files_only: bool = False) -> str:
+        assert name == "owner/huge" and "*.safetensors" in allow_patterns and not local_files_only
+        return str(small_folder)
+
+    monkeypatch.setattr(streamed_run, "snapshot_download", download)
+    checkpoint = streamed_run.checkpoint_of("owner/huge")
+    assert checkpoint.name == "owner/huge" and len(checkpoint) == 3
+    monkeypatch.setattr(streamed_run, "snapshot_download", lambda *_a, **_k: 1 / 0)
+    with pytest.raises(EggsError, match="owner/huge could not be opened: division by zero"):
+        streamed_run.checkpoint_of("owner/huge")
+
+
+def test_the_command_line_streams_into_out(tmp_path, small_folder):
     small = [f"--{k.replace('_', '-')}={v}" for k, v in SMALL.items()]
     out = tmp_path / "out"
-    command = ["prune", "--stream", "--model", "tiny-llama", "--method", "wanda", "--out", str(out), *small]
+    command = ["prune", "--stream", "--model", str(small_folder), "--method", "wanda", "--out", str(out), *small]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
-    assert "Streaming block 1 of 6" in result.stderr and f"saved in {out}" in result.stdout
+    assert "Streaming block 1 of 3" in result.stderr and f"saved in {out}" in result.stdout
     assert {"config.json", "report.json", "masks.safetensors", "model.safetensors.index.json"} <= {
         f.name for f in out.iterdir()
     }
