@@ -10,10 +10,10 @@ from components.text import escape, seconds
 from eggs_core.calibration import Text
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
-from eggs_core.hosting import check_config, sentence
+from eggs_core.hosting import check_config, hosted, sentence
 from eggs_core.masks import pack_bits
 from eggs_core.model_cache import CACHE
-from eggs_core.pipeline import Finished, LayerDone, Progress, execute
+from eggs_core.pipeline import Finished, LayerDone, Progress, execute, fingerprint
 from eggs_core.runs import Run
 from eggs_core.store import STORE
 from eggs_core.weights import keep
@@ -81,10 +81,9 @@ def prune_steps(config: PruneConfig, texts: dict[str, Text], anew: bool = False)
 
     Raises EggsError for what cannot run.
     """
-    if not anew and find_run(config.key()) is not None:
+    if not anew and (run := find_run(config.key())) is not None:
         yield Seen(Progress(f"Opening {config.model}", 0.0))
-        CACHE.get(config.model)
-        if (run := known_run(config)) is not None:
+        if fingerprint(config.model) == run.report.get("fingerprint"):
             yield Seen(Progress("Known", 1.0), run, _kept_since(run))
             return
     run, progress = partial_run(config), Progress("", 0.0)
@@ -105,6 +104,8 @@ def prune_steps(config: PruneConfig, texts: dict[str, Text], anew: bool = False)
         elif isinstance(event, Finished):
             keep(event)
             said = f"Done in {seconds(event.run.report['seconds']['total'])}."
+            if (place := event.run.report.get("checkpoint")) and not hosted():
+                said += f" The pruned model lies in {place}."
             try:
                 STORE.put(event.run)
             except EggsError as error:  # the result is shown all the same

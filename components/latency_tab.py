@@ -18,11 +18,11 @@ from components.session import Workspace, finished_run
 from components.tab import Tab
 from components.text import reading, size
 from components.widgets.plot import Plot
-from eggs_core.export import FILE, save_hf, save_packed
+from eggs_core.export import FILE
 from eggs_core.measurement import Measurement, measure, measure_key, measured, remember, shapes_of
 from eggs_core.pipeline import Progress
+from eggs_core.run_export import export_run
 from eggs_core.runs import Run
-from eggs_core.weights import recover
 
 WAITING = "Size and latency are measured when all layers are pruned."
 MEASURE_SECONDS = 10.0  # until a first measurement tells
@@ -118,7 +118,7 @@ def _drawn(run: Run, found: Measurement | None) -> list:
     latency = found.generation if found else run.report["latency"]
     where = "Measured on this machine." if found else f"Measured when the run was made, {run.report['created'][:10]}."
     file_bytes = found.file_bytes if found else None
-    charts = [speed_bars(latency, kind) for kind in SPEEDS]
+    charts = [latency and speed_bars(latency, kind) for kind in SPEEDS]
     head = [size_reading(run, file_bytes), size_bars(run, file_bytes), latency_reading(latency, where), *charts]
     if not found:
         return [UNMEASURED, layer_table(None, shapes_of(run)), *head, "", None, None]
@@ -165,6 +165,7 @@ def _create_export(state: gr.State) -> list:
     with gr.Row():
         packed = gr.Button("Packed file (safetensors)", elem_id="export-packed", min_width=200)
         folder = gr.Button("Hugging Face folder (zip)", elem_id="export-hf", min_width=200)
+        masks = gr.Button("Masks (zip)", elem_id="export-masks", min_width=200)
         stop = gr.Button("Stop", elem_id="export-stop", min_width=80, interactive=False)
     note = gr.HTML(elem_id="export-note", padding=False)
     files = gr.File(label="Download", interactive=False, elem_id="export-file", visible=False)
@@ -180,18 +181,17 @@ def _create_export(state: gr.State) -> list:
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
-    run_by_buttons(packed, stop, export, [state], [note, files], starts={folder.click: partial(export, kind="hf")})
+    others = {button.click: partial(export, kind=kind) for button, kind in ((folder, "hf"), (masks, "masks"))}
+    run_by_buttons(packed, stop, export, [state], [note, files], starts=others)
     return [note, files]
 
 
 def export_steps(run: Run, kind: str, place: Path) -> Iterator[Progress | Path]:
-    """Progress, and at the end the pruned model as one file inside `place`."""
-    models = yield from recover(run)
-    yield Progress("Writing the file", 1.0)
+    """Progress, and at the end the exported run as one file inside `place`: the packed one, or all in a zip file."""
     name = f"{Path(run.report['model']).name}-{run.report['pattern'].replace(':', 'of')}-{run.report['method']}"
+    folder = place / name
+    yield from export_run(run, kind, folder)
     if kind == "packed":
-        info = {k: run.report[k] for k in ("model", "pattern", "method", "seed", "key")}
-        yield save_packed(models.packed, place / f"{name}.{FILE.partition('.')[2]}", info=info)
-        return
-    save_hf(models.zeros, models.dense.tokenizer, place / name)
-    yield Path(shutil.make_archive(str(place / name), "zip", place, name))
+        yield (folder / FILE).rename(folder.with_name(f"{name}.{FILE.partition('.')[2]}"))
+    else:
+        yield Path(shutil.make_archive(str(folder), "zip", place, name))

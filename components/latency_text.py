@@ -40,8 +40,10 @@ def _fastest(latency: dict[str, Any], kind: str) -> tuple[float, str]:
     return max((side["decode_tokens_per_s"]["median"], side.get("dtype", "")) for side in sides)
 
 
-def latency_reading(latency: dict[str, Any], where: str = "") -> str:
+def latency_reading(latency: dict[str, Any] | None, where: str = "") -> str:
     """What was timed, and whether packing made it faster, in words."""
+    if latency is None:
+        return reading("No speed was measured with this run, as its model went through block by block from disk.")
     ratio = {
         kind: latency["packed"][kind]["median"] / latency["dense"][kind]["median"]
         for kind in ("decode_tokens_per_s", "prefill_tokens_per_s")

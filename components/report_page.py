@@ -64,8 +64,8 @@ def report_html(run: Run, runs: list[Run]) -> str:
     sections = [
         ("Perplexity", accuracy_table(runs).to_html(index=False, border=0)
          + _chart(perplexity_forest(runs)) + _chart(window_scatter(run))),
-        ("Size and speed", _chart(size_bars(run), 260)
-         + _chart(speed_bars(report["latency"], "decode_tokens_per_s"), 220)),
+        ("Size and speed", _chart(size_bars(run), 260) + (
+            _chart(speed_bars(report["latency"], "decode_tokens_per_s"), 220) if report["latency"] else "")),
         ("Layers", _chart(layer_chart(run, "spectral_gap")) + layer_table(run).to_html(index=False, border=0)),
     ]  # fmt: skip
     if pairs := task_pairs(run):

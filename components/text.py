@@ -114,8 +114,10 @@ def overview_cards(run: Run) -> str:
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def latency_card(latency: dict[str, Any]) -> str:
-    """Decode speed, dense → packed, as a card that names the kernel."""
+def latency_card(latency: dict[str, Any] | None) -> str:
+    """Decode speed, dense → packed, as a card that names the kernel; why not, for a model larger than memory."""
+    if latency is None:
+        return _card(term("decode", "Decode speed"), "–", "–", "not measured: the model is larger than memory")
     dense, packed = (
         latency["dense"]["decode_tokens_per_s"]["median"],
         latency["packed"]["decode_tokens_per_s"]["median"],

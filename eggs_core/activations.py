@@ -1,6 +1,8 @@
 """Calibration tokens on their way through the model: hidden states before each block, statistics of layers' inputs."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, MutableSequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import nn
@@ -40,6 +42,11 @@ class InputStatistics:
         """What stands in for an input that no token reached: channels of equal power, uncorrelated."""
         eye = torch.eye(width, device=device)
         return cls(torch.ones(width, device=device), eye if need_gram else None, eye, 1)
+
+    def to(self, device: torch.device) -> "InputStatistics":
+        """The same on another device; itself if it is there already."""
+        tensors = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), torch.Tensor)}
+        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
 
     def update(self, x: torch.Tensor, dense: torch.Tensor | None = None, lack: torch.Tensor | None = None) -> None:
         """Add inputs x (tokens, in), and for the same tokens those of the block as it was and what the stream lacks."""
@@ -83,13 +90,25 @@ class Reached(Exception):
 
 
 class Activations:
-    """The hidden states before the block that is pruned next, for every batch of calibration tokens.
+    """The hidden states before the block that is pruned next, for every batch of tokens.
 
-    windows: (windows, length) int64. `arguments` are each block's other arguments, equal for all batches.
+    windows: (windows, length) int64. `hidden` is a list, or what else holds one tensor for each batch: empty, or as an
+    earlier process left it. `arguments` are each block's other arguments, equal for all batches; `wrapped` says
+    whether blocks return a tuple.
     """
 
-    def __init__(self, model: PreTrainedModel, blocks: nn.ModuleList, windows: torch.Tensor):
-        self.hidden, self.arguments = _capture(model, blocks, _batches(windows))
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        blocks: nn.ModuleList,
+        windows: torch.Tensor,
+        hidden: MutableSequence[torch.Tensor] | None = None,
+    ):
+        self.hidden: MutableSequence[torch.Tensor] = [] if hidden is None else hidden
+        self.batches = _batches(windows)
+        self.arguments, self.wrapped = _arguments(model, blocks, self.batches[0])
+        if not self.hidden:
+            _capture(model, blocks, self.batches, self.hidden)
 
     def gather(self, layers: list[LinearLayer], number: int, block: nn.Module, need_gram: bool) -> Statistics:
         """Statistics of every layer's input over all batches; layers that share an input share its statistics."""
@@ -117,36 +136,72 @@ def _batches(windows: torch.Tensor) -> list[torch.Tensor]:
     return list(windows.split(size))
 
 
-@torch.no_grad()
-def _capture(model: PreTrainedModel, blocks: nn.ModuleList, batches: list[torch.Tensor]) -> tuple[list, list]:
-    """The first block's inputs for every batch, and each block's other arguments (equal for all batches)."""
-    hidden: list[torch.Tensor] = []
-    arguments: list[tuple[tuple, dict]] = [((), {})] * len(blocks)
-
-    def record_input(_module, args, kwargs):
-        hidden.append(args[0] if args else kwargs["hidden_states"])
-        raise Reached
-
-    def record_arguments(number):
-        def hook(_module, args, kwargs):
-            arguments[number] = (args[1:], {k: v for k, v in kwargs.items() if k != "hidden_states"})
-
-        return hook
-
-    device = next(model.parameters()).device
-    handles = [b.register_forward_pre_hook(record_arguments(i), with_kwargs=True) for i, b in enumerate(blocks)]
+@contextmanager
+def replaced(blocks: list[nn.Module], forward) -> Iterator[None]:
+    """Let `forward` stand in for each of these blocks' own computation."""
+    before = [block.__dict__.get("forward") for block in blocks]
+    for block in blocks:
+        block.forward = forward
     try:
-        model(input_ids=batches[0].to(device), use_cache=False)
-        handles.append(blocks[0].register_forward_pre_hook(record_input, with_kwargs=True))
-        for batch in batches:
-            try:
-                model(input_ids=batch.to(device), use_cache=False)
-            except Reached:
-                continue
+        yield
+    finally:
+        for block, own in zip(blocks, before, strict=True):
+            del block.forward
+            if own is not None:
+                block.forward = own
+
+
+def input_device(model: PreTrainedModel) -> torch.device:
+    """Where the model takes its tokens."""
+    return model.get_input_embeddings().weight.device
+
+
+@torch.no_grad()
+def _arguments(model: PreTrainedModel, blocks: nn.ModuleList, batch: torch.Tensor) -> tuple[list[tuple], bool]:
+    """Each block's arguments beside its hidden states, and whether blocks return a tuple; only the first block runs."""
+    arguments: list[tuple[tuple, dict]] = []
+    output: list = []
+
+    def before(_module, args, kwargs):
+        arguments.append((args[1:], {k: v for k, v in kwargs.items() if k != "hidden_states"}))
+        if 1 < len(blocks) == len(arguments):
+            raise Reached
+
+    def after(_module, _args, result):
+        output.append(result)
+        if len(blocks) == 1:
+            raise Reached
+
+    handles = [block.register_forward_pre_hook(before, with_kwargs=True) for block in blocks]
+    handles.append(blocks[0].register_forward_hook(after))
+    try:
+        with replaced(list(blocks)[1:], lambda *_args, **_kwargs: output[0]):
+            model(input_ids=batch.to(input_device(model)), use_cache=False)
+    except Reached:
+        pass
     finally:
         for handle in handles:
             handle.remove()
-    return hidden, arguments
+    return arguments, isinstance(output[0], tuple)
+
+
+@torch.no_grad()
+def _capture(model: PreTrainedModel, blocks: nn.ModuleList, batches: list[torch.Tensor], hidden) -> None:
+    """Append the first block's input for every batch."""
+
+    def record(_module, args, kwargs):
+        hidden.append(args[0] if args else kwargs["hidden_states"])
+        raise Reached
+
+    handle = blocks[0].register_forward_pre_hook(record, with_kwargs=True)
+    try:
+        for batch in batches:
+            try:
+                model(input_ids=batch.to(input_device(model)), use_cache=False)
+            except Reached:
+                continue
+    finally:
+        handle.remove()
 
 
 @torch.no_grad()
@@ -156,7 +211,7 @@ def run_block(block: nn.Module, hidden: torch.Tensor, arguments: tuple[tuple, di
     return output[0] if isinstance(output, tuple) else output
 
 
-def _gather(block, layers: list[LinearLayer], hidden: list, arguments, need_gram: bool) -> Statistics:
+def _gather(block, layers: list[LinearLayer], hidden, arguments, need_gram: bool) -> Statistics:
     """Statistics of every layer's input over all batches; layers that share an input share its statistics."""
     statistics: Statistics = {}
     seen: dict[int, tuple[torch.Tensor, InputStatistics]] = {}  # by identity of the input, within one batch

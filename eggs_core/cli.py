@@ -1,4 +1,4 @@
-"""The command line: models, prune, evaluate, analyze, sweep. Figures go to stdout, progress and problems to stderr."""
+"""The command line, a command each; figures go to stdout, progress and problems to stderr."""
 
 import json
 import sys
@@ -90,6 +90,14 @@ def prune(
     evaluation_file: EvaluationFile = None,
     evaluation_windows: EvaluationWindows = 64,
     evaluation_length: EvaluationLength = 256,
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="Block by block from disk; --out then also takes the pruned model, and an ended run goes on. "
+            "Default: only if memory is too small.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Prune a model, evaluate it before and after, and save the report and the masks."""
@@ -104,10 +112,11 @@ def prune(
         evaluation_windows=evaluation_windows, evaluation_length=evaluation_length,
     )  # fmt: skip
     _check_target(out)
-    run = _execute(config, texts)
-    from eggs_core.runs import save_run
+    run = _execute(config, texts, stream, out)
+    if not run.report.get("checkpoint"):  # a streamed run is there already
+        from eggs_core.runs import save_run
 
-    save_run(run, out)
+        save_run(run, out)
     if as_json:
         typer.echo(json.dumps(run.report, indent=1))
         return
@@ -121,6 +130,9 @@ def prune(
 def evaluate(
     model: Annotated[str | None, typer.Option(help="The dense model; default: the one of --run.")] = None,
     run: Annotated[Path | None, typer.Option(help="A finished run, whose masks are applied to the model.")] = None,
+    device_map: Annotated[
+        str | None, typer.Option(help="auto: spread the model over all GPUs, then host memory and disk (accelerate).")
+    ] = None,
     evaluation_file: EvaluationFile = None,
     evaluation_windows: EvaluationWindows = 64,
     evaluation_length: EvaluationLength = 256,
@@ -129,6 +141,10 @@ def evaluate(
     """Print perplexity and next-token accuracy of a model, dense or with the masks of a run."""
     if model is None and run is None:
         raise EggsError("Say what to evaluate: --model, --run, or both.")
+    if device_map not in (None, "auto"):
+        raise EggsError(f"--device-map is auto or left out; got {device_map!r}.")
+    if device_map and run:
+        raise EggsError("A run's masks cannot be applied to a spread model; evaluate its exported folder instead.")
     finished = _load_run(run) if run else None
     texts: dict[str, Text] = {}
     # The same limits as for pruning, checked in the same place.
@@ -143,7 +159,7 @@ def evaluate(
     from eggs_core.models import load
 
     text = texts.get(config.evaluation) or calibration.bundled_text("heldout")
-    loaded = load(config.model)
+    loaded = load(config.model, device_map=device_map)
     loaded.check_window(evaluation_length)
     windows = calibration.evaluation_windows(loaded.tokenizer, text, evaluation_windows, evaluation_length)
     row = "dense"
@@ -191,6 +207,37 @@ def analyze(
         )
 
 
+@app.command()
+def export(
+    run: Annotated[Path, typer.Option(help="The folder of a finished run.")],
+    out: Annotated[Path, typer.Option(help="The folder to write to; new or empty.")],
+    layout: Annotated[str, typer.Option("--format", help="hf, packed or masks.")] = "hf",
+    push: Annotated[str | None, typer.Option(help="Then upload the folder to this Hub repository, owner/name.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Only list what --push would upload.")] = False,
+    public: Annotated[bool, typer.Option(help="Make a repository that --push creates public.")] = False,
+) -> None:
+    """Write a finished run as a Hugging Face folder, a packed file or masks, with a model card."""
+    finished = _load_run(run)
+    from eggs_core import run_export
+
+    run_export.check_format(layout)
+    if push:
+        run_export.check_push(push, dry_run)
+    elif dry_run:
+        raise EggsError("--dry-run goes with --push owner/name; exporting itself needs none.")
+    for progress in run_export.export_run(finished, layout, out):
+        _progress(f"{progress.share:4.0%}  {progress.text}")
+    _progress_end()
+    files = run_export.push_plan(out)
+    for name, count in files:
+        typer.echo(f"{count:15,}  {name}")
+    typer.echo(f"{sum(count for _, count in files):15,}  bytes in {out}")
+    if push and dry_run:
+        typer.echo(f"would go to {push}, {'public' if public else 'private'} if it is new; nothing was uploaded")
+    elif push:
+        typer.echo(f"uploaded to {run_export.push(out, push, private=not public)}")
+
+
 def _register(texts: dict[str, "Text"], path: Path | None) -> str | None:
     """The name under which a configuration knows the text in `path`; the text itself goes into `texts`."""
     if path is None:
@@ -232,12 +279,12 @@ def _quiet() -> None:
     logging.disable_progress_bar()
 
 
-def _execute(config: PruneConfig, texts: dict[str, "Text"]) -> "Run":
+def _execute(config: PruneConfig, texts: dict[str, "Text"], stream: bool | None, out: Path) -> "Run":
     _quiet()
     from eggs_core.pipeline import Finished, Progress, execute
 
     run = None
-    for event in execute(config, texts):
+    for event in execute(config, texts, stream=stream, out=out):
         if isinstance(event, Progress):
             left = "" if event.seconds_left is None else f", {event.seconds_left:.0f} s left"
             _progress(f"{event.share:4.0%}  {event.text}{left}")

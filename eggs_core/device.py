@@ -48,3 +48,10 @@ def check_room(count: float, device: torch.device, what: str) -> None:
             f"{what} needs some {count / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; "
             "choose a smaller model, or try again when less is running."
         )
+
+
+def every_device(device: torch.device) -> list[torch.device]:
+    """All devices of this kind where there are several of it."""
+    if device.type != "cuda":
+        return [device]
+    return [torch.device("cuda", i) for i in range(torch.cuda.device_count())]

@@ -39,19 +39,24 @@ class WindowScores:
         }
 
 
+def windows_at_once(model: PreTrainedModel, length: int) -> int:
+    """How many windows of `length` tokens go through the model together, so that their logits stay small."""
+    return max(1, min(16, LOGITS_PER_BATCH // (length * model.get_output_embeddings().weight.shape[0])))
+
+
 @torch.no_grad()
 def score_windows(model: PreTrainedModel, windows: torch.Tensor) -> Iterator[WindowScores]:
     """Yield the scores of each batch of windows, (windows, length) int64; every token but a window's first is scored.
 
     Raises EggsError if the model's output is not finite.
     """
-    device = next(model.parameters()).device
-    length = windows.shape[1]
+    device = next((p.device for p in model.parameters() if not p.is_meta), "cpu")  # accelerate keeps some on "meta"
     vocabulary = model.get_output_embeddings().weight.shape[0]
-    size = max(1, min(16, LOGITS_PER_BATCH // (length * vocabulary)))
-    for batch in windows.split(size):
+    for batch in windows.split(windows_at_once(model, windows.shape[1])):
         logits = model(input_ids=batch.to(device), use_cache=False).logits.flatten(0, 1)
-        targets = batch.roll(-1, 1).flatten().to(device)  # a window's last token has no next one: its row is dropped
+        targets = (
+            batch.roll(-1, 1).flatten().to(logits.device)
+        )  # a window's last token has no next one: its row is dropped
         nats, ranks = [], []
         rows = max(1, LOGITS_PER_CHUNK // vocabulary)
         for chunk, target in zip(logits.split(rows), targets.split(rows), strict=True):

@@ -2,17 +2,15 @@
 
 import copy
 import json
-import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.pytorch_utils import Conv1D
 
@@ -20,6 +18,7 @@ from eggs_core.errors import EggsError
 from eggs_core.kernels import layout
 from eggs_core.packed import PackedLinear, join_siblings, pack_layer, set_submodule
 from eggs_core.pattern import NMPattern
+from eggs_core.skeleton import compute_buffers, skeleton
 
 FORMAT, VERSION = "eggs-packed-nm", "1"
 FILE = "model.eggs.safetensors"  # the packed file's name inside a folder
@@ -40,7 +39,7 @@ def save_hf(model: PreTrainedModel, tokenizer: object | None, folder: str | Path
         state[f"{name}.weight"] = dense.t().contiguous() if layer.conv1d else dense
         if layer.bias is not None:
             state[f"{name}.bias"] = layer.bias
-    clean = _skeleton(_plain_config(model), type(model))
+    clean = skeleton(_plain_config(model), type(model))
     clean.load_state_dict(state, assign=True)
     clean.tie_weights()
     clean.generation_config = copy.deepcopy(model.generation_config)
@@ -191,14 +190,6 @@ def _plain_config(model: PreTrainedModel):
     return config
 
 
-def _skeleton(config: object, kind: type | None = None) -> PreTrainedModel:
-    """A model of this config on the meta device, where tensors have shapes but no memory."""
-    with torch.device("meta"):
-        if kind is not None:
-            return kind(config)
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-
-
 def _model_of(metadata: dict[str, str], tensors: int, file: str) -> tuple[PreTrainedModel, dict[str, dict]]:
     """The file's model on the meta device and the description of its packed layers."""
     try:
@@ -209,7 +200,7 @@ def _model_of(metadata: dict[str, str], tensors: int, file: str) -> tuple[PreTra
         built = CONFIG_MAPPING[config.pop("model_type")].from_dict(config)
         if not 0 < int(getattr(built, "num_hidden_layers", 1)) <= tensors:
             raise ValueError(f"it claims {built.num_hidden_layers} layers and holds {tensors} tensors")
-        return _skeleton(built), described
+        return skeleton(built), described
     except Exception as error:  # a damaged configuration makes transformers raise nearly anything
         raise EggsError(f"{file} is damaged: its model cannot be built ({_reason(error)}).") from error
 
@@ -254,17 +245,7 @@ def _fill(model: PreTrainedModel, tensors: dict[str, Tensor], file: str) -> None
     model.tie_weights()
     if missing := [n for n, t in model.state_dict().items() if t.is_meta]:
         raise EggsError(f"{file} is damaged: tensor {missing[0]} is missing ({len(missing)} in all).")
-    computed = list(model.named_non_persistent_buffers())
-    if sum(math.prod(b.shape) for _, b in computed) > 1 << 26:
-        raise EggsError(f"{file} is damaged: its configuration asks for unreasonably large buffers.")
-    owners = {}
-    for name, buffer in computed:
-        parent, _, child = name.rpartition(".")
-        owner = model.get_submodule(parent)
-        owner.register_buffer(child, torch.zeros_like(buffer, device="cpu"), persistent=False)
-        owners[parent] = owner
-    for owner in owners.values():
-        model._init_weights(owner)  # what from_pretrained calls for buffers that no file holds
+    compute_buffers(model, file)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
 

@@ -22,6 +22,7 @@ from eggs_core.packed import packed_copy
 from eggs_core.pattern import NMPattern
 from eggs_core.pipeline import Progress, memory_errors
 from eggs_core.runs import Run
+from eggs_core.streamed_run import check_in_memory
 
 CELL_SECONDS = 0.12  # for one layer shape at one number of tokens
 PROMPT_TOKENS, NEW_TOKENS, ROUNDS = 64, 24, 4
@@ -81,6 +82,7 @@ def measure(run: Run, models: ModelCache = CACHE, cell_seconds: float = CELL_SEC
     for every run of the same model and pattern. Raises EggsError when the model cannot be loaded.
     """
     report, shapes, pattern = run.report, shapes_of(run), NMPattern.parse(run.report["pattern"])
+    check_in_memory(run)
     found = Measurement(shapes, str(pattern), load=os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
     yield Progress(f"Loading {report['model']}", 0.0), found
     dense = models.get(report["model"])

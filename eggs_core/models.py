@@ -74,12 +74,17 @@ class LoadedModel:
 
     def check_window(self, length: int) -> None:
         """Raise EggsError if the model cannot read windows of `length` tokens."""
-        limit = getattr(self.model.config, "max_position_embeddings", None)
-        if isinstance(limit, int) and length > limit:
-            raise EggsError(f"{self.name} reads at most {limit} tokens at once; choose windows of at most {limit}.")
+        check_window(self.name, self.model.config, length)
 
 
-def _source(name: str) -> tuple[str, dict[str, str]]:
+def check_window(name: str, config: PreTrainedConfig, length: int) -> None:
+    """Raise EggsError if a model of this configuration cannot read windows of `length` tokens."""
+    limit = getattr(config, "max_position_embeddings", None)
+    if isinstance(limit, int) and length > limit:
+        raise EggsError(f"{name} reads at most {limit} tokens at once; choose windows of at most {limit}.")
+
+
+def model_source(name: str) -> tuple[str, dict[str, str]]:
     """The path or Hub id behind a name, and the extra arguments that from_pretrained needs for it."""
     if name in BUNDLED:
         return str(ASSETS / "models" / name), {}
@@ -167,20 +172,8 @@ def _explain(name: str, error: Exception) -> EggsError:
     return EggsError(f"The model {name} could not be opened: {first}.")
 
 
-def _open(name: str) -> tuple[str, dict[str, object], PreTrainedConfig | None]:
-    """The source behind a name, the arguments for from_pretrained, and the configuration of what is no GGUF file.
-
-    Refuses what is no causal language model, and on a public server what is too large.
-    """
-    if not name or "\0" in name or len(name) > 500:
-        raise EggsError(f"Choose a model: {', '.join(BUNDLED)}, a Hub id, a local folder or a GGUF file.")
-    source, extra = _source(name)
-    local = os.path.isdir(source)
-    options = {"local_files_only": local, "trust_remote_code": False, "token": False if hosted() else None, **extra}
-    if not local:
-        check_model(name)
-    if extra:
-        return source, options, None
+def read_config(name: str, source: str, **options) -> PreTrainedConfig:
+    """The configuration of a causal LM; raises EggsError for another kind of model."""
     config = AutoConfig.from_pretrained(source, **options)
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or getattr(config, "is_encoder_decoder", False):
         raise EggsError(
@@ -190,11 +183,26 @@ def _open(name: str) -> tuple[str, dict[str, object], PreTrainedConfig | None]:
     saved_as = (config.architectures or ["CausalLM"])[0]
     if "CausalLM" not in saved_as and "LMHead" not in saved_as:
         raise EggsError(f"{name} was saved as {saved_as}, which is no causal language model; choose another.")
-    return source, options, config
+    return config
+
+
+def _open(name: str) -> tuple[str, dict[str, object], PreTrainedConfig | None]:
+    """The source behind a name, the arguments for from_pretrained, and the configuration of what is no GGUF file.
+
+    Refuses what is no causal language model, and on a public server what is too large.
+    """
+    if not name or "\0" in name or len(name) > 500:
+        raise EggsError(f"Choose a model: {', '.join(BUNDLED)}, a Hub id, a local folder or a GGUF file.")
+    source, extra = model_source(name)
+    local = os.path.isdir(source)
+    options = {"local_files_only": local, "trust_remote_code": False, "token": False if hosted() else None, **extra}
+    if not local:
+        check_model(name)
+    return source, options, None if extra else read_config(name, source, **options)
 
 
 @contextmanager
-def _explained(name: str):
+def explained(name: str):
     """Turn whatever opening a model raises into the sentence that a person needs; the cause is kept."""
     try:
         yield
@@ -204,9 +212,16 @@ def _explained(name: str):
         raise _explain(name, error) from error
 
 
-def load(name: str, device: torch.device | None = None, dtype: torch.dtype | None = None) -> LoadedModel:
+def load(
+    name: str,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    device_map: str | dict[str, str | int] | None = None,
+) -> LoadedModel:
     """Load a causal LM and its tokenizer onto a device, in fp32 on the CPU and in its own dtype elsewhere.
 
+    A `device_map`, "auto" or one of accelerate's, spreads the model over several devices and, where they are full, host
+    memory and disk: such a model can be evaluated, not pruned.
     Never runs a model's own code and never unpickles; on a public server, opens no path, asks the Hub for a model's
     size before its files, and uses no token. Raises EggsError with what to do for everything that can fail.
     """
@@ -214,20 +229,23 @@ def load(name: str, device: torch.device | None = None, dtype: torch.dtype | Non
     device = device or best_device()
     if dtype is None:
         dtype = torch.float32 if device.type == "cpu" else "auto"
-    with _explained(name):
+    with explained(name):
         source, options, config = _open(name)
-        if config is not None and options["local_files_only"]:
+        if config is not None and options["local_files_only"] and device_map is None:
             check_room(_bytes_loaded(Path(source), config, dtype), device, f"The model {Path(name).name}")
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, use_safetensors=True, device_map=device_map, **options
+        )
     find_blocks(model)  # an unsupported architecture is refused here, before any work
-    return LoadedModel(name, model.eval().to(device), tokenizer)
+    model = model.eval()
+    return LoadedModel(name, model if device_map else model.to(device), tokenizer)
 
 
 def outline(name: str) -> LoadedModel:
     """A model's shapes without its weights and tokenizer, on the meta device; raises EggsError as `load` does."""
     name = name.strip()
-    with _explained(name):
+    with explained(name):
         source, options, config = _open(name)
         config = config or AutoConfig.from_pretrained(source, **options)
         with torch.device("meta"):

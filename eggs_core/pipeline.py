@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,11 +52,14 @@ class LayerDone:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The run is complete; `model` is the pruned model, dense with zeros, and `dense` the one that it came from."""
+    """The run is complete; `model` is the pruned model, dense with zeros, and `dense` the one that it came from.
+
+    Both are None for a model that is larger than memory: its pruned checkpoint lies in the report's "checkpoint".
+    """
 
     run: Run
-    dense: LoadedModel
-    model: torch.nn.Module
+    dense: LoadedModel | None
+    model: torch.nn.Module | None
 
 
 Event = Progress | LayerDone | Finished
@@ -99,15 +103,26 @@ def execute(
     texts: dict[str, Text] | None = None,
     cache: ModelCache = CACHE,
     latency: dict[str, Any] | None = None,
+    *,
+    stream: bool | None = None,
+    out: Path | None = None,
 ) -> Iterator[Event]:
     """Run a configuration: load, check, evaluate dense, prune a copy, evaluate again, measure size and latency.
+
+    A model that is too large for that, or with `stream`, goes through block by block from disk into the folder `out`
+    (streamed_run.execute_streamed).
 
     `texts` holds texts of the user's own by the name that the configuration gives them. `latency` is what
     `measure_generation` found for this model and packed layout, if that is known. The dense model is never
     changed; closing the generator stops after the layer or batch at hand. Raises EggsError for all that cannot run.
     """
-    started = time.monotonic()
+    from eggs_core.streamed_run import execute_streamed, streams  # it imports this module's events
+
     check_config(config)
+    if streams(config.model) if stream is None else stream:
+        yield from execute_streamed(config, texts, out)
+        return
+    started = time.monotonic()
     yield Progress("Reading the texts", 0.0)
     calibration_text = chosen_text(config.calibration, "calibration", texts)
     evaluation_text = chosen_text(config.evaluation, "heldout", texts)
@@ -180,6 +195,13 @@ def execute(
     packed = {name: pack_bits(mask) for name, mask in masks.items()}
     packed_topn = {r.name: pack_bits(r.topn_mask) for r in layers}
     yield Finished(Run(report, packed, packed_topn, permutations), dense, model)
+
+
+def fingerprint(name: str) -> str:
+    """What tells the weights of a model that runs in memory, or block by block, from others of its name."""
+    from eggs_core.streamed_run import checkpoint_of, streams
+
+    return checkpoint_of(name).fingerprint if streams(name) else CACHE.get(name).fingerprint
 
 
 def chosen_text(name: str, bundled: str, texts: Mapping[str, Text] | None) -> Text:

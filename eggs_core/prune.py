@@ -2,15 +2,18 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from eggs_core import stagewise
-from eggs_core.activations import Activations, InputStatistics
+from eggs_core.activations import Activations, InputStatistics, Statistics
 from eggs_core.adapters import LinearLayer, block_layers, check_pattern, find_blocks
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
@@ -101,39 +104,102 @@ def _output_error(weight: torch.Tensor, pruned: torch.Tensor, inputs: InputStati
     return ((inputs.sample @ pruned.T - wanted).norm() / wanted.norm().clamp_min(1e-30)).item()
 
 
-def prune(model: PreTrainedModel, windows: torch.Tensor, config: PruneConfig) -> Iterator[LayerReport]:
+class Blocks(Protocol):
+    """A model's decoder blocks, each at hand while it is held; `path` is the name of their list in the model."""
+
+    path: str
+
+    def __len__(self) -> int: ...
+
+    def held(self, number: int) -> AbstractContextManager[nn.Module]:
+        """The block, with its weights, for as long as the context lasts."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksInMemory:
+    """The blocks of a model that is in memory as a whole."""
+
+    path: str
+    modules: nn.ModuleList
+
+    def __len__(self) -> int:
+        return len(self.modules)
+
+    def held(self, number: int) -> AbstractContextManager[nn.Module]:
+        """The block itself, as it is always there."""
+        return nullcontext(self.modules[number])
+
+
+def prune(
+    model: PreTrainedModel, windows: torch.Tensor, config: PruneConfig, devices: Sequence[torch.device] = ()
+) -> Iterator[LayerReport]:
     """Prune a causal LM in place, yielding a report per layer; close the generator to stop after a layer.
 
     windows: (windows, length) int64 calibration tokens. Each block sees the activations of the pruned ones before it.
-    Raises EggsError, before any work, if the pattern does not fit a layer.
+    `devices` as for prune_blocks. Raises EggsError, before any work, if the pattern does not fit a layer.
     """
     check_pattern(model, config.pattern)
     path, blocks = find_blocks(model)
+    yield from prune_blocks(BlocksInMemory(path, blocks), Activations(model, blocks, windows), config, devices=devices)
+
+
+def prune_blocks(
+    blocks: Blocks,
+    activations: Activations,
+    config: PruneConfig,
+    first: int = 0,
+    devices: Sequence[torch.device] = (),
+) -> Iterator[LayerReport]:
+    """Prune block by block from number `first`, whose inputs `activations` holds; the loop that all pruning runs.
+
+    With several `devices`, layers that read the same statistics are pruned at once, each on one of them.
+    """
     need_gram = config.reconstruction != "none"
-    activations = Activations(model, blocks, windows)
     # Stage by stage up to the last block, which loses by it: measured on SmolLM2-135M at 2:4.
     staged = len(blocks) - 1 if config.reconstruction in STAGEWISE else 0
-    for number, block in enumerate(blocks):
-        if number < staged:
-            rounds = stagewise.rounds(activations, path, number, block)
-        else:
-            layers = block_layers(path, number, block)
-            rounds = [(layers, activations.gather(layers, number, block, need_gram))]
-        for layers, statistics in rounds:
-            for layer in layers:
-                yield _prune_layer(layer, statistics.get(layer.name), config, need_gram)
-        if number < len(blocks) - 1:  # nothing reads the last block's output
-            activations.advance(number, block)
+    for number in range(first, len(blocks)):
+        with blocks.held(number) as block:
+            if number < staged:
+                rounds = stagewise.rounds(activations, blocks.path, number, block)
+            else:
+                layers = block_layers(blocks.path, number, block)
+                rounds = [(layers, activations.gather(layers, number, block, need_gram))]
+            for layers, statistics in rounds:
+                yield from _prune_layers(layers, statistics, config, need_gram, devices)
+            if number < len(blocks) - 1:  # nothing reads the last block's output
+                activations.advance(number, block)
+
+
+def _prune_layers(
+    layers: list[LinearLayer], statistics: Statistics, config: PruneConfig, need_gram: bool, devices
+) -> Iterator[LayerReport]:
+    """Prune layers that do not wait for each other, in turn or, on several devices, at once."""
+    if len(devices) < 2:
+        for layer in layers:
+            yield _prune_layer(layer, statistics.get(layer.name), config, need_gram, *devices)
+        return
+    with ThreadPoolExecutor(len(devices)) as pool:
+        for start in range(0, len(layers), len(devices)):
+            futures = [
+                pool.submit(_prune_layer, layer, statistics.get(layer.name), config, need_gram, device)
+                for layer, device in zip(layers[start : start + len(devices)], devices, strict=False)
+            ]
+            yield from [future.result() for future in futures]
 
 
 def _prune_layer(
-    layer: LinearLayer, inputs: InputStatistics | None, config: PruneConfig, need_gram: bool
+    layer: LinearLayer,
+    inputs: InputStatistics | None,
+    config: PruneConfig,
+    need_gram: bool,
+    device: torch.device | None = None,
 ) -> LayerReport:
-    """Prune one layer of the model in place."""
+    """Prune one layer of the model in place, computing on `device`, by default its own."""
     started = time.perf_counter()
-    weight, reached = layer.weight(), inputs is not None
-    if not reached:  # such as an expert that the router never chose
+    weight, reached = layer.weight().to(device), inputs is not None
+    if inputs is None:  # such as an expert that the router never chose
         inputs = InputStatistics.white(layer.shape[1], weight.device, need_gram)
+    inputs = inputs.to(weight.device)
     try:
         pruned = prune_weight(weight, inputs, config)
     except EggsError as error:

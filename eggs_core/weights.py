@@ -21,6 +21,7 @@ from eggs_core.pattern import NMPattern
 from eggs_core.pipeline import COPIES, Finished, Progress, memory_errors
 from eggs_core.prune import prune
 from eggs_core.runs import Run
+from eggs_core.streamed_run import check_in_memory
 
 KEPT_BYTES = 3 << 30  # of the models of all kept runs together, at most
 SHARE = 0.25  # of the memory that would be free without them, at most
@@ -86,6 +87,8 @@ WEIGHTS = WeightCache()
 def keep(event: Finished, cache: WeightCache = WEIGHTS) -> None:
     """Keep the pruned model that a pipeline has just finished."""
     run = event.run
+    if event.model is None:  # larger than memory
+        return
     cache.put(run.key, PrunedModel(event.dense, event.model, _masks(run), run.permutations, "kept"))
 
 
@@ -103,6 +106,8 @@ def recover(
     pruned again with the run's own configuration. Raises EggsError when that cannot be done.
     """
     found = cache.get(run.key)
+    if found is None:
+        check_in_memory(run)
     with memory_errors("Rebuilding the pruned model"):
         if found is None:
             config = PruneConfig.from_dict(run.report["config"])

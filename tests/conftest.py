@@ -127,6 +127,17 @@ def tiny_model():
 
 
 @pytest.fixture(scope="session")
+def small_folder(tmp_path_factory, bundled) -> Path:
+    """A folder with random Llama weights in fp16, three blocks of width 32, and the bundled models' tokenizer."""
+    torch.manual_seed(0)
+    sizes = {**_SMALL, "vocab_size": 4096, "num_hidden_layers": 3, "max_position_embeddings": 128}
+    folder = tmp_path_factory.mktemp("models") / "small"
+    AutoModelForCausalLM.from_config(CONFIG_MAPPING["llama"](**sizes)).half().save_pretrained(folder)
+    bundled("tiny-llama").tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of the browser's executable."""
     assert CHROMIUM is not None

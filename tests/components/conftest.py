@@ -77,7 +77,7 @@ def micro_jobs(micro_cache, monkeypatch, tmp_path) -> list[torch.nn.Module]:
     real = pipeline.prune
     monkeypatch.setattr(pipeline, "prune", watched)
     monkeypatch.setattr(jobs, "execute", functools.partial(execute, cache=micro_cache))
-    monkeypatch.setattr(jobs, "CACHE", micro_cache)
+    monkeypatch.setattr(pipeline, "CACHE", micro_cache)
     store = RunStore(tmp_path / "store")
     for module in (jobs, session):
         monkeypatch.setattr(module, "STORE", store)

@@ -10,6 +10,7 @@ from eggs_core import evaluate as module
 from eggs_core.calibration import Text, bundled_text, evaluation_windows
 from eggs_core.errors import EggsError
 from eggs_core.evaluate import WindowScores, evaluate, join, paired_ratio, protocol, score_windows
+from eggs_core.models import load
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -135,3 +136,14 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
         assert interval.low <= interval.value <= interval.high
     assert 0.89 <= hits / 200 <= 0.985  # 95 % nominal; the percentile bootstrap of 40 windows reaches about 94 %
     assert np.mean(widths) < 0.05
+
+
+def test_a_model_spread_by_accelerate_scores_the_same(bundled):
+    """Half of the blocks offloaded to the checkpoint on disk, as accelerate does when devices are full."""
+    whole = bundled("tiny-llama")
+    blocks = {f"model.layers.{i}": "cpu" if i < 3 else "disk" for i in range(6)}
+    places = {"model.embed_tokens": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu", **blocks}
+    spread = load("tiny-llama", torch.device("cpu"), device_map=places).model
+    assert any(p.is_meta for p in spread.model.layers[4].parameters())
+    windows = torch.randint(0, 4096, (3, 40))
+    assert torch.allclose(evaluate(spread, windows).nats, evaluate(whole.model, windows).nats, atol=1e-6)

@@ -19,7 +19,7 @@ from transformers import (
 
 from eggs_core.calibration import ASSETS
 from eggs_core.errors import EggsError
-from eggs_core.models import BUNDLED, _explain, load
+from eggs_core.models import BUNDLED, explain, load
 
 CPU = torch.device("cpu")
 LLAMA = ASSETS / "models" / "tiny-llama"
@@ -257,4 +257,4 @@ def test_gguf_files(tmp_path):
     ],
 )  # fmt: skip
 def test_explanations(error, says):
-    assert says in str(_explain("m", error))
+    assert says in str(explain("m", error))
