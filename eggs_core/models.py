@@ -132,7 +132,7 @@ def _bytes_loaded(folder: Path, config, dtype: torch.dtype | str) -> float:
     return sum(f.stat().st_size for f in folder.glob("*.safetensors")) * wanted.itemsize / saved.itemsize
 
 
-def _explain(name: str, error: Exception) -> EggsError:
+def explain(name: str, error: Exception) -> EggsError:
     """The one sentence that a person needs for an error raised while loading."""
     chain, text = error, ""
     causes = []
@@ -209,7 +209,7 @@ def explained(name: str):
     except EggsError:
         raise
     except Exception as error:  # transformers raises many kinds
-        raise _explain(name, error) from error
+        raise explain(name, error) from error
 
 
 def load(

@@ -15,10 +15,10 @@ from eggs_core.measurement import measure
 SMALL = {"calibration_windows": 2, "calibration_length": 32, "evaluation_windows": 3, "evaluation_length": 32}
 
 
-def test_a_model_beyond_the_memory_runs_and_is_shown(monkeypatch, small_folder):
+def test_a_model_beyond_the_memory_runs_and_is_shown(follow, monkeypatch, small_folder):
     monkeypatch.setattr(streamed_run, "free_memory", lambda _device: 100_000)
     workspace, config = Workspace(), make_config(str(small_folder), "2:4", "magnitude", **SMALL)
-    said = [html for html, _ in run_job(workspace, config, {})]
+    said = [html for html, _ in run_job(follow, workspace, config, {})]
     assert any("Streaming block 3 of 3" in html for html in said)
     assert any("block by block from disk" in html for html in said)
     run = workspace.run
@@ -28,5 +28,5 @@ def test_a_model_beyond_the_memory_runs_and_is_shown(monkeypatch, small_folder):
     assert "Size and speed" in report_html(run, [run])
     with pytest.raises(EggsError, match="larger than memory and was pruned block by block"):
         next(measure(run))
-    again = [html for html, _ in run_job(Workspace(), config, {})]
+    again = [html for html, _ in run_job(follow, Workspace(), config, {})]
     assert "kept since then" in again[-1], "the stored run answers without opening the model"
