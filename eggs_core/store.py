@@ -13,6 +13,7 @@ from eggs_core.runs import REPORT, Run, load_run, save_run
 FOLDER = "EGGS_STORE"  # the environment variable that names another folder
 MOST_BYTES = 2 << 30
 LABEL, DAMAGED = "label.txt", "damaged-"
+CHECKPOINTS = ".checkpoints"  # the pruned models of streamed runs, each in a folder of its run's key
 LONGEST_LABEL = 120
 
 
@@ -94,8 +95,12 @@ class RunStore:
             raise EggsError(f"The name cannot be saved: {error.strerror}.") from error
 
     def remove(self, key: str) -> None:
-        """Forget a run; nothing happens if it is not there."""
-        shutil.rmtree(self._place(key), ignore_errors=True)
+        """Forget a run, and the checkpoint of a streamed one; nothing happens if it is not there."""
+        self._delete(self._place(key))
+
+    def _delete(self, place: Path) -> None:
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(self.folder / CHECKPOINTS / place.name, ignore_errors=True)
 
     def _place(self, key: str) -> Path:
         if not key.isalnum() or len(key) > 64:  # keys are hex digits: nothing leaves the folder
@@ -126,7 +131,7 @@ class RunStore:
         for _, _, size, place in sorted(sizes):
             if total <= self._most_bytes:
                 return
-            shutil.rmtree(place, ignore_errors=True)
+            self._delete(place)
             total -= size
 
 

@@ -23,7 +23,7 @@ from eggs_core.pipeline import Event, Finished, LayerDone, Progress, chosen_text
 from eggs_core.runs import REPORT, SCHEMA, Run, load_run, save_run
 from eggs_core.sizes import size_breakdown
 from eggs_core.skeleton import skeleton
-from eggs_core.store import store_folder
+from eggs_core.store import CHECKPOINTS, store_folder
 from eggs_core.streaming import StreamedPruning
 
 IN_MEMORY = 2.6  # times its weights that a run in memory takes: the dense model, the pruned copy, its packed twin
@@ -82,7 +82,7 @@ def _here(source: str) -> Path | None:
 
 def streamed_folder(key: str) -> Path:
     """Where the pruned checkpoint of a run goes unless another folder is named: a hidden place in the run store."""
-    return store_folder() / ".checkpoints" / key
+    return store_folder() / CHECKPOINTS / key
 
 
 def execute_streamed(

@@ -15,7 +15,7 @@ import torch
 from eggs_core.errors import EggsError
 from eggs_core.masks import pack_bits
 from eggs_core.runs import Run, load_run, save_run
-from eggs_core.store import RunStore
+from eggs_core.store import CHECKPOINTS, RunStore
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,6 +69,15 @@ def test_a_damaged_run_is_set_aside_and_reported(tmp_path, harm):
     assert store.get("aa11") and {r["key"] for r in store.reports()} == {"aa11", "bb22"}
 
 
+def test_a_streamed_runs_checkpoint_goes_with_it(tmp_path):
+    store = RunStore(tmp_path)
+    store.put(some_run("aa11"))
+    for key in ("aa11", "bb22"):
+        (tmp_path / CHECKPOINTS / key).mkdir(parents=True)
+    store.remove("aa11")
+    assert [folder.name for folder in (tmp_path / CHECKPOINTS).iterdir()] == ["bb22"]
+
+
 def test_the_oldest_make_room_and_the_newest_stays(tmp_path):
     store = RunStore(tmp_path)
     for number, key in enumerate(("aa", "bb", "cc")):
@@ -120,7 +129,7 @@ WRITER = """
 import sys; sys.path[:0] = [{root!r}, {here!r}]
 from test_store import some_run
 from pathlib import Path
-from eggs_core.store import RunStore
+from eggs_core.store import CHECKPOINTS, RunStore
 store = RunStore(Path({folder!r}))
 print("ready", flush=True)
 while True:
