@@ -39,20 +39,26 @@ class Choice:
     measure: str = "ratio"
 
 
+def _files() -> dict[str, Path]:
+    """The sweeps' files by their key, which holds no path: pages show it."""
+    shipped = {f"shipped/{file.stem}": file for file in sorted(EXAMPLES.glob("*.json"))}
+    return shipped | {f"own/{file.parent.name}": file for file in sorted(sweeps_folder().glob(f"*/{RESULTS}"))}
+
+
 def sources() -> list[tuple[str, str]]:
     """What can be compared, (title, key): shipped sweeps, those in the sweeps' folder, and all finished runs."""
-    shipped = [(f"{file.stem}: ships with the app", str(file)) for file in sorted(EXAMPLES.glob("*.json"))]
-    own = [(f"{file.parent.name}: computed here", str(file)) for file in sorted(sweeps_folder().glob(f"*/{RESULTS}"))]
-    return [*shipped, *own, ("All finished runs, whatever started them", RUNS)]
+    where = {"shipped": "ships with the app", "own": "computed here"}
+    files = [(f"{name}: {where[kind]}", f"{kind}/{name}") for kind, _, name in (key.partition("/") for key in _files())]
+    return [*files, ("All finished runs, whatever started them", RUNS)]
 
 
 def open_source(key: str) -> Sweep:
     """The sweep behind a source's key; raises EggsError for one that is gone, damaged or empty."""
     if key == RUNS:
         return from_reports(all_reports(), "All finished runs")
-    if key not in {known for _, known in sources()}:
+    if (file := _files().get(key)) is None:
         raise EggsError("That sweep is no longer here; choose another.")
-    return _read(key, Path(key).stat().st_mtime_ns)
+    return _read(str(file), file.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=8)

@@ -129,16 +129,16 @@ def test_sweeps_of_this_machine_and_all_runs_can_be_opened(sweep, tmp_path, monk
     monkeypatch.setenv("EGGS_SWEEPS", str(tmp_path))
     assert [key for title, key in sources() if "computed here" in title] == []
     path = save_sweep(sweep, tmp_path / "mine")
-    assert ("mine: computed here", str(path)) in sources()
-    assert open_source(str(path)) == sweep
+    assert ("mine: computed here", "own/mine") in sources()
+    assert open_source("own/mine") == sweep
     runs = open_source(compare_view.RUNS)
     assert {c.config.model for c in runs.cells} == {"tiny-llama", "tiny-opt"} and runs.count("known") >= 11
-    for key in (str(tmp_path / "other.json"), "/etc/passwd"):
+    for key in (str(path), "own/other", "own/../mine", "/etc/passwd"):
         with pytest.raises(EggsError, match="no longer here"):
             open_source(key)
     path.write_text("{}")
     with pytest.raises(EggsError):
-        open_source(str(path))
+        open_source("own/mine")
 
 
 def test_the_shipped_sweep_is_whole_and_small():

@@ -11,6 +11,7 @@ import torch
 
 import components
 from components import (
+    compare_view,
     jobs,
     latency_text,
     mask_view,
@@ -29,10 +30,12 @@ from components.lesson import feedback
 from components.lesson_steps import STEPS
 from components.session import Workspace
 from eggs_core.betas import BetaStep
+from eggs_core.config import make_config
 from eggs_core.evaluate import Interval
 from eggs_core.expansion import CurvePoint, Expansion, spread
 from eggs_core.runs import Run
 from eggs_core.store import RunStore
+from eggs_core.sweep.results import FAILED, Cell, Sweep
 from eggs_core.tokens import Prediction, TokenChange
 from eggs_core.zeroshot import TaskScore
 
@@ -54,13 +57,14 @@ PLAIN = {
     "widgets.canvas.base64_bits", "widgets.canvas.base64_values", "writing_view.write", "writing_view.write_steps",
     "spectrum_view.density", "spectrum_view.tradeoff", "spectrum_view.reach", "mask_view.degree_chart",
     "mask_view.compared",  # their sentences come from readings, which is walked
+    "compare_figures.base_label", "compare_view.models_of", "compare_view.options_of", "compare_view.sources",
     "text.reading", "text.lesson_link",  # these take HTML, or a step's name of our own
     *(f"lesson_figures.{n}" for n in ("outputs", "error_curve", "stored", "kept_by_method", "graph", "signal",
     "costs")),
     "lesson_figures.challenge", "lesson.measures",  # of masks of 64 bits
     "latency_text.layers_reading", "latency_text.limit_reading", "latency_text.layer_table",
     "latency_text.formula_line",
-    "breakdown_view.breakdown_reading", "readings.sweep_reading", "readings.density_reading",
+    "breakdown_view.breakdown_reading", "readings.beta_reading", "readings.density_reading",
     "readings.measure_reading",
     "readings.scatter_reading", "readings.pruned_cards", "readings.degree_reading", "writing_view.lanes_html",
 }  # fmt: skip
@@ -133,7 +137,13 @@ def calls(run: Run) -> dict:
     task = TaskScore(EVIL, 4, 0.25, 0.5, 0.1, 0.5, 0.1, [True, False, True, False], [True, False, True, False])
     lane = race.Lane(EVIL, [1])
     beta = {f.name: 1 for f in dataclasses.fields(BetaStep)}
+    cell = Cell(make_config(EVIL, "2:4", "ria"), FAILED, error=EVIL)
+    speed = [{"model": EVIL, "kernel": EVIL, "threads": EVIL}]
+    protocol = {"windows": 1, "window": 2, "text": EVIL, "sha256": EVIL}
+    sweep = Sweep(EVIL, [cell], protocol, {EVIL: {"perplexity": 1.0}}, speed, {"nodes": 2}, 3.0, EVIL)
     return {
+        "compare_view.overview": lambda: compare_view.overview(sweep, [], compare_view.Choice(EVIL)),
+        "compare_view.facts": lambda: compare_view.facts(sweep, compare_view.Choice(EVIL)),
         "jobs.progress_bar": lambda: jobs.progress_bar(0.5, EVIL, 3.0),
         "jobs.message": lambda: jobs.message(EVIL, bad=True),
         "jobs.refusal": lambda: jobs.refusal(jobs.EggsError(EVIL)),
