@@ -1,6 +1,7 @@
 """EGGS Explorer: see and understand N:M sparsity in language models; `python app.py` starts it, on Spaces too."""
 
 import os
+import sys
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
@@ -44,6 +45,7 @@ def launch_options() -> dict:
 
 def main() -> None:
     """Start the server on GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, by default 127.0.0.1:7860."""
+    sys.setswitchinterval(0.001)  # seconds; a click waits less for the Python code of a job
     build_app().launch(**launch_options())
 
 

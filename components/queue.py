@@ -18,7 +18,7 @@ from eggs_core.errors import EggsError
 from eggs_core.hosting import limits
 from eggs_core.pipeline import memory_errors
 
-WORKERS = 2
+WORKERS = max(1, min(2, (os.cpu_count() or 1) // 2))  # one on two cores: Python code of two would hold up clicks
 MOST_WAITING = 60
 KINDS_REMEMBERED = 500
 TICK_SECONDS = 1.0  # how often a page that waits hears its place
