@@ -137,7 +137,9 @@ def calls(run: Run) -> dict:
     task = TaskScore(EVIL, 4, 0.25, 0.5, 0.1, 0.5, 0.1, [True, False, True, False], [True, False, True, False])
     lane = race.Lane(EVIL, [1])
     beta = {f.name: 1 for f in dataclasses.fields(BetaStep)}
-    cell = Cell(make_config(EVIL, "2:4", "ria"), FAILED, error=EVIL)
+    config = make_config("m", "2:4", "ria")
+    object.__setattr__(config, "model", EVIL)  # a configuration itself refuses such a name
+    cell = Cell(config, FAILED, error=EVIL)
     speed = [{"model": EVIL, "kernel": EVIL, "threads": EVIL}]
     protocol = {"windows": 1, "window": 2, "text": EVIL, "sha256": EVIL}
     sweep = Sweep(EVIL, [cell], protocol, {EVIL: {"perplexity": 1.0}}, speed, {"nodes": 2}, 3.0, EVIL)

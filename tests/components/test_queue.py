@@ -81,12 +81,12 @@ def at_once(value="done"):
 def test_values_come_in_order_and_the_last_is_the_result():
     gate = Gate(3)
     gate.open.set()
-    watcher = Watcher(JobQueue(), Work("a", gate)).finish()
+    watcher = Watcher(JobQueue(workers=2), Work("a", gate)).finish()
     assert watcher.values == sorted(set(watcher.values)) and watcher.values[-1] == watcher.result == 3
 
 
 def test_the_same_work_is_done_once_for_all_who_ask_and_again_when_asked_later():
-    queue, gate, kept = JobQueue(), Gate(), []
+    queue, gate, kept = JobQueue(workers=2), Gate(), []
     watchers = [Watcher(queue, Work("a", gate, keep=kept.append)) for _ in range(5)]
     until(lambda: all(w.values for w in watchers))
     gate.open.set()
@@ -160,7 +160,7 @@ def test_a_full_queue_refuses_new_work_with_a_sentence_but_not_more_watchers():
 
 
 def test_stop_ends_work_when_its_last_watcher_withdraws():
-    queue, gate = JobQueue(), Gate(100)
+    queue, gate = JobQueue(workers=2), Gate(100)
     one, two = (running(queue, Work("a", gate)) for _ in range(2))
     queue.withdraw(one)
     assert isinstance(one.finish().error, Withdrawn)
@@ -189,7 +189,7 @@ def test_work_that_waits_leaves_the_queue_when_it_is_stopped():
 
 @pytest.mark.parametrize("lasting", [True, False])
 def test_lasting_work_goes_on_when_the_page_is_closed_and_may_be_watched_again(lasting):
-    queue, gate, kept = JobQueue(), Gate(1), []
+    queue, gate, kept = JobQueue(workers=2), Gate(1), []
     work = Work("a", gate, keep=kept.append, lasting=lasting)
     page = queue.follow(work)
     assert next(value for value in page if not isinstance(value, Waiting)) == 0
@@ -223,7 +223,7 @@ def fails(error):
     ],
 )
 def test_work_that_fails_ends_alone(error, kind, said):
-    queue, gate, kept = JobQueue(), Gate(), []
+    queue, gate, kept = JobQueue(workers=2), Gate(), []
     other = running(queue, Work("other", gate))
     failed = Watcher(queue, Work("bad", fails(error), keep=kept.append)).finish()
     assert type(failed.error) is kind and said in str(failed.error)
