@@ -72,7 +72,7 @@ def test_whoever_has_to_wait_is_told_the_place(open_page):
         choose(page, "tiny-llama", pattern, "EGGS-PTP+")
         prune(page)
         page.wait_for_selector("#stop:enabled")
-    pages[2].wait_for_function("/place 1(, about .*)?\\./.test(document.querySelector('#progress').textContent)")
+    pages[2].wait_for_function("/place [12](, about .*)?\\./.test(document.querySelector('#progress').textContent)")
     for page in reversed(pages):
         page.bring_to_front()
         page.click("#stop")
