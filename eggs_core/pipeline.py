@@ -171,14 +171,7 @@ def execute(
         yield Progress("Measuring latency", 0.93)
         with memory_errors("Measuring latency"):
             latency = measure_generation(dense.model, model, evaluation[:1, :64], masks, config.pattern, permutations)
-    report = {
-        "schema": SCHEMA,
-        "key": config.key(),
-        "model": config.model,
-        "pattern": str(config.pattern),
-        "method": config.method,
-        "seed": config.seed,
-        "config": config.to_dict(),
+    report = heading(config) | {
         "calibration": protocol(calibration_text, calibration) | {"seed": config.seed},
         "layers": [layer.to_dict() for layer in layers],
         "evaluation": protocol(evaluation_text, evaluation)
@@ -195,6 +188,19 @@ def execute(
     packed = {name: pack_bits(mask) for name, mask in masks.items()}
     packed_topn = {r.name: pack_bits(r.topn_mask) for r in layers}
     yield Finished(Run(report, packed, packed_topn, permutations), dense, model)
+
+
+def heading(config: PruneConfig) -> dict[str, Any]:
+    """What every report begins with: its schema, and the configuration with what is asked of it most."""
+    return {
+        "schema": SCHEMA,
+        "key": config.key(),
+        "model": config.model,
+        "pattern": str(config.pattern),
+        "method": config.method,
+        "seed": config.seed,
+        "config": config.to_dict(),
+    }
 
 
 def fingerprint(name: str) -> str:

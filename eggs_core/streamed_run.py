@@ -19,8 +19,8 @@ from eggs_core.evaluate import protocol
 from eggs_core.footprint import Shapes, peak_bytes
 from eggs_core.hosting import hosted
 from eggs_core.models import explained, model_source
-from eggs_core.pipeline import Event, Finished, LayerDone, Progress, chosen_text, memory_errors, versions
-from eggs_core.runs import REPORT, SCHEMA, Run, load_run, save_run
+from eggs_core.pipeline import Event, Finished, LayerDone, Progress, chosen_text, heading, memory_errors, versions
+from eggs_core.runs import REPORT, Run, load_run, save_run
 from eggs_core.sizes import size_breakdown
 from eggs_core.skeleton import skeleton
 from eggs_core.store import CHECKPOINTS, store_folder
@@ -129,14 +129,7 @@ def execute_streamed(
         done = job.finish()
         whole = skeleton(copy.deepcopy(checkpoint.config), dtype=checkpoint.stored_dtype)
         names = [layer["name"] for layer in done.layers]
-        report = {
-            "schema": SCHEMA,
-            "key": config.key(),
-            "model": config.model,
-            "pattern": str(config.pattern),
-            "method": config.method,
-            "seed": config.seed,
-            "config": config.to_dict(),
+        report = heading(config) | {
             "calibration": protocol(calibration_text, calibration) | {"seed": config.seed},
             "layers": done.layers,
             "evaluation": protocol(evaluation_text, evaluation)
