@@ -22,7 +22,7 @@ ITERATIONS = 30  # of admm; measured on SmolLM2-135M at 2:4, as are the next thr
 CHOOSING = 25  # iterations that choose the mask anew,
 LAST_CHOICES = 5  # of which these, the last, by the given selection; those before take the N best, which is faster
 PENALTY = (0.3, 1.0)  # first and last: a growing penalty finds masks of less error than 1.0 throughout
-RIDGE = 0.1  # pulls weights to what they were, for error on text that calibration did not see: see admm
+RIDGE = 0.03  # pulls weights to what they were, for error on text that calibration did not see: see admm
 STAGE = 5  # iterations between factorisations
 
 

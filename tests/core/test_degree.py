@@ -10,6 +10,7 @@ from strategies import problems
 from eggs_core import EggsError, NMPattern
 from eggs_core.degree import degree_mask
 from eggs_core.masks import (
+    FLOOR,
     auto_beta,
     check_mask,
     degree,
@@ -94,7 +95,7 @@ def test_auto_beta_keeps_the_share_and_no_larger_beta_does():
     mask, beta = auto_beta(scores, pattern)
     best = retained_score(scores, topn(scores, pattern))
     assert 0 < beta < 1
-    assert retained_score(scores, mask) >= 0.999 * best
-    assert retained_score(scores, degree(scores, pattern, beta + 1 / 64)) < 0.999 * best
+    assert retained_score(scores, mask) >= FLOOR * best
+    assert retained_score(scores, degree(scores, pattern, beta + 1 / 64)) < FLOOR * best
     assert mask.sum(0).min() >= min_degree_bound(128, pattern, beta)
     assert auto_beta(scores, pattern, floor=0.0)[1] == 1.0
