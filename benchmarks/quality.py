@@ -52,6 +52,7 @@ SCORING = (
     "prune",
     "reconstruct",
     "scores",
+    "sensitivity",
     "stagewise",
 )
 WINDOWS = {"smollm2": ((64, 512), (16, 1024))}

@@ -30,6 +30,7 @@ class InputStatistics:
     drift: torch.Tensor | None = None  # (out, in)
     dense_sample: torch.Tensor | None = None  # as sample, of the block as it was
     lack_sample: torch.Tensor | None = None  # (at most SAMPLE_TOKENS, out)
+    sensitivity: torch.Tensor | None = None  # (out, out), of the block to the layer's outputs
 
     @classmethod
     def empty(cls, width: int, device: torch.device, need_gram: bool) -> "InputStatistics":
@@ -206,6 +207,12 @@ def _capture(model: PreTrainedModel, blocks: nn.ModuleList, batches: list[torch.
 
 @torch.no_grad()
 def run_block(block: nn.Module, hidden: torch.Tensor, arguments: tuple[tuple, dict]) -> torch.Tensor:
+    """A block's hidden states after it, without gradients."""
+    return block_output(block, hidden, arguments)
+
+
+def block_output(block: nn.Module, hidden: torch.Tensor, arguments: tuple[tuple, dict]) -> torch.Tensor:
+    """A block's hidden states after it."""
     args, kwargs = arguments
     output = block(hidden, *args, **kwargs)
     return output[0] if isinstance(output, tuple) else output

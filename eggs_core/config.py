@@ -10,7 +10,7 @@ from typing import Any
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
 
-SCHEMA = 3  # 2: diagonals are chosen by their cost; 3: three sweeps of lsa, automatic β keeps 99.99 %, ridge 0.03
+SCHEMA = 3  # 2: diagonals are chosen by their cost; 3: automatic β keeps 99.99 %; admm's ridge and sensitivities
 SCORES = ("magnitude", "wanda", "ria", "obs")
 SELECTIONS = ("topn", "diagonal", "degree")
 PERMUTATIONS = ("none", "zigzag", "lsa")

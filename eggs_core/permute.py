@@ -12,7 +12,6 @@ from eggs_core.pattern import NMPattern
 
 Permutation = Callable[[torch.Tensor, NMPattern], torch.Tensor | None]
 
-SWEEPS = 3  # over the positions of a group; measured on SmolLM2-135M: more gain little
 BLOCK_GROUPS = 512  # groups that exchange columns with each other: cost grows with its square, so wide layers are cut
 
 
@@ -41,7 +40,7 @@ def zigzag(scores: torch.Tensor, pattern: NMPattern) -> torch.Tensor:
     return rounds.T.reshape(-1)
 
 
-def lsa(scores: torch.Tensor, pattern: NMPattern, sweeps: int = SWEEPS, block_groups: int = BLOCK_GROUPS) -> torch.Tensor:
+def lsa(scores: torch.Tensor, pattern: NMPattern, sweeps: int = 1, block_groups: int = BLOCK_GROUPS) -> torch.Tensor:
     """Reassign columns to groups so that topn retains more score, by linear sum assignments (RIA, Zhang et al. 2024).
 
     From the zigzag, each position in the group in turn: take that column out of every group and give the columns back

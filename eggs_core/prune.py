@@ -85,7 +85,10 @@ def prune_weight(weight: torch.Tensor, statistics: InputStatistics, config: Prun
             return _select(new_scores, order, back, config, chosen.beta).mask
 
         target = statistics.target(weight)
-        result = reconstruct(weight, gram, config.pattern, chosen.mask, choose=choose, permutation=order, target=target)
+        result = reconstruct(
+            weight, gram, config.pattern, chosen.mask,
+            choose=choose, permutation=order, target=target, sensitivity=statistics.sensitivity,
+        )  # fmt: skip
     kept = retained_score(scores, result.mask) / max(scores.sum(dtype=torch.float64).item(), 1e-30)
     topn_mask = topn(scores, config.pattern)
     return PrunedWeight(result.weight, result.mask, topn_mask, order, kept, choice, notes + result.notes)

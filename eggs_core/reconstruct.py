@@ -22,6 +22,7 @@ ITERATIONS = 30  # of admm; measured on SmolLM2-135M at 2:4, as are the next thr
 CHOOSING = 25  # iterations that choose the mask anew,
 LAST_CHOICES = 5  # of which these, the last, by the given selection; those before take the N best, which is faster
 PENALTY = (0.3, 1.0)  # first and last: a growing penalty finds masks of less error than 1.0 throughout
+EVENLY = 0.1  # share of the plain sum of squares in what a sensitivity weighs
 RIDGE = 0.03  # pulls weights to what they were, for error on text that calibration did not see: see admm
 STAGE = 5  # iterations between factorisations
 
@@ -44,6 +45,7 @@ def none(
     choose: Choose | None = None,
     permutation: torch.Tensor | None = None,
     target: torch.Tensor | None = None,
+    sensitivity: torch.Tensor | None = None,
 ) -> Reconstruction:
     """Leave the kept weights as they are; arguments as for admm, of which only weight and mask are used.
 
@@ -63,12 +65,13 @@ def obs(
     choose: Choose | None = None,
     permutation: torch.Tensor | None = None,
     target: torch.Tensor | None = None,
+    sensitivity: torch.Tensor | None = None,
 ) -> Reconstruction:
     """Sweep over the columns, each pruned weight's error made up for by those after it (SparseGPT, arXiv 2301.00774).
 
     weight: (out, in), any float dtype; gram: (in, in), fp32; mask: bool (out, in), or None for SparseGPT's own choice,
     the N of every M with the largest w² / [H⁻¹]² at the moment when the sweep reaches the group; permutation: (in,),
-    the order in which columns are grouped and swept; choose and target are not used.
+    the order in which columns are grouped and swept; choose, target and sensitivity are not used.
     Damped by 1 % of the mean diagonal as published; more, or silent input channels, stand in the notes.
     Raises EggsError for a gram that is missing, misshapen, not finite or not positive.
 
@@ -113,6 +116,7 @@ def admm(
     choose: Choose | None = None,
     permutation: torch.Tensor | None = None,
     target: torch.Tensor | None = None,
+    sensitivity: torch.Tensor | None = None,
     iterations: int = ITERATIONS,
     ridge: float = RIDGE,
 ) -> Reconstruction:
@@ -125,7 +129,9 @@ def admm(
     weight: (out, in), any float dtype; gram: (in, in), fp32; mask: bool (out, in), the one to start from;
     choose: scores (out, in) -> mask, in original column order, that keeps to the pattern, permutation and degree bound;
     permutation: (in,), used to check masks; target: (out, in), the inputs' correlation with the wanted output,
-    Yᵀ X / tokens, if that is not weight @ gram. A silent channel keeps its weights, as nothing is known of it.
+    Yᵀ X / tokens, if that is not weight @ gram; sensitivity: (out, out), G of the error tr(G (W − Ŵ) H (W − Ŵ)ᵀ), up to
+    a factor, by default the identity (see sensitivity.py).
+    A silent channel keeps its weights, as nothing is known of it.
     Raises EggsError for a missing mask and for a gram that is missing, misshapen, not finite or not positive.
 
     >>> found = admm(torch.tensor([[1.0, 2.0]]), torch.eye(2), NMPattern(1, 2), torch.tensor([[False, True]]))
@@ -138,10 +144,14 @@ def admm(
     back = order.argsort()
     scale = gram.diagonal().sqrt()
     scale = torch.where(scale == 0, 1.0, scale)  # (in,)
-    work = weight.to(torch.float32) * scale
     gram = gram / scale[:, None] / scale
-    goal = (work @ gram if target is None else target.to(torch.float32) / scale) + ridge * work  # (out, in)
+    rows, matter = _normalised(sensitivity)
+    work = weight.to(torch.float32) * scale * rows
+    goal = (work @ gram if target is None else target.to(torch.float32) / scale * rows) + ridge * work  # (out, in)
     gram.diagonal().add_(ridge)
+    solve = _least_squares(gram) if matter is None else _weighted_least_squares(gram, matter)
+    if matter is not None:
+        goal = matter @ goal
     kept, dual = work * mask, torch.zeros_like(work)
     stages = -(-iterations // STAGE)
     choosing = iterations * CHOOSING // ITERATIONS if choose is not None else 0
@@ -149,25 +159,22 @@ def admm(
     penalty = None
     for i in range(iterations):
         if i % STAGE == 0 and penalty != (now := first * (last / first) ** (i // STAGE / max(stages - 1, 1))):
-            inverse = _inverse(gram, now)
-            base = goal @ inverse
             dual *= 1.0 if penalty is None else penalty / now
             penalty = now
-        candidate = dual + base
-        candidate.addmm_(kept - dual, inverse, alpha=penalty)  # W + U, (out, in)
+        candidate = dual + solve(goal + penalty * (kept - dual), penalty)  # W + U, (out, in)
         if i < choosing - LAST_CHOICES:
             mask = topn(candidate.abs()[:, order], pattern)[:, back]
         elif i < choosing:
-            mask = choose(candidate.abs())
+            mask = choose((candidate / rows).abs())
         kept = candidate * mask
         dual = candidate - kept
     if choosing:
         mask = _given(mask, weight, pattern, permutation, "admm")
     plain = work * mask
-    if not _objective(kept, gram, goal) <= _objective(plain, gram, goal):
+    if not _objective(kept, gram, goal, matter) <= _objective(plain, gram, goal, matter):
         notes.append("admm did not lower the output's error, so the kept weights stay as they were")
         kept = plain
-    return Reconstruction((kept / scale).masked_fill_(~mask, 0), mask, notes)
+    return Reconstruction((kept / scale / rows).masked_fill_(~mask, 0), mask, notes)
 
 
 RECONSTRUCTIONS: dict[str, Callable[..., Reconstruction]] = {"none": none, "obs": obs, "admm": admm, "admm-block": admm}
@@ -175,9 +182,48 @@ RECONSTRUCTIONS: dict[str, Callable[..., Reconstruction]] = {"none": none, "obs"
 STAGEWISE = frozenset({"admm-block"})
 
 
-def _objective(weight: torch.Tensor, gram: torch.Tensor, goal: torch.Tensor) -> float:
-    """Squared output error up to a constant: tr(Ŵ H Ŵᵀ) − 2 tr(Ŵ Tᵀ)."""
-    return float(((weight @ gram - 2 * goal) * weight).sum(dtype=torch.float64))
+def _objective(weight: torch.Tensor, gram: torch.Tensor, goal: torch.Tensor, matter: torch.Tensor | None) -> float:
+    """Squared output error up to a constant: tr(G Ŵ H Ŵᵀ) − 2 tr(Ŵ Tᵀ), with T the goal, which G has weighed."""
+    product = weight @ gram
+    return float((((product if matter is None else matter @ product) - 2 * goal) * weight).sum(dtype=torch.float64))
+
+
+def _normalised(sensitivity: torch.Tensor | None) -> tuple[torch.Tensor | float, torch.Tensor | None]:
+    """Scales of the rows, (out, 1), and G between the scaled rows, its diagonal 1; 1.0 and None without sensitivity."""
+    if sensitivity is None:
+        return 1.0, None
+    size = sensitivity.diagonal().clamp_min(0).sqrt()
+    size = size.clamp_min(1e-3 * size.max())
+    matter = sensitivity / size[:, None] / size * (1 - EVENLY)
+    matter.diagonal().fill_(1.0)
+    return (size / size.square().mean().sqrt())[:, None], matter
+
+
+Solve = Callable[[torch.Tensor, float], torch.Tensor]  # right side T (out, in) and penalty ρ -> W (out, in)
+
+
+def _least_squares(gram: torch.Tensor) -> Solve:
+    """Solve W (H + ρ I) = T; factors H anew when the penalty changes."""
+    known: dict[float, torch.Tensor] = {}
+
+    def solve(right: torch.Tensor, penalty: float) -> torch.Tensor:
+        if penalty not in known:
+            known.clear()
+            known[penalty] = _inverse(gram, penalty)
+        return right @ known[penalty]
+
+    return solve
+
+
+def _weighted_least_squares(gram: torch.Tensor, matter: torch.Tensor) -> Solve:
+    """Solve G W H + ρ W = T through the eigenvectors of both, in which each weight stands alone."""
+    (left, p), (right, q) = (torch.linalg.eigh(matrix) for matrix in (matter, gram))
+    product = left.clamp_min(0)[:, None] * right.clamp_min(0)
+
+    def solve(goal: torch.Tensor, penalty: float) -> torch.Tensor:
+        return p @ (p.T @ goal @ q / (product + penalty)) @ q.T
+
+    return solve
 
 
 def _given(mask, weight: torch.Tensor, pattern: NMPattern, permutation, name: str) -> torch.Tensor:

@@ -2,18 +2,22 @@
 
 A stage is what reads one input: q, k and v; the attention's output; gate and up; down. Its statistics are gathered from
 the block with its earlier stages pruned, and its target is what the block as it was computes there from the same hidden
-states: the layer's output then, and for the last layer also what the residual stream lacks by now.
+states: the layer's output then, and for the last layer also what the residual stream lacks by now. Queries, keys and
+values, the first stage, are fitted to what matters for the block's output; on tiny-llama the others gain nothing by it.
 """
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from eggs_core.activations import Activations, InputStatistics, Reached, Statistics, flat, run_block
 from eggs_core.adapters import LinearLayer, block_layers
+from eggs_core.sensitivity import sensitivities
 
+WIDEST = 4096  # outputs of a layer whose sensitivity is used: what it costs grows with their cube
 SAME = 1e-3  # relative difference below which two activations count as the same
 
 
@@ -23,10 +27,14 @@ def rounds(activations: Activations, path: str, number: int, block: nn.Module) -
     before = copy.deepcopy(block)
     named, twins = ({layer.name: layer for layer in block_layers(path, number, b)} for b in (block, before))
     last = _last_write(before, list(twins.values()), hidden[0], arguments)
-    for names in _stages(before, list(twins.values()), hidden[0], arguments):
+    stages = _stages(before, list(twins.values()), hidden[0], arguments)
+    weighed = [twins[name] for name in stages[0] if twins[name].shape[0] <= WIDEST]
+    matter = sensitivities(before, weighed, hidden, arguments)
+    for names in stages:
         pair = (block, named[names[0]]), (before, twins[names[0]])
         statistics = _gather_stage(*pair, hidden, arguments, last in names)
-        yield [named[name] for name in names], dict.fromkeys(names, statistics) if statistics else {}
+        found = {name: replace(statistics, sensitivity=matter.get(name)) for name in names} if statistics else {}
+        yield [named[name] for name in names], found
 
 
 def _gather_stage(pruned, before, batches, arguments, whole: bool) -> InputStatistics | None:

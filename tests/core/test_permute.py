@@ -65,9 +65,9 @@ def test_lsa_retains_at_least_what_zigzag_does(pattern, groups, seed):
     pattern = NMPattern(*pattern)
     scores = random_scores(16, groups * pattern.group, seed)
     start = retained(scores, zigzag(scores, pattern), pattern)
-    once = retained(scores, lsa(scores, pattern, sweeps=1), pattern)
+    once = retained(scores, lsa(scores, pattern), pattern)
     assert once >= start * (1 - 1e-6)
-    assert retained(scores, lsa(scores, pattern), pattern) >= once * (1 - 1e-6)
+    assert retained(scores, lsa(scores, pattern, sweeps=3), pattern) >= once * (1 - 1e-6)
 
 
 def test_lsa_gains_on_a_real_size_and_blocks_cost_little():

@@ -209,3 +209,22 @@ def test_inputs_stay_as_they_are_and_half_precision_works():
         method(weight, gram, NMPattern(2, 4), mask)
     assert all(torch.equal(a, b) for a, b in zip(before, (weight, gram, mask), strict=True))
     assert torch.equal(none(weight, None, NMPattern(2, 4), mask).weight, weight * mask)
+
+
+def test_a_sensitivity_of_equal_rows_changes_nothing():
+    weight, _, gram = problem()
+    mask = topn(weight.abs(), NMPattern(2, 4))
+    plain = admm(weight, gram, NMPattern(2, 4), mask).weight
+    even = admm(weight, gram, NMPattern(2, 4), mask, sensitivity=7.0 * torch.eye(len(weight))).weight
+    torch.testing.assert_close(even, plain, rtol=1e-3, atol=1e-4)
+
+
+def test_rows_make_up_for_each_other_where_only_some_sums_of_outputs_matter():
+    """G = Jᵀ J with few rows in J: the error that J lets through shrinks, that of the rows by themselves grows."""
+    weight, x, gram = problem()
+    reader = torch.randn(6, len(weight), generator=torch.Generator().manual_seed(5))
+    mask = topn(weight.abs(), NMPattern(2, 4))
+    plain, aimed = (admm(weight, gram, NMPattern(2, 4), mask, sensitivity=g).weight for g in (None, reader.T @ reader))
+    assert error(reader @ weight, reader @ aimed, x) < 0.8 * error(reader @ weight, reader @ plain, x)
+    assert error(weight, aimed, x) > error(weight, plain, x)
+    assert aimed[~mask].eq(0).all()
