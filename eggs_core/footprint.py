@@ -12,6 +12,7 @@ from eggs_core.reconstruct import STAGEWISE
 LIBRARIES = 550e6  # bytes of a process that has imported torch and transformers
 WORK = 17  # fp32 copies of the largest layer: scores, sorting and, the most of it, its graph's measures; measured
 CHUNKS = 4  # activations of the widest layer that are alive at once
+KEPT = 6  # such activations that a backward pass through a block keeps; saved tensors of Llama blocks: 4.5 to 5.3
 GRAMS = 4  # a gram, its damped copy, factor and inverse
 
 
@@ -44,18 +45,20 @@ def peak_bytes(shapes: Shapes, config: PruneConfig, itemsize: int = 4) -> int:
     """Peak bytes of host memory, on a CPU that computes in fp32, of pruning block by block with this configuration.
 
     The largest of three moments beside LIBRARIES: the tokens' way to the first block (embeddings and a block), pruning
-    (a block, twice where it is re-fitted stage by stage, its grams, copies of its largest layer, a chunk of
-    activations), and evaluation (embeddings, LM head, logits). itemsize: bytes a value while computing.
+    (a block, its grams, copies of its largest layer, a chunk of activations; stage by stage, also the block as it was
+    and what a backward pass keeps), and evaluation (embeddings, LM head, logits). itemsize: bytes a value.
     """
     tokens = min(TOKENS_PER_BATCH, config.calibration_windows * config.calibration_length)
+    staged = config.reconstruction in STAGEWISE
     chunk = CHUNKS * tokens * max(shapes.widths)
+    backward = KEPT * tokens * max(shapes.widths) if staged else 0
     grams = 0
     if config.reconstruction != "none":
         grams = sum(w * w for w in set(shapes.widths)) + GRAMS * max(shapes.widths) ** 2
-    blocks = (2 if config.reconstruction in STAGEWISE else 1) * shapes.block
+    blocks = (2 if staged else 1) * shapes.block
     moments = (
         shapes.embedding + shapes.block + chunk,
-        blocks + grams + WORK * shapes.layer + chunk,
+        blocks + grams + WORK * shapes.layer + chunk + backward,
         shapes.embedding + shapes.head + LOGITS_PER_BATCH,
     )
     return int(LIBRARIES + itemsize * max(moments))
