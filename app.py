@@ -7,6 +7,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
+from components.descriptions import describe_once
 from components.events import THREADS, WATCHERS
 from components.page import create_page
 from components.theme import theme
@@ -21,6 +22,7 @@ def build_app() -> gr.Blocks:
     """The whole page, wired but not launched."""
     with gr.Blocks(title="EGGS Explorer", analytics_enabled=False, fill_width=True, delete_cache=(3600, 7200)) as app:
         create_page()
+    describe_once(app)
     return app.queue(max_size=2 * WATCHERS, default_concurrency_limit=8)
 
 

@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from components.drawn import draw_once
 from components.figures import layer_chart
 from components.readings import measure_reading
 from components.session import Workspace, run_label
@@ -38,6 +39,10 @@ def create_overview_tab(state: gr.State) -> Tab:
         run = workspace.run
         if run is None:
             return [reading("Choose a model and press Prune."), "", None, "", ""]
+        return draw_once([run], ("overview", key, workspace.finished), lambda: cards_and_chart(workspace, key))
+
+    def cards_and_chart(workspace: Workspace, key: str) -> list:
+        run = workspace.run
         if not workspace.finished:
             return [RUNNING, "", *draw(workspace, key), ""]
         return [overview_cards(run), overview_reading(run, run_label(run)), *draw(workspace, key), facts(run)]
