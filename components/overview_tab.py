@@ -3,6 +3,7 @@
 import gradio as gr
 
 from components.drawn import draw_once
+from components.events import CHEAP
 from components.figures import layer_chart
 from components.readings import measure_reading
 from components.session import Workspace, run_label
@@ -31,9 +32,7 @@ def create_overview_tab(state: gr.State) -> Tab:
         said = measure_reading(workspace.run.report["layers"], key) if workspace.run else ""
         return [layer_chart(workspace.run, key) if workspace.run else None, said + explained]
 
-    measure.change(
-        draw, [state, measure], [chart, explanation], queue=False, show_progress="hidden", api_visibility="private"
-    )
+    measure.change(draw, [state, measure], [chart, explanation], **CHEAP)
 
     def render(workspace: Workspace, key: str = "spectral_gap") -> list:
         run = workspace.run

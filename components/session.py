@@ -53,7 +53,7 @@ class Workspace:
     curves: list[BetaCurve] = field(default_factory=list)  # this visitor's own curves over β, newest last
     jobs: dict[str, object] = field(default_factory=dict)  # name of a job that may go on -> its token
     tab: str = "overview"  # that is open
-    draws: int = 0  # how often the page was drawn for this visitor
+    draws: dict[str, int] = field(default_factory=lambda: {"few": 0, "whole": 0})  # times that the page was drawn
     pending: PruneConfig | None = None  # that the address asked for and nobody has run yet
     compare: str = ""  # the method beside the one in view on the Masks tab; "" is none
     difference: bool = False  # compare in one picture rather than side by side
