@@ -1,8 +1,10 @@
 """EGGS Explorer: see and understand N:M sparsity in language models; `python app.py` starts it, on Spaces too."""
 
+import gc
 import os
 import sys
 
+gc.disable()  # the half million objects that the imports make all stay: to look for garbage takes a fifth of the start
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
@@ -15,6 +17,7 @@ from components.widgets.assets import ASSETS
 from components.widgets.plot import PLOTLY_JS
 from eggs_core.hosting import hosted, limits
 
+gc.enable()
 SESSIONS = 64  # whose pages gradio remembers, some megabytes each, also after they were closed; the latest ones
 
 
@@ -48,7 +51,9 @@ def launch_options() -> dict:
 def main() -> None:
     """Start the server on GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, by default 127.0.0.1:7860."""
     sys.setswitchinterval(0.001)  # seconds; a click waits less for the Python code of a job
-    build_app().launch(**launch_options())
+    app = build_app()
+    gc.freeze()  # else a look for garbage goes through all that stays and holds up clicks for 0.2 s
+    app.launch(**launch_options())
 
 
 if __name__ == "__main__":
