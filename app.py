@@ -7,15 +7,15 @@ import sys
 gc.disable()  # the half million objects that the imports make all stay: to look for garbage takes a fifth of the start
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-import gradio as gr
+import gradio as gr  # noqa: E402
 
-from components.descriptions import describe_once
-from components.events import THREADS, WATCHERS
-from components.page import create_page
-from components.theme import theme
-from components.widgets.assets import ASSETS
-from components.widgets.plot import PLOTLY_JS
-from eggs_core.hosting import hosted, limits
+from components.descriptions import describe_once  # noqa: E402
+from components.events import THREADS, WATCHERS  # noqa: E402
+from components.page import create_page  # noqa: E402
+from components.theme import theme  # noqa: E402
+from components.widgets.assets import ASSETS  # noqa: E402
+from components.widgets.plot import PLOTLY_JS  # noqa: E402
+from eggs_core.hosting import hosted, limits  # noqa: E402
 
 gc.enable()
 SESSIONS = 64  # whose pages gradio remembers, some megabytes each, also after they were closed; the latest ones

@@ -56,6 +56,7 @@ def _create_perplexity() -> Tab:
     protocol = gr.HTML(elem_id="accuracy-protocol", padding=False)
 
     def render(workspace: Workspace) -> list:
+        workspace = workspace.still()
         run = workspace.run
         if run is None or not workspace.finished:
             return [reading("Accuracy is measured when all layers are pruned."), None, None, "", None, "", ""]

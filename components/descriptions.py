@@ -14,9 +14,7 @@ def describe_once(app: gr.Blocks) -> None:
     made: dict[int, dict] = {}
     make = BlocksConfig.config_for_block
 
-    def config_for_block(
-        _id: int, rendered_ids: list[int], block: Block, renderable: Renderable | None = None
-    ) -> dict:
+    def config_for_block(_id: int, rendered_ids: list[int], block: Block, renderable: Renderable | None = None) -> dict:
         # A session asks with no rendered components; components that it has changed are its own.
         if rendered_ids or renderable is not None or app.blocks.get(_id) is not block:
             return make(_id, rendered_ids, block, renderable)

@@ -93,13 +93,14 @@ def create_graph_tab(state: gr.State) -> Tab:
         if workspace.run is None or not workspace.layer:
             return empty("Choose a layer on the Masks tab.")
         try:
-            if play or workspace.graph.beta is not None:  # which needs the model at hand
-                values = draw(workspace, play)
+            still = workspace.still()
+            view, place = still.graph, (still.layer, still.row, still.column)
+            if play or view.beta is not None:  # which needs the model at hand
+                values = draw(still, play)
             else:
-                view = workspace.graph
-                key = ("graph", workspace.layer, workspace.row, workspace.column, view.size, view.layout)
-                values = draw_once([workspace.run], (*key, view.side, view.members), lambda: draw(workspace))
-            if workspace.graph.size:
+                key = ("graph", *place, view.size, view.layout, view.side, view.members)
+                values = draw_once([still.run], key, lambda: draw(still))
+            if view.size and place == (workspace.layer, workspace.row, workspace.column):
                 workspace.row, workspace.column = values[1:3]  # a window outside the matrix has moved inside
             return values
         except EggsError as error:

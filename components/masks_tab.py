@@ -55,6 +55,7 @@ def create_masks_tab(state: gr.State) -> tuple[Tab, ModelMap, tuple[MaskCanvas, 
     outputs = [model_map, summary, sentence, *pictures, degrees, degree_text]
 
     def draw_map(workspace: Workspace) -> list:
+        workspace = workspace.still()
         if not workspace.run:
             return [None, ""]
         return draw_once([workspace.run], ("map", workspace.measure, workspace.layer), lambda: model(workspace))
@@ -81,6 +82,7 @@ def create_masks_tab(state: gr.State) -> tuple[Tab, ModelMap, tuple[MaskCanvas, 
         return [text, *draw(workspace), *degree_chart(workspace)]
 
     def render(workspace: Workspace) -> list:
+        workspace = workspace.still()
         shown = [workspace.run, *workspace.comparable()] if workspace.run else []
         key = ("masks", workspace.layer, workspace.compare, workspace.difference, workspace.finished)
         try:

@@ -35,10 +35,12 @@ def create_overview_tab(state: gr.State) -> Tab:
     measure.change(draw, [state, measure], [chart, explanation], **CHEAP)
 
     def render(workspace: Workspace, key: str = "spectral_gap") -> list:
-        run = workspace.run
-        if run is None:
+        workspace = workspace.still()
+        if workspace.run is None:
             return [reading("Choose a model and press Prune."), "", None, "", ""]
-        return draw_once([run], ("overview", key, workspace.finished), lambda: cards_and_chart(workspace, key))
+        return draw_once(
+            [workspace.run], ("overview", key, workspace.finished), lambda: cards_and_chart(workspace, key)
+        )
 
     def cards_and_chart(workspace: Workspace, key: str) -> list:
         run = workspace.run

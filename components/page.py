@@ -146,7 +146,7 @@ def create_page() -> None:
         except (AttributeError, EggsError):
             return [gr.skip()] * len(masks.outputs[1:])
         workspace.open_layer(str(event.layer))
-        return finish(masks.outputs, masks.render(workspace))[1:]
+        return finish(masks.outputs[1:], masks.render(workspace)[1:])
 
     def move_window(workspace: Workspace, event: gr.EventData) -> list:
         workspace.row, workspace.column = int(event.row), int(event.column)

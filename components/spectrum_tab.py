@@ -68,6 +68,7 @@ def create_spectrum_tab(state: gr.State, inputs: list) -> SpectrumTab:
         return [gap_by_layer(workspace.comparable(), key), text]
 
     def draw_layer(workspace: Workspace) -> list:
+        workspace = workspace.still()
         if workspace.run is None or not workspace.layer or not workspace.finished:
             return [None, reading("The spectrum appears when the run is finished.")]
         try:
@@ -84,6 +85,7 @@ def create_spectrum_tab(state: gr.State, inputs: list) -> SpectrumTab:
         return [*figures, text or reading(NO_CURVE), _facts(curve)]
 
     def render(workspace: Workspace) -> list:
+        workspace = workspace.still()
         if workspace.run is None or not workspace.finished:
             return [*draw_layer(workspace), "", None, "", *draw_curve(workspace)]
         shown = [workspace.run, *workspace.comparable()]
