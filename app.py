@@ -1,19 +1,23 @@
 """EGGS Explorer: see and understand N:M sparsity in language models; `python app.py` starts it, on Spaces too."""
 
+import gc
 import os
 import sys
 
+gc.disable()  # the half million objects that the imports make all stay: to look for garbage takes a fifth of the start
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-import gradio as gr
+import gradio as gr  # noqa: E402
 
-from components.events import THREADS, WATCHERS
-from components.page import create_page
-from components.theme import theme
-from components.widgets.assets import ASSETS
-from components.widgets.plot import PLOTLY_JS
-from eggs_core.hosting import hosted, limits
+from components.descriptions import describe_once  # noqa: E402
+from components.events import THREADS, WATCHERS  # noqa: E402
+from components.page import create_page  # noqa: E402
+from components.theme import theme  # noqa: E402
+from components.widgets.assets import ASSETS  # noqa: E402
+from components.widgets.plot import PLOTLY_JS  # noqa: E402
+from eggs_core.hosting import hosted, limits  # noqa: E402
 
+gc.enable()
 SESSIONS = 64  # whose pages gradio remembers, some megabytes each, also after they were closed; the latest ones
 
 
@@ -21,6 +25,7 @@ def build_app() -> gr.Blocks:
     """The whole page, wired but not launched."""
     with gr.Blocks(title="EGGS Explorer", analytics_enabled=False, fill_width=True, delete_cache=(3600, 7200)) as app:
         create_page()
+    describe_once(app)
     return app.queue(max_size=2 * WATCHERS, default_concurrency_limit=8)
 
 
@@ -46,7 +51,9 @@ def launch_options() -> dict:
 def main() -> None:
     """Start the server on GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, by default 127.0.0.1:7860."""
     sys.setswitchinterval(0.001)  # seconds; a click waits less for the Python code of a job
-    build_app().launch(**launch_options())
+    app = build_app()
+    gc.freeze()  # else a look for garbage goes through all that stays and holds up clicks for 0.2 s
+    app.launch(**launch_options())
 
 
 if __name__ == "__main__":

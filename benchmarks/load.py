@@ -5,13 +5,15 @@
 Every visitor opens the page, prunes a toy mask by hand, has the bundled model pruned with one of five configurations
 (computed anew, not taken from the store), opens two tabs and a layer, checks what it sees against its configuration,
 and leaves; then the next one comes. The events are the page's own, sent as the browser sends them, in a session of
-gradio_client. The clients compute on the same machine as the server, so their load is in the figures.
+gradio_client. The clients compute on the same machine as the server, so their load is in the figures; they sit in a few
+processes, so that one's Python code seldom holds up the clock of another.
 """
 
 import argparse
 import base64
 import importlib.metadata
 import json
+import multiprocessing
 import os
 import platform
 import random
@@ -24,11 +26,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # else each client starts a thread that looks for the network
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -49,6 +53,8 @@ EDITS, THINK_SECONDS = 8, 0.5  # clicks on the toy mask, and the longest pause b
 SKIPPED = {"__type__": "update"}
 DRAWN = {"draw-few": "model-map", "draw-whole": "address"}  # what has the page drawn -> something that it draws
 LONGEST = 120.0  # seconds that one answer may take
+TABLE = 10  # visitors in one process
+EVENTS = ("cheap", "draw", "open", "prune")
 
 
 class Wrong(Exception):
@@ -118,9 +124,10 @@ class Visitor:
                 message = json.loads(line[5:]) if line.startswith("data:") else {}
                 if message.get("event_id") != mine:
                     continue
-                # A value, or what differs from the last one; skipped outputs are empty updates.
+                # Values, and from the second message on what differs from the last ones; what is skipped is empty.
                 data = (message.get("output") or {}).get("data") or []
-                yield message, [n for n, value in zip(names, data, strict=False) if value not in ([], SKIPPED, None)]
+                changed = [n for n, value in zip(names, data, strict=False) if value not in ([], SKIPPED, None, "0")]
+                yield message, changed
                 if message["msg"] == "process_completed":
                     if not message["success"]:
                         raise RuntimeError(f"the event failed: {message['output']}")
@@ -182,29 +189,54 @@ def memory(pid: int) -> float:
     return sum(p.memory_info().rss for p in (process, *process.children(recursive=True)))
 
 
+def sit(url: str, start: float, seconds: float, timings: dict, errors: list, crossed: list, seat: int) -> int:
+    """Visits one after another until `seconds` after `start`, on the machine's monotonic clock; their number."""
+    draw, visits = random.Random(seat), 0
+    time.sleep(max(0.0, start - time.monotonic()) + draw.uniform(0, min(5, seconds / 10)))
+    while time.monotonic() - start < seconds:
+        try:
+            visit(url, CONFIGS[(seat + visits) % len(CONFIGS)], draw, timings)
+        except Wrong as error:
+            crossed.append(str(error))
+        except Exception as error:
+            errors.append(f"{type(error).__name__}: {error}"[:500])
+            time.sleep(1)
+        visits += 1
+    return visits
+
+
+def table(channel, url: str, seats: range) -> None:
+    """Let some visitors in from a process of their own; what they saw goes through the channel."""
+    channel.send("ready")
+    start, seconds = channel.recv()
+    timings, errors, crossed = {name: [] for name in EVENTS}, [], []
+    with ThreadPoolExecutor(len(seats)) as pool:
+        visits = sum(pool.map(partial(sit, url, start, seconds, timings, errors, crossed), seats))
+    channel.send((visits, timings, errors, crossed))
+
+
 def run(visitors: int, seconds: float, quick: bool) -> tuple[dict[str, float], dict]:
     """The figures of a class of so many for so long, and the tables behind them."""
-    timings: dict[str, list[float]] = {"cheap": [], "draw": [], "open": [], "prune": []}
-    errors, crossed, samples = [], [], []
     variables = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_ANALYTICS_ENABLED": "False"}
-    with tempfile.TemporaryDirectory() as store, served("app.py", EGGS_STORE=store, **variables) as (url, _, pid):
-        visit(url, CONFIGS[0], random.Random(0), {name: [] for name in timings})  # loads the model
+    spawn, channels, samples, over = multiprocessing.get_context("spawn"), [], [], threading.Event()
+    with (
+        tempfile.TemporaryDirectory() as store,
+        served("app.py", EGGS_STORE=store, **variables) as (url, _, pid),
+        ExitStack() as tables,
+    ):
+        visit(url, CONFIGS[0], random.Random(0), {name: [] for name in EVENTS})  # loads the model
+        for first in range(0, visitors, TABLE):
+            channel, theirs = spawn.Pipe()
+            process = spawn.Process(target=table, args=(theirs, url, range(first, min(first + TABLE, visitors))))
+            process.start()
+            tables.callback(process.terminate)
+            theirs.close()  # theirs alone, so that their end is heard of
+            channels.append(channel)
+        for channel in channels:
+            channel.recv()
         start = time.monotonic()
-        over = threading.Event()
-
-        def sit(seat: int) -> int:
-            draw, visits = random.Random(seat), 0
-            time.sleep(draw.uniform(0, min(5, seconds / 10)))
-            while time.monotonic() - start < seconds:
-                try:
-                    visit(url, CONFIGS[(seat + visits) % len(CONFIGS)], draw, timings)
-                except Wrong as error:
-                    crossed.append(str(error))
-                except Exception as error:
-                    errors.append(f"{type(error).__name__}: {error}"[:500])
-                    time.sleep(1)
-                visits += 1
-            return visits
+        for channel in channels:
+            channel.send((start, seconds))
 
         def watch() -> None:
             while not over.wait(1):
@@ -213,11 +245,13 @@ def run(visitors: int, seconds: float, quick: bool) -> tuple[dict[str, float], d
         watcher = threading.Thread(target=watch)
         watcher.start()
         try:
-            with ThreadPoolExecutor(visitors) as pool:
-                visits = sum(pool.map(sit, range(visitors)))
+            seen = [channel.recv() for channel in channels]
         finally:
             over.set()
             watcher.join()
+    visits = sum(found[0] for found in seen)
+    timings = {name: [value for found in seen for value in found[1][name]] for name in EVENTS}
+    errors, crossed = ([text for found in seen for text in found[kind]] for kind in (2, 3))
     cheap = sorted(timings["cheap"])
     # Caches and allocators fill first: growth is what the second half adds to the end of the first.
     early, late = ([b for t, b in samples if low <= t / seconds < high] for low, high in ((0.4, 0.6), (0.8, 1.0)))

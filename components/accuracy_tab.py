@@ -3,6 +3,7 @@
 import gradio as gr
 
 from components.breakdown_panel import create_breakdown_panel
+from components.drawn import draw_once
 from components.figures import perplexity_forest, window_scatter
 from components.readings import forest_reading, scatter_reading
 from components.report_panel import create_report_panel
@@ -55,10 +56,14 @@ def _create_perplexity() -> Tab:
     protocol = gr.HTML(elem_id="accuracy-protocol", padding=False)
 
     def render(workspace: Workspace) -> list:
+        workspace = workspace.still()
         run = workspace.run
         if run is None or not workspace.finished:
             return [reading("Accuracy is measured when all layers are pruned."), None, None, "", None, "", ""]
-        runs = workspace.comparable()
+        return draw_once([run, *workspace.comparable()], "perplexity", lambda: draw(workspace))
+
+    def draw(workspace: Workspace) -> list:
+        run, runs = workspace.run, workspace.comparable()
         windows = lambda r: [r.report["evaluation"][side]["window_nats"] for side in ("dense", "pruned")]  # noqa: E731
         ratios = {run_label(r): paired_ratio(*windows(r)) for r in runs}
         return [

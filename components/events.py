@@ -4,8 +4,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
+from gradio.components import Component
+from gradio.data_classes import GradioModel, GradioRootModel
+from gradio.utils import is_prop_update
 
 from components.jobs import message, refusal
 from components.queue import QUEUE, Withdrawn
@@ -14,13 +19,29 @@ from eggs_core.errors import EggsError
 
 WATCHERS = 160  # pages that can watch heavy work at once, each in a thread that mostly sleeps
 THREADS = WATCHERS + 40  # of the server: the rest answers cheap events
-CHEAP = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# The page tells every component that an event may fill how the event stands, some 100 of them at each click, unless
+# there is none to tell.
+QUIET = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
+CHEAP = {"queue": False, **QUIET}
 LATEST = {**CHEAP, "trigger_mode": "always_last"}
-WATCH = {
-    "concurrency_id": "watch", "concurrency_limit": WATCHERS, "show_progress": "hidden", "api_visibility": "private",
-}  # fmt: skip
+FINISHED = {**CHEAP, "postprocess": False}  # the listener's values have gone through `finish`
+WATCH = {"concurrency_id": "watch", "concurrency_limit": WATCHERS, "postprocess": False, **QUIET}
 SETTLE_SECONDS = 0.6  # by then the last update of a stopped job has reached the page
 log = logging.getLogger(__name__)
+
+
+def finish(outputs: list[Component], values: list) -> list:
+    """Values as they are sent to the page; gradio itself would go to another thread for each of them."""
+    return [_finish(output, value) for output, value in zip(outputs, values, strict=True)]
+
+
+def _finish(output: Component, value: Any) -> Any:
+    if isinstance(value, Block):  # new properties, of which the value is one
+        output, value = value, {**value.constructor_args, "__type__": "update"}
+    if is_prop_update(value):
+        return {**value, "value": _finish(output, value["value"])} if "value" in value else value
+    sent = output.postprocess(value) if isinstance(output, Component) else value
+    return sent.model_dump() if isinstance(sent, GradioModel | GradioRootModel) else sent
 
 
 def buttons(running: bool) -> list:
@@ -53,8 +74,8 @@ def run_by_buttons(
     shows progress and sentences, an EggsError's too; `follow` is how it puts heavy work into the queue. `starts` maps
     further listeners to the work that they begin, `stops` are further ones that end it, and `stopped` gives the values
     of the outputs after a stop. Gradio's own `cancels` is not used: it closes the connection that other events of the
-    same page still wait on. What follows a work often should have few outputs: gradio builds a component anew for each
-    one that is skipped.
+    same page still wait on. What follows a work often should have few outputs and skip none: gradio builds a component
+    anew for each one that is skipped.
     """
     name, still = start.elem_id, [gr.skip()] * (len(outputs) - 1)
 
@@ -64,25 +85,26 @@ def run_by_buttons(
 
     def run(work: Callable[..., Iterator[list]], workspace: Workspace, *values) -> Iterator[list]:
         token = workspace.jobs.get(name)
-        steps = work(partial(QUEUE.follow, who=token), workspace, *values)
+        steps, filled = work(partial(QUEUE.follow, who=token), workspace, *values), False
         try:
-            yield [gr.skip(), *still]  # a generator without any value would empty its outputs
-            if token is None:  # stopped before it began
-                return
-            for drawn in steps:
+            for drawn in steps if token is not None else ():  # it may have been stopped before it began
                 if not workspace.goes_on(name, token):
-                    return
-                yield drawn
+                    break
+                filled = True
+                yield finish(outputs, drawn)
         except Withdrawn:  # Stop, or a newer start, has said what is to be said
-            return
+            pass
         except Exception as error:
             if not isinstance(error, EggsError):
                 log.exception("%s failed", name)
+            filled = True
             yield [refusal(error), *still]
         finally:
             steps.close()
             if workspace.goes_on(name, token):
                 workspace.end(name)
+        if not filled:
+            yield [gr.skip(), *still]  # a generator without any value would empty its outputs
 
     def end(workspace: Workspace) -> list:
         QUEUE.withdraw(workspace.end(name))

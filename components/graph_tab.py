@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from components.drawn import draw_once
 from components.events import CHEAP
 from components.graph_figures import expansion_figure, mixing_figure
 from components.graph_view import (
@@ -92,11 +93,23 @@ def create_graph_tab(state: gr.State) -> Tab:
         if workspace.run is None or not workspace.layer:
             return empty("Choose a layer on the Masks tab.")
         try:
-            pair = graphs(workspace)
-            return [*_window(workspace, pair, play), *_below(workspace, pair)]
+            still = workspace.still()
+            view, place = still.graph, (still.layer, still.row, still.column)
+            if play or view.beta is not None:  # which needs the model at hand
+                values = draw(still, play)
+            else:
+                key = ("graph", *place, view.size, view.layout, view.side, view.members)
+                values = draw_once([still.run], key, lambda: draw(still))
+            if view.size and place == (workspace.layer, workspace.row, workspace.column):
+                workspace.row, workspace.column = values[1:3]  # a window outside the matrix has moved inside
+            return values
         except EggsError as error:
             workspace.graph.beta = None
             return empty(escape(error))
+
+    def draw(workspace: Workspace, play: bool = False) -> list:
+        pair = graphs(workspace)
+        return [*_window(workspace, pair, play), *_below(workspace, pair)]
 
     def move(workspace: Workspace, first_row: float | None, first_column: float | None) -> list:
         workspace.row, workspace.column = max(0, int(first_row or 0)), max(0, int(first_column or 0))
@@ -168,8 +181,6 @@ def _window(workspace: Workspace, pair: list[Graph], play: bool) -> list:
     frame = frame_of(workspace, graph.mask)
     values = [graph_value(workspace, a, b, frame, play) for a, b in ((topn, graph), (graph, topn))]
     first = {side: max(frame.first[side], 0) for side in SIDES}
-    if view.size:
-        workspace.row, workspace.column = first["outputs"], first["inputs"]  # a window outside the matrix moves inside
     cards = pruned_cards(workspace.layer_report(), *(g.mask.sum(0) for g in pair), topn.sigma2)
     if view.beta is not None:
         report = workspace.run.report

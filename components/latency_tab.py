@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from components.drawn import draw_once
 from components.events import run_by_buttons
 from components.jobs import Follow, bar, message
 from components.latency_figures import SPEEDS, roofline, size_bars, speed_bars, token_time_bars
@@ -108,7 +109,9 @@ def create_latency_tab(state: gr.State) -> Tab:
         if run is None or not workspace.finished:
             nothing = ["", "", reading(WAITING), None, "", None, None, None, "", None, None]
             return [*nothing, "", empty_lanes(None), "", "", None]
-        return [*_drawn(run, measured(run)), gpu_cards(run), empty_lanes(run), race_note(run), "", None]
+        found = measured(run)
+        figures = _drawn(run, found) if found else draw_once([run], "latency", lambda: _drawn(run, None))
+        return [*figures, gpu_cards(run), empty_lanes(run), race_note(run), "", None]
 
     return Tab([*measured_outputs, gpu, *race_outputs, *export_outputs], render)
 

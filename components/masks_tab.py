@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from components.drawn import draw_once
 from components.events import LATEST
 from components.mask_view import (
     FINEST,
@@ -54,8 +55,12 @@ def create_masks_tab(state: gr.State) -> tuple[Tab, ModelMap, tuple[MaskCanvas, 
     outputs = [model_map, summary, sentence, *pictures, degrees, degree_text]
 
     def draw_map(workspace: Workspace) -> list:
+        workspace = workspace.still()
         if not workspace.run:
             return [None, ""]
+        return draw_once([workspace.run], ("map", workspace.measure, workspace.layer), lambda: model(workspace))
+
+    def model(workspace: Workspace) -> list:
         value = map_value(workspace.run, workspace.measure, workspace.layer)
         return [value, model_summary(workspace.run.report["layers"], run_label(workspace.run))]
 
@@ -71,11 +76,17 @@ def create_masks_tab(state: gr.State) -> tuple[Tab, ModelMap, tuple[MaskCanvas, 
             titles[1], second, legend(workspace), comparison(workspace),
         ]  # fmt: skip
 
-    def render(workspace: Workspace) -> list:
+    def draw_layer(workspace: Workspace) -> list:
         layer = workspace.layer_report()
+        text = layer_reading(layer) if layer else reading("Click a layer in the map.")
+        return [text, *draw(workspace), *degree_chart(workspace)]
+
+    def render(workspace: Workspace) -> list:
+        workspace = workspace.still()
+        shown = [workspace.run, *workspace.comparable()] if workspace.run else []
+        key = ("masks", workspace.layer, workspace.compare, workspace.difference, workspace.finished)
         try:
-            text = layer_reading(layer) if layer else reading("Click a layer in the map.")
-            return [*draw_map(workspace), text, *draw(workspace), *degree_chart(workspace)]
+            return [*draw_map(workspace), *draw_once(shown, key, lambda: draw_layer(workspace))]
         except EggsError as error:
             blank = [gr.skip(), "", None, gr.Column(visible=False), "", None, "", ""]
             return [*draw_map(workspace), reading(escape(error)), *blank, None, ""]

@@ -2,6 +2,8 @@
 
 import gradio as gr
 
+from components.drawn import draw_once
+from components.events import CHEAP
 from components.figures import layer_chart
 from components.readings import measure_reading
 from components.session import Workspace, run_label
@@ -30,14 +32,18 @@ def create_overview_tab(state: gr.State) -> Tab:
         said = measure_reading(workspace.run.report["layers"], key) if workspace.run else ""
         return [layer_chart(workspace.run, key) if workspace.run else None, said + explained]
 
-    measure.change(
-        draw, [state, measure], [chart, explanation], queue=False, show_progress="hidden", api_visibility="private"
-    )
+    measure.change(draw, [state, measure], [chart, explanation], **CHEAP)
 
     def render(workspace: Workspace, key: str = "spectral_gap") -> list:
-        run = workspace.run
-        if run is None:
+        workspace = workspace.still()
+        if workspace.run is None:
             return [reading("Choose a model and press Prune."), "", None, "", ""]
+        return draw_once(
+            [workspace.run], ("overview", key, workspace.finished), lambda: cards_and_chart(workspace, key)
+        )
+
+    def cards_and_chart(workspace: Workspace, key: str) -> list:
+        run = workspace.run
         if not workspace.finished:
             return [RUNNING, "", *draw(workspace, key), ""]
         return [overview_cards(run), overview_reading(run, run_label(run)), *draw(workspace, key), facts(run)]

@@ -8,7 +8,7 @@ from components.accuracy_tab import create_accuracy_tab
 from components.address import TABS, address, asked_config, asked_run, restore
 from components.api import create_api
 from components.compare_tab import create_compare_tab
-from components.events import CHEAP, LATEST, run_by_buttons
+from components.events import CHEAP, FINISHED, finish, run_by_buttons
 from components.graph_tab import create_graph_tab
 from components.jobs import Follow, message, refusal, run_job
 from components.latency_tab import create_latency_tab
@@ -68,7 +68,7 @@ def create_page() -> None:
     link = gr.Textbox(visible="hidden", elem_id="address", show_label=False)
     pending = gr.Textbox(visible="hidden", elem_id="pending", show_label=False)
     # Whoever changes one of these has the page drawn: a run under way then fills few outputs itself.
-    few, whole = (gr.Textbox(visible="hidden", elem_id=f"draw-{name}", show_label=False) for name in ("few", "whole"))
+    few, whole = (gr.Textbox("0", visible="hidden", elem_id=f"draw-{n}", show_label=False) for n in ("few", "whole"))
 
     tabs = [
         overview,
@@ -80,13 +80,14 @@ def create_page() -> None:
         Tab([link], lambda workspace: [address(workspace)]),
     ]
     outputs = [component for tab in tabs for component in tab.outputs]
+    part = [*overview.outputs, *masks.outputs[:2]]
 
     def render(workspace: Workspace) -> list:
-        return [value for tab in tabs for value in tab.render(workspace)]
+        return finish(outputs, [value for tab in tabs for value in tab.render(workspace)])
 
     def growing(workspace: Workspace) -> list:
         """While layers arrive only the overview and the map follow, so that drawing does not slow pruning down."""
-        return [*overview.render(workspace), *masks.growing(workspace)]
+        return finish(part, [*overview.render(workspace), *masks.growing(workspace)])
 
     create_compare_tab(compare)
     create_runs_tab(runs, tab_bar, state, render, outputs)
@@ -110,34 +111,34 @@ def create_page() -> None:
             workspace.show(run)
         restore(workspace, query)
         opened = gr.Tabs(selected=workspace.tab) if workspace.tab != "overview" else gr.skip()
-        return [workspace, opened, said, start, *controls, *render(workspace)]
+        return [workspace, opened, said, start, *finish(sidebar.inputs, controls), *render(workspace)]
 
     def open_tab(workspace: Workspace, event: gr.SelectData) -> str:
         workspace.tab = TABS.get(str(event.value), "overview")
         return address(workspace) or gr.skip()
-
-    still = [gr.skip()] * 2
 
     def prune(follow: Follow, workspace: Workspace, anew: bool, *values) -> Iterator[list]:
         """State, “Compute again” and the sidebar's values in; progress, address and what is to be drawn out."""
         # What the address asks for is run as it says, own texts and all: it may be under way already.
         config, texts = (workspace.pending, {}) if workspace.pending else read(*values)
         workspace.pending = None
-        yield [message(""), address(workspace, config), *still]
+        yield [message(""), address(workspace, config), *draws(workspace)]
         drawn = False
         for bar, redraw in run_job(follow, workspace, config, texts, anew):
-            yield [bar, gr.skip(), *(draw(workspace, drawn and not workspace.finished) if redraw else still)]
-            drawn = drawn or redraw
+            if redraw:
+                workspace.draws["few" if drawn and not workspace.finished else "whole"] += 1
+                drawn = True
+            yield [bar, address(workspace, config), *draws(workspace)]
 
-    def draw(workspace: Workspace, some: bool = False) -> list:
-        """New values of `few` and `whole` that have some of the page drawn, or all of it."""
-        workspace.draws += 1
-        return [str(workspace.draws), gr.skip()] if some else [gr.skip(), str(workspace.draws)]
+    def draws(workspace: Workspace) -> list[str]:
+        """Values of `few` and `whole`."""
+        return [str(workspace.draws[name]) for name in ("few", "whole")]
 
     def stopped(workspace: Workspace) -> list:
         done = len(workspace.run.report["layers"]) if workspace.run and not workspace.finished else 0
         text = f"Stopped. The {done} layers finished so far stay visible." if done else "Stopped."
-        return [message(text), gr.skip(), *draw(workspace)]
+        workspace.draws["whole"] += 1
+        return [message(text), gr.skip(), *draws(workspace)]
 
     def pick_layer(workspace: Workspace, event: gr.EventData) -> list:
         try:
@@ -145,15 +146,18 @@ def create_page() -> None:
         except (AttributeError, EggsError):
             return [gr.skip()] * len(masks.outputs[1:])
         workspace.open_layer(str(event.layer))
-        return masks.render(workspace)[1:]
+        return finish(masks.outputs[1:], masks.render(workspace)[1:])
 
     def move_window(workspace: Workspace, event: gr.EventData) -> list:
         workspace.row, workspace.column = int(event.row), int(event.column)
-        return graph.render(workspace)
+        return draw_graph(workspace)
+
+    def draw_graph(workspace: Workspace) -> list:
+        return finish(graph.outputs, graph.render(workspace))
 
     create_api()
     page = gr.context.Context.root_block
-    page.load(open_page, None, [state, tab_bar, sidebar.progress, pending, *sidebar.inputs, *outputs], **CHEAP).then(
+    page.load(open_page, None, [state, tab_bar, sidebar.progress, pending, *sidebar.inputs, *outputs], **FINISHED).then(
         None, pending, None, js=START_PENDING, queue=False, api_visibility="private"
     )
     link.change(None, link, None, js=SET_ADDRESS, queue=False, api_visibility="private")
@@ -163,14 +167,14 @@ def create_page() -> None:
         sidebar.start, sidebar.stop, prune, [state, sidebar.anew, *sidebar.inputs],
         [sidebar.progress, link, few, whole], stopped=stopped,
     )  # fmt: skip
-    few.change(growing, state, [*overview.outputs, *masks.outputs[:2]], **LATEST)
-    whole.change(render, state, outputs, **LATEST)
+    few.change(growing, state, part, trigger_mode="always_last", **FINISHED)
+    whole.change(render, state, outputs, trigger_mode="always_last", **FINISHED)
     # The mask first; what other tabs say of the layer follows.
-    picked = model_map.pick(pick_layer, state, masks.outputs[1:], **CHEAP)
+    picked = model_map.pick(pick_layer, state, masks.outputs[1:], **FINISHED)
     picked.then(address, state, link, **CHEAP)
-    picked.then(graph.render, state, graph.outputs, **CHEAP).then(
+    picked.then(draw_graph, state, graph.outputs, **FINISHED).then(
         spectrum.render_layer, state, spectrum.layer_outputs, **CHEAP
     )
     for canvas in mask_canvases:
-        moved = canvas.window(move_window, state, graph.outputs, trigger_mode="always_last", **CHEAP)
+        moved = canvas.window(move_window, state, graph.outputs, trigger_mode="always_last", **FINISHED)
         moved.then(address, state, link, **CHEAP)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from components.events import CHEAP
+from components.events import CHEAP, FINISHED
 from components.jobs import message, refusal
 from components.runs_view import SHIPPED, all_reports, as_json, comparison, open_run, runs_table, title_of
 from components.session import Workspace
@@ -100,7 +100,7 @@ def _fill(tab: gr.Tab, tab_bar: gr.Tabs, state: gr.State, render, outputs: list)
     tab.select(listing, chosen, [sentence, table, chosen], **CHEAP)
     table.select(choose, chosen, chosen, **CHEAP)
     chosen.change(picked, chosen, [compared, name], **CHEAP)
-    opened.click(show, [state, chosen], [tab_bar, note, *outputs], **CHEAP)
+    opened.click(show, [state, chosen], [tab_bar, note, *outputs], **FINISHED)
     rename.click(save_name, [chosen, name], [note, sentence, table, chosen], **CHEAP)
     export.click(take_along, chosen, [note, files], **CHEAP)
 

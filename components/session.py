@@ -4,7 +4,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,10 +53,14 @@ class Workspace:
     curves: list[BetaCurve] = field(default_factory=list)  # this visitor's own curves over β, newest last
     jobs: dict[str, object] = field(default_factory=dict)  # name of a job that may go on -> its token
     tab: str = "overview"  # that is open
-    draws: int = 0  # how often the page was drawn for this visitor
+    draws: dict[str, int] = field(default_factory=lambda: {"few": 0, "whole": 0})  # times that the page was drawn
     pending: PruneConfig | None = None  # that the address asked for and nobody has run yet
     compare: str = ""  # the method beside the one in view on the Masks tab; "" is none
     difference: bool = False  # compare in one picture rather than side by side
+
+    def still(self) -> "Workspace":
+        """A copy that stays as it is while it is drawn, whatever the visitor does meanwhile."""
+        return replace(self, graph=replace(self.graph), own=dict(self.own))
 
     def begin(self, name: str) -> object:
         """Let a job of that name go on, and any older one of that name end; returns its token."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from components.drawn import draw_once
 from components.events import CHEAP, run_by_buttons
 from components.figures import gap_by_layer
 from components.jobs import Follow, bar, message
@@ -67,25 +68,35 @@ def create_spectrum_tab(state: gr.State, inputs: list) -> SpectrumTab:
         return [gap_by_layer(workspace.comparable(), key), text]
 
     def draw_layer(workspace: Workspace) -> list:
+        workspace = workspace.still()
         if workspace.run is None or not workspace.layer or not workspace.finished:
             return [None, reading("The spectrum appears when the run is finished.")]
         try:
-            return list(density(workspace))
+            return draw_once([workspace.run], ("density", workspace.layer), lambda: list(density(workspace)))
         except EggsError as error:
             return [None, reading(escape(error))]
 
     def draw_curve(workspace: Workspace) -> list:
         curve = curve_of(workspace) if workspace.run and workspace.finished else None
+        return draw_once([], ("curve", repr(curve)), lambda: tradeoff_and_facts(curve))
+
+    def tradeoff_and_facts(curve: BetaCurve | None) -> list:
         *figures, text = tradeoff(curve)
         return [*figures, text or reading(NO_CURVE), _facts(curve)]
 
     def render(workspace: Workspace) -> list:
+        workspace = workspace.still()
         if workspace.run is None or not workspace.finished:
             return [*draw_layer(workspace), "", None, "", *draw_curve(workspace)]
+        shown = [workspace.run, *workspace.comparable()]
+        gaps = draw_once(shown, ("gaps", workspace.spectrum), lambda: sentence_and_gaps(workspace))
+        return [*draw_layer(workspace), *gaps, *draw_curve(workspace)]
+
+    def sentence_and_gaps(workspace: Workspace) -> list:
         runs, layers = workspace.comparable(), workspace.run.report["layers"]
         means = {run_label(r): sum(x["spectral_gap"] for x in r.report["layers"]) / len(layers) for r in runs}
         said = gap_reading(run_label(workspace.run), layers, means)
-        return [*draw_layer(workspace), said, *draw_gaps(workspace, workspace.spectrum), *draw_curve(workspace)]
+        return [said, *draw_gaps(workspace, workspace.spectrum)]
 
     def set_measure(workspace: Workspace, key: str) -> list:
         workspace.spectrum = key

@@ -37,5 +37,6 @@ function rows() {                                              // every trace as
 const name = () => element.closest('[id]:not([id^=html-])')?.id || 'figure'; // Gradio's inner box has an id of its own
 const picture = format => async () => { if (bound) save(`${name()}.${format}`, await (await fetch(await P.toImage(gd, { format, scale: format === 'png' ? 2 : 1, width: gd.clientWidth, height: gd.clientHeight }))).blob()); };
 downloadBar(element.querySelector('.plot-box'), { PNG: picture('png'), SVG: picture('svg'), CSV: () => { if (bound) save(`${name()}.csv`, table(rows()), 'text/csv'); } });
-watch('value', draw);
+const later = () => requestAnimationFrame(() => setTimeout(draw)); // what arrived with the figure is painted first
+watch('value', later);
 draw();

@@ -2,7 +2,16 @@
 
 import copy
 
+import gradio as gr
+import pandas
+import plotly.graph_objects as go
+from gradio.blocks import BlocksConfig
+from gradio.state_holder import SessionState
+
 from app import build_app
+from components.events import finish
+from components.widgets.canvas import MaskCanvas
+from components.widgets.plot import Plot
 
 
 def test_the_configuration_is_plain_data():
@@ -22,3 +31,45 @@ def test_the_configuration_is_plain_data():
                 assert value is None or isinstance(value, str | int | float | bool), (*path, type(value))
 
         walk(found, (component["type"], props.get("elem_id")))
+
+
+def test_visitors_start_with_gradios_own_description_and_share_no_changes():
+    app = build_app()
+    app.state_session_capacity = 2
+    one, other = SessionState(app), SessionState(app)
+    made_anew = {k: BlocksConfig.config_for_block(k, [k], block) for k, block in app.blocks.items()}
+    assert one.config_values == made_anew
+    key = next(k for k, block in app.blocks.items() if block.elem_id == "overview-reading")
+    one._update_value_in_config(key, "mine")
+    assert "mine" not in str(other.config_values[key]) and "mine" not in str(SessionState(app).config_values[key])
+    changed = type(app.blocks[key])(elem_id="another", render=False)
+    one[key] = changed
+    one._update_config(key)
+    assert one.config_values[key]["props"]["elem_id"] == "another"
+    assert other.config_values[key]["props"]["elem_id"] == "overview-reading"
+
+
+def test_no_event_of_the_page_tells_its_outputs_how_it_stands():
+    """The page would tell every component that was ever an output, at every click."""
+    events = [d for d in build_app().get_config_file()["dependencies"] if d["backend_fn"] and d["targets"]]
+    assert len(events) > 50
+    for event in events:
+        assert event["show_progress"] == "hidden" and event["show_progress_on"] == [], event["targets"]
+
+
+def test_finished_values_are_those_that_gradio_would_send(tmp_path):
+    """Figures, tables, files and new properties; skipped ones stay skipped."""
+    file = tmp_path / "a.txt"
+    file.write_text("a")
+    table = pandas.DataFrame({"a": [1.5, 2.0], "b": ["x", "y"]})
+    with gr.Blocks():
+        outputs = [Plot(), gr.HTML(), gr.Dataframe(), gr.File(visible=False), gr.Dropdown([]), MaskCanvas(), gr.Tabs()]
+    values = [go.Figure(), "text", table, gr.File(str(file), visible=True), gr.Dropdown(["a"], value="a"), {"rows": 1}]
+    values.append(gr.Tabs(selected="a"))
+    sent = finish(outputs, values)
+    assert sent[0] == go.Figure().to_json() and sent[1] == "text" and sent[5] == '{"rows": 1}'
+    assert sent[2] == gr.Dataframe().postprocess(table).model_dump()
+    assert sent[3]["value"] == gr.File().postprocess(str(file)).model_dump() and sent[3]["visible"] is True
+    assert sent[4]["value"] == "a" and sent[4]["choices"] == ["a"] and sent[4]["__type__"] == "update"
+    assert sent[6]["selected"] == "a" and "value" not in sent[6]
+    assert finish(outputs[:1], [gr.skip()]) == [gr.skip()]
