@@ -11,8 +11,10 @@ CHROMIUM := $(shell command -v chromium 2>/dev/null)
 app: $(VENV)/.app-ready
 	$(BIN)/python app.py
 
+# Two processes of one thread each for what computes; the browser by itself, as it waits for the page.
 test: lint chromium
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/ui
+	$(BIN)/python -m pytest tests/ui
 
 bench: $(VENV)/.dev-ready
 	@set -e; mkdir -p build/bench; for script in benchmarks/*.py; do \
