@@ -28,7 +28,7 @@ def dataset_text(name: str, characters: int = CHARACTERS) -> Text:
     name, characters = name.strip(), min(characters, limits().characters)
     check_name(name)
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name and folder.is_dir():  # an empty name would be the folder at hand
         path, config = str(folder), None
     elif match := _NAME.fullmatch(name):
         path, config = match["path"], match["config"]
