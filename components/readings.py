@@ -93,7 +93,9 @@ def pruned_cards(layer: dict, topn_degrees: torch.Tensor, degrees: torch.Tensor,
         ("min in-degree", str(int(topn_degrees.min())), str(int(degrees.min()))),
         ("retained score", "", f"{layer['retained_score']:.1%}"),
     ]
-    return _minis(rows, "The mask as pruned, beside top-N by the same scores; retained is the share of all score.")
+    beta = layer.get("choice", {}).get("beta")
+    chosen = "" if beta is None else f", at β = {beta:.2f}"
+    return _minis(rows, f"The mask as pruned{chosen}, beside top-N by the same scores. Retained: share of all score.")
 
 
 def _minis(rows: list[tuple[str, str, str]], note: str, beta: str = "") -> str:

@@ -164,8 +164,8 @@ def overview_reading(run: Run, label: str) -> str:
     return reading(
         f"{escape(label)} kept {keep} of every {group} weights in {len(layers)} layers; "
         f"perplexity {'rose' if ratio >= 1 else 'fell'} by {abs(ratio - 1):.0%}. {_orphans(orphans)} "
-        f"The layer that changed most is <b>{escape(worst['name'])}</b> "
-        f"(output error {worst['output_error']:.2f}).",
+        f"Of all layers the output of <b>{escape(worst['name'])}</b> is the furthest from its dense one "
+        f"({term('output error')} {worst['output_error']:.2f}).",
         "costs",
     )
 

@@ -36,7 +36,7 @@ def greedy(
             raise EggsError(f"The model reads at most {limit} tokens; shorten the prompt or generate fewer tokens.")
         start = time.perf_counter()
         with torch.no_grad():
-            logits = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+            logits = model(input_ids=ids, cache=cache, use_cache=True, logits_to_keep=1).logits
             ids = choose(logits[:, -1])[:, None]
             token = int(ids)
         if cuda:
