@@ -8,9 +8,6 @@ the mean over seeds. Finished cells are kept under build/quality, as there.
 
 import argparse
 import contextlib
-import json
-import os
-import platform
 import statistics
 import sys
 from collections.abc import Callable, Iterator
@@ -21,13 +18,11 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import torch  # noqa: E402
-
+from benchmarks.outcome import conclude  # noqa: E402
 from benchmarks.quality import known_cells, mean_nats, open_model, prune_and_score  # noqa: E402
 from eggs_core import reconstruct  # noqa: E402
 from eggs_core.config import CUSTOM, METHODS, make_config  # noqa: E402
 from eggs_core.evaluate import paired_ratio  # noqa: E402
-from eggs_core.pipeline import versions  # noqa: E402
 
 SHIPPED = "as shipped"
 # name -> (choices that differ from EGGS-PTP+, constants of eggs_core.reconstruct that differ)
@@ -105,10 +100,7 @@ def main() -> None:
             spread = "" if row["sd"] is None else f"± {row['sd']:.2f}"
             said = f"{ratio['value']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]"
             print(f"{variant:36} {row['perplexity']:8.2f} {spread:8}  {said:24} {row['processor_seconds']:4.0f}")
-    if options.json:
-        machine = {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
-        result = {"checks": [], "tables": tables, "machine": machine, "versions": versions()}
-        options.json.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    conclude([], options.json, tables=tables)
 
 
 if __name__ == "__main__":

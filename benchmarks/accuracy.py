@@ -8,10 +8,6 @@ of eggs_core has changed.
 """
 
 import argparse
-import importlib.metadata
-import json
-import os
-import platform
 import statistics
 import sys
 from pathlib import Path
@@ -20,10 +16,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.outcome import conclude  # noqa: E402
 from benchmarks.quality import DATA, SMOLLM2, known_cells, open_model, prune_and_score  # noqa: E402
 from eggs_core.config import METHODS, make_config  # noqa: E402
 from eggs_core.evaluate import evaluate, paired_difference, paired_ratio, protocol  # noqa: E402
-from eggs_core.pipeline import versions  # noqa: E402
 from eggs_core.zeroshot import CLOZE, TaskScore, zero_shot  # noqa: E402
 
 TASKS = ("arc_easy", "piqa", "openbook_qa", "winogrande")
@@ -99,16 +95,11 @@ def main() -> None:
             cells.append(found)
         rows[method] = summary(cells, dense)
         print_row(METHODS[method].label, rows[method])
-    if options.json:
-        result = {
-            "checks": [], "model": name, "pattern": options.pattern, "seeds": options.seeds, "table": rows,
-            "evaluation": protocol(opened.evaluation_text, opened.evaluation),
-            "calibration": {"text": opened.calibration.name, "sha256": opened.calibration.sha256, **opened.windows},
-            "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
-            "versions": versions() | {"lm_eval": importlib.metadata.version("lm_eval")},
-        }  # fmt: skip
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    conclude(
+        [], options.json, packages=("lm_eval",), model=name, pattern=options.pattern, seeds=options.seeds, table=rows,
+        evaluation=protocol(opened.evaluation_text, opened.evaluation),
+        calibration={"text": opened.calibration.name, "sha256": opened.calibration.sha256, **opened.windows},
+    )  # fmt: skip
 
 
 def print_row(label: str, row: dict[str, Any]) -> None:

@@ -7,10 +7,7 @@ of random 2:4 masks in the shapes of SmolLM2-135M: 30 blocks of seven.
 """
 
 import argparse
-import importlib.metadata
-import json
 import os
-import platform
 import shutil
 import signal
 import socket
@@ -29,11 +26,12 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
+from benchmarks.outcome import check, conclude  # noqa: E402
 from eggs_core.config import make_config  # noqa: E402
 from eggs_core.masks import pack_bits, topn  # noqa: E402
 from eggs_core.model_cache import ModelCache  # noqa: E402
 from eggs_core.pattern import NMPattern  # noqa: E402
-from eggs_core.pipeline import Finished, execute, versions  # noqa: E402
+from eggs_core.pipeline import Finished, execute  # noqa: E402
 from eggs_core.runs import Run, load_run, save_run  # noqa: E402
 
 BARS = {
@@ -233,13 +231,6 @@ def time_runs(quick: bool, tables: dict) -> dict[str, float]:
     return {"prune_tiny_llama_eggs_ptp_s": calls[0]}  # the first one of a process is what a visitor waits for
 
 
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), platform.processor())
-
-
 def main() -> int:
     """Measure, print, write JSON if asked, and return 1 when a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -250,32 +241,18 @@ def main() -> int:
     if options.serve:
         serve(options.serve)
         return 0
-    begin, load, tables = time.perf_counter(), os.getloadavg()[0], {}
+    begin, tables = time.perf_counter(), {}
     figures = time_runs(options.quick, tables) | time_page(options.quick, tables)
-    checks = [
-        {"name": name, "value": round(value, 3), "bar": BARS[name], "higher_is_better": False}
-        for name, value in figures.items()
-    ]
-    for check in checks:
-        word = "ok  " if check["value"] <= check["bar"] else "MISS"
-        print(f"{word} {check['name']:36} {check['value']:8.2f}   bar {check['bar']:g}")
     for name in ("clicks_ms", "clicks_210_layers_ms", "lesson_clicks_ms"):
         if name in tables:
             print(f"     {name}: " + ", ".join(f"{k} {v:.4g}" for k, v in tables[name].items()))
     for name in ("run_s", "command_s", "app_ready_s"):
         print(f"     {name}: " + ", ".join(f"{seconds:.2f}" for seconds in tables[name]))
-    print(f"{time.perf_counter() - begin:.0f} s, load average before {load:.1f}")
-    if options.json:
-        machine = {
-            "processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
-            "load_average": load, "system": platform.platform(),
-        }  # fmt: skip
-        found = versions() | {p: importlib.metadata.version(p) for p in ("gradio", "plotly", "playwright")}
-        found["chromium"] = tables.pop("chromium", None)
-        result = {"checks": checks, "machine": machine, "versions": found, "quick": options.quick, "tables": tables}
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return int(any(check["value"] > check["bar"] for check in checks))
+    print(f"{time.perf_counter() - begin:.0f} s")
+    return conclude(
+        [check(name, value, BARS[name]) for name, value in figures.items()], options.json,
+        packages=("gradio", "plotly", "playwright"), quick=options.quick, tables=tables,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -6,9 +6,6 @@
 """
 
 import argparse
-import json
-import os
-import platform
 import sys
 import time
 from pathlib import Path
@@ -18,10 +15,10 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
+from benchmarks.outcome import check, conclude  # noqa: E402
 from eggs_core.graph import measure  # noqa: E402
 from eggs_core.masks import topn  # noqa: E402
 from eggs_core.pattern import NMPattern  # noqa: E402
-from eggs_core.pipeline import versions  # noqa: E402
 from eggs_core.spectral import null_gap, second_singular_value  # noqa: E402
 
 SMOLLM2_BLOCK = [(576, 576), (192, 576), (192, 576), (576, 576), (1536, 576), (1536, 576), (576, 1536)]
@@ -49,8 +46,8 @@ def whole_model_seconds(blocks: int) -> tuple[float, float]:
     return null + measured, measured
 
 
-def main() -> None:
-    """Measure, print, and write the JSON."""
+def main() -> int:
+    """Measure, print, write JSON if asked, and return 1 when a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--no-browser", action="store_true", help="leave the canvases out")
@@ -68,18 +65,8 @@ def main() -> None:
         from benchmarks.canvas import canvas_figures
 
         figures += canvas_figures(big)
-    checks = [{"name": n, "value": v, "bar": bar, "higher_is_better": False} for n, v, bar in figures]
-    for check in checks:
-        print(f"{check['name']:34} {check['value']:8.2f}   bar {check['bar']:g}")
-    if args.json:
-        machine = {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-        }
-        result = {"checks": checks, "machine": machine, "versions": versions(), "quick": args.quick}
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    return conclude([check(*figure) for figure in figures], args.json, quick=args.quick)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -8,9 +8,7 @@ initialised Llama of 1.1 B.
 
 import argparse
 import copy
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -23,9 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
-import transformers  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM  # noqa: E402
 
+from benchmarks.outcome import check, conclude  # noqa: E402
 from eggs_core import kernels  # noqa: E402
 from eggs_core.export import packed_layers, save_hf, save_packed  # noqa: E402
 from eggs_core.kernels.memory import Arena  # noqa: E402
@@ -327,19 +325,6 @@ def llama1b_table(rounds: int) -> tuple[list[dict], float, float]:
     return [row | {"bytes_per_token": read}], timing["decode_speedup"], decode_ceiling(timing)
 
 
-def machine() -> dict[str, object]:
-    """What the figures were measured on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")] if cpuinfo.is_file() else []
-    return {
-        "processor": names[0].split(":")[1].strip() if names else platform.processor(),
-        "cores": CORES,
-        "kernel": kernels.kernel_path(),
-        "load_average": os.getloadavg()[0],
-        "system": platform.platform(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="layers and bytes only, at most 45 s on two cores")
@@ -353,9 +338,6 @@ def main() -> None:
     checks: list[dict] = []
     tables: dict[str, object] = {}
     ceilings: dict[str, float] = {}
-
-    def check(name: str, value: float, bar: float, higher: bool = True) -> None:
-        checks.append({"name": name, "value": round(value, 4), "bar": bar, "higher_is_better": higher})
 
     bandwidth = {str(n): memory_bandwidth(n, repeats=4 if quick else 12) for n in sorted({1, many})}
     tables["memory_bandwidth_gb_per_s"] = bandwidth
@@ -373,12 +355,12 @@ def main() -> None:
         ("packed_4096_bf16", two[0], "bf16", 2.0),
         ("packed_4096_bf16_1thread", one[0], "bf16", 2.5),
     ):
-        check(name, row["speedup"][dtype], bar)
+        checks.append(check(name, row["speedup"][dtype], bar, True))
         ceilings[name] = row["ceiling"][dtype]
     tables["layers"] = one + two + cold
     tables["pages_ms"] = {str(n): pages_table(n, seconds / 3) for n in sorted({1, many})}
     tables["bandwidth_shares"] = bandwidth_shares(many, rounds=3 if quick else 9)
-    check("bandwidth_share", statistics.median(tables["bandwidth_shares"]), 0.75)
+    checks.append(check("bandwidth_share", statistics.median(tables["bandwidth_shares"]), 0.75, True))
     print("layers, many tokens")
     sweep = [(576, 576), (2048, 2048)] if quick else [(576, 576), (1536, 576), (576, 1536), (2048, 2048), (4096, 4096)]
     counts = (1, 4, 16) if quick else (1, 4, 8, 16, 128, 1024)
@@ -387,37 +369,20 @@ def main() -> None:
     print("call overhead:", ", ".join(f"{k} {v:.1f} µs" for k, v in tables["call_overhead_us"].items()))
     print("bytes of the pruned layers, 2:4")
     tables["bytes"], worst = bytes_table(quick)
-    check("packed_bytes_fp32", worst["fp32"], 0.54, higher=False)
-    check("packed_bytes_bf16", worst["bf16"], 0.57, higher=False)
+    checks += [check("packed_bytes_fp32", worst["fp32"], 0.54), check("packed_bytes_bf16", worst["bf16"], 0.57)]
     if not quick:
         print("generation")
         tables["smollm2"], figures, more = smollm2_tables(rounds=5)
         ceilings |= more
         for name, bar in (("smollm2_decode_fp32", 2.1), ("smollm2_decode_bf16", 1.25), ("smollm2_prefill", 0.95)):
-            check(name, figures[name], bar)
+            checks.append(check(name, figures[name], bar, True))
         tables["llama1b"], value, ceilings["llama1b_decode_bf16"] = llama1b_table(rounds=4)
-        check("llama1b_decode_bf16", value, 1.6)
-    for c in checks:
-        met = c["value"] >= c["bar"] if c["higher_is_better"] else c["value"] <= c["bar"]
-        limit = f", at the limit of reading {ceilings[c['name']]:.2f}" if c["name"] in ceilings else ""
-        print(f"{'ok  ' if met else 'MISS'} {c['name']} {c['value']} (bar {c['bar']}{limit})")
-    print(f"{time.monotonic() - begin:.0f} s, load average {os.getloadavg()[0]:.1f}")
-    tables["ceilings"] = ceilings
-    if options.json:
-        report = {
-            "checks": checks,
-            "machine": machine(),
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "transformers": transformers.__version__,
-            },
-            "quick": quick,
-            "tables": tables,
-        }
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        checks.append(check("llama1b_decode_bf16", value, 1.6, True))
+    print(f"{time.monotonic() - begin:.0f} s")
+    tables["ceilings"], tables["kernel"] = ceilings, kernels.kernel_path()
+    notes = {name: f", at the limit of reading {value:.2f}" for name, value in ceilings.items()}
+    return conclude(checks, options.json, notes=notes, quick=quick, tables=tables)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -11,11 +11,9 @@ processes, so that one's Python code seldom holds up the clock of another.
 
 import argparse
 import base64
-import importlib.metadata
 import json
 import multiprocessing
 import os
-import platform
 import random
 import re
 import signal
@@ -38,12 +36,11 @@ sys.path.insert(0, str(ROOT))
 
 import httpx  # noqa: E402
 import psutil  # noqa: E402
-import torch  # noqa: E402
 from gradio_client import Client  # noqa: E402
 
-from benchmarks.app import processor, served  # noqa: E402
+from benchmarks.app import served  # noqa: E402
+from benchmarks.outcome import check, conclude  # noqa: E402
 from eggs_core.config import METHODS, PruneConfig, make_config  # noqa: E402
-from eggs_core.pipeline import versions  # noqa: E402
 
 BARS = {"errors": 0, "cheap_p95_ms": 300.0, "crosstalk": 0, "memory_growth_mb": 100.0}
 SMALL = {"calibration_windows": 4, "calibration_length": 64}
@@ -163,10 +160,10 @@ def visit(url: str, config: PruneConfig, draw: random.Random, timings: dict[str,
         timings["prune"].append(time.perf_counter() - start)
         if not any("Done in" in text for text in said):
             raise RuntimeError(f"no result: {said[-3:]}")
-        check(visitor, config, draw)
+        verify(visitor, config, draw)
 
 
-def check(visitor: Visitor, config: PruneConfig, draw: random.Random) -> None:
+def verify(visitor: Visitor, config: PruneConfig, draw: random.Random) -> None:
     """Open two tabs and a layer; raise Wrong unless they show this configuration's run."""
     for tab in ("Masks", "Spectrum"):
         query = visitor.cheap("tabs", "select", "address", {"value": tab, "index": 1})["address"]
@@ -285,31 +282,17 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write checks, tables, machine and versions here")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server ends with us
-    load = os.getloadavg()[0]
     visitors = options.visitors or (10 if options.quick else 30)
     figures, tables = run(visitors, options.seconds or (30 if options.quick else 600), options.quick)
-    checks = [
-        {"name": name, "value": round(value, 3), "bar": BARS[name], "higher_is_better": False}
-        for name, value in figures.items()
-    ]
-    for check in checks:
-        word = "ok  " if check["value"] <= check["bar"] else "MISS"
-        print(f"{word} {check['name']:20} {check['value']:10.2f}   bar {check['bar']:g}")
     for name, row in tables["events"].items():
         print(f"     {name:8} " + ", ".join(f"{k} {v:.4g}" for k, v in row.items()))
     for text in (*tables["errors"][:5], *tables["crosstalk"][:5]):
         print(f"     {text}")
-    print(f"{tables['visits']} visits by {visitors} visitors, load average before {load:.1f}")
-    if options.json:
-        machine = {
-            "processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
-            "load_average": load, "system": platform.platform(),
-        }  # fmt: skip
-        found = versions() | {p: importlib.metadata.version(p) for p in ("gradio", "gradio_client")}
-        result = {"checks": checks, "machine": machine, "versions": found, "quick": options.quick, "tables": tables}
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return int(any(check["value"] > check["bar"] for check in checks))
+    print(f"{tables['visits']} visits by {visitors} visitors")
+    return conclude(
+        [check(name, value, BARS[name]) for name, value in figures.items()], options.json,
+        packages=("gradio", "gradio_client"), quick=options.quick, tables=tables,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -13,13 +13,11 @@ import contextlib
 import copy
 import hashlib
 import json
-import os
-import platform
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +27,11 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
+from benchmarks.outcome import check, conclude  # noqa: E402
 from eggs_core.calibration import Text, bundled_text, calibration_windows, evaluation_windows  # noqa: E402
 from eggs_core.config import METHODS, make_config  # noqa: E402
 from eggs_core.evaluate import evaluate, paired_ratio, protocol  # noqa: E402
 from eggs_core.models import LoadedModel, load  # noqa: E402
-from eggs_core.pipeline import versions  # noqa: E402
 from eggs_core.prune import prune  # noqa: E402
 
 CACHE = ROOT / "build" / "quality"
@@ -57,6 +55,8 @@ SCORING = (
 )
 WINDOWS = {"smollm2": ((64, 512), (16, 1024))}
 BUNDLED_WINDOWS = ((64, 256), (64, 256))
+PATTERNS = {"smollm2": ("2:4", "4:8")}
+BUNDLED_PATTERNS = ("1:4", "2:4", "4:8")
 BAR = 0.62  # EGGS-PTP+ against the better of SparseGPT and RIA+CP, smollm2 at 2:4
 
 
@@ -160,6 +160,11 @@ def known_cells(name: str) -> Callable[[str, Callable], dict[str, Any]]:
     return cell
 
 
+def patterns_of(model: str, options) -> Sequence[str]:
+    """The patterns to measure a model at."""
+    return options.patterns or PATTERNS.get(model, BUNDLED_PATTERNS)
+
+
 def run_model(name: str, options, cells: dict[str, Any]) -> dict[str, Any] | None:
     """Every cell of one model that is not known yet goes into `cells`; returns the protocol and the dense row."""
     if name == "smollm2" and not (options.smollm2.exists() and options.data.is_dir()):
@@ -169,7 +174,7 @@ def run_model(name: str, options, cells: dict[str, Any]) -> dict[str, Any] | Non
     dense, calibration, evaluation = opened.dense, opened.calibration, opened.evaluation
     row = cell("dense", lambda: evaluate(dense.model, evaluation).to_dict())
     print(f"{name}: dense perplexity {row['perplexity']:.2f}", flush=True)
-    for pattern in options.patterns:
+    for pattern in patterns_of(name, options):
         for seed in options.seeds:
             for method in options.methods:
                 config = make_config(
@@ -268,12 +273,10 @@ def checks_of(tables: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
         if {"sparsegpt", "ria-cp", "eggs-ptp-plus"} <= set(rows):
             better = min(rows["sparsegpt"]["perplexity"], rows["ria-cp"]["perplexity"])
             ratio = rows["eggs-ptp-plus"]["perplexity"] / better
-            name = "smollm2_plus_vs_better_baseline"
-            checks.append({"name": name, "value": ratio, "bar": BAR, "higher_is_better": False})
+            checks.append(check("smollm2_plus_vs_better_baseline", ratio, BAR))
         if {"ria", "eggs-ptp"} <= set(rows):
             low = rows["eggs-ptp"]["against ria"]["low"]  # no worse within noise: the interval reaches 1 or below
-            name = "smollm2_eggs_ptp_vs_ria_low"
-            checks.append({"name": name, "value": low, "bar": 1.0, "higher_is_better": False})
+            checks.append(check("smollm2_eggs_ptp_vs_ria_low", low, 1.0))
     return checks
 
 
@@ -283,7 +286,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="tiny-llama at 2:4, seed 0, three methods")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here, and a picture beside it")
     parser.add_argument("--models", nargs="+", default=["smollm2", "tiny-llama", "tiny-opt"])
-    parser.add_argument("--patterns", nargs="+", default=["2:4", "4:8"])
+    parser.add_argument("--patterns", nargs="+", help="at first 2:4 and 4:8 for smollm2, and 1:4 too for the others")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--smollm2", type=Path, default=SMOLLM2, help="the GGUF file, or a folder of safetensors")
@@ -294,23 +297,15 @@ def main() -> int:
         options.methods = ["wanda", "sparsegpt", "eggs-ptp-plus"]
     cells: dict[str, Any] = {}
     models = {name: found for name in options.models if (found := run_model(name, options, cells))}
-    tables = {f"{m} {p}": table(m, p, options, cells) for m in models for p in options.patterns}
+    tables = {f"{m} {p}": table(m, p, options, cells) for m in models for p in patterns_of(m, options)}
     for title, rows in tables.items():
         print_table(title, rows)
-    checks = checks_of(tables)
-    for check in checks:
-        print(f"{'ok  ' if check['value'] <= check['bar'] else 'MISS'} {check['name']}: {check['value']:.3f}"
-              f" (bar {check['bar']:g})")  # fmt: skip
     if options.json:
-        result = {
-            "checks": checks, "tables": tables, "models": models, "seeds": options.seeds, "code": code_version(),
-            "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
-            "versions": versions(),
-        }  # fmt: skip
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         draw(tables, models, options.json.with_suffix(".png"))
-    return int(any(check["value"] > check["bar"] for check in checks))
+    return conclude(
+        checks_of(tables), options.json,
+        quick=options.quick, tables=tables, models=models, seeds=options.seeds, code=code_version(),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

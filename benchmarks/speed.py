@@ -11,21 +11,17 @@ import argparse
 import contextlib
 import copy
 import functools
-import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
-import scipy
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.outcome import check, conclude
 from benchmarks.quality import DATA, SMOLLM2, open_model
 from eggs_core import activations, prune, stagewise
 from eggs_core.calibration import calibration_windows
@@ -166,8 +162,8 @@ def main() -> int:
         loop_ratio = times["plain_loop"] / times["topn"]
         degree_ratio = times[f"degree β={SMALL_BETA}"] / times["topn"]
         checks += [
-            {"name": f"topn_vs_plain_loop_{text}", "value": loop_ratio, "bar": 50.0, "higher_is_better": True},
-            {"name": f"degree_vs_topn_{text}", "value": degree_ratio, "bar": 8.0, "higher_is_better": False},
+            check(f"topn_vs_plain_loop_{text}", loop_ratio, 50.0, True),
+            check(f"degree_vs_topn_{text}", degree_ratio, 8.0),
         ]
     runs = {}
     if not options.quick and SMOLLM2.exists() and DATA.is_dir():
@@ -177,27 +173,8 @@ def main() -> int:
             if bar:
                 ratio = runs[name]["all"] / runs["wanda"]["all"]
                 key = f"smollm2_{name.replace(' + ', '_').replace('-', '_')}_vs_wanda"
-                checks.append({"name": key, "value": ratio, "bar": bar, "higher_is_better": False})
-    missed = 0
-    for check in checks:
-        better = check["value"] >= check["bar"] if check["higher_is_better"] else check["value"] <= check["bar"]
-        missed += not better
-        print(f"{'ok  ' if better else 'MISS'} {check['name']}: {check['value']:.1f} (bar {check['bar']:g})")
-    if options.json:
-        result = {
-            "checks": checks,
-            "seconds": tables,
-            "whole_runs": runs,
-            "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "scipy": scipy.__version__,
-            },
-        }
-        options.json.write_text(json.dumps(result, indent=2))
-    return 1 if missed else 0
+                checks.append(check(key, ratio, bar))
+    return conclude(checks, options.json, quick=options.quick, seconds=tables, whole_runs=runs)
 
 
 if __name__ == "__main__":

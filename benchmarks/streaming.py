@@ -7,20 +7,19 @@ the kernel tells when it ends (wait4), mapped files included. Calibration is 8 Ã
 """
 
 import argparse
-import json
 import os
-import platform
 import shutil
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 from make_random_llama import make  # noqa: E402
+
+from benchmarks.outcome import check, conclude  # noqa: E402
 
 LAYERS, QUICK_LAYERS = 22, 1
 BAR_MB = 3000
@@ -74,19 +73,10 @@ def main() -> int:
         if options.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
     peak = max(row["peak_mb"] for row in rows.values())
-    check = {"name": "streaming_peak_mb", "value": round(peak, 1), "bar": BAR_MB, "higher_is_better": False}
-    print(f"{'ok  ' if peak <= BAR_MB else 'MISS'} streaming_peak_mb {peak:.0f}   bar {BAR_MB}")
-    if options.json:
-        result = {
-            "checks": [check],
-            "runs": rows,
-            "blocks": layers,
-            "stored_bytes": stored,
-            "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
-            "versions": {name: version(name) for name in ("torch", "transformers", "safetensors")},
-        }
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
-    return int(peak > BAR_MB)
+    return conclude(
+        [check("streaming_peak_mb", peak, BAR_MB)], options.json,
+        packages=("safetensors",), quick=options.quick, runs=rows, blocks=layers, stored_bytes=stored,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

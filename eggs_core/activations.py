@@ -1,14 +1,14 @@
 """Calibration tokens on their way through the model: hidden states before each block, statistics of layers' inputs."""
 
 from collections.abc import Iterator, MutableSequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from eggs_core.adapters import LinearLayer
+from eggs_core.adapters import LinearLayer, hooked
 
 TOKENS_PER_BATCH = 4096
 SAMPLE_TOKENS = 512  # inputs kept per layer to measure the error of its output
@@ -173,16 +173,11 @@ def _arguments(model: PreTrainedModel, blocks: nn.ModuleList, batch: torch.Tenso
         if len(blocks) == 1:
             raise Reached
 
-    handles = [block.register_forward_pre_hook(before, with_kwargs=True) for block in blocks]
-    handles.append(blocks[0].register_forward_hook(after))
-    try:
-        with replaced(list(blocks)[1:], lambda *_args, **_kwargs: output[0]):
-            model(input_ids=batch.to(input_device(model)), use_cache=False)
-    except Reached:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
+    hooks = [block.register_forward_pre_hook(before, with_kwargs=True) for block in blocks]
+    hooks.append(blocks[0].register_forward_hook(after))
+    others = replaced(list(blocks)[1:], lambda *_args, **_kwargs: output[0])
+    with hooked(hooks), suppress(Reached), others:
+        model(input_ids=batch.to(input_device(model)), use_cache=False)
     return arguments, isinstance(output[0], tuple)
 
 
@@ -194,15 +189,10 @@ def _capture(model: PreTrainedModel, blocks: nn.ModuleList, batches: list[torch.
         hidden.append(args[0] if args else kwargs["hidden_states"])
         raise Reached
 
-    handle = blocks[0].register_forward_pre_hook(record, with_kwargs=True)
-    try:
+    with blocks[0].register_forward_pre_hook(record, with_kwargs=True):
         for batch in batches:
-            try:
+            with suppress(Reached):
                 model(input_ids=batch.to(input_device(model)), use_cache=False)
-            except Reached:
-                continue
-    finally:
-        handle.remove()
 
 
 @torch.no_grad()
@@ -236,12 +226,8 @@ def _gather(block, layers: list[LinearLayer], hidden, arguments, need_gram: bool
 
         return hook
 
-    handles = [layer.module.register_forward_pre_hook(hook_for(layer)) for layer in layers]
-    try:
+    with hooked(layer.module.register_forward_pre_hook(hook_for(layer)) for layer in layers):
         for batch in hidden:
             run_block(block, batch, arguments)
             seen.clear()
-    finally:
-        for handle in handles:
-            handle.remove()
     return statistics

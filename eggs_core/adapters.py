@@ -1,10 +1,12 @@
 """Where a model keeps its decoder blocks and their linear layers: one table row per architecture."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -106,3 +108,12 @@ def check_pattern(model: PreTrainedModel, pattern: NMPattern) -> None:
     """Raise EggsError, naming the first layer that the pattern does not fit."""
     for layer in linear_layers(model):
         pattern.check(layer.name, layer.shape)
+
+
+@contextmanager
+def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Hooks that are there inside the with statement and nowhere else; a generator registers them on entering."""
+    with ExitStack() as stack:
+        for handle in handles:
+            stack.enter_context(handle)
+        yield

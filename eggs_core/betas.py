@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import torch
 
-from eggs_core.adapters import linear_layers
+from eggs_core.adapters import hooked, linear_layers
 from eggs_core.calibration import bundled_text, calibration_windows
 from eggs_core.degree import degree_mask, min_degree_bound
 from eggs_core.errors import EggsError
@@ -66,13 +66,9 @@ def input_norms(dense: LoadedModel) -> dict[str, torch.Tensor]:
 
         return hook
 
-    handles = [layer.module.register_forward_pre_hook(hook_for(layer.name)) for layer in linear_layers(dense.model)]
-    try:
+    with hooked(x.module.register_forward_pre_hook(hook_for(x.name)) for x in linear_layers(dense.model)):
         for window in windows.split(4):
             dense.model(input_ids=window.to(dense.model.device), use_cache=False)
-    finally:
-        for handle in handles:
-            handle.remove()
     return {name: values.sqrt().cpu() for name, values in squares.items()}
 
 

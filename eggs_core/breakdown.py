@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from eggs_core.adapters import find_blocks, linear_layers
+from eggs_core.adapters import find_blocks, hooked, linear_layers
 from eggs_core.evaluate import Interval, evaluate, paired_ratio
 from eggs_core.pipeline import Progress
 
@@ -55,12 +55,8 @@ def _hidden(model: PreTrainedModel, window: torch.Tensor) -> list[torch.Tensor]:
     def hook(_module, _args, output):
         found.append((output[0] if isinstance(output, tuple) else output).float().clone())
 
-    handles = [block.register_forward_hook(hook) for block in find_blocks(model)[1]]
-    try:
+    with hooked(block.register_forward_hook(hook) for block in find_blocks(model)[1]):
         model(input_ids=window.to(model.device), use_cache=False, logits_to_keep=1)
-    finally:
-        for handle in handles:
-            handle.remove()
     return found
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from eggs_core.activations import block_output, flat
-from eggs_core.adapters import LinearLayer
+from eggs_core.adapters import LinearLayer, hooked
 
 TOKENS = 8192  # that G is estimated on
 
@@ -38,20 +38,18 @@ def sensitivities(
 
         return hook
 
-    handles = [layer.module.register_forward_hook(hook_for(layer.name)) for layer in layers]
     learning = [parameter for parameter in block.parameters() if parameter.requires_grad]
     for parameter in learning:
         parameter.requires_grad_(False)
     try:
         tokens = 0
-        for number, hidden in enumerate(batches):
-            _backward(block, hidden, arguments, number)
-            tokens += len(flat(hidden))
-            if tokens >= TOKENS:
-                break
+        with hooked(layer.module.register_forward_hook(hook_for(layer.name)) for layer in layers):
+            for number, hidden in enumerate(batches):
+                _backward(block, hidden, arguments, number)
+                tokens += len(flat(hidden))
+                if tokens >= TOKENS:
+                    break
     finally:
-        for handle in handles:
-            handle.remove()
         for parameter in learning:
             parameter.requires_grad_(True)
     return {name: product for name, product in found.items() if torch.isfinite(product).all() and product.any()}

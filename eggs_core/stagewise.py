@@ -8,13 +8,14 @@ values, the first stage, are fitted to what matters for the block's output; on t
 
 import copy
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
 from torch import nn
 
 from eggs_core.activations import Activations, InputStatistics, Reached, Statistics, flat, run_block
-from eggs_core.adapters import LinearLayer, block_layers
+from eggs_core.adapters import LinearLayer, block_layers, hooked
 from eggs_core.sensitivity import sensitivities
 
 WIDEST = 4096  # outputs of a layer whose sensitivity is used: what it costs grows with their cube
@@ -67,17 +68,12 @@ def _input(
         if not whole:
             raise Reached
 
-    handles = [layer.module.register_forward_pre_hook(before)]
-    if whole:
-        handles.append(layer.module.register_forward_hook(lambda _module, _args, output: own.append(output.clone())))
-    output = None
-    try:
+    def after(_module, _args, output):
+        own.append(output.clone())
+
+    hooks = [layer.module.register_forward_pre_hook(before), layer.module.register_forward_hook(after)]
+    with hooked(hooks), suppress(Reached):
         output = run_block(block, hidden, arguments)
-    except Reached:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
     if not found or not whole:
         return (found[0] if found else None), None
     return found[0], output - own[0].view_as(output)
@@ -98,12 +94,8 @@ def _stages(block, layers: list[LinearLayer], hidden, arguments) -> list[list[st
 
         return hook
 
-    handles = [layer.module.register_forward_pre_hook(hook_for(layer.name)) for layer in layers]
-    try:
+    with hooked(layer.module.register_forward_pre_hook(hook_for(layer.name)) for layer in layers):
         run_block(block, hidden, arguments)
-    finally:
-        for handle in handles:
-            handle.remove()
     stages = [names for _, names in calls]
     called = {name for names in stages for name in names}
     return stages + [[layer.name] for layer in layers if layer.name not in called]
@@ -124,18 +116,11 @@ def _last_write(block, layers: list[LinearLayer], hidden, arguments) -> str | No
 
         return hook
 
-    handles = [layer.module.register_forward_hook(hook_for(layer)) for layer in layers]
-    try:
+    with hooked(layer.module.register_forward_hook(hook_for(layer)) for layer in layers):
         whole = run_block(block, hidden, arguments)
-    finally:
-        for handle in handles:
-            handle.remove()
     if not last or own[0].numel() != whole.numel():
         return None
-    handle = last[0].module.register_forward_hook(lambda _module, _args, output: 2 * output)
-    try:
+    with last[0].module.register_forward_hook(lambda _module, _args, output: 2 * output):
         added = run_block(block, hidden, arguments) - whole
-    finally:
-        handle.remove()
     wanted = own[0].view_as(whole)
     return last[0].name if (added - wanted).float().norm() <= SAME * wanted.float().norm() else None
