@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import copy
 import hashlib
+import itertools
 import json
 import resource
 import statistics
@@ -237,30 +238,35 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
 
 
 def draw(tables: dict[str, list[dict[str, Any]]], models: dict[str, Any], path: Path) -> None:
-    """A dot for every seed, one panel for every model and pattern; the dense model is the dashed line."""
+    """A dot for every seed, a row of panels for every model; the dense model is the dashed line."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    columns = min(3, len(tables))
-    lines = -(-len(tables) // columns)
-    figure, axes = plt.subplots(
-        lines, columns, figsize=(4.4 * columns, 2.9 * lines), squeeze=False, layout="constrained"
-    )
-    for axis in axes.flat[len(tables) :]:
-        axis.remove()
-    for axis, (title, rows) in zip(axes.flat, tables.items(), strict=False):
-        names = [METHODS[row["method"]].label for row in rows]
+    patterns = sorted({title.split()[1] for title in tables})
+    size = (4.4 * len(patterns), 2.9 * len(models))
+    figure, axes = plt.subplots(len(models), len(patterns), figsize=size, squeeze=False, layout="constrained")
+    for (model, pattern), axis in zip(itertools.product(models, patterns), axes.flat, strict=True):
+        rows = tables.get(f"{model} {pattern}")
+        if rows is None:
+            axis.remove()
+            continue
+        dense = models[model]["dense"]["perplexity"]
         for i, row in enumerate(rows):
-            mine = row["method"].startswith("eggs")
-            values = row["perplexities"]
-            axis.plot(values, [i] * len(values), "o", color="#d55e00" if mine else "#0072b2", alpha=0.7)
-        axis.axvline(models[title.split()[0]]["dense"]["perplexity"], color="grey", linestyle="--", linewidth=1)
-        axis.set(yticks=range(len(rows)), yticklabels=names, xscale="log", title=title, xlabel="perplexity (log scale)")
+            color = "#d55e00" if row["method"].startswith("eggs") else "#0072b2"
+            axis.plot(row["perplexities"], [i] * len(row["perplexities"]), "o", color=color, alpha=0.7)
+        axis.axvline(dense, color="grey", linestyle="--", linewidth=1)
+        names = [METHODS[row["method"]].label for row in rows]
+        axis.set(yticks=range(len(rows)), yticklabels=names, xscale="log", title=f"{model} at {pattern}")
+        worst = max(max(row["perplexities"]) for row in rows)
+        ticks = [float(f"{dense * (worst / dense) ** (k / 4):.2g}") for k in range(5)]
+        axis.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+        axis.set_xticks([], minor=True)
+        axis.set_xlabel("perplexity (log scale); dashed: dense")
         axis.invert_yaxis()
-        axis.grid(axis="x", which="both", alpha=0.3)
-    figure.savefig(path, dpi=130)
+        axis.grid(axis="x", alpha=0.3)
+    figure.savefig(path, dpi=110)
 
 
 def checks_of(tables: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
