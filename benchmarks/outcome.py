@@ -17,7 +17,7 @@ LOAD = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # before anyth
 
 def check(name: str, value: float, bar: float, higher_is_better: bool = False) -> dict[str, Any]:
     """A figure and the bar that it has to reach."""
-    return {"name": name, "value": round(value, 4), "bar": bar, "higher_is_better": higher_is_better}
+    return {"name": name, "value": value, "bar": bar, "higher_is_better": higher_is_better}
 
 
 def met(one: Mapping[str, Any]) -> bool:
