@@ -8,8 +8,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from eggs_core.durable import write_tensors
 from eggs_core.errors import EggsError
+from eggs_core.files import write_tensors
 
 
 class Spool(MutableSequence):

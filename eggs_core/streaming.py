@@ -19,9 +19,9 @@ from eggs_core.adapters import check_pattern, linear_layers
 from eggs_core.checkpoint import INDEX, Checkpoint
 from eggs_core.config import PruneConfig
 from eggs_core.device import free_memory
-from eggs_core.durable import DiskFull, write_json, write_tensors
 from eggs_core.errors import EggsError
 from eggs_core.evaluate import WindowScores, join, score_windows, windows_at_once
+from eggs_core.files import DiskFull, write_json, write_tensors
 from eggs_core.masks import pack_bits
 from eggs_core.prune import LayerReport, prune_blocks
 from eggs_core.spool import Spool

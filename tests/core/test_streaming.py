@@ -17,9 +17,9 @@ from eggs_core.activations import Activations
 from eggs_core.adapters import find_blocks, linear_layers
 from eggs_core.checkpoint import INDEX, Checkpoint
 from eggs_core.config import make_config
-from eggs_core.durable import DiskFull
 from eggs_core.errors import EggsError
 from eggs_core.evaluate import evaluate
+from eggs_core.files import DiskFull
 from eggs_core.masks import unpack_bits
 from eggs_core.models import load
 from eggs_core.prune import prune

@@ -1,0 +1,121 @@
+"""Files that appear whole or not at all; JSON and YAML from outside, read within bounds."""
+
+import os
+import time
+
+import pytest
+
+from eggs_core.errors import EggsError
+from eggs_core.files import (
+    ABANDONED_SECONDS,
+    MOST_DEPTH,
+    check_writable,
+    new_folder,
+    parse_json,
+    parse_yaml,
+    read_json,
+    replacing,
+    write_json,
+)
+
+
+def test_a_file_is_replaced_whole_and_nothing_stays_beside_it(tmp_path):
+    target = tmp_path / "a.json"
+    write_json(target, [1])
+    with pytest.raises(RuntimeError), replacing(target) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert read_json(target) == [1]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    target = tmp_path / "a"
+    with replacing(target) as one, replacing(target) as two:
+        assert one != two
+        one.write_text("one")
+        two.write_text("two")
+    assert target.read_text() == "one"  # the outer one ends last
+
+
+def test_what_a_killed_writer_left_is_swept_once_it_is_old(tmp_path):
+    old, young, other = (tmp_path / name for name in (".a.1.part", ".a.2.part", ".b.1.part"))
+    for path in (old, young, other):
+        path.mkdir()
+    then = time.time() - 2 * ABANDONED_SECONDS
+    os.utime(old, (then, then))
+    os.utime(other, (then, then))
+    write_json(tmp_path / "a", 1)
+    assert not old.exists()
+    assert young.exists()
+    assert other.exists()
+
+
+def test_a_folder_appears_whole(tmp_path):
+    with pytest.raises(RuntimeError), new_folder(tmp_path / "out") as part:
+        (part / "half").write_text("x")
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "out").mkdir()
+    with new_folder(tmp_path / "out") as part:
+        (part / "whole").write_text("x")
+    assert [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))] == ["out", "out/whole"]
+    with pytest.raises(EggsError, match="not empty"), new_folder(tmp_path / "out"):
+        pass
+
+
+def test_writable_is_tried_without_making_anything(tmp_path):
+    check_writable(tmp_path / "a" / "b")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file" / "x", tmp_path / ("x" * 300), "/proc/nothing/x"):
+        with pytest.raises(EggsError, match="choose another folder"):
+            check_writable(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "[" * 100_000 + "]" * 100_000,
+        '{"a":' * 100_000 + "1" + "}" * 100_000,
+        "[NaN]",
+        "[-Infinity]",
+        "[1e999]",
+        '["\\ud800"]',
+        '"' + '\\"' * 50_000,
+        "1" * 5000,
+        "",
+        b"\xff\xfe",
+    ],
+    ids=lambda text: repr(text)[:20],
+)
+def test_json_that_no_program_can_go_on_with_is_a_value_error(text):
+    started = time.process_time()
+    with pytest.raises(ValueError):
+        parse_json(text)
+    assert time.process_time() - started < 5
+
+
+def test_brackets_in_strings_are_no_nesting():
+    deep = "[" * MOST_DEPTH + "]" * MOST_DEPTH
+    parse_json(deep)
+    assert parse_json('["' + "[" * 1000 + '\\"]"]') == ["[" * 1000 + '"]']
+    assert parse_json('["\\ud83e\\udd5a"]') == ["🥚"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, "- " * 100_000 + "1", "a: &a [1]\nb: *a\n", "\x00", "a: b: c"],
+    ids=lambda text: repr(text)[:20],
+)
+def test_yaml_that_no_program_can_go_on_with_is_a_value_error(text):
+    started = time.process_time()
+    with pytest.raises(ValueError):
+        parse_yaml(text)
+    assert time.process_time() - started < 5
+
+
+def test_ordinary_yaml():
+    assert parse_yaml("a: [1, 2]\nb:\n - c: 2:4\n") == {"a": ["1", "2"], "b": [{"c": "2:4"}]}
+    assert parse_yaml("!!python/object/apply:os.system [ls]") == ["ls"]
