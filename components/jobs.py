@@ -1,10 +1,12 @@
 """Running a configuration while pages watch: pipeline events become runs that grow, workspaces and progress bars."""
 
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from components.queue import Waiting, Work
+from components.recorded import made_on, took
 from components.session import Workspace, bundled_runs, find_run
 from components.text import escape, seconds
 from eggs_core.calibration import Text
@@ -16,6 +18,7 @@ from eggs_core.model_cache import CACHE
 from eggs_core.pipeline import Finished, LayerDone, Progress, execute, fingerprint
 from eggs_core.runs import Run
 from eggs_core.store import STORE
+from eggs_core.sweep.results import seconds_of
 from eggs_core.weights import keep
 
 REDRAW_SECONDS = 0.6
@@ -51,9 +54,10 @@ def bar(event: object) -> str:
 
 
 def partial_run(config: PruneConfig) -> Run:
-    """A run that has no finished layer yet."""
+    """A run that has no finished layer yet; its weights are not known, so they count as others than any run's."""
     report = {"key": config.key(), "model": config.model, "pattern": str(config.pattern), "method": config.method}
     report |= {"seed": config.seed, "config": config.to_dict(), "layers": [], "evaluation": {}, "size": {}}
+    report |= {"fingerprint": f"under way {uuid.uuid4().hex}"}
     return Run(report, {})
 
 
@@ -71,7 +75,7 @@ def prune_work(config: PruneConfig, texts: dict[str, Text], anew: bool = False) 
     alike = [r for r in bundled_runs() if (r.report["model"], r.report["method"]) == (config.model, config.method)]
     return Work(
         ("prune", config.key()), prune_steps, (config, texts, anew), config.model,
-        expected=alike[0].report["seconds"]["total"] if alike else None,
+        expected=seconds_of(alike[0].report) if alike else None,
         kind=(prune_steps, config.model, config.method),
     )  # fmt: skip
 
@@ -81,7 +85,7 @@ def prune_steps(config: PruneConfig, texts: dict[str, Text], anew: bool = False)
 
     Raises EggsError for what cannot run.
     """
-    if not anew and (run := find_run(config.key())) is not None:
+    if not anew and (run := _found(config)) is not None:
         yield Seen(Progress(f"Opening {config.model}", 0.0))
         if fingerprint(config.model) == run.report.get("fingerprint"):
             yield Seen(Progress("Known", 1.0), run, _kept_since(run))
@@ -103,7 +107,7 @@ def prune_steps(config: PruneConfig, texts: dict[str, Text], anew: bool = False)
             yield Seen(Progress(done, progress.share, progress.seconds_left), run)
         elif isinstance(event, Finished):
             keep(event)
-            said = f"Done in {seconds(event.run.report['seconds']['total'])}."
+            said = f"Done in {took(event.run.report)}."
             if (place := event.run.report.get("checkpoint")) and not hosted():
                 said += f" The pruned model lies in {place}."
             try:
@@ -115,16 +119,25 @@ def prune_steps(config: PruneConfig, texts: dict[str, Text], anew: bool = False)
 
 def known_run(config: PruneConfig) -> Run | None:
     """The finished run of a configuration: shipped, or stored and made with the weights of the model in memory."""
-    run = find_run(config.key())
+    run = _found(config)
     if run is None or any(run is shipped for shipped in bundled_runs()):
         return run
     model = CACHE.loaded(config.model)
     return run if model and model.fingerprint == run.report.get("fingerprint") else None
 
 
+def _found(config: PruneConfig) -> Run | None:
+    """The finished run of a configuration; none where the store cannot be used, as the Runs tab says."""
+    try:
+        return find_run(config.key())
+    except EggsError:
+        return None
+
+
 def _kept_since(run: Run) -> str:
-    taken = f"Done in {seconds(run.report['seconds']['total'])} on {run.report['created'][:10]}"
-    return f"{taken}, kept since then; “Compute again” under Advanced runs it anew."
+    taken = "Done before" if seconds_of(run.report) is None else f"Done in {took(run.report)}"
+    day = f" on {made_on(run.report)}" if run.report.get("created") else ""
+    return f"{taken}{day}, kept since then; “Compute again” under Advanced runs it anew."
 
 
 def run_job(
