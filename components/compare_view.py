@@ -17,7 +17,7 @@ from components.compare_figures import (
     significance_figure,
 )
 from components.readings import plural
-from components.results import same_weights
+from components.results import on_same_weights
 from components.runs_view import all_reports
 from components.text import escape, reading, seconds, term
 from eggs_core.errors import EggsError
@@ -69,7 +69,7 @@ def _all_runs(reports: list[dict[str, Any]]) -> Sweep:
     newest: dict[str, dict[str, Any]] = {}
     for report in reports:
         newest.setdefault(report["model"], report)
-    shown = [report for report in reports if same_weights(newest[report["model"]], report)]
+    shown = [report for report in reports if on_same_weights(newest[report["model"]], report)]
     old = len(reports) - len(shown)
     but = f", without {plural(old, 'run')} on weights that have changed since" if old else ""
     return from_reports(shown, f"All finished runs{but}")

@@ -54,10 +54,10 @@ def bar(event: object) -> str:
 
 
 def partial_run(config: PruneConfig) -> Run:
-    """A run that has no finished layer yet; its weights are not known, so they count as others than any run's."""
+    """A run that has no finished layer yet, nor a fingerprint: `begun` tells it from others of its configuration."""
     report = {"key": config.key(), "model": config.model, "pattern": str(config.pattern), "method": config.method}
     report |= {"seed": config.seed, "config": config.to_dict(), "layers": [], "evaluation": {}, "size": {}}
-    report |= {"fingerprint": f"under way {uuid.uuid4().hex}"}
+    report |= {"begun": uuid.uuid4().hex}
     return Run(report, {})
 
 

@@ -72,14 +72,14 @@ remember = Memory()
 
 def run_id(run: Run) -> tuple[str, str]:
     """A run's key and its weights' fingerprint: another run of the configuration, on changed weights, has another."""
-    return run.key, str(run.report.get("fingerprint", ""))
+    return run.key, run.report.get("fingerprint") or run.report.get("begun", "")
 
 
 def model_id(run: Run) -> tuple[str, str]:
     """The dense model behind a run: its name and its weights' fingerprint."""
-    return run.report["model"], str(run.report.get("fingerprint", ""))
+    return run.report["model"], run.report.get("fingerprint") or ""
 
 
-def same_weights(a: dict[str, Any], b: dict[str, Any]) -> bool:
+def on_same_weights(a: dict[str, Any], b: dict[str, Any]) -> bool:
     """Were two reports on a model of one name made of the same weights? Those that ship with the app do not change."""
     return a["model"] in BUNDLED or a.get("fingerprint") == b.get("fingerprint")

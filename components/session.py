@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from components.results import run_id, same_weights
+from components.results import on_same_weights, run_id
 from eggs_core.beta_curve import BetaCurve
 from eggs_core.config import METHODS, PruneConfig
 from eggs_core.errors import EggsError
@@ -130,7 +130,7 @@ def _same_subject(a: Run, b: Run) -> bool:
     protocol = ("sha256", "window", "windows")
     evaluations = [[r.report["evaluation"].get(name) for name in protocol] for r in (a, b)]
     same = all(a.report[name] == b.report[name] for name in ("model", "pattern"))
-    measured = evaluations[0] == evaluations[1] and same_weights(a.report, b.report)
+    measured = evaluations[0] == evaluations[1] and on_same_weights(a.report, b.report)
     return same and (measured or not b.report["evaluation"])
 
 

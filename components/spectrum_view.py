@@ -10,7 +10,7 @@ import torch
 from components.graph_figures import beta_figures, density_figure
 from components.queue import Work
 from components.readings import beta_reading, density_reading, layer_extras
-from components.results import RESULTS, Results, remember, run_id, same_weights
+from components.results import RESULTS, Results, on_same_weights, remember, run_id
 from components.session import Workspace, run_label
 from eggs_core.beta_curve import CURVES, BetaCurve, beta_curve, curve_config, load_curve
 from eggs_core.betas import layer_scores
@@ -108,7 +108,7 @@ def curve_of(workspace: Workspace, results: Results = RESULTS) -> BetaCurve | No
     for curve in [*reversed(workspace.curves), *bundled_curves(), *reversed(others)]:
         made = {"model": curve.config["model"], "fingerprint": curve.fingerprint}
         alike = (curve.config["model"], curve.config["pattern"]) == (report["model"], report["pattern"])
-        if curve.points and alike and same_weights(made, report):
+        if curve.points and alike and on_same_weights(made, report):
             return curve
     return None
 
