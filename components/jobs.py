@@ -85,7 +85,7 @@ def prune_steps(config: PruneConfig, texts: dict[str, Text], anew: bool = False)
 
     Raises EggsError for what cannot run.
     """
-    if not anew and (run := _found(config)) is not None:
+    if not anew and (run := find_run(config.key())) is not None:
         yield Seen(Progress(f"Opening {config.model}", 0.0))
         if fingerprint(config.model) == run.report.get("fingerprint"):
             yield Seen(Progress("Known", 1.0), run, _kept_since(run))
@@ -119,19 +119,11 @@ def prune_steps(config: PruneConfig, texts: dict[str, Text], anew: bool = False)
 
 def known_run(config: PruneConfig) -> Run | None:
     """The finished run of a configuration: shipped, or stored and made with the weights of the model in memory."""
-    run = _found(config)
+    run = find_run(config.key())
     if run is None or any(run is shipped for shipped in bundled_runs()):
         return run
     model = CACHE.loaded(config.model)
     return run if model and model.fingerprint == run.report.get("fingerprint") else None
-
-
-def _found(config: PruneConfig) -> Run | None:
-    """The finished run of a configuration; none where the store cannot be used, as the Runs tab says."""
-    try:
-        return find_run(config.key())
-    except EggsError:
-        return None
 
 
 def _kept_since(run: Run) -> str:

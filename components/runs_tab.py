@@ -7,17 +7,7 @@ import gradio as gr
 
 from components.events import CHEAP, FINISHED
 from components.jobs import message, refusal
-from components.runs_view import (
-    SHIPPED,
-    all_reports,
-    as_json,
-    comparison,
-    label,
-    listed,
-    open_run,
-    runs_table,
-    title_of,
-)
+from components.runs_view import SHIPPED, all_reports, as_json, comparison, open_run, runs_table, title_of
 from components.session import Workspace
 from components.text import escape, reading
 from eggs_core.errors import EggsError
@@ -60,15 +50,15 @@ def _fill(tab: gr.Tab, tab_bar: gr.Tabs, state: gr.State, render, outputs: list)
     files = gr.File(label="Runs", file_count="multiple", interactive=False, elem_id="runs-files", visible=False)
 
     def listing(keys: list[str] | None) -> list:
-        reports, problems = listed()
+        reports = all_reports()
         here = [key for key in keys or [] if key in {r["key"] for r in reports}]
         choices = [(title_of(report), report["key"]) for report in reports]
-        return [_read(reports, problems), runs_table(reports), gr.Dropdown(choices=choices, value=here)]
+        return [_read(reports), runs_table(reports), gr.Dropdown(choices=choices, value=here)]
 
     def picked(keys: list[str]) -> list:
         by_key = {report["key"]: report for report in all_reports()}
         reports = [by_key[key] for key in keys or [] if key in by_key]
-        return [comparison(reports), label(reports[0]["key"]) if reports else ""]
+        return [comparison(reports), STORE.label(reports[0]["key"]) if reports else ""]
 
     def choose(keys: list[str], event: gr.SelectData) -> list[str]:
         key = event.row_value[-1]
@@ -115,13 +105,13 @@ def _fill(tab: gr.Tab, tab_bar: gr.Tabs, state: gr.State, render, outputs: list)
     export.click(take_along, chosen, [note, files], **CHEAP)
 
 
-def _read(reports: list[dict], problems: list[str]) -> str:
-    """How many runs there are, where they lie, and what is wrong with the store."""
+def _read(reports: list[dict]) -> str:
+    """How many runs there are, where they lie, and what was damaged."""
     own = [report for report in reports if report["label"] != SHIPPED]
     text = (
         f"{len(reports)} finished runs, {len(own)} of them computed here. A run that is asked for again, by anyone, is "
         "shown from here at once; the address of the page opens it again, tab and layer included."
     )
-    damaged = "".join(refusal(EggsError(problem)) for problem in problems)
+    damaged = "".join(refusal(EggsError(problem)) for problem in STORE.problems)
     place = "" if hosted() else f'<p class="facts">{escape(STORE.folder)}</p>'
     return reading(text, "costs") + damaged + place

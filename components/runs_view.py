@@ -16,28 +16,11 @@ from eggs_core.store import STORE
 SHIPPED = "ships with the app"
 
 
-def listed() -> tuple[list[dict[str, Any]], list[str]]:
-    """The report of every run with its "label", stored ones first, newest first; and what is wrong with the store."""
-    try:
-        stored, problems = STORE.reports(), []
-    except EggsError as error:
-        stored, problems = [], [str(error)]
-    keys = {report["key"] for report in stored}
-    shipped = [run.report | {"label": SHIPPED} for run in bundled_runs() if run.key not in keys]
-    return [*stored, *shipped], list(dict.fromkeys([*problems, *STORE.problems]))
-
-
 def all_reports() -> list[dict[str, Any]]:
     """The report of every run with its "label", stored ones first, newest first."""
-    return listed()[0]
-
-
-def label(key: str) -> str:
-    """What the user calls a run; empty without a label."""
-    try:
-        return STORE.label(key)
-    except EggsError:  # the list says what is wrong with the store
-        return ""
+    stored = STORE.reports()
+    keys = {report["key"] for report in stored}
+    return [*stored, *(run.report | {"label": SHIPPED} for run in bundled_runs() if run.key not in keys)]
 
 
 def open_run(key: str) -> Run:

@@ -56,7 +56,7 @@ PLAIN = {
     "race.run_race", "race.race_steps", "report_page.report_json", "runs_view.all_reports", "runs_view.title_of",
     "runs_view.as_json", "session.run_label", "session.label_of", "session.problems", "sidebar.read", "text.size",
     "text.seconds", "readings.plural", "recorded.made_on", "recorded.took", "recorded.decode_speed",
-    "recorded.made_with", "results.run_id", "results.model_id", "runs_view.label", "runs_view.listed",
+    "recorded.made_with", "results.run_id", "results.model_id", 
     "api.expansion_steps", "tasks_view.task_steps", "tokens_panel.token_steps",
     "widgets.canvas.base64_bits", "widgets.canvas.base64_values", "writing_view.write", "writing_view.write_steps",
     "spectrum_view.density", "spectrum_view.tradeoff", "spectrum_view.reach", "mask_view.degree_chart",
