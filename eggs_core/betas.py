@@ -73,17 +73,20 @@ def input_norms(dense: LoadedModel) -> dict[str, torch.Tensor]:
 
 
 @lru_cache(maxsize=4)
-def _norms(model: str) -> dict[str, torch.Tensor]:
+def _norms(model: str, _fingerprint: str) -> dict[str, torch.Tensor]:
     return input_norms(CACHE.get(model))
 
 
-@lru_cache(maxsize=8)
 def layer_scores(model: str, layer: str, kind: str) -> LayerScores:
     """A dense layer's weight and its scores of one kind; "obs" is read as wanda, its nearest score without a sweep.
 
     Raises EggsError when the model cannot be opened or has no such layer.
     """
-    kind = "wanda" if kind == "obs" else kind
+    return _layer_scores(model, CACHE.get(model).fingerprint, layer, "wanda" if kind == "obs" else kind)
+
+
+@lru_cache(maxsize=8)
+def _layer_scores(model: str, fingerprint: str, layer: str, kind: str) -> LayerScores:
     found = [one for one in linear_layers(CACHE.get(model).model) if one.name == layer]
     if not found:
         raise EggsError(f"The model {model} has no layer {layer}; prune it again to look into it.")
@@ -91,7 +94,7 @@ def layer_scores(model: str, layer: str, kind: str) -> LayerScores:
     if kind not in NEEDS_ACTIVATIONS:
         return LayerScores(weight, score(kind, weight), "the dense weights' magnitudes")
     with _LOCK:
-        norms = _norms(model)
+        norms = _norms(model, fingerprint)
     if layer not in norms:
         return LayerScores(weight, score("magnitude", weight), "the dense weights' magnitudes (calibration skipped it)")
     tokens = NORM_WINDOWS * NORM_LENGTH
@@ -100,9 +103,11 @@ def layer_scores(model: str, layer: str, kind: str) -> LayerScores:
 
 
 @lru_cache(maxsize=8)
-def _steps(model: str, layer: str, kind: str, pattern: NMPattern, betas: tuple[float, ...]) -> tuple[BetaStep, ...]:
+def _steps(
+    model: str, fingerprint: str, layer: str, kind: str, pattern: NMPattern, betas: tuple[float, ...]
+) -> tuple[BetaStep, ...]:
     """The steps at the given β in rising order; each starts from the prices of the one before."""
-    scores = layer_scores(model, layer, kind).scores
+    scores = _layer_scores(model, fingerprint, layer, kind).scores
     pattern.check(layer, tuple(scores.shape))
     best, steps, prices = None, [], None
     for beta in betas:
@@ -123,7 +128,8 @@ def _steps(model: str, layer: str, kind: str, pattern: NMPattern, betas: tuple[f
 def beta_step(model: str, layer: str, kind: str, pattern: NMPattern, beta: float) -> BetaStep:
     """The exact selection of a layer at one of BETAS; small layers have all steps computed at the first call."""
     nearest = min(BETAS, key=lambda b: abs(b - beta))
-    small = layer_scores(model, layer, kind).scores.numel() <= AT_ONCE
+    fingerprint, kind = CACHE.get(model).fingerprint, "wanda" if kind == "obs" else kind
+    small = _layer_scores(model, fingerprint, layer, kind).scores.numel() <= AT_ONCE
     betas = BETAS if small else (nearest,)
-    steps = _steps(model, layer, kind, pattern, betas)
+    steps = _steps(model, fingerprint, layer, kind, pattern, betas)
     return steps[betas.index(nearest)]
