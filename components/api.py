@@ -15,6 +15,7 @@ from typing import Any
 
 import gradio as gr
 
+from components.asked import number, shown, whole_number, words
 from components.events import WATCH
 from components.jobs import known_run, prune_work
 from components.queue import QUEUE, Waiting, Work
@@ -209,11 +210,15 @@ def _endpoint(function: Callable) -> Callable:
 def _check(name: str, value: Any, hint: Any) -> Any:
     """A value of the JSON kind that a type hint names; raises EggsError for another one."""
     kinds = typing.get_args(hint) or (hint,)
-    if float in kinds and type(value) is int:
-        return float(value)
+    if float in kinds and type(value) in (int, float):
+        return number(value, name)
     if type(value) not in kinds:
         wanted = " or ".join(KINDS[kind] for kind in kinds)
-        raise EggsError(f"{name} must be {wanted}; got {str(value)[:80]!r}.")
+        raise EggsError(f"{name} must be {wanted}; got {shown(value)}.")
+    if type(value) is int:
+        return whole_number(value, name)
+    if isinstance(value, str):
+        words(value, name)
     if name != "text" and isinstance(value, str) and len(value) > LONGEST_NAME:
         raise EggsError(f"{name} has {len(value):,} characters, and {LONGEST_NAME} are read; shorten it.")
     return value

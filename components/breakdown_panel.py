@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import gradio as gr
 
+from components.asked import whole_number
 from components.breakdown_view import (
     MOST_WINDOWS,
     breakdown,
@@ -43,7 +44,7 @@ def create_breakdown_panel(state: gr.State) -> Tab:
     def measure(follow: Follow, workspace: Workspace, most: float) -> Iterator[list]:
         """State and windows in; sentence and charts out."""
         run = finished_run(workspace)
-        for event in measure_breakdown(follow, run, int(most or 0)):
+        for event in measure_breakdown(follow, run, whole_number(most, "The number of windows")):
             yield [bar(event), *[gr.skip()] * 3]
         yield render(workspace)
 

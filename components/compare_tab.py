@@ -153,7 +153,9 @@ def _fill(tab: gr.Tab) -> None:
         keys = [k for _, k in known]
         return gr.Dropdown(choices=known, value=key if key in keys else keys[0])
 
-    def read(path: str) -> list:
+    def read(path: str | None) -> list:
+        if not path:
+            return [gr.skip(), gr.skip(), message("Choose a file.", bad=True)]
         try:
             mine = load_sweep(Path(path))
         except EggsError as error:

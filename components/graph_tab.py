@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from components.asked import number, told, whole_number
 from components.drawn import draw_once
 from components.events import CHEAP
 from components.graph_figures import expansion_figure, mixing_figure
@@ -119,15 +120,17 @@ def create_graph_tab(state: gr.State) -> Tab:
         return [*_window(workspace, pair, play), *_below(workspace, pair)]
 
     def move(workspace: Workspace, first_row: float | None, first_column: float | None) -> list:
-        workspace.row, workspace.column = max(0, int(first_row or 0)), max(0, int(first_column or 0))
+        workspace.row, workspace.column = (max(0, whole_number(n, "A channel")) for n in (first_row, first_column))
         return render(workspace)
 
     def resize(workspace: Workspace, size: int, kind: str) -> list:
+        if size not in (0, *SIZES):
+            raise EggsError("Choose one of the sizes in the list.")
         workspace.graph.size, workspace.graph.layout = size, kind
         return render(workspace)
 
     def set_beta(workspace: Workspace, value: float) -> list:
-        workspace.graph.beta = value
+        workspace.graph.beta = number(value, "β")
         values = render(workspace)
         values[outputs.index(beta)] = gr.skip()  # the hand on the slider has the last word
         return values
@@ -138,13 +141,13 @@ def create_graph_tab(state: gr.State) -> Tab:
 
     def choose(workspace: Workspace, event: gr.EventData) -> list:
         """A set picked by hand; both canvases show it already."""
-        chosen = str(event.side)
+        chosen = str(told(event, "side"))
         if workspace.run is None or chosen not in SIDES:
             return [gr.skip()] * len(below)
         pair = graphs(workspace)
         frame = frame_of(workspace, pair[1].mask)
-        workspace.graph.side = chosen
-        workspace.graph.members = tuple(frame.channels(chosen, [int(i) for i in event.members]).tolist())
+        nodes = [whole_number(node, "A channel") for node in _listed(told(event, "members"))]
+        workspace.graph.side, workspace.graph.members = chosen, tuple(frame.channels(chosen, nodes).tolist())
         return _below(workspace, pair)
 
     def pick(how: str):
@@ -155,7 +158,8 @@ def create_graph_tab(state: gr.State) -> Tab:
             frame = frame_of(workspace, pair[1].mask)
             workspace.graph.side, workspace.graph.members = chosen, ()
             if how != "clear":
-                workspace.graph.members = pick_set(workspace, pair[1], frame, how, chosen, int(count))
+                wanted = whole_number(count, "The size of T")
+                workspace.graph.members = pick_set(workspace, pair[1], frame, how, chosen, wanted)
             return render(workspace)
 
         return handler
@@ -180,6 +184,12 @@ def create_graph_tab(state: gr.State) -> Tab:
         button.click(pick(how), [state, side, members], outputs, **on)
     play.click(start, [state, side, members], outputs, **on)
     return Tab(outputs, render)
+
+
+def _listed(value: object) -> list:
+    if not isinstance(value, list):
+        raise EggsError("A set of channels must be a list; reload the page and try again.")
+    return value
 
 
 def _window(workspace: Workspace, pair: Pair, play: bool) -> list:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from components.asked import told
 from components.events import CHEAP, LATEST
 from components.lesson import Scene, Step, bench_value, feedback, measures
 from components.lesson_steps import KEYS, STEPS
@@ -56,12 +57,12 @@ def create_learn_tab(tabs: gr.Tabs) -> None:
             gr.Markdown(TEACHING.read_text(encoding="utf-8"), elem_id="teaching")
 
     def scene_of(key: str, level: float, bits: str | None = None) -> tuple[Step, Scene]:
-        step = STEPS[KEYS.index(key)]
+        step = STEPS[_place(key)]
         scene = step.scene(level)
         return step, scene if bits is None else scene.clicked(bits)
 
     def level_of(key: str, slid: float, chosen: int | None) -> float:
-        return chosen or 0 if STEPS[KEYS.index(key)].choice else slid
+        return chosen or 0 if STEPS[_place(key)].choice else slid
 
     def said_of(step: Step, scene: Scene, level: float) -> list:
         return [measures(scene, step.shows) if step.matrix else "", step.extra(scene, level)]
@@ -77,7 +78,7 @@ def create_learn_tab(tabs: gr.Tabs) -> None:
         return [gr.skip(), *said_of(step, scene, level), bits] if step.clicks_stay else show(key, level)
 
     def go(key: str) -> list:
-        number = KEYS.index(key)
+        number = _place(key)
         step = STEPS[number]
         label, low, high, by, start = step.slider or ("", 0, 1, 1, 0)
         asked, options, first = step.choice or ("", (), 0)
@@ -93,27 +94,27 @@ def create_learn_tab(tabs: gr.Tabs) -> None:
 
     def move(by: int):
         def moved(key: str) -> list:
-            number = min(max(KEYS.index(key) + by, 0), len(KEYS) - 1)
+            number = min(max(_place(key) + by, 0), len(KEYS) - 1)
             return [KEYS[number], *go(KEYS[number])]
 
         return moved
 
     def again(key: str) -> list:
-        step = STEPS[KEYS.index(key)]
+        step = STEPS[_place(key)]
         options, first = step.choice[1:] if step.choice else ((), 0)
         value, *rest = show(key, step.start)
         value["again"] = time.monotonic_ns()  # a page does not draw the value that it was sent last
         return [step.start if step.slider else gr.skip(), options[first] if options else None, value, *rest]
 
     def edit(key: str, slid: float, chosen: int | None, event: gr.EventData) -> list:
-        bits, level = str(event.mask), level_of(key, slid, chosen)
+        bits, level = str(told(event, "mask")), level_of(key, slid, chosen)
         try:
             return [*said_of(*scene_of(key, level, bits), level), bits]
         except EggsError as error:
             raise gr.Error(str(error)) from error
 
     def answered(key: str, answer: str | None, done: list[str]) -> list:
-        step = STEPS[KEYS.index(key)]
+        step = STEPS[_place(key)]
         done = [*done, key] if answer == step.right and key not in done else done
         return [feedback(step, answer), done, gr.Radio(_names(done), value=key)]
 
@@ -139,6 +140,11 @@ def create_learn_tab(tabs: gr.Tabs) -> None:
     bench.edit(edit, [nav, slider, choice], [figures, extra, clicked], **LATEST)
     slides.click(None, None, None, js=script("slides"), queue=False, api_visibility="private")
     gr.context.Context.root_block.load(open_lesson, None, [tabs, sections, nav, *content], **CHEAP)
+
+
+def _place(key: str | None) -> int:
+    """The number of a step, from 0; the first where there is none."""
+    return KEYS.index(key) if key in KEYS else 0
 
 
 def _names(done) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from components.asked import number, told, whole_number
 from components.drawn import draw_once
 from components.events import LATEST
 from components.mask_view import (
@@ -92,6 +93,8 @@ def create_masks_tab(state: gr.State) -> tuple[Tab, ModelMap, tuple[MaskCanvas, 
             return [*draw_map(workspace), reading(escape(error)), *blank, None, ""]
 
     def set_measure(workspace: Workspace, key: str) -> list:
+        if key not in MEASURES:
+            raise EggsError("Choose one of the measures.")
         workspace.measure = key
         return draw_map(workspace)
 
@@ -101,10 +104,11 @@ def create_masks_tab(state: gr.State) -> tuple[Tab, ModelMap, tuple[MaskCanvas, 
 
     def show_cells(workspace: Workspace, event: gr.EventData) -> dict | None:
         """Weights and scores to hover over, once single weights can be told apart."""
-        if not workspace.run or not workspace.finished or float(event.cell) < FINEST:
+        if not workspace.run or not workspace.finished or number(told(event, "cell"), "A size") < FINEST:
             return gr.skip()
+        place = [whole_number(told(event, name), "A place") for name in ("row", "column", "rows", "columns")]
         try:
-            return cell_values(workspace, *(int(getattr(event, k)) for k in ("row", "column", "rows", "columns")))
+            return cell_values(workspace, *place)
         except EggsError:
             return gr.skip()  # the model is not at hand: hovering tells the mask alone
 

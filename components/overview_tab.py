@@ -11,6 +11,7 @@ from components.session import Workspace, run_label
 from components.tab import Tab
 from components.text import GLOSSARY, MEASURES, escape, overview_cards, overview_reading, reading
 from components.widgets.plot import Plot
+from eggs_core.errors import EggsError
 
 RUNNING = (
     '<div class="cards"><div class="card waiting">Pruning… the layers appear below as they are finished.</div></div>'
@@ -29,6 +30,8 @@ def create_overview_tab(state: gr.State) -> Tab:
     facts_line = gr.HTML(elem_id="facts", padding=False)
 
     def draw(workspace: Workspace, key: str) -> list:
+        if key not in MEASURES:
+            raise EggsError("Choose one of the measures.")
         explained = f'<p class="hint"><b>{escape(MEASURES[key][0])}</b>: {escape(GLOSSARY[MEASURES[key][0]])}</p>'
         said = measure_reading(workspace.run.report["layers"], key) if workspace.run else ""
         return [layer_chart(workspace.run, key) if workspace.run else None, said + explained]

@@ -7,6 +7,7 @@ import gradio as gr
 from components.accuracy_tab import create_accuracy_tab
 from components.address import TABS, address, asked_config, asked_run, restore
 from components.api import create_api
+from components.asked import told, whole_number
 from components.compare_tab import create_compare_tab
 from components.events import CHEAP, FINISHED, finish, run_by_buttons
 from components.graph_tab import create_graph_tab
@@ -113,8 +114,8 @@ def create_page() -> None:
         opened = gr.Tabs(selected=workspace.tab) if workspace.tab != "overview" else gr.skip()
         return [workspace, opened, said, start, *finish(sidebar.inputs, controls), *render(workspace)]
 
-    def open_tab(workspace: Workspace, event: gr.SelectData) -> str:
-        workspace.tab = TABS.get(str(event.value), "overview")
+    def open_tab(workspace: Workspace, event: gr.EventData) -> str:
+        workspace.tab = TABS.get(str(told(event, "value")), "overview")
         return address(workspace) or gr.skip()
 
     def prune(follow: Follow, workspace: Workspace, anew: bool, *values) -> Iterator[list]:
@@ -142,14 +143,15 @@ def create_page() -> None:
 
     def pick_layer(workspace: Workspace, event: gr.EventData) -> list:
         try:
-            workspace.run.layer(str(event.layer))
+            workspace.run.layer(str(told(event, "layer")))
         except (AttributeError, EggsError):
             return [gr.skip()] * len(masks.outputs[1:])
-        workspace.open_layer(str(event.layer))
+        workspace.open_layer(str(told(event, "layer")))
         return finish(masks.outputs[1:], masks.render(workspace)[1:])
 
     def move_window(workspace: Workspace, event: gr.EventData) -> list:
-        workspace.row, workspace.column = int(event.row), int(event.column)
+        row, column = (whole_number(told(event, name), "A place") for name in ("row", "column"))
+        workspace.row, workspace.column = max(0, row), max(0, column)
         return draw_graph(workspace)
 
     def draw_graph(workspace: Workspace) -> list:

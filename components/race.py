@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from components.asked import whole_number, words
 from components.jobs import Follow, bar
 from components.queue import Work
 from components.results import run_id
@@ -76,12 +77,12 @@ def run_race(follow: Follow, run: Run, prompt: str, most: int, rival: str) -> It
     A model that reads fewer tokens than prompt and `most` together ends the race earlier. Raises EggsError for an empty
     prompt, one that fills the model, and weights that cannot be had.
     """
-    if not (prompt or "").strip():
+    prompt, most = words(prompt, "The prompt"), whole_number(most, "The number of tokens")
+    if not prompt.strip():
         raise EggsError("Type a few words for the models to continue.")
-    if rival not in RIVALS or not 1 <= int(most or 0) <= MOST_TOKENS:
+    if rival not in RIVALS or not 1 <= most <= MOST_TOKENS:
         raise EggsError(f"Choose 1 to {MOST_TOKENS} tokens and one of the two rivals.")
     check_text(prompt)
-    most = int(most)
     work = Work(
         ("race", *run_id(run), prompt, most, rival), race_steps, (run, prompt, most, rival), run.report["model"],
         alone=True, lasting=False,

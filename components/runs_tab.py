@@ -5,6 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from components.asked import told, words
 from components.events import CHEAP, FINISHED
 from components.jobs import message, refusal
 from components.runs_view import SHIPPED, all_reports, as_json, comparison, open_run, runs_table, title_of
@@ -60,8 +61,11 @@ def _fill(tab: gr.Tab, tab_bar: gr.Tabs, state: gr.State, render, outputs: list)
         reports = [by_key[key] for key in keys or [] if key in by_key]
         return [comparison(reports), STORE.label(reports[0]["key"]) if reports else ""]
 
-    def choose(keys: list[str], event: gr.SelectData) -> list[str]:
-        key = event.row_value[-1]
+    def choose(keys: list[str], event: gr.EventData) -> list[str]:
+        row = told(event, "row_value")
+        if not isinstance(row, list) or not row:
+            raise EggsError("Choose a row of the table.")
+        key = words(row[-1], "A run's key")
         rest = [k for k in keys or [] if k != key]
         return rest if key in (keys or []) else [*rest, key][-MOST_COMPARED:]
 
@@ -81,7 +85,7 @@ def _fill(tab: gr.Tab, tab_bar: gr.Tabs, state: gr.State, render, outputs: list)
                 raise EggsError("Choose a run first.")
             if hosted():
                 raise EggsError("On a public server runs keep no names, as everybody would read them.")
-            STORE.set_label(keys[0], text or "")
+            STORE.set_label(keys[0], words(text, "The name"))
             return [message("Saved."), *listing(keys)]
         except EggsError as error:
             return [refusal(error), *[gr.skip()] * 3]

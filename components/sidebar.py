@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from components.asked import number, whole_number, words
 from components.events import CHEAP
 from components.text import escape
 from eggs_core.calibration import Text
@@ -61,9 +62,11 @@ def read_pattern(choice: str, keep: float | None, group: float | None) -> NMPatt
     """The chosen pattern; raises EggsError if the free N and M make none."""
     if choice != OTHER:
         return NMPattern.parse(choice)
-    if any(n is None or not float(n).is_integer() for n in (keep, group)):
-        raise EggsError("Give N and M as whole numbers, for example N = 2 and M = 4.")
-    return NMPattern(int(keep), int(group))
+    try:
+        kept, of = (whole_number("" if n is None else n, "N or M") for n in (keep, group))
+    except EggsError as error:
+        raise EggsError("Give N and M as whole numbers, for example N = 2 and M = 4.") from error
+    return NMPattern(kept, of)
 
 
 def method_note(method: str) -> str:
@@ -77,21 +80,21 @@ def read(
     windows, length, seed, source, text, dataset,
 ) -> tuple[PruneConfig, dict[str, Text]]:  # fmt: skip
     """The configuration that the controls describe, and the user's own texts by name; raises EggsError."""
-    calibration, texts = _calibration(source, text or "", (dataset or "").strip())
+    calibration, texts = _calibration(source, words(text, "Your text"), words(dataset, "The dataset").strip())
     config = make_config(
-        (model or "").strip(),
+        words(model, "The model").strip(),
         read_pattern(pattern, keep, group),
         method,
         score=score,
         selection=selection,
         permutation=permutation,
         reconstruction=reconstruction,
-        beta=None if selection != "degree" or not beta else beta / 100,
-        diagonals=None if selection != "diagonal" or not diagonals else int(diagonals),
+        beta=(number(beta, "β") / 100 or None) if selection == "degree" else None,
+        diagonals=(whole_number(diagonals, "The number of diagonals") or None) if selection == "diagonal" else None,
         calibration=calibration,
-        calibration_windows=int(windows or 0),
-        calibration_length=int(length or 0),
-        seed=int(seed or 0),
+        calibration_windows=whole_number(windows, "The number of calibration windows"),
+        calibration_length=whole_number(length, "The calibration length"),
+        seed=whole_number(seed, "The seed"),
     )
     return config, texts
 

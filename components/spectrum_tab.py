@@ -99,6 +99,8 @@ def create_spectrum_tab(state: gr.State, inputs: list) -> SpectrumTab:
         return [said, *draw_gaps(workspace, workspace.spectrum)]
 
     def set_measure(workspace: Workspace, key: str) -> list:
+        if key not in SHOWN:
+            raise EggsError("Choose one of the measures.")
         workspace.spectrum = key
         return draw_gaps(workspace, key)
 

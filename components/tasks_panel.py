@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import gradio as gr
 
+from components.asked import whole_number, words
 from components.events import run_by_buttons, start_stop
 from components.jobs import Follow, bar, message
 from components.session import Workspace, finished_run, run_label
@@ -25,7 +26,7 @@ OWN_FILE = ", or read from the path of a .jsonl file of your own."
 def create_tasks_panel(state: gr.State) -> Tab:
     """Fill the place at hand."""
     with gr.Row():
-        tasks = gr.Dropdown(
+        choice = gr.Dropdown(
             CHOICES, value=[CLOZE], multiselect=True, allow_custom_value=not hosted(), label="Tasks",
             info=NOTE + ("." if hosted() else OWN_FILE), elem_id="tasks-choice", scale=3, min_width=260,
         )  # fmt: skip
@@ -41,7 +42,8 @@ def create_tasks_panel(state: gr.State) -> Tab:
     def answer(follow: Follow, workspace: Workspace, chosen: list[str], most: float) -> Iterator[list]:
         """State, tasks and limit in; sentence, chart and table out."""
         run = finished_run(workspace)
-        for event in measure_tasks(follow, run, list(chosen or []), int(most or 0)):
+        tasks = [words(task, "The name of a task") for task in chosen or []]
+        for event in measure_tasks(follow, run, tasks, whole_number(most, "The number of items")):
             yield [bar(event), gr.skip(), gr.skip()]
         yield render(workspace)
 
@@ -51,7 +53,7 @@ def create_tasks_panel(state: gr.State) -> Tab:
             return [message("" if installed() else MISSING, bad=not installed()), None, ""]
         return [tasks_reading(run, pairs), task_chart(pairs, run_label(run)), task_table(pairs, run_label(run))]
 
-    run_by_buttons(start, stop, answer, [state, tasks, limit], [sentence, chart, table])
+    run_by_buttons(start, stop, answer, [state, choice, limit], [sentence, chart, table])
 
     def render(workspace: Workspace) -> list:
         return drawn(workspace.run) if workspace.run and workspace.finished else ["", None, ""]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from components.asked import words
 from components.events import CHEAP, run_by_buttons, start_stop
 from components.jobs import Follow, bar
 from components.session import Workspace, finished_run
@@ -45,11 +46,11 @@ def create_texts_panel(state: gr.State) -> Tab:
     )  # fmt: skip
 
     def evaluate(
-        follow: Follow, workspace: Workspace, kind: str, words: str, path: str | None, name: str
+        follow: Follow, workspace: Workspace, kind: str, text: str, path: str | None, name: str
     ) -> Iterator[list]:
         """State and the four controls in; sentence and table out."""
         run = finished_run(workspace)
-        for event in measure_text(follow, run, _text(kind, words, path, name)):
+        for event in measure_text(follow, run, _text(kind, text, path, name)):
             yield [bar(event), gr.skip()]
         yield render(workspace)
 
@@ -64,17 +65,17 @@ def create_texts_panel(state: gr.State) -> Tab:
     return Tab([sentence, table], render)
 
 
-def _text(kind: str, words: str, path: str | None, name: str) -> Text:
+def _text(kind: str, pasted: str, path: str | None, name: str) -> Text:
     """The text that the controls describe; raises EggsError if there is none."""
     if kind == HUB:
-        return dataset_text((name or "").strip())
+        return dataset_text(words(name, "The dataset").strip())
     if kind == FILE:
         if not path:
             raise EggsError("Choose a text file first.")
         try:
-            return Text(Path(path).name, Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
+            return Text(Path(path).name, Path(path).read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError) as error:
             raise EggsError("The file is not UTF-8 text; convert it first.") from error
-    if not (words or "").strip():
+    if not words(pasted, "The text").strip():
         raise EggsError("Paste some paragraphs first.")
-    return Text("pasted text", words)
+    return Text("pasted text", pasted)

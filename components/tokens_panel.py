@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import gradio as gr
 
+from components.asked import words
 from components.events import run_by_buttons, start_stop
 from components.jobs import Follow, bar
 from components.queue import Work
@@ -24,7 +25,7 @@ SAMPLE = bundled_text("heldout").content[:900].rsplit(" ", 1)[0]
 
 def create_tokens_panel(state: gr.State) -> Tab:
     """Fill the place at hand."""
-    text = gr.Textbox(
+    box = gr.Textbox(
         SAMPLE, label="Text", lines=3, max_length=20_000, elem_id="tokens-input",
         info=f"Its first {MOST_TOKENS} tokens are compared, or as many as the model reads.",
     )  # fmt: skip
@@ -34,18 +35,18 @@ def create_tokens_panel(state: gr.State) -> Tab:
     bars = Plot(elem_id="tokens-kinds", height=260)
     outputs = [sentence, coloured, bars]
 
-    def compare(follow: Follow, workspace: Workspace, words: str) -> Iterator[list]:
+    def compare(follow: Follow, workspace: Workspace, typed: str) -> Iterator[list]:
         """State and text in; sentence, coloured text and bars out."""
-        run, words = finished_run(workspace), words or ""
-        check_text(words)
-        work = Work(("tokens", *run_id(run), words), token_steps, (run, words), run.report["model"], lasting=False)
+        run, text = finished_run(workspace), words(typed, "The text")
+        check_text(text)
+        work = Work(("tokens", *run_id(run), text), token_steps, (run, text), run.report["model"], lasting=False)
         for event in follow(work):
             yield [bar(event), gr.skip(), gr.skip()]
         first, changes = event
         if workspace.run is run:
             yield [tokens_reading(changes), coloured_text(first, changes), kind_bars(changes)]
 
-    run_by_buttons(start, stop, compare, [state, text], outputs)
+    run_by_buttons(start, stop, compare, [state, box], outputs)
     return Tab(outputs, lambda _workspace: ["", "", None])  # another run, another text: it is asked for anew
 
 

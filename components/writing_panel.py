@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import gradio as gr
 
+from components.asked import number, whole_number, words
 from components.events import run_by_buttons, start_stop
 from components.jobs import Follow
 from components.race import PROMPT
@@ -32,12 +33,15 @@ def create_writing_panel(state: gr.State) -> Tab:
     lanes = gr.HTML(elem_id="writing-lanes", padding=False)
 
     def begin(
-        follow: Follow, workspace: Workspace, words: str, keys: list[str], most: float, heat: float, chance: float
+        follow: Follow, workspace: Workspace, prompted: str, keys: list[str], most: float, heat: float, chance: float
     ) -> Iterator[list]:
         """State and the controls in; sentence and lanes out."""
         finished_run(workspace)
+        text = words(prompted, "The prompt")
+        length, start_at = whole_number(most, "The number of tokens"), whole_number(chance, "The seed")
+        warmth = number(heat, "The temperature")
         runs = [run for run in workspace.comparable() if run.key in (keys or [])]
-        for said, drawn in write(follow, runs, words, int(most or 0), float(heat or 0), int(chance or 0)):
+        for said, drawn in write(follow, runs, text, length, warmth, start_at):
             yield [said, drawn or gr.skip()]
 
     run_by_buttons(start, stop, begin, [state, prompt, methods, tokens, temperature, seed], [sentence, lanes])
