@@ -195,6 +195,7 @@ def _named(tensors: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tenso
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """A safetensors file's tensors and metadata."""
+    """A safetensors file's tensors, in memory, as whoever changes a mapped file ends the process; and its metadata."""
     with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - not a dict
+        found = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
+        return found, file.metadata() or {}

@@ -122,7 +122,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(tmp_path, monkeypatch):
 
 
 WRITER = """
-import sys; sys.path[:0] = [{root!r}, {here!r}]
+import sys; sys.path[:0] = [{root!r}, {root!r} + "/tests", {here!r}]
 from test_store import some_run
 from pathlib import Path
 from eggs_core.store import CHECKPOINTS, RunStore
