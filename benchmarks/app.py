@@ -89,7 +89,9 @@ def write_large_run(folder: Path) -> None:
             like = next(x for x in model.report["layers"] if x["projection"] == projection)
             gap = like["spectral_gap"] + 0.001 * block
             layers.append({**like, "name": name, "block": block, "shape": list(shape), "spectral_gap": gap})
-    report = {**model.report, "model": "random, shapes of SmolLM2-135M", "key": "random", "layers": layers}
+    name = {"model": "random, shapes of SmolLM2-135M"}
+    config = {**model.report["config"], **name}
+    report = {**model.report, **name, "key": "random", "config": config, "layers": layers}
     save_run(Run(report, masks, best), folder / "run")
 
 

@@ -145,10 +145,11 @@ def window_scatter(run: Run) -> go.Figure:
     return figure
 
 
-def degree_histogram(degrees: list[int], topn_degrees: list[int], label: str) -> go.Figure:
-    """How many weights each input keeps, under a method and under plain top-N by the same score."""
+def degree_histogram(degrees: list[int], topn_degrees: list[int] | None, label: str) -> go.Figure:
+    """How many weights each input keeps, under a method and, where recorded, under plain top-N by the same score."""
     figure = go.Figure()
-    for name, values, hue in (("top-N", topn_degrees, COLORS["Dense"]), (label, degrees, color(label))):
+    both = [("top-N", topn_degrees, COLORS["Dense"]), (label, degrees, color(label))]
+    for name, values, hue in both if topn_degrees is not None else both[1:]:
         figure.add_histogram(
             x=values, name=name, opacity=0.65, marker={"color": hue}, nbinsx=40,
             hovertemplate=f"{name}: %{{y}} inputs keep %{{x}} weights<extra></extra>",

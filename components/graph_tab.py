@@ -181,7 +181,7 @@ def _window(workspace: Workspace, pair: list[Graph], play: bool) -> list:
     frame = frame_of(workspace, graph.mask)
     values = [graph_value(workspace, a, b, frame, play) for a, b in ((topn, graph), (graph, topn))]
     first = {side: max(frame.first[side], 0) for side in SIDES}
-    cards = pruned_cards(workspace.layer_report(), *(g.mask.sum(0) for g in pair), topn.sigma2)
+    cards = pruned_cards(workspace.layer_report(), *(g.mask.sum(0) for g in pair), topn.sigma2, workspace.run.has_topn)
     if view.beta is not None:
         report = workspace.run.report
         source = layer_scores(report["model"], workspace.layer, report["config"]["score"]).source

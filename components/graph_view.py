@@ -1,6 +1,6 @@
 """What the graph tab shows, as plain values; no gradio here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import networkx as nx
 import torch
@@ -26,6 +26,7 @@ SIZES = (8, 16, 32, 64, 128, 256, 512)
 BUNDLES = 48  # at most, on each side
 STEPS = 8
 TOPN = "top-N"
+UNRECORDED = "the same mask (top-N was not recorded)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +102,12 @@ def graphs(workspace: Workspace) -> list[Graph]:
             Graph(label, step.mask, step.sigma2, f"{run.key} {name} beta {step.beta}")
             for label, step in zip(labels, pair, strict=True)
         ]
+    graph = Graph(run_label(run), run.mask(name), run.layer(name)["sigma2"], f"{run.key} {name} mask")
+    if not run.has_topn:
+        return [replace(graph, label=UNRECORDED), graph]
     topn = run.topn_mask(name)
     sigma2 = remember((run.key, name, "topn σ₂"), lambda: second_singular_value(topn).item())
-    return [
-        Graph(TOPN, topn, sigma2, f"{run.key} {name} topn"),
-        Graph(run_label(run), run.mask(name), run.layer(name)["sigma2"], f"{run.key} {name} mask"),
-    ]
+    return [Graph(TOPN, topn, sigma2, f"{run.key} {name} topn"), graph]
 
 
 def certified(graph: Graph) -> float:

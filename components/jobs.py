@@ -87,7 +87,7 @@ def prune_steps(config: PruneConfig, texts: dict[str, Text], anew: bool = False)
             yield Seen(Progress("Known", 1.0), run, _kept_since(run))
             return
     run, progress = partial_run(config), Progress("", 0.0)
-    for event in execute(config, texts):
+    for event in execute(config, texts, store=STORE.folder):
         if isinstance(event, Progress):
             progress = event
             yield Seen(progress, run)

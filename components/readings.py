@@ -85,8 +85,10 @@ def beta_cards(step: BetaStep, topn: BetaStep, source: str) -> str:
     return _minis(rows, note, f"{step.beta:g}")
 
 
-def pruned_cards(layer: dict, topn_degrees: torch.Tensor, degrees: torch.Tensor, topn_sigma2: float) -> str:
-    """Gap, orphans and lowest degree of the mask as pruned, beside top-N's; degrees: int64 (in,)."""
+def pruned_cards(
+    layer: dict, topn_degrees: torch.Tensor, degrees: torch.Tensor, topn_sigma2: float, recorded: bool = True
+) -> str:
+    """Gap, orphans and lowest degree of the mask as pruned, beside top-N's if `recorded`; degrees: int64 (in,)."""
     rows = [
         ("spectral gap", f"{1 - topn_sigma2:.4f}", f"{layer['spectral_gap']:.4f}"),
         ("orphans", str(int((topn_degrees == 0).sum())), str(int((degrees == 0).sum()))),
@@ -95,7 +97,9 @@ def pruned_cards(layer: dict, topn_degrees: torch.Tensor, degrees: torch.Tensor,
     ]
     beta = layer.get("choice", {}).get("beta")
     chosen = "" if beta is None else f", at β = {beta:.2f}"
-    return _minis(rows, f"The mask as pruned{chosen}, beside top-N by the same scores. Retained: share of all score.")
+    beside = "beside top-N by the same scores" if recorded else "alone, as top-N was not recorded with this run"
+    rows = rows if recorded else [(name, "", after) for name, _, after in rows]
+    return _minis(rows, f"The mask as pruned{chosen}, {beside}. Retained: share of all score.")
 
 
 def _minis(rows: list[tuple[str, str, str]], note: str, beta: str = "") -> str:
@@ -153,14 +157,15 @@ def beta_reading(curve: BetaCurve) -> str:
     )
 
 
-def degree_reading(label: str, degrees: torch.Tensor, topn: torch.Tensor) -> str:
-    """Which inputs lost their connections under top-N and under the method; both int64 (in,)."""
-    lost, kept = int((topn == 0).sum()), int((degrees == 0).sum())
-    name, count = escape(label), plural(len(degrees), "input")
-    start = (
-        f"{lost} of {count} lost every connection under top-N" if lost else f"Top-N leaves {int(topn.min())} weights"
-    )
-    start += "" if lost else " to the worst-connected input"
+def degree_reading(label: str, degrees: torch.Tensor, topn: torch.Tensor | None) -> str:
+    """Which inputs lost their connections under top-N, where recorded, and under the method; both int64 (in,)."""
+    kept, name, count = int((degrees == 0).sum()), escape(label), plural(len(degrees), "input")
+    if topn is None:
+        start = f"What top-N keeps of these {count} was not recorded with this run"
+    elif lost := int((topn == 0).sum()):
+        start = f"{lost} of {count} lost every connection under top-N"
+    else:
+        start = f"Top-N leaves {int(topn.min())} weights to the worst-connected input"
     end = f"{name} cuts {kept} off" if kept else f"{name} leaves none below {int(degrees.min())}"
     return reading(f"{start}; {end}, of {degrees.double().mean().item():.0f} on average.", "orphans")
 

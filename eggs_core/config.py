@@ -91,6 +91,9 @@ class PruneConfig:
     evaluation_length: int = 256
 
     def __post_init__(self) -> None:
+        for name in ("method", "calibration", "evaluation"):
+            if not isinstance(getattr(self, name), str):
+                raise EggsError(f"The {name} of a configuration must be a name; got {str(getattr(self, name))[:40]!r}.")
         if not isinstance(self.model, str) or not self.model or len(self.model) > 500:
             raise EggsError("Choose a model: a bundled name, a Hub id, a local folder or a GGUF file.")
         if not (self.model + self.calibration + self.evaluation).isprintable():
@@ -113,16 +116,18 @@ class PruneConfig:
                 f"Selection {self.selection} does not use diagonals; leave them out or choose selection diagonal."
             )
         if self.beta is not None and not (isinstance(self.beta, int | float) and 0 <= self.beta <= 1):
-            raise EggsError(f"β must lie between 0 (top-N) and 1 (every input equally connected); got {self.beta}.")
+            said = str(self.beta)[:40]
+            raise EggsError(f"β must lie between 0 (top-N) and 1 (every input equally connected); got {said}.")
         if self.diagonals is not None and not (_is_whole(self.diagonals) and self.diagonals >= 0):
-            raise EggsError(f"The number of diagonals B must be a whole number from 0; got {self.diagonals}.")
+            raise EggsError(f"The number of diagonals B must be a whole number from 0; got {str(self.diagonals)[:40]}.")
         for name, low, high in (
             ("seed", 0, 2**31 - 1), ("calibration_windows", 1, 4096), ("calibration_length", 16, 8192),
             ("evaluation_windows", 1, 4096), ("evaluation_length", 16, 8192),
         ):  # fmt: skip
             value = getattr(self, name)
             if not (_is_whole(value) and low <= value <= high):
-                raise EggsError(f"{name.replace('_', ' ')} must be a whole number from {low} to {high}; got {value}.")
+                said = f"must be a whole number from {low} to {high}; got {str(value)[:40]}"
+                raise EggsError(f"{name.replace('_', ' ')} {said}.")
 
     @property
     def label(self) -> str:
@@ -135,10 +140,13 @@ class PruneConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "PruneConfig":
-        """The inverse of to_dict; unknown keys are refused by name."""
+        """The inverse of to_dict; raises EggsError for what is no dict, and for unknown keys, by name."""
+        if not isinstance(values, dict):
+            raise EggsError(f"A configuration is an object of names and values; got {str(values)[:40]!r}.")
         known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise EggsError(f"Unknown option {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}.")
+        if unknown := sorted(map(str, set(values) - known)):
+            shown = ", ".join(map(repr, unknown))[:200]
+            raise EggsError(f"Unknown option {shown}; known are {', '.join(sorted(known))}.")
         return cls(**{"model": "", **values, "pattern": NMPattern.parse(values.get("pattern", "2:4"))})
 
     def command_line(self) -> str:

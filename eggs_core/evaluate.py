@@ -13,6 +13,7 @@ from eggs_core.calibration import Text
 from eggs_core.errors import EggsError
 
 LOGITS_PER_BATCH = 2**27  # logits held at once, 512 MB in fp32
+MOST_NATS = 700.0  # of which exp is taken: beyond is infinity
 LOGITS_PER_CHUNK = 2**22  # logits turned into fp32 log-probabilities at once
 
 
@@ -27,7 +28,7 @@ class WindowScores:
     @property
     def perplexity(self) -> float:
         """exp of the mean loss in nats per token."""
-        return math.exp(min(self.nats.mean().item(), 700.0))
+        return math.exp(min(self.nats.mean().item(), MOST_NATS))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: the three measures, and the loss of each window for paired comparisons."""
@@ -110,7 +111,7 @@ def paired_ratio(a: list[float], b: list[float], samples: int = 4000, seed: int 
     a, b: loss of each window in nats per token, in the same order. Raises EggsError if they differ in number.
     """
     found = paired_difference(a, b, samples, seed)
-    return Interval(math.exp(found.value), math.exp(found.low), math.exp(found.high))
+    return Interval(*(math.exp(min(x, MOST_NATS)) for x in (found.value, found.low, found.high)))
 
 
 def paired_difference(a: list[float], b: list[float], samples: int = 4000, seed: int = 0) -> Interval:

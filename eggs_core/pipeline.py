@@ -19,13 +19,15 @@ from eggs_core.config import PruneConfig
 from eggs_core.device import check_room, describe
 from eggs_core.errors import EggsError, OutOfMemory
 from eggs_core.evaluate import WindowScores, join, protocol, score_windows
+from eggs_core.files import check_disk
 from eggs_core.generation import measure_generation
 from eggs_core.hosting import check_config
 from eggs_core.masks import pack_bits
 from eggs_core.model_cache import CACHE, ModelCache
 from eggs_core.models import LoadedModel
 from eggs_core.prune import LayerReport, prune
-from eggs_core.runs import SCHEMA, Run
+from eggs_core.report import SCHEMA, Latency, Report
+from eggs_core.runs import Run, keeps_topn, needed_bytes
 from eggs_core.sizes import size_breakdown
 from eggs_core.texts import PREFIX as DATASET
 from eggs_core.texts import dataset_text
@@ -102,15 +104,17 @@ def execute(
     config: PruneConfig,
     texts: dict[str, Text] | None = None,
     cache: ModelCache = CACHE,
-    latency: dict[str, Any] | None = None,
+    latency: Latency | None = None,
     *,
     stream: bool | None = None,
     out: Path | None = None,
+    store: Path | None = None,
 ) -> Iterator[Event]:
     """Run a configuration: load, check, evaluate dense, prune a copy, evaluate again, measure size and latency.
 
     A model that is too large for that, or with `stream`, goes through block by block from disk into the folder `out`
-    (streamed_run.execute_streamed).
+    (streamed_run.execute_streamed). `out` and `store` are where the caller is going to save the run: the disk must have
+    room for it.
 
     `texts` holds texts of the user's own by the name that the configuration gives them. `latency` is what
     `measure_generation` found for this model and packed layout, if that is known. The dense model is never
@@ -129,6 +133,9 @@ def execute(
     yield Progress(f"Loading {config.model}", 0.0)
     dense = cache.get(config.model)
     check_pattern(dense.model, config.pattern)
+    shapes = [layer.shape for layer in linear_layers(dense.model)]
+    for folder in filter(None, (out, store)):
+        check_disk(folder, needed_bytes(shapes, config.pattern), f"Saving the run in {folder}")
     calibration = calibration_windows(
         dense.tokenizer, calibration_text, config.calibration_windows, config.calibration_length, config.seed
     )
@@ -147,7 +154,7 @@ def execute(
     check_room(COPIES * dense.nbytes, dense.device, f"Pruning {config.model}")
     with memory_errors("Pruning"):
         model = copy.deepcopy(dense.model)
-        total = sum(1 for _ in linear_layers(model))
+        total = len(shapes)
         yield Progress(f"Calibrating on {calibration.numel():,} tokens", 0.2)
         layers: list[LayerReport] = []
         pruning = time.monotonic()
@@ -171,7 +178,7 @@ def execute(
         yield Progress("Measuring latency", 0.93)
         with memory_errors("Measuring latency"):
             latency = measure_generation(dense.model, model, evaluation[:1, :64], masks, config.pattern, permutations)
-    report = heading(config) | {
+    report: Report = heading(config) | {
         "calibration": protocol(calibration_text, calibration) | {"seed": config.seed},
         "layers": [layer.to_dict() for layer in layers],
         "evaluation": protocol(evaluation_text, evaluation)
@@ -186,7 +193,7 @@ def execute(
         "versions": versions(),
     }
     packed = {name: pack_bits(mask) for name, mask in masks.items()}
-    packed_topn = {r.name: pack_bits(r.topn_mask) for r in layers}
+    packed_topn = {r.name: pack_bits(r.topn_mask) for r in layers} if keeps_topn(shapes) else {}
     yield Finished(Run(report, packed, packed_topn, permutations), dense, model)
 
 

@@ -1,33 +1,39 @@
-"""Finished runs on disk: report.json and masks.safetensors in one folder, written atomically."""
+"""Finished runs on disk: report.json and masks.safetensors in one folder, written atomically, checked when read."""
 
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from eggs_core.errors import EggsError
+from eggs_core.files import read_json
+from eggs_core.mask_codes import bytes_per_row, pack_masks, unpack_masks
 from eggs_core.masks import unpack_bits
+from eggs_core.pattern import NMPattern
+from eggs_core.report import LayerEntry, OtherVersion, Report, checked_report
 
-SCHEMA = 1  # of report.json and the files beside it
 REPORT, MASKS, DETAILS = "report.json", "masks.safetensors", "details.safetensors"
-_REQUIRED = ("model", "pattern", "method", "seed", "layers", "evaluation", "size")
+MOST_TOPN = 10**9  # pruned weights of a run up to which its top-N masks are kept
+REPORT_BYTES = 1 << 18  # of a report without its layers, and of a layer's entry and names
+LAYER_BYTES = 1 << 11
 
 
 @dataclass(slots=True, weakref_slot=True)
 class Run:
     """One run: its report (plain values, ready for JSON) and its masks by layer name, bit-packed uint8 (out, ⌈in/8⌉).
 
-    `packed_topn` holds what plain top-N would have kept by the same scores, `permutations` the channel orders.
+    `packed_topn` holds what plain top-N would have kept by the same scores, for all layers or, in a run of more than
+    MOST_TOPN weights, for none; `permutations` the channel orders, int64 (in,).
     """
 
-    report: dict[str, Any]
+    report: Report
     packed_masks: dict[str, torch.Tensor]
     packed_topn: dict[str, torch.Tensor] = field(default_factory=dict)
     permutations: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -37,7 +43,12 @@ class Run:
         """The configuration's hash."""
         return self.report["key"]
 
-    def layer(self, name: str) -> dict[str, Any]:
+    @property
+    def has_topn(self) -> bool:
+        """Were the masks of plain top-N recorded?"""
+        return bool(self.packed_topn)
+
+    def layer(self, name: str) -> LayerEntry:
         """The report of one layer; raises EggsError if the run has none of that name."""
         for layer in self.report["layers"]:
             if layer["name"] == name:
@@ -52,10 +63,22 @@ class Run:
         return unpack_bits(self.packed_masks[name], shape)
 
     def topn_mask(self, name: str) -> torch.Tensor:
-        """What plain top-N keeps by the same scores, bool (out, in); the mask itself where that was not recorded."""
+        """What plain top-N keeps by the same scores, bool (out, in); raises EggsError where `has_topn` is false."""
         if name not in self.packed_topn:
-            return self.mask(name)
+            raise EggsError(f"What top-N keeps in {name} was not recorded with this run.")
         return unpack_bits(self.packed_topn[name], tuple(self.layer(name)["shape"]))
+
+
+def keeps_topn(shapes: Iterable[tuple[int, int]]) -> bool:
+    """Does a run with layers of these (out, in) shapes keep its top-N masks?"""
+    return sum(rows * columns for rows, columns in shapes) <= MOST_TOPN
+
+
+def needed_bytes(shapes: Sequence[tuple[int, int]], pattern: NMPattern) -> int:
+    """At most so many bytes of disk a run takes whose layers have these (out, in) shapes."""
+    masks = sum(rows * bytes_per_row(columns, pattern) for rows, columns in shapes)
+    orders = sum(4 * columns for _, columns in shapes)
+    return masks * (2 if keeps_topn(shapes) else 1) + orders + LAYER_BYTES * len(shapes) + REPORT_BYTES
 
 
 def save_run(run: Run, folder: Path) -> None:
@@ -70,13 +93,10 @@ def save_run(run: Run, folder: Path) -> None:
     except OSError as error:
         raise EggsError(f"The run cannot be saved in {folder}: {error.strerror}; choose another folder.") from error
     try:
-        shapes = json.dumps({layer["name"]: layer["shape"] for layer in run.report["layers"]})
-        masks = {name: mask.contiguous() for name, mask in run.packed_masks.items()}
-        save_file(masks, part / MASKS, metadata={"shapes": shapes})
-        details = {f"{name}.topn": mask.contiguous() for name, mask in run.packed_topn.items()}
-        details |= {f"{name}.permutation": order.to(torch.int32) for name, order in run.permutations.items()}
+        masks, details, about = _stored(run)
+        save_file(masks, part / MASKS, metadata=about)
         if details:
-            save_file(details, part / DETAILS)
+            save_file(details, part / DETAILS, metadata=about)
         (part / REPORT).write_text(json.dumps(run.report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         part.chmod(0o755)
         _publish(part, folder)
@@ -104,44 +124,78 @@ def _publish(part: Path, folder: Path) -> None:
 
 
 def load_run(folder: Path) -> Run:
-    """Read a run; raises EggsError, saying what is wrong, if a file is missing or damaged."""
+    """Read a run; raises EggsError, saying what is wrong, if a file is missing or damaged.
+
+    Its report is checked (report.checked_report), and every mask keeps exactly N in every group.
+    """
     folder = Path(folder)
     try:
-        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        return _loaded(folder)
     except FileNotFoundError as error:
-        raise EggsError(f"There is no run in {folder}: {REPORT} is missing.") from error
-    except (OSError, ValueError) as error:
-        raise EggsError(f"The run in {folder} is damaged: {REPORT} cannot be read; run it again.") from error
-    if isinstance(report, dict) and report.get("schema", SCHEMA) != SCHEMA:
-        raise EggsError(f"The run in {folder} was written by another version of EGGS Explorer; run it again.")
-    if not isinstance(report, dict) or (missing := [k for k in _REQUIRED if k not in report]):
-        lacking = ", ".join(missing) if isinstance(report, dict) else "everything"
-        raise EggsError(f"The run in {folder} is damaged: {REPORT} lacks {lacking}; run it again.")
-    try:
-        masks = _read(folder / MASKS)
-        for layer in report["layers"]:
-            unpack_bits(masks[layer["name"]], tuple(layer["shape"]))
-        details = _read(folder / DETAILS) if (folder / DETAILS).is_file() else {}
-        _check_details(details, {layer["name"]: tuple(layer["shape"]) for layer in report["layers"]})
-    except FileNotFoundError as error:
-        raise EggsError(f"The run in {folder} has no {MASKS}; run it again.") from error
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, EggsError) as error:
+        missing = MASKS if (folder / REPORT).is_file() else REPORT
+        raise EggsError(f"There is no run in {folder}: {missing} is missing.") from error
+    except OtherVersion as error:
+        raise EggsError(
+            f"The run in {folder} was written by another version of EGGS Explorer; run it again."
+        ) from error
+    except EggsError as error:
+        said = str(error).rstrip(".")
+        raise EggsError(f"The run in {folder} is damaged: {said[:1].lower()}{said[1:]}; run it again.") from error
+    except (OSError, SafetensorError, ValueError) as error:
         raise EggsError(f"The run in {folder} is damaged: its masks cannot be read; run it again.") from error
-    named = lambda suffix: {k.removesuffix(suffix): v for k, v in details.items() if k.endswith(suffix)}  # noqa: E731
-    permutations = {name: order.long() for name, order in named(".permutation").items()}
-    return Run(report, masks, named(".topn"), permutations)
 
 
-def _check_details(details: dict[str, torch.Tensor], shapes: dict[str, tuple[int, int]]) -> None:
-    """Raise ValueError or KeyError for an order that is none, or a mask of another shape."""
-    for key, value in details.items():
-        name, _, kind = key.rpartition(".")
-        if kind == "topn":
-            unpack_bits(value, shapes[name])
-        elif kind == "permutation" and not torch.equal(value.sort().values.long(), torch.arange(shapes[name][1])):
-            raise ValueError(f"{name}: not an order of its columns")
+def _loaded(folder: Path) -> Run:
+    report = read_report(folder / REPORT)
+    shapes, pattern = _shapes(report), NMPattern.parse(report["pattern"])
+    masks, about = _read(folder / MASKS)
+    details, about_details = _read(folder / DETAILS) if (folder / DETAILS).is_file() else ({}, {})
+    if unknown := sorted(details.keys() - {f"{n}{kind}" for n in shapes for kind in (".topn", ".permutation")}):
+        raise EggsError(f"{DETAILS} holds {unknown[0][:200]!r}, which belongs to no layer of the report.")
+    orders, topn = _orders(_named(details, ".permutation"), shapes), _named(details, ".topn")
+    packed = unpack_masks(masks, about, shapes, pattern, orders)
+    return Run(report, packed, unpack_masks(topn, about_details, shapes, pattern, {}) if topn else {}, orders)
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
+def read_report(path: Path) -> Report:
+    """A checked report from its file; raises FileNotFoundError where there is none, EggsError for a damaged one."""
+    try:
+        return checked_report(read_json(path))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise EggsError(f"{REPORT} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+
+
+def _shapes(report: Report) -> dict[str, tuple[int, int]]:
+    return {layer["name"]: (layer["shape"][0], layer["shape"][1]) for layer in report["layers"]}
+
+
+def _stored(run: Run) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors of the two files that a run's masks and orders go to, and the metadata of both."""
+    shapes, pattern = _shapes(run.report), NMPattern.parse(run.report["pattern"])
+    masks, about = pack_masks(run.packed_masks, shapes, pattern, run.permutations)
+    topn, _ = pack_masks(run.packed_topn, shapes, pattern, {})
+    details = {f"{name}.topn": mask for name, mask in topn.items()}
+    details |= {f"{name}.permutation": order.to(torch.int32) for name, order in run.permutations.items()}
+    return masks, details, about
+
+
+def _orders(found: dict[str, torch.Tensor], shapes: dict[str, tuple[int, int]]) -> dict[str, torch.Tensor]:
+    """Channel orders as int64; raises EggsError for what is no order of a layer's columns."""
+    for name, order in found.items():
+        columns = torch.arange(shapes[name][1]) if name in shapes else torch.empty(0)
+        if order.dtype != torch.int32 or not torch.equal(order.sort().values.long(), columns):
+            raise EggsError(f"The channel order of {name[:200]} is no order of its columns.")
+    return {name: order.long() for name, order in found.items()}
+
+
+def _named(tensors: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:
+    return {name.removesuffix(kind): tensor for name, tensor in tensors.items() if name.endswith(kind)}
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """A safetensors file's tensors, in memory, as whoever changes a mapped file ends the process; and its metadata."""
     with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        found = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
+        return found, file.metadata() or {}

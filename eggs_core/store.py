@@ -1,6 +1,5 @@
 """The run store: finished runs on disk, named by their configuration's hash, bounded in size, tolerant of damage."""
 
-import json
 import os
 import shutil
 import threading
@@ -8,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from eggs_core.errors import EggsError
-from eggs_core.runs import REPORT, Run, load_run, save_run
+from eggs_core.report import OtherVersion, Report
+from eggs_core.runs import REPORT, Run, load_run, read_report, save_run
 
 FOLDER = "EGGS_STORE"  # the environment variable that names another folder
 MOST_BYTES = 2 << 30
@@ -29,7 +29,7 @@ class RunStore:
     def __init__(self, folder: Path | None = None, most_bytes: int = MOST_BYTES) -> None:
         self._folder = folder
         self._most_bytes = most_bytes
-        self._reports: dict[Path, tuple[int, dict[str, Any]]] = {}  # report.json -> (its time, what it holds)
+        self._reports: dict[Path, tuple[int, Report]] = {}  # report.json -> (its time, what it holds)
         self._lock = threading.Lock()
         self.problems: list[str] = []  # one sentence for every run that was set aside
 
@@ -44,7 +44,10 @@ class RunStore:
         if not (place / REPORT).is_file():
             return None
         try:
-            return load_run(place)
+            run = load_run(place)
+            if run.key != key:
+                raise EggsError(f"The run in {place} is damaged: its report is another run's; run it again.")
+            return run
         except EggsError as error:
             self._set_aside(place, str(error))
             return None
@@ -65,16 +68,19 @@ class RunStore:
                 with self._lock:
                     known = self._reports.get(file)
                 if known is None or known[0] != written:
-                    known = written, json.loads(file.read_text(encoding="utf-8"))
+                    known = written, read_report(file)
                     if known[1]["key"] != file.parent.name:
-                        raise ValueError("another run's report")
+                        raise EggsError("The report is another run's.")
                     with self._lock:
                         self._reports[file] = known
                 found.append((written, known[1] | {"label": self.label(file.parent.name)}))
             except FileNotFoundError:  # removed meanwhile
                 continue
-            except (OSError, ValueError, TypeError, KeyError):
-                self._set_aside(file.parent, f"The run {file.parent.name} is damaged: {REPORT} cannot be read.")
+            except OtherVersion:  # that version lists it
+                continue
+            except (OSError, EggsError) as error:
+                said = str(error)
+                self._set_aside(file.parent, f"The run {file.parent.name} is damaged: {said[:1].lower()}{said[1:]}")
         return [report for _, report in sorted(found, key=lambda pair: -pair[0])]
 
     def label(self, key: str) -> str:

@@ -21,9 +21,10 @@ from eggs_core.config import PruneConfig
 from eggs_core.device import free_memory
 from eggs_core.errors import EggsError
 from eggs_core.evaluate import WindowScores, join, score_windows, windows_at_once
-from eggs_core.files import DiskFull, write_json, write_tensors
+from eggs_core.files import DiskFull, check_disk, write_json, write_tensors
 from eggs_core.masks import pack_bits
 from eggs_core.prune import LayerReport, prune_blocks
+from eggs_core.runs import keeps_topn, needed_bytes
 from eggs_core.spool import Spool
 
 WORK = ".unfinished"  # the folder, inside the target, of what is needed to go on
@@ -65,6 +66,7 @@ class StreamedPruning:
         self._windows = {"calibration": calibration, "dense": evaluation, "pruned": evaluation}
         self._out, self._work, self._devices = Path(out), Path(out) / WORK, devices
         self._reports: list[LayerReport] = []
+        self._shapes = [layer.shape for layer in linear_layers(checkpoint.model)]
         self._lock = FileLock(self._make_folder() / "lock")
         try:
             self._lock.acquire(timeout=0)
@@ -85,7 +87,7 @@ class StreamedPruning:
     @property
     def total_layers(self) -> int:
         """How many layers all blocks have."""
-        return sum(1 for _ in linear_layers(self._checkpoint.model))
+        return len(self._shapes)
 
     def close(self) -> None:
         """Let another process go on."""
@@ -198,13 +200,9 @@ class StreamedPruning:
         left = [n for i in range(max(self.finished, 0), len(self)) for n in self._checkpoint.names(i)]
         stored = self._checkpoint.stored
         weights = sum(stored[n].count * stored[n].dtype.itemsize for n in [*left, *self._checkpoint.names()])
-        need = weights * 17 // 16 + 2 * self._activation_bytes()  # masks are a sixteenth of fp16 weights
-        free = shutil.disk_usage(self._out).free
-        if need > free:
-            raise DiskFull(
-                f"Pruning {self._checkpoint.name} into {self._out} needs {need / 1e9:.1f} GB of disk and "
-                f"{free / 1e9:.1f} GB are free; free some or choose another folder."
-            )
+        masks = 2 * needed_bytes(self._shapes, self._config.pattern)  # of each block, and in the end of the run
+        need = weights + masks + 2 * self._activation_bytes()
+        check_disk(self._out, need, f"Pruning {self._checkpoint.name} into {self._out}")
 
     def _activation_bytes(self) -> int:
         width = self._checkpoint.model.get_input_embeddings().weight.shape[1]
@@ -222,7 +220,8 @@ class StreamedPruning:
         tensors = {}
         for report in self._reports:
             tensors[report.name + ".mask"] = pack_bits(report.mask)
-            tensors[report.name + ".topn"] = pack_bits(report.topn_mask)
+            if keeps_topn(self._shapes):
+                tensors[report.name + ".topn"] = pack_bits(report.topn_mask)
             if report.permutation is not None:
                 tensors[report.name + ".permutation"] = report.permutation
         stored, state = self._checkpoint.stored, self._checkpoint.model.state_dict()

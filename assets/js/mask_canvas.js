@@ -146,7 +146,7 @@ function tell() {                                              // the window in 
 }
 const ORDER = ['st', 'nd', 'rd'], WHY = ['pruned', 'kept, as top-N would', 'kept, though top-N by the same score prunes it'];
 function describe(r, c) {
-  const kind = at(r, c), [one, two] = shown.names || [], why = shown.difference ? ['pruned by both', 'kept by both', `kept by ${one} only`, `kept by ${two} only`][kind] : WHY[kind];
+  const kind = at(r, c), [one, two] = shown.names || [], why = shown.difference ? ['pruned by both', 'kept by both', `kept by ${one} only`, `kept by ${two} only`][kind] : shown.alone && kind ? 'kept' : WHY[kind];
   let text = `output ${r}, input ${c} (group ${Math.floor(c / shown.group)}): ${why}`;
   if (detail && detail.layer === shown.name && r >= detail.row && r < detail.row + detail.rows && c >= detail.column && c < detail.column + detail.columns) {
     const i = k => (r - detail.row) * detail.columns + k - detail.column, first = c - c % shown.group, score = detail.scores[i(c)];
@@ -185,7 +185,7 @@ downloads(root, canvas, {
   name: () => `mask-${shown.name}-${shown.label}`,
   csv: () => {                                                 // the weights in view
     const rows = [['output', 'input', 'kind']], r1 = Math.min(R, view.y + (canvas.clientHeight - TOP) / view.cell), c1 = Math.min(C, view.x + (canvas.clientWidth - LEFT) / view.cell);
-    const names = shown.difference ? ['pruned by both', 'kept by both', 'first only', 'second only'] : ['pruned', 'importance', 'connectivity'];
+    const names = shown.difference ? ['pruned by both', 'kept by both', 'first only', 'second only'] : ['pruned', shown.alone ? 'kept' : 'importance', 'connectivity'];
     for (let r = Math.floor(view.y); r < r1; r++) for (let c = Math.floor(view.x); c < c1; c++) rows.push([r, c, names[at(r, c)]]);
     return rows;
   },

@@ -176,7 +176,7 @@ def from_reports(reports: Iterable[dict[str, Any]], name: str) -> Sweep:
         sweep.cells.append(cell)
         sweep.evaluation = protocol_of(report)
         sweep.dense.setdefault(report["model"], dense_of(report))
-        if sweep.speed(cell) is None:
+        if report["latency"] and sweep.speed(cell) is None:  # none was measured on a model larger than memory
             sweep.latency.append(latency_row(cell.layout, report["latency"], report.get("fingerprint", "")))
     return sweep
 

@@ -126,6 +126,19 @@ def test_a_run_is_compared_with_topn_and_its_difference_is_counted():
     assert "only top-N" in legend(workspace)
 
 
+def test_a_run_without_topn_says_so_and_shows_its_masks(tabs):
+    workspace = workspace_of(BROKEN["two parts"])
+    assert not workspace.run.has_topn and ("top-N", "top-N") not in compare_choices(workspace)
+    workspace.compare = "top-N"
+    first, second = mask_values(workspace)
+    assert second is None and first["alone"] and first["bits"] == first["other"]
+    assert "not recorded" in legend(workspace) and comparison(workspace) == ""
+    graph, masks = tabs
+    assert "the same mask (top-N was not recorded)" in graph.render(workspace)[0]
+    assert "alone, as top-N was not recorded with this run" in "".join(map(str, graph.render(workspace)))
+    assert "was not recorded with this run; wanda" in masks.render(workspace)[-1].lower()
+
+
 def test_weights_to_hover_over_come_in_whole_groups(make_run, micro_cache, monkeypatch):
     monkeypatch.setattr("eggs_core.betas.CACHE", micro_cache)
     run = make_run("magnitude")
@@ -151,6 +164,7 @@ def test_a_damaged_shipped_run_is_said(tmp_path, monkeypatch):
     session._read_bundled.cache_clear()
     try:
         assert session.bundled_runs() == ()
-        assert session.problems() == ("The run in broken is damaged: report.json cannot be read; run it again.",)
+        (said,) = session.problems()
+        assert said.startswith("The run in broken is damaged: report.json cannot be read: ") and "run it again" in said
     finally:
         session._read_bundled.cache_clear()

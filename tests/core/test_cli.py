@@ -102,7 +102,8 @@ def test_evaluate_prints_a_table(run, tmp_path):
 def test_a_run_with_reconstruction_is_evaluated_by_its_masks_and_says_so(run, tmp_path):
     folder, _ = run
     saved = load_run(folder)
-    saved.report["config"]["reconstruction"] = "admm"
+    saved.report["config"] |= {"method": "custom", "reconstruction": "admm"}
+    saved.report["method"] = "custom"
     from eggs_core.runs import save_run
 
     save_run(saved, tmp_path / "fitted")

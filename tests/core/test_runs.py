@@ -2,33 +2,27 @@
 
 import json
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_up import SHAPES, made_up_run
 from safetensors import safe_open
 
 from eggs_core import runs as module
 from eggs_core.errors import EggsError
-from eggs_core.masks import pack_bits, topn
 from eggs_core.pattern import NMPattern
-from eggs_core.runs import MASKS, REPORT, Run, load_run, save_run
+from eggs_core.runs import MASKS, MOST_TOPN, REPORT, Run, keeps_topn, load_run, needed_bytes, save_run
 
-SHAPES = {"a.q": (6, 12), "a.up": (5, 8), "b.q": (3, 20)}
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_run(seed: int = 0) -> Run:
-    draw = torch.Generator().manual_seed(seed)
-    masks = {name: topn(torch.rand(*s, generator=draw), NMPattern(2, 4)) for name, s in SHAPES.items()}
-    report = {
-        "key": f"{seed:016x}", "model": "m", "pattern": "2:4", "method": "ria", "seed": seed,
-        "layers": [{"name": n, "shape": list(s), "σ₂": 0.5} for n, s in SHAPES.items()], "evaluation": {}, "size": {},
-    }  # fmt: skip
-    packed = {n: pack_bits(m) for n, m in masks.items()}
-    topn_masks = {n: pack_bits(~m) for n, m in masks.items()}
-    return Run(report, packed, topn_masks, {"a.q": torch.randperm(12, generator=draw)})
+    return made_up_run(f"{seed:016x}", seed=seed)
 
 
 def test_round_trip(tmp_path):
@@ -40,7 +34,7 @@ def test_round_trip(tmp_path):
     for name, shape in SHAPES.items():
         assert back.mask(name).shape == shape
         assert torch.equal(back.mask(name), run.mask(name))
-        assert torch.equal(back.topn_mask(name), ~run.mask(name))
+        assert torch.equal(back.topn_mask(name), run.topn_mask(name)) and back.has_topn
     assert back.permutations.keys() == {"a.q"}
     assert back.permutations["a.q"].dtype == torch.int64
     assert torch.equal(back.permutations["a.q"], run.permutations["a.q"])
@@ -53,22 +47,31 @@ def test_the_files_are_as_documented(tmp_path):
     with safe_open(tmp_path / "run" / MASKS, framework="np") as file:
         assert json.loads(file.metadata()["shapes"]) == {n: list(s) for n, s in SHAPES.items()}
         assert set(file.keys()) == set(SHAPES)
-        for name in SHAPES:
-            assert np.array_equal(file.get_tensor(name), np.packbits(run.mask(name).numpy(), axis=1))
+    page = (ROOT / "docs" / "masks-format.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(code, found := {})
+    for name in SHAPES:
+        assert np.array_equal(found["read_mask"](str(tmp_path / "run"), name), run.mask(name).numpy())
+        best = found["read_mask"](str(tmp_path / "run"), name, topn=True)
+        assert np.array_equal(best, run.topn_mask(name).numpy())
+    shipped = ROOT / "assets" / "runs" / "tiny-llama-2of4-ria-cp"
+    name = load_run(shipped).report["layers"][5]["name"]
+    assert np.array_equal(found["read_mask"](str(shipped), name), load_run(shipped).mask(name).numpy())
 
 
 def test_a_run_without_extras(tmp_path):
-    full = make_run()
+    full = made_up_run("1", permuted=False)
     save_run(Run(full.report, full.packed_masks), tmp_path / "run")
     back = load_run(tmp_path / "run")
-    assert back.permutations == {}
-    assert torch.equal(back.topn_mask("a.q"), back.mask("a.q"))
+    assert back.permutations == {} and not back.has_topn
+    with pytest.raises(EggsError, match=r"top-N keeps in a\.q was not recorded"):
+        back.topn_mask("a.q")
 
 
 def test_saving_again_replaces_the_run_and_nothing_else(tmp_path):
     save_run(make_run(0), tmp_path / "run")
     (tmp_path / "run" / "notes.txt").write_text("mine")
-    second = make_run(1)
+    second = made_up_run("1", seed=1, permuted=False)
     save_run(Run(second.report, second.packed_masks), tmp_path / "run")
     back = load_run(tmp_path / "run")
     assert back.report["seed"] == 1
@@ -146,7 +149,7 @@ def test_missing_things_are_named(tmp_path):
         load_run(tmp_path / "nowhere")
     save_run(make_run(), tmp_path / "run")
     (tmp_path / "run" / MASKS).unlink()
-    with pytest.raises(EggsError, match=r"has no masks\.safetensors"):
+    with pytest.raises(EggsError, match=r"masks\.safetensors is missing"):
         load_run(tmp_path / "run")
     with pytest.raises(EggsError, match="no layer 'c'"):
         make_run().mask("c")
@@ -203,3 +206,20 @@ def test_cut_off_and_overwritten_files(tmp_path, name, share, junk):
         assert "damaged" in problem
     if junk is None and cut < len(data) - 1:
         assert problem is not None
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "1:4", "4:8"])
+def test_the_needed_disk_is_known_before_and_never_too_small(tmp_path, pattern):
+    shapes = {f"model.layers.{i}.mlp.down_proj": (256, 512) for i in range(20)}
+    run = made_up_run("1", pattern, shapes)
+    save_run(run, tmp_path / "run")
+    written = sum(f.stat().st_size for f in (tmp_path / "run").iterdir())
+    need = needed_bytes(list(shapes.values()), NMPattern.parse(pattern))
+    assert written <= need < written + 600_000
+
+
+def test_topn_is_kept_up_to_a_billion_weights():
+    most = [(10**5, 10**4)]
+    assert keeps_topn(most) and not keeps_topn([*most, (1, 8)]) and MOST_TOPN == 10**9
+    large, pattern = [(8192, 8192)] * 15, NMPattern(2, 4)  # 1.007 billion
+    assert needed_bytes(large, pattern) < 15 * 8192 * (8192 / 12 + 1) + 15 * 8192 * 4 + 300_000
