@@ -1,11 +1,12 @@
 """Finished runs on disk: report.json and masks.safetensors in one folder, written atomically."""
 
 import json
-import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -13,10 +14,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from eggs_core.errors import EggsError
+from eggs_core.files import PART, sweep_abandoned
 from eggs_core.masks import unpack_bits
+from eggs_core.run_folder import DETAILS, MASKS, REPORT, current, publish, steady
 
 SCHEMA = 1  # of report.json and the files beside it
-REPORT, MASKS, DETAILS = "report.json", "masks.safetensors", "details.safetensors"
 _REQUIRED = ("model", "pattern", "method", "seed", "layers", "evaluation", "size")
 
 
@@ -58,18 +60,23 @@ class Run:
         return unpack_bits(self.packed_topn[name], tuple(self.layer(name)["shape"]))
 
 
-def save_run(run: Run, folder: Path) -> None:
-    """Write a run into `folder`; a reader finds the whole run or none, and other files in the folder stay.
+def save_run(run: Run, folder: Path, beside: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Write a run, and texts `beside` it by file name, into `folder`, where other files stay.
 
-    Raises EggsError when the disk is full or the folder cannot be written.
+    Whatever ends the process, a reader finds the run that was there before or this one. Raises EggsError when the disk
+    is full or the folder cannot be written.
     """
     folder = Path(folder).absolute()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        place = folder if folder.is_dir() else folder.parent
+        sweep_abandoned(place, folder.name)
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name[:100]}.", suffix=PART, dir=place))
     except OSError as error:
         raise EggsError(f"The run cannot be saved in {folder}: {error.strerror}; choose another folder.") from error
     try:
+        for name, text in beside.items():
+            (part / name).write_text(text, encoding="utf-8")
         shapes = json.dumps({layer["name"]: layer["shape"] for layer in run.report["layers"]})
         masks = {name: mask.contiguous() for name, mask in run.packed_masks.items()}
         save_file(masks, part / MASKS, metadata={"shapes": shapes})
@@ -79,7 +86,7 @@ def save_run(run: Run, folder: Path) -> None:
             save_file(details, part / DETAILS)
         (part / REPORT).write_text(json.dumps(run.report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         part.chmod(0o755)
-        _publish(part, folder)
+        publish(part, folder)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise EggsError(f"The run could not be saved in {folder}: {reason}; free some space and try again.") from error
@@ -87,27 +94,12 @@ def save_run(run: Run, folder: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _publish(part: Path, folder: Path) -> None:
-    """Move a complete run to its place: in one step where there is no folder yet, else file by file, report last."""
-    if not folder.exists():
-        try:
-            os.replace(part, folder)
-            return
-        except OSError:
-            if not folder.is_dir():  # else another process made the same run meanwhile
-                raise
-    for name in (REPORT, DETAILS, MASKS):  # without a report there is no run
-        (folder / name).unlink(missing_ok=True)
-    for name in (MASKS, DETAILS, REPORT):
-        if (part / name).exists():
-            os.replace(part / name, folder / name)
-
-
+@steady
 def load_run(folder: Path) -> Run:
     """Read a run; raises EggsError, saying what is wrong, if a file is missing or damaged."""
     folder = Path(folder)
     try:
-        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        report = json.loads(current(folder, REPORT).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise EggsError(f"There is no run in {folder}: {REPORT} is missing.") from error
     except (OSError, ValueError) as error:
@@ -118,10 +110,10 @@ def load_run(folder: Path) -> Run:
         lacking = ", ".join(missing) if isinstance(report, dict) else "everything"
         raise EggsError(f"The run in {folder} is damaged: {REPORT} lacks {lacking}; run it again.")
     try:
-        masks = _read(folder / MASKS)
+        masks = _read(current(folder, MASKS))
         for layer in report["layers"]:
             unpack_bits(masks[layer["name"]], tuple(layer["shape"]))
-        details = _read(folder / DETAILS) if (folder / DETAILS).is_file() else {}
+        details = _read(file) if (file := current(folder, DETAILS)).is_file() else {}
         _check_details(details, {layer["name"]: tuple(layer["shape"]) for layer in report["layers"]})
     except FileNotFoundError as error:
         raise EggsError(f"The run in {folder} has no {MASKS}; run it again.") from error

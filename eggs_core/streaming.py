@@ -24,10 +24,8 @@ from eggs_core.evaluate import WindowScores, join, score_windows, windows_at_onc
 from eggs_core.files import DiskFull, write_json, write_tensors
 from eggs_core.masks import pack_bits
 from eggs_core.prune import LayerReport, prune_blocks
-from eggs_core.spool import Spool
+from eggs_core.spool import LOCK, STATE, WORK, Spool
 
-WORK = ".unfinished"  # the folder, inside the target, of what is needed to go on
-STATE = "state.json"
 MEMORY_SHARE = 8  # activations stay in memory if they take at most one part of so many of what is available
 
 
@@ -65,7 +63,7 @@ class StreamedPruning:
         self._windows = {"calibration": calibration, "dense": evaluation, "pruned": evaluation}
         self._out, self._work, self._devices = Path(out), Path(out) / WORK, devices
         self._reports: list[LayerReport] = []
-        self._lock = FileLock(self._make_folder() / "lock")
+        self._lock = FileLock(self._make_folder() / LOCK)
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
