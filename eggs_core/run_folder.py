@@ -7,8 +7,13 @@ no move changes what they find, and whoever saves next completes the moves of a 
 
 import errno
 import functools
+import glob
 import os
+import re
+import shutil
 import stat
+import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,10 +22,12 @@ from typing import TypeVar
 from safetensors.torch import save_file
 
 from eggs_core.errors import EggsError
+from eggs_core.files import ABANDONED_SECONDS, PART
 
 REPORT, MASKS, DETAILS = FILES = "report.json", "masks.safetensors", "details.safetensors"
 COMMITTED = ".committed"  # the folder, inside a run's, of a newer run that is complete
 READS = 100  # of a run that is replaced while it is read
+_PART = re.compile(rf"\..+\.\w{{8}}\{PART}|\.[0-9a-f]{{16}}-\w{{8}}")  # the second one until there was PART
 T = TypeVar("T")
 
 
@@ -76,6 +83,34 @@ def steady(read: Callable[[Path], T]) -> Callable[[Path], T]:
         raise EggsError(f"The run in {folder} is being replaced over and over; try again later.")
 
     return read_again
+
+
+def new_part(folder: Path) -> Path:
+    """A new folder in which to write a run that shall be published in `folder`; raises OSError."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    place = folder if folder.is_dir() else folder.parent
+    sweep_parts(place, folder.name)
+    return Path(tempfile.mkdtemp(prefix=f".{folder.name[:100]}.", suffix=PART, dir=place))
+
+
+def is_part(place: Path) -> bool:
+    """Is this a folder that was being filled with a run: by its name, and as it holds only that and hidden files?"""
+    try:
+        inside = os.listdir(place) if _PART.fullmatch(place.name) and not place.is_symlink() else None
+    except OSError:
+        return False
+    return inside is not None and all(name in FILES or name.startswith(".") for name in inside)
+
+
+def sweep_parts(place: Path, name: str) -> None:
+    """Remove the folders that were being filled with the run of that name when the process was killed."""
+    for part in place.glob(f".{glob.escape(name[:100])}[.-]*"):
+        with suppress(OSError):
+            if (
+                is_part(part)
+                and time.time() - max(p.lstat().st_mtime for p in (part, *part.iterdir())) > ABANDONED_SECONDS
+            ):
+                shutil.rmtree(part, ignore_errors=True)
 
 
 def publish(part: Path, folder: Path) -> None:

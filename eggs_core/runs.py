@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from eggs_core.errors import EggsError
-from eggs_core.files import PART, sweep_abandoned
 from eggs_core.masks import unpack_bits
-from eggs_core.run_folder import DETAILS, MASKS, REPORT, current, publish, steady
+from eggs_core.run_folder import DETAILS, MASKS, REPORT, current, new_part, publish, steady
 
 SCHEMA = 1  # of report.json and the files beside it
 _REQUIRED = ("model", "pattern", "method", "seed", "layers", "evaluation", "size")
@@ -68,10 +66,7 @@ def save_run(run: Run, folder: Path, beside: Mapping[str, str] = MappingProxyTyp
     """
     folder = Path(folder).absolute()
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        place = folder if folder.is_dir() else folder.parent
-        sweep_abandoned(place, folder.name)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name[:100]}.", suffix=PART, dir=place))
+        part = new_part(folder)
     except OSError as error:
         raise EggsError(f"The run cannot be saved in {folder}: {error.strerror}; choose another folder.") from error
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eggs_core.errors import EggsError
-from eggs_core.files import read_json, sweep_abandoned, write_text
+from eggs_core.files import read_json, write_text
 from eggs_core.run_folder import FILES, REPORT, current, has_run, stamp, steady
 from eggs_core.runs import Run, load_run, save_run
 from eggs_core.store_contents import (
@@ -23,7 +23,9 @@ from eggs_core.store_contents import (
     owned,
     owned_checkpoint,
     remove,
+    resumable,
     runs,
+    sweep_run,
 )
 
 FOLDER = "EGGS_STORE"  # the environment variable that names another folder
@@ -105,12 +107,12 @@ class RunStore:
 
         Raises EggsError, and leaves the store as it was, when the disk is full or the folder is not the store's.
         """
-        place = self._place(run.key)
+        place, most = self._place(run.key), self._most_bytes or store_bytes()
         if not owned(place):
             self.check()
             self._check_free(place)
         save_run(run, place, {MARK: mark(run.key)})
-        self._make_room(keep=run.key)
+        self._make_room(run.key, most)
 
     def checkpoint(self, key: str) -> Path:
         """Where the pruned model of a streamed run goes; raises EggsError if that is not the store's to write to."""
@@ -134,7 +136,8 @@ class RunStore:
         """The report of every run, newest first, each with its "label"; damaged ones are set aside."""
         found = []
         for place in runs(self.folder):
-            before = stamp(place)
+            if (before := stamp(place))[0] is None:  # removed meanwhile
+                continue
             try:
                 with self._lock:
                     known = self._reports.get(place)
@@ -195,22 +198,24 @@ class RunStore:
             if why not in self._said and (os.path.lexists(place) or "set aside" in why):
                 self._said.append(why)
 
-    def _make_room(self, keep: str) -> None:
-        """Remove what is abandoned; then damaged runs and the oldest ones, until all is small enough; `keep` stays."""
+    def _make_room(self, keep: str, most: int) -> None:
+        """Remove what is abandoned, then damaged and the oldest runs until all fits into `most` bytes; `keep` stays."""
         found = list(contents(self.folder))
         keys = {entry.key for entry in found if entry.kind == "run"}
         checkpoints = {entry.key: entry for entry in found if entry.kind == "checkpoint"}
         for entry in found:
             if entry.kind == "run":
-                sweep_abandoned(entry.place, entry.key)
-        total, most = sum(entry.bytes for entry in found), self._most_bytes or store_bytes()
+                with suppress(OSError):
+                    sweep_run(entry.place)
+        total = sum(entry.bytes for entry in found)
         for entry in sorted(found, key=lambda e: (not abandoned(e, keys), e.kind == "run", e.written)):
             if abandoned(entry, keys):
                 total -= remove(entry)
             elif total > most and (entry.kind == "damaged" or (entry.kind == "run" and entry.key != keep)):
                 total -= remove(entry)
-                if entry.kind == "run" and entry.key in checkpoints:
-                    total -= remove(checkpoints[entry.key])
+                checkpoint = checkpoints.get(entry.key) if entry.kind == "run" else None
+                if checkpoint and not resumable(checkpoint):
+                    total -= remove(checkpoint)
 
 
 @steady

@@ -17,8 +17,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from eggs_core.errors import EggsError
-from eggs_core.files import ABANDONED_SECONDS, PART, read_json, sweep_abandoned, write_text
-from eggs_core.run_folder import COMMITTED, DETAILS, MASKS, REPORT, has_run, settle
+from eggs_core.files import ABANDONED_SECONDS, PART, read_json, write_text
+from eggs_core.run_folder import COMMITTED, DETAILS, MASKS, REPORT, has_run, is_part, settle
 from eggs_core.spool import LOCK, STATE, WORK
 
 MARK = ".eggs-store"  # the file by which the store knows its folders again; its first line is the run's key
@@ -29,6 +29,7 @@ _WRITTEN = {REPORT, MASKS, DETAILS, LABEL}
 _LITTER = {"lost+found", ".DS_Store"}  # systems put these into empty folders
 _KEY = re.compile(r"[0-9a-f]{16}")  # of runs that were stored without a mark
 _DAMAGED = re.compile(rf"{DAMAGED}([0-9A-Za-z]{{1,64}})-\d+")
+_FILE_PART = re.compile(rf"\.({LABEL}|{MARK})\.\w{{8}}\{PART}")
 _UNFINISHED = re.compile(rf"\.([0-9A-Za-z]{{1,64}})\.\w{{8}}\{PART}|\.([0-9a-f]{{16}})-\w{{8}}")
 
 
@@ -62,7 +63,7 @@ def owned(place: Path) -> str:
     key = aside[1] if aside else unfinished[1] or unfinished[2] if unfinished else place.name
     if not _is_folder(place):
         return ""
-    if _marked(place, key) or (unfinished and _names(place) <= _WRITTEN | {MARK}):
+    if _marked(place, key) or (unfinished and is_part(place)):
         return key
     if not _KEY.fullmatch(key) or unfinished or not {REPORT, MASKS} <= _names(place) <= _WRITTEN:
         return ""
@@ -77,16 +78,9 @@ def owned_checkpoint(place: Path) -> bool:
     """Is this folder the store's checkpoint of a run, or empty and thus free to become one?"""
     if not _is_folder(place):
         return False
-    key, state = place.name, place / WORK / STATE
-    return (
-        _marked(place, key)
-        or not _names(place)
-        or key
-        in (
-            _value(place / REPORT, "key"),
-            _value(state, "input", "config"),
-        )
-    )
+    if _marked(place, place.name) or not _names(place):
+        return True
+    return place.name in (_value(place / REPORT, "key"), _value(place / WORK / STATE, "input", "config"))
 
 
 def runs(folder: Path) -> Iterator[Path]:
@@ -121,12 +115,16 @@ def is_foreign(folder: Path) -> bool:
     return bool(found) and not any(owned(folder / name) for name in found) and not any(checkpoints(folder))
 
 
+def resumable(checkpoint: Entry) -> bool:
+    """May somebody still go on with this checkpoint, which is not finished?"""
+    return checkpoint.idle <= RESUMABLE_SECONDS and (checkpoint.place / WORK / STATE).is_file()
+
+
 def abandoned(entry: Entry, keys: set[str]) -> bool:
     """Will nobody go on with this: an unfinished folder, or the checkpoint of a run that is not among `keys`?"""
-    if entry.kind == "checkpoint" and entry.key not in keys:
-        resumable = (entry.place / WORK / STATE).is_file()
-        return entry.idle > (RESUMABLE_SECONDS if resumable else ABANDONED_SECONDS)
-    return entry.kind == "unfinished" and entry.idle > ABANDONED_SECONDS
+    if entry.kind == "checkpoint" and (entry.key in keys or resumable(entry)):
+        return False
+    return entry.kind in ("checkpoint", "unfinished") and entry.idle > ABANDONED_SECONDS
 
 
 def remove(entry: Entry) -> int:
@@ -144,11 +142,22 @@ def remove(entry: Entry) -> int:
     return entry.bytes - _entry(entry.place, entry.kind, entry.key).bytes
 
 
+def sweep_run(place: Path) -> None:
+    """Remove what killed processes left unfinished in the folder of a run."""
+    for name in _names(place):
+        if _is_left_over(place / name) and (found := _entry(place / name, "unfinished", "")).idle > ABANDONED_SECONDS:
+            shutil.rmtree(found.place) if _is_folder(found.place) else found.place.unlink(missing_ok=True)
+
+
+def _is_left_over(path: Path) -> bool:
+    return bool(_FILE_PART.fullmatch(path.name)) or is_part(path)
+
+
 def _remove_run(place: Path) -> None:
     settle(place)  # else the older run would be seen once the newer one's report is gone
     for name in (REPORT, MASKS, DETAILS, LABEL):
         (place / name).unlink(missing_ok=True)
-    sweep_abandoned(place)
+    sweep_run(place)
     if _names(place) <= {MARK}:
         (place / MARK).unlink(missing_ok=True)
         place.rmdir()
@@ -167,7 +176,7 @@ def _entry(place: Path, kind: str, key: str) -> Entry:
     """Measure a folder; of a run's folder only what the store wrote counts."""
     found, run = [], kind in ("run", "damaged")
     for name in _names(place):
-        if not run or name in _WRITTEN | {MARK, COMMITTED} or (name.startswith(".") and name.endswith(PART)):
+        if not run or name in _WRITTEN | {MARK, COMMITTED} or _is_left_over(place / name):
             found.append(place / name)
             found += (Path(top, inner) for top, _, files in _walk(place / name) for inner in files)
     size, written = 0, 0.0
