@@ -20,10 +20,11 @@ from eggs_core.footprint import Shapes, peak_bytes
 from eggs_core.hosting import hosted
 from eggs_core.models import explained, model_source
 from eggs_core.pipeline import Event, Finished, LayerDone, Progress, chosen_text, heading, memory_errors, versions
-from eggs_core.runs import REPORT, Run, load_run, save_run
+from eggs_core.run_folder import has_run
+from eggs_core.runs import Run, load_run, save_run
 from eggs_core.sizes import size_breakdown
 from eggs_core.skeleton import skeleton
-from eggs_core.store import CHECKPOINTS, store_folder
+from eggs_core.store import RunStore
 from eggs_core.streaming import StreamedPruning
 
 IN_MEMORY = 2.6  # times its weights that a run in memory takes: the dense model, the pruned copy, its packed twin
@@ -81,8 +82,11 @@ def _here(source: str) -> Path | None:
 
 
 def streamed_folder(key: str) -> Path:
-    """Where the pruned checkpoint of a run goes unless another folder is named: a hidden place in the run store."""
-    return store_folder() / CHECKPOINTS / key
+    """Where the pruned checkpoint of a run goes unless another folder is named: a hidden place in the run store.
+
+    Raises EggsError if that is not the store's to write to.
+    """
+    return RunStore().checkpoint(key)
 
 
 def execute_streamed(
@@ -94,13 +98,14 @@ def execute_streamed(
     is measured: the report's "latency" is None. Raises EggsError for all that cannot run.
     """
     started = time.monotonic()
-    out = streamed_folder(config.key()) if out is None else Path(out)
+    stored = out is None
+    out = streamed_folder(config.key()) if stored else Path(out)
     yield Progress("Reading the texts", 0.0)
     calibration_text = chosen_text(config.calibration, "calibration", texts)
     evaluation_text = chosen_text(config.evaluation, "heldout", texts)
     yield Progress(f"Opening {config.model}, which is pruned block by block from disk", 0.0)
     checkpoint = checkpoint_of(config.model)
-    known = load_run(out) if (out / REPORT).is_file() else None
+    known = load_run(out) if has_run(out) else None
     if known and (known.key, known.report.get("fingerprint")) == (config.key(), checkpoint.fingerprint):
         yield Finished(known, None, None)
         return
@@ -111,6 +116,8 @@ def execute_streamed(
         checkpoint.tokenizer, evaluation_text, config.evaluation_windows, config.evaluation_length
     )
     checkpoint.check_window(max(config.calibration_length, config.evaluation_length))
+    if stored:
+        RunStore().claim(config.key(), checkpoint.nbytes * 17 // 16)  # masks are a sixteenth of fp16 weights
     job = StreamedPruning(checkpoint, config, calibration, evaluation, out, every_device(checkpoint.device))
     try:
         kept = max(job.finished, 0)

@@ -25,10 +25,8 @@ from eggs_core.files import DiskFull, check_disk, write_json, write_tensors
 from eggs_core.masks import pack_bits
 from eggs_core.prune import LayerReport, prune_blocks
 from eggs_core.runs import keeps_topn, needed_bytes
-from eggs_core.spool import Spool
+from eggs_core.spool import LOCK, STATE, WORK, Spool
 
-WORK = ".unfinished"  # the folder, inside the target, of what is needed to go on
-STATE = "state.json"
 MEMORY_SHARE = 8  # activations stay in memory if they take at most one part of so many of what is available
 
 
@@ -67,7 +65,7 @@ class StreamedPruning:
         self._out, self._work, self._devices = Path(out), Path(out) / WORK, devices
         self._reports: list[LayerReport] = []
         self._shapes = [layer.shape for layer in linear_layers(checkpoint.model)]
-        self._lock = FileLock(self._make_folder() / "lock")
+        self._lock = FileLock(self._make_folder() / LOCK)
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
