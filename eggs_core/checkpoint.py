@@ -78,6 +78,7 @@ class Checkpoint:
         """What tells the weights from others, the same as of the model in memory; see fingerprints.of_files."""
         return of_files(self.files)
 
+    @property
     def earlier_fingerprints(self) -> list[str]:
         """What streamed runs made before recorded of these weights."""
         return [first_values(self.folder, self.stored)]

@@ -191,6 +191,7 @@ class Weights(Protocol):
     def fingerprint(self) -> str:
         """The hash over every byte."""
 
+    @property
     def earlier_fingerprints(self) -> list[str]:
         """What runs made before would have recorded of these weights."""
 
@@ -202,7 +203,7 @@ def same_weights(recorded: object, model: Weights) -> bool:
     """
     if not isinstance(recorded, str):
         return False
-    return recorded == model.fingerprint if recorded.startswith(PREFIX) else recorded in model.earlier_fingerprints()
+    return recorded == model.fingerprint if recorded.startswith(PREFIX) else recorded in model.earlier_fingerprints
 
 
 def check_same_weights(report: Mapping[str, Any], model: Weights) -> None:

@@ -53,6 +53,7 @@ class LoadedModel:
         """
         return of_files(self.files) if self.files else of_tensors(self.model.state_dict())
 
+    @cached_property
     def earlier_fingerprints(self) -> list[str]:
         """What runs made before recorded of these weights: in memory, and block by block."""
         found = [sampled(self.model.state_dict())]

@@ -225,7 +225,7 @@ def test_an_unfinished_streamed_run_of_an_earlier_version_goes_on(folder, tmp_pa
     running.close()
     state = tmp_path / "out" / ".unfinished" / "state.json"
     written = json.loads(state.read_text())
-    written["input"]["weights"] = Checkpoint(str(folder), CPU).earlier_fingerprints()[0]
+    written["input"]["weights"] = Checkpoint(str(folder), CPU).earlier_fingerprints[0]
     state.write_text(json.dumps(written))
     drained(execute(config, stream=True, out=tmp_path / "out"))
     assert load_run(tmp_path / "out").report["fingerprint"].startswith(PREFIX)
@@ -241,9 +241,9 @@ def test_shipped_runs_are_still_of_the_shipped_models(bundled):
 
 
 def test_runs_of_earlier_versions_are_recognised_whichever_way_they_were_made(folder):
-    in_memory, streamed = load(str(folder), CPU).earlier_fingerprints()
+    in_memory, streamed = load(str(folder), CPU).earlier_fingerprints
     assert len(in_memory) == len(streamed) == 16 and in_memory != streamed
-    assert Checkpoint(str(folder), CPU).earlier_fingerprints() == [streamed]
+    assert Checkpoint(str(folder), CPU).earlier_fingerprints == [streamed]
     for recorded in (in_memory, streamed):
         assert same_weights(recorded, load(str(folder), CPU))
     tensors = load_file(folder / SINGLE)
