@@ -184,7 +184,8 @@ def _window(workspace: Workspace, pair: list[Graph], play: bool) -> list:
     cards = pruned_cards(workspace.layer_report(), *(g.mask.sum(0) for g in pair), topn.sigma2, workspace.run.has_topn)
     if view.beta is not None:
         report = workspace.run.report
-        source = layer_scores(report["model"], workspace.layer, report["config"]["score"]).source
+        kind, recorded = report["config"]["score"], report.get("fingerprint")
+        source = layer_scores(report["model"], workspace.layer, kind, recorded).source
         cards = beta_cards(step_of(workspace, view.beta), step_of(workspace, 0.0), source)
     facts = [f"{_edges(g, frame):,} edges in view · gap {1 - g.sigma2:.3f}" for g in pair]
     heads = [

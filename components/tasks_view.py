@@ -10,6 +10,7 @@ from components.jobs import Follow
 from components.queue import Work
 from components.session import run_label
 from components.text import escape, reading, term
+from eggs_core.fingerprints import check_same_weights
 from eggs_core.model_cache import CACHE
 from eggs_core.pipeline import Progress
 from eggs_core.runs import Run
@@ -59,6 +60,7 @@ def task_steps(run: Run, side: str, tasks: tuple[str, ...], limit: int) -> Itera
     if side == "dense":
         yield Progress(f"Loading {run.report['model']}", 0.0)
         dense = CACHE.get(run.report["model"])
+        check_same_weights(run.report, dense)
         model, tokenizer = dense.model, dense.tokenizer
     else:
         models = yield from recover(run)

@@ -97,6 +97,7 @@ def beta_curve(
     evaluation = evaluation_windows(
         dense.tokenizer, evaluation_text, config.evaluation_windows, config.evaluation_length
     )
+    dense.check_tokens(calibration, evaluation)
     with memory_errors("The curve over β"):
         yield BetaProgress("Evaluating the dense model", 0.02)
         dense_scores = join(list(score_windows(dense.model, evaluation)))

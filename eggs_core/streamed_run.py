@@ -2,7 +2,6 @@
 
 import copy
 import datetime
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -16,9 +15,12 @@ from eggs_core.config import PruneConfig
 from eggs_core.device import best_device, describe, every_device, free_memory
 from eggs_core.errors import EggsError
 from eggs_core.evaluate import protocol
+from eggs_core.fingerprints import same_weights
 from eggs_core.footprint import Shapes, peak_bytes
 from eggs_core.hosting import hosted
-from eggs_core.models import explained, model_source
+from eggs_core.model_folder import CONFIG, read_object
+from eggs_core.model_source import model_source
+from eggs_core.opening_errors import explained
 from eggs_core.pipeline import Event, Finished, LayerDone, Progress, chosen_text, heading, memory_errors, versions
 from eggs_core.run_folder import has_run
 from eggs_core.runs import Run, load_run, save_run
@@ -38,7 +40,7 @@ def streams(name: str) -> bool:
     if extra or hosted():  # a public server neither fills its disk nor takes models that large
         return False
     if folder := _here(source):
-        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        saved = read_object(name, folder / CONFIG)
         stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
         half = (saved.get("dtype") or saved.get("torch_dtype")) in ("float16", "bfloat16")
     else:
@@ -106,7 +108,7 @@ def execute_streamed(
     yield Progress(f"Opening {config.model}, which is pruned block by block from disk", 0.0)
     checkpoint = checkpoint_of(config.model)
     known = load_run(out) if has_run(out) else None
-    if known and (known.key, known.report.get("fingerprint")) == (config.key(), checkpoint.fingerprint):
+    if known and known.key == config.key() and same_weights(known.report.get("fingerprint"), checkpoint):
         yield Finished(known, None, None)
         return
     calibration = calibration_windows(
@@ -116,6 +118,7 @@ def execute_streamed(
         checkpoint.tokenizer, evaluation_text, config.evaluation_windows, config.evaluation_length
     )
     checkpoint.check_window(max(config.calibration_length, config.evaluation_length))
+    checkpoint.check_tokens(calibration, evaluation)
     if stored:
         RunStore().claim(config.key(), checkpoint.nbytes * 17 // 16)  # masks are a sixteenth of fp16 weights
     job = StreamedPruning(checkpoint, config, calibration, evaluation, out, every_device(checkpoint.device))

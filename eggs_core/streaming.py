@@ -16,13 +16,15 @@ from torch import nn
 
 from eggs_core.activations import Activations, replaced
 from eggs_core.adapters import check_pattern, linear_layers
-from eggs_core.checkpoint import INDEX, Checkpoint
+from eggs_core.checkpoint import Checkpoint
 from eggs_core.config import PruneConfig
 from eggs_core.device import free_memory
 from eggs_core.errors import EggsError
 from eggs_core.evaluate import WindowScores, join, score_windows, windows_at_once
 from eggs_core.files import DiskFull, check_disk, write_json, write_tensors
+from eggs_core.fingerprints import same_weights
 from eggs_core.masks import pack_bits
+from eggs_core.model_folder import INDEX
 from eggs_core.prune import LayerReport, prune_blocks
 from eggs_core.runs import keeps_topn, needed_bytes
 from eggs_core.spool import LOCK, STATE, WORK, Spool
@@ -180,6 +182,8 @@ class StreamedPruning:
         }
         try:
             state = json.loads((self._work / STATE).read_text(encoding="utf-8"))
+            if same_weights(state["input"]["weights"], self._checkpoint):  # also by a fingerprint of an earlier version
+                state["input"]["weights"] = self._input["weights"]
             if state["input"] != self._input:
                 raise EggsError(
                     f"{self._out} holds an unfinished run of another model or configuration; "

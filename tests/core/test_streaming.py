@@ -15,12 +15,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from eggs_core import files, streaming
 from eggs_core.activations import Activations
 from eggs_core.adapters import find_blocks, linear_layers
-from eggs_core.checkpoint import INDEX, Checkpoint
+from eggs_core.checkpoint import Checkpoint
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.evaluate import evaluate
 from eggs_core.files import DiskFull
 from eggs_core.masks import unpack_bits
+from eggs_core.model_folder import INDEX
 from eggs_core.models import load
 from eggs_core.prune import prune
 from eggs_core.streaming import StreamedPruning
@@ -265,7 +266,7 @@ def test_a_missing_shard_a_wrong_index_and_damage_are_named(folder):
 
     shard = (place / file).read_bytes()
     (place / file).write_bytes(shard[:-10])
-    broken(place, f"{file} of .* is damaged or incomplete")
+    broken(place, f"{file} of .* is damaged or only partly downloaded")
     (place / file).unlink()
     broken(place, f"lacks the weight file {file}")
     (place / file).write_bytes(shard)
