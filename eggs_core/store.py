@@ -145,7 +145,7 @@ class RunStore:
                     known = before, _read_report(place)
                     with self._lock:
                         self._reports[place] = known
-                found.append((before, known[1] | {"label": self.label(place.name)}))
+                found.append((before, known[1] | {"label": _label(place)}))
             except EggsError as error:
                 if has_run(place) and stamp(place) == before:
                     self._set_aside(place, str(error))
@@ -155,11 +155,7 @@ class RunStore:
     def label(self, key: str) -> str:
         """What the user calls a run; empty without a label."""
         place = self._place(key)
-        try:
-            with open(place / LABEL, encoding="utf-8") as file:
-                return _plain(file.read(8 * LONGEST_LABEL)) if owned(place) else ""
-        except (OSError, UnicodeDecodeError):
-            return ""
+        return _label(place) if owned(place) else ""
 
     def set_label(self, key: str, text: str) -> None:
         """Call a run by a name; raises EggsError if the run is not in the store."""
@@ -227,6 +223,14 @@ def _read_report(place: Path) -> dict[str, Any]:
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise EggsError(f"The run {place.name} is damaged: {REPORT} cannot be read.") from error
     return report
+
+
+def _label(place: Path) -> str:
+    try:
+        with open(place / LABEL, encoding="utf-8") as file:
+            return _plain(file.read(8 * LONGEST_LABEL))
+    except (OSError, ValueError):
+        return ""
 
 
 def _plain(label: str) -> str:
