@@ -39,7 +39,7 @@ def current(folder: Path, name: str) -> Path:
 
 def has_run(folder: Path) -> bool:
     """Does the folder hold a run, whole or damaged?"""
-    return stamp(folder)[0] is not None
+    return _identity(folder, REPORT) is not None
 
 
 def stamp(folder: Path) -> tuple:
@@ -51,13 +51,13 @@ def stamp(folder: Path) -> tuple:
 
 
 def _identity(folder: Path, name: str) -> tuple[str, int, int, int] | None:
-    for file in (folder / COMMITTED / name, folder / name):  # in this order it cannot be missed while it moves
+    for file in (f"{folder}/{COMMITTED}/{name}", f"{folder}/{name}"):  # in this order it is not missed while it moves
         try:
-            found = file.stat()
+            found = os.stat(file)
         except (OSError, ValueError):
             continue
         if stat.S_ISREG(found.st_mode):
-            return str(file), found.st_ino, found.st_mtime_ns, found.st_size
+            return file, found.st_ino, found.st_mtime_ns, found.st_size
     return None
 
 

@@ -149,7 +149,7 @@ class RunStore:
                     known = before, _read_report(place)
                     with self._lock:
                         self._reports[place] = known
-                found.append((before, known[1] | {"label": self.label(place.name)}))
+                found.append((before, known[1] | {"label": _label(place)}))
             except OtherVersion:  # that version lists it
                 continue
             except EggsError as error:
@@ -161,11 +161,7 @@ class RunStore:
     def label(self, key: str) -> str:
         """What the user calls a run; empty without a label."""
         place = self._place(key)
-        try:
-            with open(place / LABEL, encoding="utf-8") as file:
-                return _plain(file.read(8 * LONGEST_LABEL)) if owned(place) else ""
-        except (OSError, UnicodeDecodeError):
-            return ""
+        return _label(place) if owned(place) else ""
 
     def set_label(self, key: str, text: str) -> None:
         """Call a run by a name; raises EggsError if the run is not in the store."""
@@ -238,6 +234,14 @@ def _read_report(place: Path) -> Report:
     if report["key"] != place.name:
         raise EggsError(f"The run {place.name} is damaged: its report is another run's.")
     return report
+
+
+def _label(place: Path) -> str:
+    try:
+        with open(place / LABEL, encoding="utf-8") as file:
+            return _plain(file.read(8 * LONGEST_LABEL))
+    except (OSError, ValueError):
+        return ""
 
 
 def _plain(label: str) -> str:

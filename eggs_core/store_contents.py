@@ -145,7 +145,11 @@ def remove(entry: Entry) -> int:
 def sweep_run(place: Path) -> None:
     """Remove what killed processes left unfinished in the folder of a run."""
     for name in _names(place):
-        if _is_left_over(place / name) and (found := _entry(place / name, "unfinished", "")).idle > ABANDONED_SECONDS:
+        if (
+            name not in _WRITTEN
+            and _is_left_over(place / name)
+            and (found := _entry(place / name, "unfinished", "")).idle > ABANDONED_SECONDS
+        ):
             shutil.rmtree(found.place) if _is_folder(found.place) else found.place.unlink(missing_ok=True)
 
 
@@ -174,33 +178,31 @@ def _remove_checkpoint(place: Path) -> None:
 
 def _entry(place: Path, kind: str, key: str) -> Entry:
     """Measure a folder; of a run's folder only what the store wrote counts."""
-    found, run = [], kind in ("run", "damaged")
+    run = kind in ("run", "damaged")
+    found = [] if run else [place]
     for name in _names(place):
-        if not run or name in _WRITTEN | {MARK, COMMITTED} or _is_left_over(place / name):
-            found.append(place / name)
-            found += (Path(top, inner) for top, _, files in _walk(place / name) for inner in files)
+        if not run or name in _WRITTEN or name in (MARK, COMMITTED) or _is_left_over(place / name):
+            found.append(path := f"{place}/{name}")
+            if name not in _WRITTEN and _is_folder(path):
+                found += (f"{top}/{inner}" for top, _, files in os.walk(path) for inner in files)
     size, written = 0, 0.0
-    for path in found if run else (*found, place):
+    for path in found:
         with suppress(OSError):
-            status = path.lstat()
+            status = os.lstat(path)
             size += 0 if stat.S_ISDIR(status.st_mode) else status.st_size
             written = max(written, status.st_mtime)
     return Entry(place, kind, key, size, written)
 
 
-def _walk(place: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    return os.walk(place) if _is_folder(place) else iter(())
-
-
 def _marked(place: Path, key: str) -> bool:
     try:
-        with open(place / MARK, encoding="utf-8") as file:
-            return file.readline(100).rstrip("\n") == key
+        with open(f"{place}/{MARK}", "rb") as file:
+            return file.readline(100) == key.encode() + b"\n"
     except (OSError, ValueError):
         return False
 
 
-def _is_folder(place: Path) -> bool:
+def _is_folder(place: Path | str) -> bool:
     return os.path.isdir(place) and not os.path.islink(place)
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from stored import KEY, OTHER, age, foreign, size_of, some_run, tree, version_of
 
 from eggs_core.errors import EggsError
 from eggs_core.store import RunStore
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 FULL = """
 import resource, sys; sys.path[:0] = [{here!r}]
@@ -60,6 +63,55 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
         assert version_of(store.get(KEY)) == 0 and store.label(KEY) == ""
     finally:
         subprocess.run(["umount", tmp_path], check=True)
+
+
+STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.listdir", "os.scandir"}
+
+
+def dies_at(step: int, act: Callable[[], None]) -> bool:
+    """Do something in a process that ends without warning at one of its steps on the disk; False if it had fewer."""
+    child = os.fork()
+    if child == 0:
+        left = iter(range(step))
+
+        def end(event: str, _arguments: tuple) -> None:
+            if event in STEPS and next(left, None) is None:
+                os._exit(9)
+
+        sys.addaudithook(end)
+        try:
+            act()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_death_at_any_step_of_put_leaves_the_store_as_before_or_as_after(tmp_path, again):
+    kept = foreign(tmp_path / "photos")
+    before, found, step = tree(kept), set(), 0
+    while True:
+        folder = tmp_path / f"store{step}"
+        store = RunStore(folder, most_bytes=1)
+        store.put(some_run(OTHER))
+        (folder / "photos").symlink_to(kept)
+        if again:
+            store.put(some_run(KEY, 1))
+        died = dies_at(step, lambda store=store: store.put(some_run(KEY, 2)))
+        run = store.get(KEY)
+        found.add(version_of(run) if run else None)
+        keys = {report["key"] for report in store.reports()}
+        assert keys and keys <= {KEY, OTHER} and all(version_of(store.get(key)) >= 0 for key in keys)
+        assert store.problems == [] and not list(folder.glob("damaged-*")) and tree(kept) == before
+        age(folder)
+        store.put(some_run(KEY, 3))
+        assert version_of(store.get(KEY)) == 3 and len(store.reports()) == 1
+        assert {path.name for path in folder.iterdir()} == {KEY, "photos"}, "what was left unfinished is gone"
+        assert not [p for p in (folder / KEY).iterdir() if p.name.startswith(".") and p.name != ".eggs-store"]
+        if not died:
+            break
+        step += 1
+    assert step > 15 and found == {1 if again else None, 2}
 
 
 PUT = """
