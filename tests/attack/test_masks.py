@@ -14,14 +14,16 @@ from made_up import LIKE, SHAPES, made_up_run
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from eggs_core import files
 from eggs_core.config import METHODS, make_config
 from eggs_core.errors import EggsError
+from eggs_core.files import DiskFull, check_disk
 from eggs_core.mask_codes import ENCODING, bytes_per_row, pack_masks, unpack_masks
 from eggs_core.masks import check_mask, pack_bits, topn
 from eggs_core.model_cache import ModelCache
 from eggs_core.models import LoadedModel
 from eggs_core.pattern import NMPattern
-from eggs_core.pipeline import Finished, execute
+from eggs_core.pipeline import Finished, LayerDone, execute
 from eggs_core.runs import DETAILS, MASKS, Run, load_run, save_run
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "runs"
@@ -180,11 +182,6 @@ def test_the_rank_of_a_group_is_that_of_its_combination():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("pattern", "bits"), [("2:4", 8 / 12), ("1:4", 0.5), ("3:4", 0.5), ("4:8", 1), ("1:8", 0.5)])
-def test_bits_a_weight(pattern, bits):
-    assert 8 * bytes_per_row(4800, NMPattern.parse(pattern)) / 4800 == pytest.approx(bits)
-
-
 @pytest.fixture(scope="module")
 def conv1d(bundled) -> ModelCache:
     """A cache with one model: random GPT-2, whose layers keep their weights transposed."""
@@ -195,6 +192,24 @@ def conv1d(bundled) -> ModelCache:
     model, tokenizer, cache = GPT2LMHeadModel(config).eval(), bundled("tiny-llama").tokenizer, ModelCache()
     cache.get = lambda name: LoadedModel(name, model, tokenizer)
     return cache
+
+
+def test_a_disk_without_room_is_said_before_the_work(conv1d, tmp_path, monkeypatch):
+    with pytest.raises(DiskFull, match=r"A run needs 1000000000\.0 GB of disk and .* are free; free some or choose"):
+        check_disk(tmp_path / "new" / "run", 1e18, "A run")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1000, 900, 100))
+    config, seen = make_config("gpt2", "2:4", "magnitude", evaluation_windows=1, evaluation_length=32), []
+    for where in ({"out": tmp_path / "run"}, {"store": tmp_path / "store"}):
+        with pytest.raises(DiskFull, match=r"Saving the run in .* needs"):
+            for event in execute(config, cache=conv1d, **where):
+                seen.append(event)
+    assert not any(isinstance(event, LayerDone) for event in seen)
+
+
+@pytest.mark.parametrize(("pattern", "bits"), [("2:4", 8 / 12), ("1:4", 0.5), ("3:4", 0.5), ("4:8", 1), ("1:8", 0.5)])
+def test_bits_a_weight(pattern, bits):
+    assert 8 * bytes_per_row(4800, NMPattern.parse(pattern)) / 4800 == pytest.approx(bits)
 
 
 @pytest.mark.parametrize("number", range(len(METHODS)), ids=list(METHODS))
