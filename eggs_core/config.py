@@ -14,6 +14,7 @@ SCHEMA = 3  # 2: diagonals are chosen by their cost; 3: automatic β keeps 99.99
 SCORES = ("magnitude", "wanda", "ria", "obs")
 SELECTIONS = ("topn", "diagonal", "degree")
 PERMUTATIONS = ("none", "zigzag", "lsa")
+TEXTS = ("model", "method", "score", "selection", "permutation", "reconstruction", "calibration", "evaluation")
 RECONSTRUCTIONS = ("none", "obs", "admm", "admm-block")
 
 
@@ -65,6 +66,10 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True, slots=True)
 class PruneConfig:
     """Everything that a pruning run depends on; equal configurations give equal masks.
@@ -91,7 +96,10 @@ class PruneConfig:
     evaluation_length: int = 256
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, str) or not self.model or len(self.model) > 500:
+        for name in TEXTS:
+            if not isinstance(value := getattr(self, name), str):
+                raise EggsError(f"{name.capitalize()} must be a text; got {str(value)[:40]}.")
+        if not self.model or len(self.model) > 500:
             raise EggsError("Choose a model: a bundled name, a Hub id, a local folder or a GGUF file.")
         if not (self.model + self.calibration + self.evaluation).isprintable():
             raise EggsError("The name of the model or text has characters that cannot be printed; type it again.")
@@ -112,17 +120,20 @@ class PruneConfig:
             raise EggsError(
                 f"Selection {self.selection} does not use diagonals; leave them out or choose selection diagonal."
             )
-        if self.beta is not None and not (isinstance(self.beta, int | float) and 0 <= self.beta <= 1):
-            raise EggsError(f"β must lie between 0 (top-N) and 1 (every input equally connected); got {self.beta}.")
+        if self.beta is not None and not (_is_number(self.beta) and 0 <= self.beta <= 1):
+            raise EggsError(
+                f"β must lie between 0 (top-N) and 1 (every input equally connected); got {str(self.beta)[:40]}."
+            )
         if self.diagonals is not None and not (_is_whole(self.diagonals) and self.diagonals >= 0):
-            raise EggsError(f"The number of diagonals B must be a whole number from 0; got {self.diagonals}.")
+            raise EggsError(f"The number of diagonals B must be a whole number from 0; got {str(self.diagonals)[:40]}.")
         for name, low, high in (
             ("seed", 0, 2**31 - 1), ("calibration_windows", 1, 4096), ("calibration_length", 16, 8192),
             ("evaluation_windows", 1, 4096), ("evaluation_length", 16, 8192),
         ):  # fmt: skip
             value = getattr(self, name)
             if not (_is_whole(value) and low <= value <= high):
-                raise EggsError(f"{name.replace('_', ' ')} must be a whole number from {low} to {high}; got {value}.")
+                name, got = name.replace("_", " "), str(value)[:40]
+                raise EggsError(f"{name} must be a whole number from {low} to {high}; got {got}.")
 
     @property
     def label(self) -> str:
@@ -135,7 +146,9 @@ class PruneConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "PruneConfig":
-        """The inverse of to_dict; unknown keys are refused by name."""
+        """The inverse of to_dict; unknown keys are refused by name. Raises EggsError."""
+        if not isinstance(values, dict):
+            raise EggsError("A configuration is an object of options and their values.")
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise EggsError(f"Unknown option {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}.")

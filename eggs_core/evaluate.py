@@ -110,7 +110,7 @@ def paired_ratio(a: list[float], b: list[float], samples: int = 4000, seed: int 
     a, b: loss of each window in nats per token, in the same order. Raises EggsError if they differ in number.
     """
     found = paired_difference(a, b, samples, seed)
-    return Interval(math.exp(found.value), math.exp(found.low), math.exp(found.high))
+    return Interval(*(math.exp(min(x, 700.0)) for x in (found.value, found.low, found.high)))  # finite, as perplexity
 
 
 def paired_difference(a: list[float], b: list[float], samples: int = 4000, seed: int = 0) -> Interval:

@@ -157,7 +157,7 @@ class _Running:
         cell.figures = figures_of(run.report)
         self.sweep.evaluation = protocol_of(run.report)
         self.sweep.dense.setdefault(cell.config.model, dense_of(run.report))
-        if self.sweep.speed(cell) is None:
+        if run.report.get("latency") and self.sweep.speed(cell) is None:
             self.sweep.latency.append(latency_row(cell.layout, run.report["latency"], fingerprint))
         return True
 
