@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
+from eggs_core import files
 from eggs_core.errors import EggsError
 from eggs_core.hosting import check_text
 
@@ -34,13 +35,15 @@ def bundled_text(split: str) -> Text:
 
 
 def read_text(path: Path) -> Text:
-    """A text of the user's own; raises EggsError for a file that is not there or not UTF-8."""
+    """A text of the user's own; raises EggsError for a file that is not there, too large or not UTF-8."""
     try:
-        return Text(path.name, path.read_text(encoding="utf-8"))
+        return Text(path.name, files.read_text(path))
     except OSError as error:
         raise EggsError(f"The text file {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise EggsError(f"The text file {path} is not UTF-8 text; convert it first.") from error
+    except ValueError as error:
+        raise EggsError(f"The text file {str(path)!r} cannot be read: {error}.") from error
 
 
 def tokenize(tokenizer, text: Text) -> torch.Tensor:
