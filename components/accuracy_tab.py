@@ -6,12 +6,14 @@ from components.breakdown_panel import create_breakdown_panel
 from components.drawn import draw_once
 from components.figures import perplexity_forest, window_scatter
 from components.readings import forest_reading, scatter_reading
+from components.recorded import facts
 from components.report_panel import create_report_panel
 from components.session import Workspace, run_label
 from components.tab import Tab
 from components.tables import accuracy_table, clear_best
 from components.tasks_panel import create_tasks_panel
-from components.text import escape, facts, reading, term
+from components.tasks_view import task_pairs
+from components.text import escape, reading, term
 from components.texts_panel import create_texts_panel
 from components.tokens_panel import create_tokens_panel
 from components.widgets.plot import Plot
@@ -60,7 +62,9 @@ def _create_perplexity() -> Tab:
         run = workspace.run
         if run is None or not workspace.finished:
             return [reading("Accuracy is measured when all layers are pruned."), None, None, "", None, "", ""]
-        return draw_once([run, *workspace.comparable()], "perplexity", lambda: draw(workspace))
+        shown = [run, *workspace.comparable()]
+        tasks = tuple(len(task_pairs(one)) for one in shown)  # which are columns of the table
+        return draw_once(shown, ("perplexity", tasks), lambda: draw(workspace))
 
     def draw(workspace: Workspace) -> list:
         run, runs = workspace.run, workspace.comparable()

@@ -18,6 +18,7 @@ import gradio as gr
 from components.events import WATCH
 from components.jobs import known_run, prune_work
 from components.queue import QUEUE, Waiting, Work
+from components.results import run_id
 from components.runs_view import open_run
 from components.texts_view import measure_text
 from eggs_core.calibration import Text
@@ -132,7 +133,7 @@ def analyze_layer(key: str, layer: str) -> Iterator[dict]:
     """
     run = open_run(key)
     found = run.layer(layer)
-    for event in QUEUE.follow(Work(("expansion", key, layer), expansion_steps, (run, layer))):
+    for event in QUEUE.follow(Work(("expansion", *run_id(run), layer), expansion_steps, (run, layer))):
         if isinstance(event, Waiting):
             yield _waiting(event)
         else:

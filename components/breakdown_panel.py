@@ -45,8 +45,7 @@ def create_breakdown_panel(state: gr.State) -> Tab:
         run = finished_run(workspace)
         for event in measure_breakdown(follow, run, int(most or 0)):
             yield [bar(event), *[gr.skip()] * 3]
-        if workspace.run is run:
-            yield drawn(run)
+        yield render(workspace)
 
     def drawn(run: Run) -> list:
         found = breakdown(run)

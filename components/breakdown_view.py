@@ -1,7 +1,6 @@
 """Where it breaks: the error that grows from block to block, and what each part costs alone; no gradio here."""
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import pairwise
 
 import plotly.graph_objects as go
@@ -10,6 +9,7 @@ from components.chart import base_layout
 from components.figures import COLORS, color
 from components.jobs import Follow
 from components.queue import Work
+from components.results import RESULTS, Results, run_id
 from components.text import escape, reading, term
 from eggs_core.breakdown import BlockDrift, PartCost, drift, leave_one_in
 from eggs_core.calibration import bundled_text, evaluation_windows
@@ -19,26 +19,30 @@ from eggs_core.runs import Run
 from eggs_core.weights import recover
 
 MOST_WINDOWS = 64
-_known: dict[tuple[str, int], tuple[list[BlockDrift], list[PartCost]]] = {}  # (run key, windows) -> what was measured
+KIND = "breakdown"  # of result
 
 
-def breakdown(run: Run) -> tuple[int, list[BlockDrift], list[PartCost]] | None:
+def breakdown(run: Run, results: Results = RESULTS) -> tuple[int, list[BlockDrift], list[PartCost]] | None:
     """What this process has measured of a run, on the most windows so far, and their number."""
-    found = [(windows, *value) for (key, windows), value in _known.items() if key == run.key]
+    found = [(windows, *value) for windows, value in results.of(run_id(run), KIND).items()]
     return max(found, default=None, key=lambda row: row[0])
 
 
-def measure_breakdown(follow: Follow, run: Run, windows: int) -> Iterator:
+def measure_breakdown(follow: Follow, run: Run, windows: int, results: Results = RESULTS) -> Iterator:
     """Measure drift and leave-one-in of a run on the first windows of the held-out speeches, unless that is known.
 
     Raises EggsError for a number of windows that is none.
     """
     if not 1 <= windows <= MOST_WINDOWS:
         raise EggsError(f"Choose 1 to {MOST_WINDOWS} windows.")
-    key = run.key, windows
-    if key not in _known:
-        keep = partial(_known.__setitem__, key)
-        yield from follow(Work(("breakdown", *key), breakdown_steps, (run, windows), run.report["model"], keep))
+    if windows in results.of(run_id(run), KIND):
+        return
+
+    def keep(found: tuple[list[BlockDrift], list[PartCost]]) -> None:
+        results.keep(run_id(run), KIND, windows, found)
+
+    key = (KIND, *run_id(run), windows)
+    yield from follow(Work(key, breakdown_steps, (run, windows), run.report["model"], keep))
 
 
 def breakdown_steps(run: Run, windows: int) -> Iterator[Progress | tuple[list[BlockDrift], list[PartCost]]]:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ from components.compare_figures import (
     significance_figure,
 )
 from components.readings import plural
+from components.results import on_same_weights
 from components.runs_view import all_reports
 from components.text import escape, reading, seconds, term
 from eggs_core.errors import EggsError
@@ -24,6 +26,7 @@ from eggs_core.sweep.analysis import Group, against, groups, label_of
 from eggs_core.sweep.results import EXAMPLES, FAILED, RESULTS, WAITING, Sweep, from_reports, load_sweep, sweeps_folder
 
 RUNS = "runs"  # the source that is made of all finished runs
+UNTIMED, LARGE = "not measured", "models larger than memory are not timed"
 NOTHING = "No finished cell is left: choose other patterns, methods or seeds."
 
 
@@ -55,10 +58,21 @@ def sources() -> list[tuple[str, str]]:
 def open_source(key: str) -> Sweep:
     """The sweep behind a source's key; raises EggsError for one that is gone, damaged or empty."""
     if key == RUNS:
-        return from_reports(all_reports(), "All finished runs")
+        return _all_runs(all_reports())
     if (file := _files().get(key)) is None:
         raise EggsError("That sweep is no longer here; choose another.")
     return _read(str(file), file.stat().st_mtime_ns)
+
+
+def _all_runs(reports: list[dict[str, Any]]) -> Sweep:
+    """Finished runs, newest first, as a sweep; of each model those on the weights of its newest run."""
+    newest: dict[str, dict[str, Any]] = {}
+    for report in reports:
+        newest.setdefault(report["model"], report)
+    shown = [report for report in reports if on_same_weights(newest[report["model"]], report)]
+    old = len(reports) - len(shown)
+    but = f", without {plural(old, 'run')} on weights that have changed since" if old else ""
+    return from_reports(shown, f"All finished runs{but}")
 
 
 @lru_cache(maxsize=8)
@@ -91,13 +105,17 @@ def pareto(sweep: Sweep, found: list[Group], choice: Choice) -> list:
     said = _front_reading(found, sizes, (dense["bytes"] / 1e6, dense["perplexity"]), "MB", "size")
     timed = [group for group in found if group.time_ratio]
     if not timed:
-        return [size, said, None, reading("No speed was measured in this sweep.")]
+        return [size, said, None, reading(f"No speed was measured for these results; {LARGE}.")]
+    without = len(found) - len(timed)
+    left_out = f" Not in it: {plural(without, 'result')} without a measured speed; {LARGE}." if without else ""
     times, still = [group.time_ratio for group in timed], (1.0, dense["perplexity"])
     speed = pareto_figure(timed, times, still, "time per token ÷ dense, packed weights", "× dense")
-    return [size, said, speed, _front_reading(timed, times, still, "× the time", "time per token")]
+    return [size, said, speed, _front_reading(timed, times, still, "× the time", "time per token", left_out)]
 
 
-def _front_reading(found: list[Group], costs: list[float], dense: tuple[float, float], unit: str, what: str) -> str:
+def _front_reading(
+    found: list[Group], costs: list[float], dense: tuple[float, float], unit: str, what: str, left_out: str = ""
+) -> str:
     points = [*zip(costs, (group.perplexity for group in found), strict=True), dense]
     front = [i for i in front_of(points) if i < len(found)]
     beaten = len(found) - len(front)
@@ -108,7 +126,7 @@ def _front_reading(found: list[Group], costs: list[float], dense: tuple[float, f
     more = f" and {len(front) - 4} more" if len(front) > 4 else ""
     return reading(
         f"On the {term('Pareto front')} of {what} and perplexity: {said or 'the dense model alone'}{more}. Beaten in "
-        f"both at once, by one of these or by the dense model: {beaten} of {plural(len(found), 'result')}.",
+        f"both at once, by one of these or by the dense model: {beaten} of {plural(len(found), 'result')}.{left_out}",
         "costs",
     )
 
@@ -199,8 +217,8 @@ def group_table(sweep: Sweep, found: list[Group], choice: Choice) -> pd.DataFram
             "× dense": round(group.perplexity / dense, 3),
             "Next token right": f"{group.mean('top1'):.1%}",
             "Packed, MB": round(group.packed_bytes / 1e6, 2),
-            "ms per token": round(group.ms_per_token, 2) if group.ms_per_token else "",
-            "Time ÷ dense": round(group.time_ratio, 3) if group.time_ratio else "",
+            "ms per token": round(group.ms_per_token, 2) if group.ms_per_token else UNTIMED,
+            "Time ÷ dense": round(group.time_ratio, 3) if group.time_ratio else UNTIMED,
             "Gap": round(group.mean("mean_gap"), 3),
             "Orphans": round(group.mean("orphans"), 1),
         }

@@ -146,10 +146,11 @@ def window_scatter(run: Run) -> go.Figure:
 
 
 def degree_histogram(degrees: list[int], topn_degrees: list[int] | None, label: str) -> go.Figure:
-    """How many weights each input keeps, under a method and, where recorded, under plain top-N by the same score."""
+    """How many weights each input keeps, under a method and, where that is known, top-N by the same score."""
     figure = go.Figure()
-    both = [("top-N", topn_degrees, COLORS["Dense"]), (label, degrees, color(label))]
-    for name, values, hue in both if topn_degrees is not None else both[1:]:
+    for name, values, hue in (("top-N", topn_degrees, COLORS["Dense"]), (label, degrees, color(label))):
+        if values is None:
+            continue
         figure.add_histogram(
             x=values, name=name, opacity=0.65, marker={"color": hue}, nbinsx=40,
             hovertemplate=f"{name}: %{{y}} inputs keep %{{x}} weights<extra></extra>",

@@ -7,7 +7,10 @@ from components.events import CHEAP
 from components.graph_figures import expansion_figure, mixing_figure
 from components.graph_view import (
     SIZES,
+    TOPN,
+    Frame,
     Graph,
+    Pair,
     certified,
     chosen_expansion,
     frame_of,
@@ -18,8 +21,9 @@ from components.graph_view import (
     spread_of,
     step_of,
 )
-from components.readings import beta_cards, curve_reading, mixing_reading, pruned_cards, set_reading, set_table
-from components.session import Workspace, remember
+from components.readings import NO_TOPN, beta_cards, curve_reading, mixing_reading, pruned_cards, set_reading, set_table
+from components.results import remember
+from components.session import Workspace
 from components.tab import Tab
 from components.text import escape, reading, term
 from components.widgets.canvas import GraphCanvas
@@ -34,6 +38,9 @@ LEGEND = (
     '<span><i class="swatch link"></i>edge that the other graph lacks</span>'
     '<span><i class="swatch orphan"></i>input without any edge in view</span>'
     '<span><i class="swatch ring"></i>member of T</span><span><i class="swatch yolk"></i>signal</span></p>'
+)
+LEGEND_ALONE = LEGEND.replace("kept by both", f"kept; {NO_TOPN}").replace(
+    '<span><i class="swatch link"></i>edge that the other graph lacks</span>', ""
 )
 SIZE_CHOICES = [(str(n), n) for n in SIZES] + [("whole layer", 0)]
 BUTTONS = (("lowest", "Lowest degree"), ("random", "Random"), ("worst", "Worst found"), ("clear", "Clear"))
@@ -61,7 +68,7 @@ def create_graph_tab(state: gr.State) -> Tab:
         with gr.Column(min_width=300):
             right_title = gr.HTML(elem_id="mask-title", padding=False)
             right = GraphCanvas(elem_id="mask-graph", label="The method's graph")
-    gr.HTML(LEGEND, padding=False)
+    key = gr.HTML(LEGEND, elem_id="graph-legend", padding=False)
     gr.HTML('<h3 class="panel">How far does a set of channels reach?</h3>', padding=False)
     with gr.Row(elem_id="set-controls"):
         side = gr.Radio(SIDES, value="inputs", label="Side of T", elem_id="set-side", min_width=150)
@@ -82,12 +89,12 @@ def create_graph_tab(state: gr.State) -> Tab:
             mixing = Plot(elem_id="mixing-chart", height=330)
             mixing_text = gr.HTML(elem_id="mixing-reading", padding=False)
 
-    window = [title, row, column, left_title, left, right_title, right, cards, beta]
+    window = [title, row, column, left_title, left, right_title, right, cards, beta, key]
     below = [table, set_text, curve, curve_text, mixing, mixing_text]
     outputs = [*window, *below]
 
     def empty(text: str) -> list:
-        return [reading(text), 0, 0, "", None, "", None, "", gr.skip(), "", "", None, "", None, ""]
+        return [reading(text), 0, 0, "", None, "", None, "", gr.skip(), "", "", "", None, "", None, ""]
 
     def render(workspace: Workspace, play: bool = False) -> list:
         if workspace.run is None or not workspace.layer:
@@ -175,62 +182,65 @@ def create_graph_tab(state: gr.State) -> Tab:
     return Tab(outputs, render)
 
 
-def _window(workspace: Workspace, pair: list[Graph], play: bool) -> list:
-    """Title, window position, both graphs with their headings, and what follows β."""
+def _window(workspace: Workspace, pair: Pair, play: bool) -> list:
+    """Title, window position, both graphs with their headings, what follows β, and the legend."""
     view, (topn, graph) = workspace.graph, pair
     frame = frame_of(workspace, graph.mask)
-    values = [graph_value(workspace, a, b, frame, play) for a, b in ((topn, graph), (graph, topn))]
+    values = [g and graph_value(workspace, g, other, frame, play) for g, other in ((topn, graph), (graph, topn))]
     first = {side: max(frame.first[side], 0) for side in SIDES}
-    cards = pruned_cards(workspace.layer_report(), *(g.mask.sum(0) for g in pair), topn.sigma2, workspace.run.has_topn)
+    cards = pruned_cards(workspace.layer_report(), graph.mask.sum(0), topn and (topn.mask.sum(0), topn.sigma2))
     if view.beta is not None:
         report = workspace.run.report
         kind, recorded = report["config"]["score"], report.get("fingerprint")
         source = layer_scores(report["model"], workspace.layer, kind, recorded).source
         cards = beta_cards(step_of(workspace, view.beta), step_of(workspace, 0.0), source)
-    facts = [f"{_edges(g, frame):,} edges in view · gap {1 - g.sigma2:.3f}" for g in pair]
-    heads = [
-        f'<h3 class="panel">{escape(g.label)}<span>{said}</span></h3>' for g, said in zip(pair, facts, strict=True)
-    ]
+    heads = [_heading(g, frame) for g in pair]
     slider = gr.Slider(value=view.beta if view.beta is not None else 0)
     return [_title(workspace, pair, frame), first["outputs"], first["inputs"], heads[0], values[0], heads[1], values[1],
-            cards, slider]  # fmt: skip
+            cards, slider, LEGEND if topn else LEGEND_ALONE]  # fmt: skip
 
 
-def _edges(graph: Graph, frame) -> int:
+def _heading(graph: Graph | None, frame: Frame) -> str:
+    label, said = TOPN, "not recorded with this run"
+    if graph is not None:
+        label, said = graph.label, f"{_edges(graph, frame):,} edges in view · gap {1 - graph.sigma2:.3f}"
+    return f'<h3 class="panel">{escape(label)}<span>{said}</span></h3>'
+
+
+def _edges(graph: Graph, frame: Frame) -> int:
     first = {side: max(frame.first[side], 0) for side in SIDES}
     last = {side: first[side] + frame.count[side] * frame.each[side] for side in SIDES}
     return int(graph.mask[first["outputs"] : last["outputs"], first["inputs"] : last["inputs"]].sum())
 
 
-def _title(workspace: Workspace, pair: list[Graph], frame) -> str:
-    topn, graph = pair
-    lost = [int((g.mask.sum(0) == 0).sum()) for g in pair]
-    fewest = [int(g.mask.sum(0).min()) for g in pair]
+def _title(workspace: Workspace, pair: Pair, frame: Frame) -> str:
+    known = [g for g in pair if g is not None]
+    lost = " and ".join(f"{int((g.mask.sum(0) == 0).sum())} under {escape(g.label)}" for g in known)
+    fewest = " and ".join(str(int(g.mask.sum(0).min())) for g in known)
     if frame.whole:
         each = ", ".join(f"{frame.each[s]} {s}" for s in SIDES)
         where = f"whole layer in bundles of {each}; the darker a line, the more of its possible connections are kept"
     else:
         ends = {s: f"{s} {frame.first[s]}–{frame.first[s] + frame.count[s] - 1}" for s in SIDES}
         where = f"{ends['outputs']} of {frame.total['outputs']} and {ends['inputs']} of {frame.total['inputs']}"
-    apart = [g.label for g in pair if g.sigma2 > 1 - 1e-4]
+    apart = [g.label for g in known if g.sigma2 > 1 - 1e-4]
     said = f" {escape(' and '.join(apart))} falls apart: its gap is 0." if apart else ""
     return reading(
-        f"<b>{escape(workspace.layer)}</b>, {where}. In the whole layer {lost[0]} inputs are {term('orphans')} under "
-        f"{escape(topn.label)} and {lost[1]} under {escape(graph.label)}; the worst-connected input keeps {fewest[0]} "
-        f"and {fewest[1]} weights.{said}",
+        f"<b>{escape(workspace.layer)}</b>, {where}. {term('orphans', 'Orphans')} in the whole layer: {lost}; the "
+        f"worst-connected input keeps {fewest} weights.{said}",
         "orphans",
     )
 
 
-def _below(workspace: Workspace, pair: list[Graph]) -> list:
+def _below(workspace: Workspace, pair: Pair) -> list:
     """The chosen set's table and sentence, the curve of sampled sets, and mixing."""
-    view, graph = workspace.graph, pair[1]
+    view, graph, known = workspace.graph, pair[1], [g for g in pair if g is not None]
     key = ("curve", graph.key, view.side)
     points = remember(key, lambda: expansion_curve(graph.mask, view.side, certified(graph)))
-    rows = [(g.label, chosen_expansion(workspace, g)) for g in pair] if view.members else []
+    rows = [(g.label, chosen_expansion(workspace, g)) for g in known] if view.members else []
     others = graph.mask.shape[0 if view.side == "inputs" else 1]
     sources = signal_sources(workspace, graph)
-    spreads = [(g.label, g.sigma2, spread_of(workspace, g, sources)) for g in pair]
+    spreads = [(g.label, g.sigma2, spread_of(workspace, g, sources)) for g in known]
     origin = "T" if view.members else f"{view.side[:-1]} {sources[0]}, the least connected,"
     return [
         set_table(rows, view.side) if rows else "", set_reading(rows, view.side, others),

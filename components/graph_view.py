@@ -1,11 +1,12 @@
 """What the graph tab shows, as plain values; no gradio here."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import networkx as nx
 import torch
 
-from components.session import Workspace, remember, run_label
+from components.results import Memory, remember, run_id
+from components.session import Workspace, recorded_topn, run_label
 from components.widgets.canvas import base64_bits, base64_values
 from eggs_core.betas import BetaStep, beta_step
 from eggs_core.expansion import (
@@ -26,7 +27,7 @@ SIZES = (8, 16, 32, 64, 128, 256, 512)
 BUNDLES = 48  # at most, on each side
 STEPS = 8
 TOPN = "top-N"
-UNRECORDED = "the same mask (top-N was not recorded)"
+_PLACES, _SPREADS = Memory(64), Memory(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,9 @@ class Graph:
     mask: torch.Tensor
     sigma2: float
     key: str
+
+
+Pair = tuple[Graph | None, Graph]  # top-N's, where the run holds it, and the method's
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +96,27 @@ def frame_of(workspace: Workspace, mask: torch.Tensor) -> Frame:
     return Frame(dict.fromkeys(SIDES, -1), {s: -(-total[s] // each[s]) for s in SIDES}, each, total)
 
 
-def graphs(workspace: Workspace) -> list[Graph]:
-    """Top-N, and beside it the mask as pruned or, if β is set, the exact selection at that β by the same scores."""
+def graphs(workspace: Workspace) -> Pair:
+    """Top-N, and beside it the mask as pruned or, if β is set, the exact selection at that β by the same scores.
+
+    Top-N is None where the run does not hold it.
+    """
     run, name = workspace.run, workspace.layer
+    of = " ".join(run_id(run))
     if workspace.graph.beta is not None:
         pair = [step_of(workspace, 0.0), step_of(workspace, workspace.graph.beta)]
         labels = [TOPN, f"degree bound, β = {pair[1].beta:g}"]
-        return [
-            Graph(label, step.mask, step.sigma2, f"{run.key} {name} beta {step.beta}")
+        topn, own = (
+            Graph(label, step.mask, step.sigma2, f"{of} {name} beta {step.beta}")
             for label, step in zip(labels, pair, strict=True)
-        ]
-    graph = Graph(run_label(run), run.mask(name), run.layer(name)["sigma2"], f"{run.key} {name} mask")
-    if not run.has_topn:
-        return [replace(graph, label=UNRECORDED), graph]
-    topn = run.topn_mask(name)
-    sigma2 = remember((run.key, name, "topn σ₂"), lambda: second_singular_value(topn).item())
-    return [Graph(TOPN, topn, sigma2, f"{run.key} {name} topn"), graph]
+        )
+        return topn, own
+    topn = recorded_topn(run, name)
+    own = Graph(run_label(run), run.mask(name), run.layer(name)["sigma2"], f"{of} {name} mask")
+    if topn is None:
+        return None, own
+    sigma2 = remember((of, name, "topn σ₂"), lambda: second_singular_value(topn).item())
+    return Graph(TOPN, topn, sigma2, f"{of} {name} topn"), own
 
 
 def certified(graph: Graph) -> float:
@@ -128,8 +137,8 @@ def step_of(workspace: Workspace, beta: float) -> BetaStep:
     )
 
 
-def graph_value(workspace: Workspace, graph: Graph, other: Graph, frame: Frame, play: bool = False) -> dict:
-    """What one graph canvas draws; edges that `other` lacks are marked."""
+def graph_value(workspace: Workspace, graph: Graph, other: Graph | None, frame: Frame, play: bool = False) -> dict:
+    """What one graph canvas draws; edges that `other` lacks are marked, none where there is no other."""
     view = workspace.graph
     degrees = {"inputs": graph.mask.sum(0), "outputs": graph.mask.sum(1)}
     value = {
@@ -149,9 +158,9 @@ def graph_value(workspace: Workspace, graph: Graph, other: Graph, frame: Frame, 
         rows = slice(frame.first["outputs"], frame.first["outputs"] + frame.count["outputs"])
         columns = slice(frame.first["inputs"], frame.first["inputs"] + frame.count["inputs"])
         part = graph.mask[rows, columns]
-        value |= {"bits": base64_bits(part), "other": base64_bits(other.mask[rows, columns])}
+        value |= {"bits": base64_bits(part), "other": base64_bits((other or graph).mask[rows, columns])}
         net = window_graph(part)
-    places = remember(("places", value["key"]), lambda: _places(net, view.layout), 64)
+    places = _PLACES(value["key"], lambda: _places(net, view.layout))
     for side, kind in zip(SIDES, ("in", "out"), strict=True):
         count, first = frame.count[side], max(frame.first[side], 0)
         value[side] = {
@@ -195,8 +204,8 @@ def signal_sources(workspace: Workspace, graph: Graph) -> tuple[int, ...]:
 def spread_of(workspace: Workspace, graph: Graph, sources: tuple[int, ...]) -> list[SpreadStep]:
     """A unit of signal put on `sources`, over the whole layer."""
     side = workspace.graph.side
-    key = ("spread", graph.key, side, sources)
-    return remember(key, lambda: spread(graph.mask, side, torch.tensor(sources), STEPS), 32)
+    key = (graph.key, side, sources)
+    return _SPREADS(key, lambda: spread(graph.mask, side, torch.tensor(sources), STEPS))
 
 
 def _step_value(step: SpreadStep, degrees: dict[str, torch.Tensor], frame: Frame) -> dict:

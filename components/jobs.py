@@ -1,10 +1,12 @@
 """Running a configuration while pages watch: pipeline events become runs that grow, workspaces and progress bars."""
 
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from components.queue import Waiting, Work
+from components.recorded import made_on, took
 from components.session import Workspace, bundled_runs, find_run
 from components.text import escape, seconds
 from eggs_core.calibration import Text
@@ -17,6 +19,7 @@ from eggs_core.model_cache import CACHE
 from eggs_core.pipeline import Finished, LayerDone, Progress, execute, is_current
 from eggs_core.runs import Run
 from eggs_core.store import STORE
+from eggs_core.sweep.results import seconds_of
 from eggs_core.weights import keep
 
 REDRAW_SECONDS = 0.6
@@ -52,9 +55,10 @@ def bar(event: object) -> str:
 
 
 def partial_run(config: PruneConfig) -> Run:
-    """A run that has no finished layer yet."""
+    """A run that has no finished layer yet, nor a fingerprint: `begun` tells it from others of its configuration."""
     report = {"key": config.key(), "model": config.model, "pattern": str(config.pattern), "method": config.method}
     report |= {"seed": config.seed, "config": config.to_dict(), "layers": [], "evaluation": {}, "size": {}}
+    report |= {"begun": uuid.uuid4().hex}
     return Run(report, {})
 
 
@@ -72,7 +76,7 @@ def prune_work(config: PruneConfig, texts: dict[str, Text], anew: bool = False) 
     alike = [r for r in bundled_runs() if (r.report["model"], r.report["method"]) == (config.model, config.method)]
     return Work(
         ("prune", config.key()), prune_steps, (config, texts, anew), config.model,
-        expected=alike[0].report["seconds"]["total"] if alike else None,
+        expected=seconds_of(alike[0].report) if alike else None,
         kind=(prune_steps, config.model, config.method),
     )  # fmt: skip
 
@@ -104,7 +108,7 @@ def prune_steps(config: PruneConfig, texts: dict[str, Text], anew: bool = False)
             yield Seen(Progress(done, progress.share, progress.seconds_left), run)
         elif isinstance(event, Finished):
             keep(event)
-            said = f"Done in {seconds(event.run.report['seconds']['total'])}."
+            said = f"Done in {took(event.run.report)}."
             if (place := event.run.report.get("checkpoint")) and not hosted():
                 said += f" The pruned model lies in {place}."
             try:
@@ -124,8 +128,9 @@ def known_run(config: PruneConfig) -> Run | None:
 
 
 def _kept_since(run: Run) -> str:
-    taken = f"Done in {seconds(run.report['seconds']['total'])} on {run.report['created'][:10]}"
-    return f"{taken}, kept since then; “Compute again” under Advanced runs it anew."
+    taken = "Done before" if seconds_of(run.report) is None else f"Done in {took(run.report)}"
+    day = f" on {made_on(run.report)}" if run.report.get("created") else ""
+    return f"{taken}{day}, kept since then; “Compute again” under Advanced runs it anew."
 
 
 def run_job(

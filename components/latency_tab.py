@@ -15,17 +15,20 @@ from components.latency_figures import SPEEDS, roofline, size_bars, speed_bars, 
 from components.latency_text import gpu_cards, latency_reading, layer_table, layers_reading, limit_reading, size_reading
 from components.queue import Waiting, Work
 from components.race import MOST_TOKENS, PROMPT, RIVALS, empty_lanes, race_note, run_race
+from components.recorded import NOT_MEASURED, made_on
+from components.results import RESULTS, Results, model_id
 from components.session import Workspace, finished_run
 from components.tab import Tab
 from components.text import reading, size
 from components.widgets.plot import Plot
 from eggs_core.export import FILE
-from eggs_core.measurement import Measurement, measure, measure_key, measured, remember, shapes_of
+from eggs_core.measurement import Measurement, measure, measure_key, shapes_of
 from eggs_core.pipeline import Progress
 from eggs_core.run_export import export_run
 from eggs_core.runs import Run
 
 WAITING = "Size and latency are measured when all layers are pruned."
+KIND = "speed"  # of result
 MEASURE_SECONDS = 10.0  # until a first measurement tells
 UNMEASURED = '<p class="hint">Not measured on this machine yet; it takes some ten seconds.</p>'
 SPEED_TITLES = {
@@ -118,23 +121,32 @@ def create_latency_tab(state: gr.State) -> Tab:
 
 def _drawn(run: Run, found: Measurement | None) -> list:
     """Everything that a measurement changes; without one, the run's own figures."""
-    latency = found.generation if found else run.report["latency"]
-    where = "Measured on this machine." if found else f"Measured when the run was made, {run.report['created'][:10]}."
+    latency = found.generation if found else run.report.get("latency")
+    day = f", {made_on(run.report)}" if run.report.get("created") else ""
+    where = "Measured on this machine." if found else f"Measured when the run was made{day}."
     file_bytes = found.file_bytes if found else None
     charts = [latency and speed_bars(latency, kind) for kind in SPEEDS]
     head = [size_reading(run, file_bytes), size_bars(run, file_bytes), latency_reading(latency, where), *charts]
     if not found:
-        return [UNMEASURED, layer_table(None, shapes_of(run)), *head, "", None, None]
+        said = UNMEASURED if latency else message(f"{NOT_MEASURED[0].upper()}{NOT_MEASURED[1:]}.")
+        return [said, layer_table(None, shapes_of(run)), *head, "", None, None]
     limits = [roofline(found), token_time_bars(found)] if found.bandwidth else [None, None]
     return [layers_reading(found), layer_table(found, found.shapes), *head, limit_reading(found), *limits]
 
 
-def measure_work(run: Run) -> Work:
+def measured(run: Run, results: Results = RESULTS) -> Measurement | None:
+    """The complete measurement of a run's shapes and pattern that this process took last."""
+    return results.of(model_id(run), KIND).get(measure_key(run))
+
+
+def measure_work(run: Run, results: Results = RESULTS) -> Work:
     """The work of measuring a run's shapes and pattern on this machine; its values are (Progress, Measurement)."""
-    return Work(
-        ("measure", *measure_key(run)), measure, (run,), run.report["model"], lambda last: remember(run, last[1]),
-        alone=True, expected=MEASURE_SECONDS,
-    )  # fmt: skip
+
+    def keep(last: tuple[Progress, Measurement]) -> None:
+        results.keep(model_id(run), KIND, measure_key(run), last[1])
+
+    key = (KIND, *measure_key(run))
+    return Work(key, measure, (run,), run.report["model"], keep, alone=True, expected=MEASURE_SECONDS)
 
 
 def _create_race(state: gr.State) -> tuple[gr.Button, list]:

@@ -4,8 +4,8 @@ import plotly.graph_objects as go
 import torch
 
 from components.figures import color, degree_histogram
-from components.readings import comparison_reading, degree_reading
-from components.session import Workspace, run_label
+from components.readings import NO_TOPN, comparison_reading, degree_reading
+from components.session import Workspace, recorded_topn, run_label
 from components.text import MEASURES, escape
 from components.widgets.canvas import base64_bits, base64_values
 from eggs_core.betas import layer_scores
@@ -35,28 +35,28 @@ def map_value(run: Run, measure: str, selected: str) -> dict:
     return {"rows": rows, "blocks": blocks, "measure": name, "selected": selected, "low": low, "high": high}
 
 
-def compared(workspace: Workspace) -> tuple[str, torch.Tensor, torch.Tensor] | None:
+def topn_of(workspace: Workspace) -> torch.Tensor | None:
+    """What top-N keeps of the chosen layer; None where the run does not hold it."""
+    return recorded_topn(workspace.run, workspace.layer)
+
+
+def compared(workspace: Workspace) -> tuple[str, torch.Tensor, torch.Tensor | None] | None:
     """The name, mask and top-N mask of the method to compare with; None if there is none for the chosen layer."""
-    if workspace.compare == TOPN and workspace.run.has_topn:
-        topn = workspace.run.topn_mask(workspace.layer)
-        return TOPN, topn, topn
+    if workspace.compare == TOPN:
+        topn = topn_of(workspace)
+        return None if topn is None else (TOPN, topn, topn)
     for run in workspace.comparable():
         if run_label(run) == workspace.compare:
-            return workspace.compare, run.mask(workspace.layer), _beside(run, workspace.layer)
+            return workspace.compare, run.mask(workspace.layer), recorded_topn(run, workspace.layer)
     return None
-
-
-def _beside(run: Run, layer: str) -> torch.Tensor:
-    """The mask that tells importance from connectivity: top-N's, or the run's own where that was not recorded."""
-    return run.topn_mask(layer) if run.has_topn else run.mask(layer)
 
 
 def compare_choices(workspace: Workspace) -> list[tuple[str, str]]:
     """What the run in view can be compared with, as (label, value)."""
     own = run_label(workspace.run) if workspace.run else ""
     others = [run_label(run) for run in workspace.comparable() if run_label(run) != own]
-    best = [TOPN] if workspace.run and workspace.run.has_topn else []
-    return [("nothing", ""), *((name, name) for name in [*best, *others])]
+    held = workspace.run is not None and topn_of(workspace) is not None
+    return [("nothing", ""), *((name, name) for name in [*([TOPN] if held else []), *others])]
 
 
 def mask_values(workspace: Workspace) -> tuple[dict | None, dict | None]:
@@ -66,20 +66,20 @@ def mask_values(workspace: Workspace) -> tuple[dict | None, dict | None]:
     label, mask = run_label(workspace.run), workspace.run.mask(workspace.layer)
     other = compared(workspace)
     if other is None:
-        return _value(workspace, label, mask, _beside(workspace.run, workspace.layer)), None
+        return _value(workspace, label, mask, topn_of(workspace)), None
     if workspace.difference:
         hues = [BOTH_COLOR, *(TOPN_COLOR if name == TOPN else color(name) for name in (label, other[0]))]
         value = _value(workspace, label, mask, other[1])
         return {**value, "difference": True, "colors": hues, "names": [label, other[0]]}, None
-    return _value(workspace, label, mask, _beside(workspace.run, workspace.layer)), _value(workspace, *other)
+    return _value(workspace, label, mask, topn_of(workspace)), _value(workspace, *other)
 
 
-def _value(workspace: Workspace, label: str, mask: torch.Tensor, topn: torch.Tensor) -> dict:
+def _value(workspace: Workspace, label: str, mask: torch.Tensor, topn: torch.Tensor | None) -> dict:
     keep, group = map(int, workspace.run.report["pattern"].split(":"))
     return {
         "name": workspace.layer, "label": label, "rows": mask.shape[0], "cols": mask.shape[1], "keep": keep,
-        "group": group, "bits": base64_bits(mask), "other": base64_bits(topn), "difference": False,
-        "alone": not workspace.run.has_topn,
+        "group": group, "bits": base64_bits(mask), "difference": False,
+        "other": None if topn is None else base64_bits(topn),
         "colors": None, "names": None, "lock": "masks",
         "inDegrees": base64_values(mask.sum(0, dtype=torch.int32)),
         "outDegrees": base64_values(mask.sum(1, dtype=torch.int32)),
@@ -115,9 +115,9 @@ def legend(workspace: Workspace) -> str:
         cells = [
             f'<span><i class="swatch" style="background:{h}"></i>{escape(name)}</span>' for name, h in hues.items()
         ]
-    elif workspace.run and not workspace.run.has_topn:
+    elif workspace.run and workspace.layer and topn_of(workspace) is None:
         cells = [
-            '<span><i class="swatch score"></i>kept; what top-N keeps was not recorded with this run</span>',
+            f'<span><i class="swatch score"></i>kept; {NO_TOPN}</span>',
             '<span><i class="swatch empty"></i>pruned</span>',
         ]
     else:
@@ -141,8 +141,7 @@ def degree_chart(workspace: Workspace) -> tuple[go.Figure | None, str]:
     """How many weights each input of the chosen layer keeps, beside top-N by the same score, and a sentence."""
     if not workspace.run or not workspace.layer:
         return None, ""
-    run, label = workspace.run, run_label(workspace.run)
-    degrees = run.mask(workspace.layer).sum(0)
-    best = run.topn_mask(workspace.layer).sum(0) if run.has_topn else None
-    shown = None if best is None else best.tolist()
-    return degree_histogram(degrees.tolist(), shown, label), degree_reading(label, degrees, best)
+    mask, topn = workspace.run.mask(workspace.layer), topn_of(workspace)
+    label, degrees, best = run_label(workspace.run), mask.sum(0), None if topn is None else topn.sum(0)
+    chart = degree_histogram(degrees.tolist(), None if best is None else best.tolist(), label)
+    return chart, degree_reading(label, degrees, best)

@@ -6,9 +6,10 @@ from components.drawn import draw_once
 from components.events import CHEAP
 from components.figures import layer_chart
 from components.readings import measure_reading
+from components.recorded import facts
 from components.session import Workspace, run_label
 from components.tab import Tab
-from components.text import GLOSSARY, MEASURES, escape, facts, overview_cards, overview_reading, reading
+from components.text import GLOSSARY, MEASURES, escape, overview_cards, overview_reading, reading
 from components.widgets.plot import Plot
 
 RUNNING = (

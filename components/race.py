@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 
 from components.jobs import Follow, bar
 from components.queue import Work
-from components.text import escape, reading
+from components.results import run_id
+from components.text import escape, reading, seconds
 from eggs_core.errors import EggsError
 from eggs_core.generation import race
 from eggs_core.hosting import check_text
 from eggs_core.pipeline import Progress
 from eggs_core.runs import Run
+from eggs_core.sweep.results import seconds_of
 from eggs_core.weights import recover, weights_at_hand
 
 PROMPT = "The people of the United States"
@@ -61,9 +63,10 @@ def race_note(run: Run | None) -> str:
     """What a start needs, before a race."""
     if run is None or weights_at_hand(run):
         return '<p class="hint">Both sides compute in turn on all threads; each has a clock of its own.</p>'
+    took = f" (it took {seconds(spent)})" if (spent := seconds_of(run.report, "prune")) is not None else ""
     return (
-        '<p class="hint">This run’s re-fitted weights are not stored. Start prunes the model again first '
-        f"(it took {run.report['seconds']['prune']:.0f} s); so does Prune in the sidebar.</p>"
+        '<p class="hint">This run’s re-fitted weights are not stored. Start prunes the model again first'
+        f"{took}; so does Prune in the sidebar.</p>"
     )
 
 
@@ -80,7 +83,7 @@ def run_race(follow: Follow, run: Run, prompt: str, most: int, rival: str) -> It
     check_text(prompt)
     most = int(most)
     work = Work(
-        ("race", run.key, prompt, most, rival), race_steps, (run, prompt, most, rival), run.report["model"],
+        ("race", *run_id(run), prompt, most, rival), race_steps, (run, prompt, most, rival), run.report["model"],
         alone=True, lasting=False,
     )  # fmt: skip
     for event in follow(work):

@@ -9,6 +9,8 @@ from eggs_core.evaluate import Interval
 from eggs_core.expansion import CurvePoint, Expansion, SpreadStep
 from eggs_core.graph import summarize
 
+NO_TOPN = "top-N was not recorded with this run"
+
 
 def plural(count: int, name: str) -> str:
     """A number with its noun, for example 1 input, 2 inputs."""
@@ -85,21 +87,21 @@ def beta_cards(step: BetaStep, topn: BetaStep, source: str) -> str:
     return _minis(rows, note, f"{step.beta:g}")
 
 
-def pruned_cards(
-    layer: dict, topn_degrees: torch.Tensor, degrees: torch.Tensor, topn_sigma2: float, recorded: bool = True
-) -> str:
-    """Gap, orphans and lowest degree of the mask as pruned, beside top-N's if `recorded`; degrees: int64 (in,)."""
+def pruned_cards(layer: dict, degrees: torch.Tensor, topn: tuple[torch.Tensor, float] | None) -> str:
+    """Gap, orphans and lowest degree of the mask as pruned, beside top-N's degrees and σ₂; degrees: int64 (in,)."""
+    gap, orphans, least = "", "", ""
+    if topn is not None:
+        gap, orphans, least = f"{1 - topn[1]:.4f}", str(int((topn[0] == 0).sum())), str(int(topn[0].min()))
     rows = [
-        ("spectral gap", f"{1 - topn_sigma2:.4f}", f"{layer['spectral_gap']:.4f}"),
-        ("orphans", str(int((topn_degrees == 0).sum())), str(int((degrees == 0).sum()))),
-        ("min in-degree", str(int(topn_degrees.min())), str(int(degrees.min()))),
+        ("spectral gap", gap, f"{layer['spectral_gap']:.4f}"),
+        ("orphans", orphans, str(int((degrees == 0).sum()))),
+        ("min in-degree", least, str(int(degrees.min()))),
         ("retained score", "", f"{layer['retained_score']:.1%}"),
     ]
     beta = layer.get("choice", {}).get("beta")
     chosen = "" if beta is None else f", at β = {beta:.2f}"
-    beside = "beside top-N by the same scores" if recorded else "alone, as top-N was not recorded with this run"
-    rows = rows if recorded else [(name, "", after) for name, _, after in rows]
-    return _minis(rows, f"The mask as pruned{chosen}, {beside}. Retained: share of all score.")
+    beside = f"; {NO_TOPN}" if topn is None else ", beside top-N by the same scores"
+    return _minis(rows, f"The mask as pruned{chosen}{beside}. Retained: share of all score.")
 
 
 def _minis(rows: list[tuple[str, str, str]], note: str, beta: str = "") -> str:
@@ -158,10 +160,11 @@ def beta_reading(curve: BetaCurve) -> str:
 
 
 def degree_reading(label: str, degrees: torch.Tensor, topn: torch.Tensor | None) -> str:
-    """Which inputs lost their connections under top-N, where recorded, and under the method; both int64 (in,)."""
-    kept, name, count = int((degrees == 0).sum()), escape(label), plural(len(degrees), "input")
+    """Which inputs lost their connections under top-N, where that is known, and under the method; int64 (in,)."""
+    kept = int((degrees == 0).sum())
+    name, count = escape(label), plural(len(degrees), "input")
     if topn is None:
-        start = f"What top-N keeps of these {count} was not recorded with this run"
+        start = f"{NO_TOPN[0].upper()}{NO_TOPN[1:]}"
     elif lost := int((topn == 0).sum()):
         start = f"{lost} of {count} lost every connection under top-N"
     else:

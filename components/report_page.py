@@ -9,10 +9,12 @@ from plotly.offline import get_plotlyjs
 from components.breakdown_view import breakdown, cost_chart, drift_chart
 from components.figures import layer_chart, perplexity_forest, window_scatter
 from components.latency_figures import size_bars, speed_bars
+from components.recorded import NOT_MEASURED, facts, made_with
+from components.results import RESULTS, Results
 from components.session import run_label
 from components.tables import accuracy_table, layer_table
 from components.tasks_view import task_chart, task_pairs, task_table
-from components.text import escape, facts, overview_cards, overview_reading
+from components.text import escape, overview_cards, overview_reading
 from components.texts_view import text_rows, texts_table
 from components.widgets.assets import ASSETS
 from eggs_core.config import PruneConfig
@@ -30,7 +32,7 @@ table { border-collapse: collapse; font-size: 14px; } th, td { border-bottom: 1p
 """
 
 
-def report_json(run: Run, runs: list[Run]) -> str:
+def report_json(run: Run, runs: list[Run], results: Results = RESULTS) -> str:
     """Everything that was measured of a run in this process: its report, the methods beside it, tasks, texts, parts."""
     evaluation = run.report["evaluation"]
     others = [
@@ -43,13 +45,13 @@ def report_json(run: Run, runs: list[Run]) -> str:
         }
         for other in runs if other.key != run.key
     ]  # fmt: skip
-    parts = breakdown(run)
+    parts = breakdown(run, results)
     values = {
         "command": PruneConfig.from_dict(run.report["config"]).command_line(),
         "report": run.report,
         "methods": others,
-        "tasks": [{"dense": dense.to_dict(), "pruned": pruned.to_dict()} for dense, pruned in task_pairs(run)],
-        "texts": text_rows(run),
+        "tasks": [{"dense": dense.to_dict(), "pruned": pruned.to_dict()} for dense, pruned in task_pairs(run, results)],
+        "texts": text_rows(run, results),
         "breakdown": parts and {
             "windows": parts[0], "blocks": [asdict(d) for d in parts[1]], "parts": [asdict(p) for p in parts[2]],
         },
@@ -57,37 +59,38 @@ def report_json(run: Run, runs: list[Run]) -> str:
     return json.dumps(values, indent=1, allow_nan=False)
 
 
-def report_html(run: Run, runs: list[Run]) -> str:
+def report_html(run: Run, runs: list[Run], results: Results = RESULTS) -> str:
     """The same as a page with pictures that can be zoomed without a network; all text is escaped."""
     label, report = run_label(run), run.report
     title = f"{report['model']} pruned to {report['pattern']} by {label}"
     sections = [
-        ("Perplexity", accuracy_table(runs).to_html(index=False, border=0)
+        ("Perplexity", accuracy_table(runs, results).to_html(index=False, border=0)
          + _chart(perplexity_forest(runs)) + _chart(window_scatter(run))),
         ("Size and speed", _chart(size_bars(run), 260) + (
-            _chart(speed_bars(report["latency"], "decode_tokens_per_s"), 220) if report["latency"] else "")),
+            _chart(speed_bars(report["latency"], "decode_tokens_per_s"), 220) if report.get("latency")
+            else f"<p>Decode speed: {NOT_MEASURED}.</p>")),
         ("Layers", _chart(layer_chart(run, "spectral_gap")) + layer_table(run).to_html(index=False, border=0)),
     ]  # fmt: skip
-    if pairs := task_pairs(run):
+    if pairs := task_pairs(run, results):
         sections.insert(1, ("Zero-shot tasks", _chart(task_chart(pairs, label), 300) + task_table(pairs, label)))
-    if text_rows(run):
-        sections.insert(1, ("Other texts", texts_table(run)))
-    if found := breakdown(run):
+    if text_rows(run, results):
+        sections.insert(1, ("Other texts", texts_table(run, results)))
+    if found := breakdown(run, results):
         kinds = [cost_chart([p for p in found[2] if p.kind == kind], label) for kind in ("block", "projection")]
         sections.append(("Where it breaks", "".join(_chart(c) for c in (drift_chart(found[1], label), *kinds))))
     body = "".join(f'<h2>{name}</h2><div class="wide">{content}</div>' for name, content in sections)
     command = PruneConfig.from_dict(report["config"]).command_line()
-    versions = ", ".join(f"{escape(name)} {escape(version)}" for name, version in report["versions"].items())
+    values = escape(report_json(run, runs, results))
     sheet = (ASSETS / "css" / "app.css").read_text(encoding="utf-8")
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{sheet}{STYLE}</style>'
         f"<script>{get_plotlyjs()}</script></head><body><h1>{escape(title)}</h1>{facts(run)}"
         f"{overview_cards(run)}{overview_reading(run, label)}"
-        f"<h2>Repeat it</h2><pre>{escape(command)}</pre><p>With {versions}, on {escape(report['device'])}. "
+        f"<h2>Repeat it</h2><pre>{escape(command)}</pre><p>{escape(made_with(report))} "
         f"The same configuration gives the same masks; run {escape(run.key)}.</p>{body}"
-        f"<h2>Everything, as JSON</h2><details><summary>report.json</summary><pre>{escape(report_json(run, runs))}"
-        f"</pre></details></body></html>"
+        f"<h2>Everything, as JSON</h2><details><summary>report.json</summary><pre>{values}</pre></details>"
+        "</body></html>"
     )
 
 

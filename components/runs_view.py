@@ -5,8 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from components.recorded import decode_speed, made_on, took
 from components.session import bundled_runs, find_run, label_of
-from components.text import escape, seconds, size
+from components.text import escape, size
 from eggs_core.errors import EggsError
 from eggs_core.evaluate import paired_ratio
 from eggs_core.runs import Run
@@ -44,7 +45,7 @@ def runs_table(reports: list[dict[str, Any]]) -> pd.DataFrame:
             "Packed ÷ dense": round(report["size"]["packed_bytes"] / report["size"]["dense_bytes"], 3),
             "Orphans": sum(layer["orphans"] for layer in report["layers"]),
             "Name": report["label"],
-            "Computed": report["created"][:16].replace("T", " "),
+            "Computed": made_on(report, 16),
             "Key": report["key"],
         }
         for report in reports
@@ -85,11 +86,11 @@ def comparison(reports: list[dict[str, Any]]) -> str:
         "Perplexity ÷ the first’s [95 %]": ratio,
         "Next token right": lambda r: f"{r['evaluation']['pruned']['top1']:.1%}",
         "Packed size": lambda r: size(r["size"]["packed_bytes"]),
-        "Decode, packed": lambda r: f"{r['latency']['packed']['decode_tokens_per_s']['median']:.0f} tokens/s",
+        "Decode, packed": decode_speed,
         "Retained score, mean": lambda r: f"{mean(r, 'retained_score'):.2%}",
         "Spectral gap, mean": lambda r: f"{mean(r, 'spectral_gap'):.3f}",
         "Orphans": lambda r: sum(layer["orphans"] for layer in r["layers"]),
-        "Pruned in": lambda r: seconds(r["seconds"]["prune"]),
+        "Pruned in": lambda r: took(r, "prune"),
     }
     head = "".join(f"<th>{escape(title_of(report))}</th>" for report in reports)
     rows = "".join(

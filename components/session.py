@@ -1,9 +1,7 @@
 """What one visitor looks at: a gradio-free state, and the runs that ship with the app."""
 
-import threading
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import torch
 
+from components.results import on_same_weights, run_id
 from eggs_core.beta_curve import BetaCurve
 from eggs_core.config import METHODS, PruneConfig
 from eggs_core.errors import EggsError
@@ -111,7 +110,7 @@ class Workspace:
         return mask[row : row + size, column : column + size], row, column
 
     def comparable(self) -> list[Run]:
-        """Finished runs of the same model, pattern and evaluation as the one in view, one per method, newest last."""
+        """Finished runs on the weights, pattern and evaluation of the one in view, one per method, newest last."""
         if self.run is None:
             return []
         found: dict[str, Run] = {}
@@ -125,29 +124,14 @@ class Workspace:
 
 
 _SHARED: weakref.WeakValueDictionary[Hashable, Run] = weakref.WeakValueDictionary()
-_MEMO: OrderedDict[Hashable, Any] = OrderedDict()
-_MEMO_LOCK = threading.Lock()
-
-
-def remember(key: Hashable, make: Callable[[], Any], size: int = 512) -> Any:
-    """The value that `make` gave for a key the last time, or gives now; for small figures of layers."""
-    with _MEMO_LOCK:
-        if key in _MEMO:
-            _MEMO.move_to_end(key)
-            return _MEMO[key]
-    value = make()
-    with _MEMO_LOCK:
-        _MEMO[key] = value
-        while len(_MEMO) > size:
-            _MEMO.popitem(last=False)
-    return value
 
 
 def _same_subject(a: Run, b: Run) -> bool:
     protocol = ("sha256", "window", "windows")
     evaluations = [[r.report["evaluation"].get(name) for name in protocol] for r in (a, b)]
     same = all(a.report[name] == b.report[name] for name in ("model", "pattern"))
-    return same and (evaluations[0] == evaluations[1] or not b.report["evaluation"])
+    measured = evaluations[0] == evaluations[1] and on_same_weights(a.report, b.report)
+    return same and (measured or not b.report["evaluation"])
 
 
 def finished_run(workspace: Workspace | None) -> Run:
@@ -193,12 +177,18 @@ def _read_bundled() -> tuple[tuple[Run, ...], tuple[str, ...]]:
     return tuple(runs), tuple(said)
 
 
+def recorded_topn(run: Run, layer: str) -> torch.Tensor | None:
+    """What plain top-N keeps of a layer by the same scores, bool (out, in); None where the run does not hold it."""
+    return run.topn_mask(layer) if layer in run.packed_topn else None
+
+
 def find_run(key: str) -> Run | None:
     """The finished run of that key, shipped or stored; raises EggsError for what is no key."""
     shipped = next((run for run in bundled_runs() if run.key == key), None)
     if shipped or (stored := STORE.get(key)) is None:
         return shipped
-    return _SHARED.setdefault((key, stored.report.get("created")), stored)  # one in memory, however many look at it
+    # One in memory, however many look at it.
+    return _SHARED.setdefault((*run_id(stored), stored.report.get("created")), stored)
 
 
 def first_run() -> Run | None:

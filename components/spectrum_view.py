@@ -10,7 +10,8 @@ import torch
 from components.graph_figures import beta_figures, density_figure
 from components.queue import Work
 from components.readings import beta_reading, density_reading, layer_extras
-from components.session import Workspace, remember, run_label
+from components.results import RESULTS, Results, on_same_weights, remember, run_id
+from components.session import Workspace, run_label
 from eggs_core.beta_curve import CURVES, BetaCurve, beta_curve, curve_config, load_curve
 from eggs_core.betas import layer_scores
 from eggs_core.calibration import Text
@@ -28,7 +29,7 @@ def density(workspace: Workspace) -> tuple[go.Figure, str]:
     """The singular values of the chosen layer beside those of one random mask, and a sentence."""
     run, layer = workspace.run, workspace.layer_report()
     mask, pattern, shape = run.mask(layer["name"]), run.report["pattern"], tuple(layer["shape"])
-    own = remember(("density", run.key, layer["name"]), lambda: singular_density(mask))
+    own = remember(("density", *run_id(run), layer["name"]), lambda: singular_density(mask))
     random = remember(("density", pattern, shape), lambda: singular_density(_random_mask(shape, pattern)))
     text = density_reading(layer, own.exact) + layer_extras(layer, _weighted(workspace, mask), reach(workspace))
     return density_figure(own, random, layer, run_label(run)), text
@@ -45,9 +46,8 @@ def _weighted(workspace: Workspace, mask: torch.Tensor) -> float | None:
         weight = layer_scores(report["model"], name, "magnitude", report.get("fingerprint")).weight
     except EggsError:
         return None
-    return remember(
-        ("weighted", workspace.run.key, name), lambda: second_singular_value(weight.abs() * mask).item()
-    )  # fmt: skip
+    key = ("weighted", *run_id(workspace.run), name)
+    return remember(key, lambda: second_singular_value(weight.abs() * mask).item())
 
 
 def reach(workspace: Workspace) -> tuple[str, str, int, int] | None:
@@ -61,7 +61,7 @@ def reach(workspace: Workspace) -> tuple[str, str, int, int] | None:
         paths = paths_through(*map(run.mask, pair))
         return int((paths == 0).sum()), paths.numel()
 
-    return *pair, *remember(("reach", run.key, *pair), count)
+    return *pair, *remember(("reach", *run_id(run), *pair), count)
 
 
 @cache
@@ -76,16 +76,18 @@ def bundled_curves() -> tuple[BetaCurve, ...]:
     return tuple(found)
 
 
-_known: dict[str, BetaCurve] = {}  # configuration's key -> a finished curve, whoever asked for it
+KIND = "curve"  # of result, whoever asked for it
 
 
-def curve_work(config: PruneConfig, texts: dict[str, Text]) -> Work:
+def curve_work(config: PruneConfig, texts: dict[str, Text], results: Results = RESULTS) -> Work:
     """The work of measuring a curve; its values are (Progress, the curve so far or None)."""
     check_config(config)
     key = curve_config(config).key()
-    return Work(
-        ("curve", key), curve_steps, (config, texts), config.model, lambda last: _known.__setitem__(key, last[1])
-    )
+
+    def keep(last: tuple[Progress, BetaCurve | None]) -> None:
+        results.keep(config.model, KIND, key, last[1])
+
+    return Work((KIND, key), curve_steps, (config, texts), config.model, keep)
 
 
 def curve_steps(config: PruneConfig, texts: dict[str, Text]) -> Iterator[tuple[Progress, BetaCurve | None]]:
@@ -99,11 +101,14 @@ def curve_steps(config: PruneConfig, texts: dict[str, Text]) -> Iterator[tuple[P
         yield progress, found
 
 
-def curve_of(workspace: Workspace) -> BetaCurve | None:
-    """This visitor's own curve for the model and pattern in view, else the bundled one, else another visitor's."""
+def curve_of(workspace: Workspace, results: Results = RESULTS) -> BetaCurve | None:
+    """This visitor's own curve for the weights and pattern in view, else the bundled one, else another visitor's."""
     report = workspace.run.report
-    for curve in [*reversed(workspace.curves), *bundled_curves(), *_known.values()]:
-        if curve.points and (curve.config["model"], curve.config["pattern"]) == (report["model"], report["pattern"]):
+    others = results.of(report["model"], KIND).values()
+    for curve in [*reversed(workspace.curves), *bundled_curves(), *reversed(others)]:
+        made = {"model": curve.config["model"], "fingerprint": curve.fingerprint}
+        alike = (curve.config["model"], curve.config["pattern"]) == (report["model"], report["pattern"])
+        if curve.points and alike and on_same_weights(made, report):
             return curve
     return None
 

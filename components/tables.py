@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from components.recorded import took
+from components.results import RESULTS, Results
 from components.session import run_label
 from components.tasks_view import task_pairs
 from components.text import MEASURES
@@ -11,7 +13,7 @@ from eggs_core.runs import Run
 BEST = " ★"  # of the best, where the interval of its ratio to the runner-up excludes 1
 
 
-def accuracy_table(runs: list[Run]) -> pd.DataFrame:
+def accuracy_table(runs: list[Run], results: Results = RESULTS) -> pd.DataFrame:
     """Methods as rows, dense on top; the change of perplexity carries its bootstrap 95 % interval."""
     if not runs:
         return pd.DataFrame()
@@ -33,10 +35,10 @@ def accuracy_table(runs: list[Run]) -> pd.DataFrame:
                 "Top-1": f"{evaluation['pruned']['top1']:.1%}",
                 "Top-5": f"{evaluation['pruned']['top5']:.1%}",
                 "Orphans": str(sum(layer["orphans"] for layer in run.report["layers"])),
-                "Pruned in": f"{run.report['seconds']['prune']:.1f} s",
+                "Pruned in": took(run.report, "prune"),
             }
         )
-        for task, (before, after) in {f"{d.task} ({d.items})": (d, p) for d, p in task_pairs(run)}.items():
+        for task, (before, after) in {f"{d.task} ({d.items})": (d, p) for d, p in task_pairs(run, results)}.items():
             rows[0][task], rows[-1][task] = f"{before.best_acc:.1%}", f"{after.best_acc:.1%}"
     return pd.DataFrame(rows).fillna("")
 

@@ -43,8 +43,7 @@ def create_tasks_panel(state: gr.State) -> Tab:
         run = finished_run(workspace)
         for event in measure_tasks(follow, run, list(chosen or []), int(most or 0)):
             yield [bar(event), gr.skip(), gr.skip()]
-        if workspace.run is run:
-            yield drawn(run)
+        yield render(workspace)
 
     def drawn(run: Run) -> list:
         pairs = task_pairs(run)

@@ -8,6 +8,7 @@ from components.chart import base_layout
 from components.figures import COLORS, color
 from components.jobs import Follow
 from components.queue import Work
+from components.results import RESULTS, Results, model_id, run_id
 from components.session import run_label
 from components.text import escape, reading, term
 from eggs_core.fingerprints import check_same_weights
@@ -17,38 +18,32 @@ from eggs_core.runs import Run
 from eggs_core.weights import recover
 from eggs_core.zeroshot import TaskScore, check_tasks, difference, zero_shot
 
-_known: dict[tuple[str, str, int], TaskScore] = {}  # (run key or dense model, task, limit) -> score
+DENSE, PRUNED = "tasks, dense", "tasks, pruned"  # kinds of result, by task and limit
 
 
-def task_pairs(run: Run) -> list[tuple[TaskScore, TaskScore]]:
+def task_pairs(run: Run, results: Results = RESULTS) -> list[tuple[TaskScore, TaskScore]]:
     """Dense and pruned scores of every task that this process has measured for a run."""
-    pairs = []
-    for (subject, task, limit), score in _known.items():
-        dense = _known.get((_dense_key(run), task, limit))
-        if subject == run.key and dense:
-            pairs.append((dense, score))
-    return pairs
+    dense = results.of(model_id(run), DENSE)
+    return [(dense[name], score) for name, score in results.of(run_id(run), PRUNED).items() if name in dense]
 
 
-def _dense_key(run: Run) -> str:
-    return f"dense {run.report['model']}"
-
-
-def measure_tasks(follow: Follow, run: Run, tasks: list[str], limit: int) -> Iterator:
+def measure_tasks(follow: Follow, run: Run, tasks: list[str], limit: int, results: Results = RESULTS) -> Iterator:
     """Answer the tasks with the dense and the pruned model of a run, as far as that is not known; with progress.
 
     Raises EggsError as `recover` and `zero_shot` do.
     """
     check_tasks(tasks, limit)
-    for share, key, side in ((0.0, _dense_key(run), "dense"), (0.5, run.key, "pruned")):
+    sides = ((0.0, model_id(run), DENSE, "dense"), (0.5, run_id(run), PRUNED, "pruned"))
+    for share, subject, kind, side in sides:
 
-        def keep(scores: dict[str, TaskScore], key: str = key) -> None:
-            _known.update({(key, task, limit): score for task, score in scores.items()})
+        def keep(scores: dict[str, TaskScore], subject: tuple = subject, kind: str = kind) -> None:
+            for task, score in scores.items():
+                results.keep(subject, kind, (task, limit), score)
 
-        wanted = tuple(task for task in tasks if (key, task, limit) not in _known)
+        wanted = tuple(task for task in tasks if (task, limit) not in results.of(subject, kind))
         if not wanted:
             continue
-        work = Work(("tasks", key, wanted, limit), task_steps, (run, side, wanted, limit), run.report["model"], keep)
+        work = Work((kind, *subject, wanted, limit), task_steps, (run, side, wanted, limit), run.report["model"], keep)
         for event in follow(work):
             if isinstance(event, Progress):
                 event = Progress(f"{side}, {event.text}", share + event.share / 2, event.seconds_left)

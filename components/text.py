@@ -109,7 +109,7 @@ def overview_cards(run: Run) -> str:
             term("packed size", "Size"), size(space["dense_bytes"]), size(space["packed_bytes"]),
             f"packed, {share:.0%} of dense; saved with zeros it would not shrink",
         ),
-        latency_card(run.report["latency"]),
+        latency_card(run.report.get("latency")),
     ]  # fmt: skip
     return f'<div class="cards">{"".join(cards)}</div>'
 
@@ -127,21 +127,6 @@ def latency_card(latency: dict[str, Any] | None) -> str:
         term("decode", "Decode speed"), f"{dense:.0f}", f"{packed:.0f} tok/s",
         f"× {packed / dense:.2f}, {word}; kernel: {escape(latency['kernel'])}",
     )  # fmt: skip
-
-
-def facts(run: Run) -> str:
-    """One line that says what this result is and when it was made."""
-    report = run.report
-    calibration, evaluation = report["calibration"], report["evaluation"]
-    return (
-        f'<p class="facts">{escape(report["model"])} · {escape(report["pattern"])} · computed '
-        f"{escape(report['created'][:10])} "
-        f"on {escape(report['device'])} in {seconds(report['seconds']['total'])} · calibrated on "
-        f"{calibration['windows']} × {calibration['window']} tokens of “{escape(calibration['text'])}” (seed "
-        f"{report['seed']}), evaluated on {evaluation['windows']} × {evaluation['window']} tokens of "
-        f"“{escape(evaluation['text'])}” · SHA-256 {escape(evaluation['sha256'][:12])}… · "
-        f"run {escape(report['key'])}</p>"
-    )
 
 
 def reading(sentence: str, lesson: str = "") -> str:

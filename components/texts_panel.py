@@ -51,8 +51,7 @@ def create_texts_panel(state: gr.State) -> Tab:
         run = finished_run(workspace)
         for event in measure_text(follow, run, _text(kind, words, path, name)):
             yield [bar(event), gr.skip()]
-        if workspace.run is run:
-            yield drawn(run)
+        yield render(workspace)
 
     def drawn(run: Run) -> list:
         return [texts_reading(run), texts_table(run)] if text_rows(run) else ["", ""]

@@ -1,10 +1,10 @@
 """Perplexity on other texts than the run's own, dense and pruned; no gradio here."""
 
 from collections.abc import Iterator
-from functools import partial
 
 from components.jobs import Follow
 from components.queue import Work
+from components.results import RESULTS, Results, run_id
 from components.session import run_label
 from components.text import escape, reading
 from eggs_core.calibration import Text, evaluation_windows
@@ -15,20 +15,22 @@ from eggs_core.runs import Run
 from eggs_core.weights import recover
 
 MOST_WINDOWS = 64
-MOST_ROWS = 20
-_known: dict[str, list[dict]] = {}  # run key -> rows, newest last
+KIND = "text"  # of result
 
 
-def text_rows(run: Run) -> list[dict]:
-    """The rows that this process has measured for a run: protocol, dense and pruned scores."""
-    return _known.get(run.key, [])
+def text_rows(run: Run, results: Results = RESULTS) -> list[dict]:
+    """The rows that this process has measured for a run, newest last: protocol, dense and pruned scores."""
+    return list(results.of(run_id(run), KIND).values())
 
 
-def measure_text(follow: Follow, run: Run, text: Text) -> Iterator:
+def measure_text(follow: Follow, run: Run, text: Text, results: Results = RESULTS) -> Iterator:
     """Evaluate dense and pruned on a text, in windows as long as the run's own, and keep the row."""
     check_text(text.content)
-    keep = partial(_keep, run.key)
-    yield from follow(Work(("text", run.key, text.sha256), text_steps, (run, text), run.report["model"], keep))
+
+    def keep(row: dict) -> None:
+        results.keep(run_id(run), KIND, row["sha256"], row)
+
+    yield from follow(Work((KIND, *run_id(run), text.sha256), text_steps, (run, text), run.report["model"], keep))
 
 
 def text_steps(run: Run, text: Text) -> Iterator[Progress | dict]:
@@ -45,16 +47,11 @@ def text_steps(run: Run, text: Text) -> Iterator[Progress | dict]:
     yield row
 
 
-def _keep(key: str, row: dict) -> None:
-    others = [old for old in _known.get(key, []) if old["sha256"] != row["sha256"]]
-    _known[key] = [*others, row][-MOST_ROWS:]
-
-
-def texts_table(run: Run) -> str:
+def texts_table(run: Run, results: Results = RESULTS) -> str:
     """The run's own text and every other one measured since, with the protocol of each."""
     own = {**run.report["evaluation"]}
     rows = ""
-    for row in (own, *text_rows(run)):
+    for row in (own, *text_rows(run, results)):
         ratio = paired_ratio(row["dense"]["window_nats"], row["pruned"]["window_nats"])
         rows += (
             f'<tr data-sha="{escape(row["sha256"][:12])}" data-dense="{row["dense"]["perplexity"]:.6f}" '
@@ -73,8 +70,9 @@ def texts_table(run: Run) -> str:
     )
 
 
-def texts_reading(run: Run) -> str:
-    own, newest = run.report["evaluation"], text_rows(run)[-1]
+def texts_reading(run: Run, results: Results = RESULTS) -> str:
+    """What the newest text says, beside the run's own."""
+    own, newest = run.report["evaluation"], text_rows(run, results)[-1]
     ratios = [row["pruned"]["perplexity"] / row["dense"]["perplexity"] for row in (newest, own)]
     return reading(
         f"On “{escape(newest['text'])}” perplexity goes from {newest['dense']['perplexity']:.2f} to "

@@ -7,6 +7,7 @@ import gradio as gr
 from components.events import run_by_buttons, start_stop
 from components.jobs import Follow, bar
 from components.queue import Work
+from components.results import run_id
 from components.session import Workspace, finished_run
 from components.tab import Tab
 from components.token_view import coloured_text, kind_bars, tokens_reading
@@ -37,7 +38,7 @@ def create_tokens_panel(state: gr.State) -> Tab:
         """State and text in; sentence, coloured text and bars out."""
         run, words = finished_run(workspace), words or ""
         check_text(words)
-        work = Work(("tokens", run.key, words), token_steps, (run, words), run.report["model"], lasting=False)
+        work = Work(("tokens", *run_id(run), words), token_steps, (run, words), run.report["model"], lasting=False)
         for event in follow(work):
             yield [bar(event), gr.skip(), gr.skip()]
         first, changes = event

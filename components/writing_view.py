@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from components.figures import COLORS, color
 from components.jobs import Follow, bar, message
 from components.queue import Work
+from components.results import run_id
 from components.session import run_label
 from components.text import escape, reading
 from eggs_core.errors import EggsError
@@ -45,7 +46,7 @@ def write(
     if not (1 <= tokens <= MOST_TOKENS and temperature >= 0 and seed >= 0):
         raise EggsError(f"Choose 1 to {MOST_TOKENS} tokens, and a temperature and a seed from 0.")
     check_text(prompt)
-    key = ("write", *(run.key for run in runs), prompt, tokens, temperature, seed)
+    key = ("write", *map(run_id, runs), prompt, tokens, temperature, seed)
     args = runs, prompt, tokens, temperature, seed
     for event in follow(Work(key, write_steps, args, runs[0].report["model"], lasting=False)):
         yield event if isinstance(event, tuple) else (bar(event), "")

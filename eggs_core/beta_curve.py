@@ -48,12 +48,16 @@ class BetaProgress:
 
 @dataclass(frozen=True, slots=True)
 class BetaCurve:
-    """A finished or growing curve, with the configuration it varies and the protocol of its figures."""
+    """A finished or growing curve, with the configuration it varies and the protocol of its figures.
+
+    `fingerprint` is that of the model's weights; curves that ship with the app have none.
+    """
 
     config: dict[str, Any]
     evaluation: dict[str, Any]
     dense_perplexity: float
     points: list[BetaPoint]
+    fingerprint: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -112,7 +116,7 @@ def beta_curve(
         yield BetaProgress("Evaluating the dense model", 0.02)
         dense_scores = join(list(score_windows(dense.model, evaluation)))
         found = BetaCurve(
-            base.to_dict(), protocol(evaluation_text, evaluation), dense_scores.to_dict()["perplexity"], []
+            base.to_dict(), protocol(evaluation_text, evaluation), dense_scores.perplexity, [], dense.fingerprint
         )
         for number, beta in enumerate(betas):
             model, layers = copy.deepcopy(dense.model), []

@@ -82,26 +82,29 @@ def _dense(model: str, recorded: str | None) -> LoadedModel:
 
 
 @lru_cache(maxsize=4)
-def _norms(model: str, recorded: str | None) -> dict[str, torch.Tensor]:
-    return input_norms(_dense(model, recorded))
+def _norms(model: str, _fingerprint: str) -> dict[str, torch.Tensor]:
+    return input_norms(CACHE.get(model))
 
 
-@lru_cache(maxsize=8)
 def layer_scores(model: str, layer: str, kind: str, recorded: str | None = None) -> LayerScores:
     """A dense layer's weight and its scores of one kind; "obs" is read as wanda, its nearest score without a sweep.
 
     `recorded` is the fingerprint in the report of the run that is looked at. Raises EggsError when the model cannot be
     opened, has no such layer or has other weights by now.
     """
-    kind = "wanda" if kind == "obs" else kind
-    found = [one for one in linear_layers(_dense(model, recorded).model) if one.name == layer]
+    return _layer_scores(model, _dense(model, recorded).fingerprint, layer, "wanda" if kind == "obs" else kind)
+
+
+@lru_cache(maxsize=8)
+def _layer_scores(model: str, fingerprint: str, layer: str, kind: str) -> LayerScores:
+    found = [one for one in linear_layers(CACHE.get(model).model) if one.name == layer]
     if not found:
         raise EggsError(f"The model {model} has no layer {layer}; prune it again to look into it.")
     weight = found[0].weight().cpu()
     if kind not in NEEDS_ACTIVATIONS:
         return LayerScores(weight, score(kind, weight), "the dense weights' magnitudes")
     with _LOCK:
-        norms = _norms(model, recorded)
+        norms = _norms(model, fingerprint)
     if layer not in norms:
         return LayerScores(weight, score("magnitude", weight), "the dense weights' magnitudes (calibration skipped it)")
     tokens = NORM_WINDOWS * NORM_LENGTH
@@ -111,10 +114,10 @@ def layer_scores(model: str, layer: str, kind: str, recorded: str | None = None)
 
 @lru_cache(maxsize=8)
 def _steps(
-    model: str, layer: str, kind: str, pattern: NMPattern, betas: tuple[float, ...], recorded: str | None
+    model: str, fingerprint: str, layer: str, kind: str, pattern: NMPattern, betas: tuple[float, ...]
 ) -> tuple[BetaStep, ...]:
     """The steps at the given β in rising order; each starts from the prices of the one before."""
-    scores = layer_scores(model, layer, kind, recorded).scores
+    scores = _layer_scores(model, fingerprint, layer, kind).scores
     pattern.check(layer, tuple(scores.shape))
     best, steps, prices = None, [], None
     for beta in betas:
@@ -140,7 +143,8 @@ def beta_step(
     Raises EggsError as `layer_scores` does.
     """
     nearest = min(BETAS, key=lambda b: abs(b - beta))
-    small = layer_scores(model, layer, kind, recorded).scores.numel() <= AT_ONCE
+    fingerprint, kind = _dense(model, recorded).fingerprint, "wanda" if kind == "obs" else kind
+    small = _layer_scores(model, fingerprint, layer, kind).scores.numel() <= AT_ONCE
     betas = BETAS if small else (nearest,)
-    steps = _steps(model, layer, kind, pattern, betas, recorded)
+    steps = _steps(model, fingerprint, layer, kind, pattern, betas)
     return steps[betas.index(nearest)]

@@ -52,23 +52,11 @@ class Measurement:
         return bool(self.generation)
 
 
-_taken: dict[tuple, Measurement] = {}
-
-
 def measure_key(run: Run) -> tuple:
-    """What runs have in common that one measurement serves."""
-    permuted = tuple(sorted(run.permutations))
-    return run.report["model"], run.report["pattern"], len(run.report["layers"]), hash(permuted)
-
-
-def measured(run: Run) -> Measurement | None:
-    """The complete measurement of a run's shapes and pattern that this process took last."""
-    return _taken.get(measure_key(run))
-
-
-def remember(run: Run, found: Measurement) -> None:
-    """Let `measured` give this measurement for runs of the same model, pattern and channel orders."""
-    _taken[measure_key(run)] = found
+    """What runs have in common that one measurement serves: weights, pattern, layers and which channels are ordered."""
+    report = run.report
+    layers = tuple((layer["name"], *layer["shape"], layer["name"] in run.permutations) for layer in report["layers"])
+    return report["model"], report.get("fingerprint", ""), report["pattern"], layers
 
 
 def shapes_of(run: Run) -> list[tuple[int, int]]:
@@ -109,7 +97,6 @@ def measure(run: Run, models: ModelCache = CACHE, cell_seconds: float = CELL_SEC
         found.generation = measure_generation(
             dense.model, packed, prompt, new_tokens=NEW_TOKENS, rounds=ROUNDS, others=others
         )
-    remember(run, found)
     yield Progress("Measured", 1.0), found
 
 

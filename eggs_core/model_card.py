@@ -9,6 +9,7 @@ from pathlib import Path
 from eggs_core.config import PruneConfig
 from eggs_core.runs import Run
 
+NOT_RECORDED = "not recorded"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 OPENING = {
     "hf": 'model = AutoModelForCausalLM.from_pretrained("THIS_FOLDER")   # from transformers',
@@ -45,7 +46,7 @@ def model_card(run: Run, layout: str) -> str:
     if config.diagonals is not None:
         choices["B"] = config.diagonals
     command = dataclasses.replace(config, model=name).command_line()
-    versions = ", ".join(f"{k} {v}" for k, v in report["versions"].items())
+    versions = ", ".join(f"{k} {v}" for k, v in report.get("versions", {}).items()) or NOT_RECORDED
     return f"""---
 {front}
 ---
@@ -78,7 +79,7 @@ Evaluated on {_tokens(evaluation)}
 | calibration | {_tokens(calibration)}, seed {report["seed"]} |
 | calibration text's SHA-256 | `{calibration["sha256"]}` |
 | original weights' fingerprint | `{report.get("fingerprint", "not recorded")}` |
-| made | {report["created"]}, {_text(report["device"])} |
+| made | {report.get("created", NOT_RECORDED)}, {_text(report.get("device", NOT_RECORDED))} |
 | versions | {versions} |
 | configuration | `{report["key"]}` |
 

@@ -20,10 +20,12 @@ from eggs_core.sweep.results import (
     WAITING,
     Cell,
     Sweep,
+    add_speed,
     dense_of,
     figures_of,
     latency_row,
     protocol_of,
+    seconds_of,
 )
 from eggs_core.sweep.tasks import Failure
 
@@ -153,12 +155,11 @@ class _Running:
         run = self.store.get(cell.config.key())
         if run is None or run.report.get("fingerprint") != fingerprint:
             return False
-        cell.status, cell.seconds = KNOWN, run.report["seconds"]["total"]
+        cell.status, cell.seconds = KNOWN, seconds_of(run.report)
         cell.figures = figures_of(run.report)
         self.sweep.evaluation = protocol_of(run.report)
         self.sweep.dense.setdefault(cell.config.model, dense_of(run.report))
-        if run.report["latency"] and self.sweep.speed(cell) is None:
-            self.sweep.latency.append(latency_row(cell.layout, run.report["latency"], fingerprint))
+        add_speed(self.sweep, cell, run.report.get("latency"), fingerprint)
         return True
 
     def finish(self, cell: Cell, result: Run | Failure) -> Step:

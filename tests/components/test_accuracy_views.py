@@ -8,6 +8,7 @@ from plotly.offline import get_plotlyjs
 
 from components.breakdown_view import breakdown, measure_breakdown
 from components.report_page import report_html, report_json
+from components.results import Results
 from components.session import Workspace, first_run
 from components.tasks_view import measure_tasks, task_pairs, task_table
 from components.texts_view import measure_text, text_rows, texts_table
@@ -19,6 +20,7 @@ from eggs_core.evaluate import evaluate
 from eggs_core.weights import recover
 
 HOSTILE = '<img src=x onerror=alert(1)> ${alert(2)} "quoted"'
+TEXT = Text(HOSTILE, bundled_text("calibration").content[:6000])
 
 
 @pytest.fixture(scope="module")
@@ -31,41 +33,48 @@ def models(run, result):
     return result(recover(run))
 
 
+@pytest.fixture(scope="module")
+def results(follow, run) -> Results:
+    """What a visitor has had measured: a task, a text and the parts."""
+    found = Results()
+    list(measure_tasks(follow, run, ["cloze"], 20, found))
+    list(measure_text(follow, run, TEXT, found))
+    list(measure_breakdown(follow, run, 2, found))
+    return found
+
+
 def runs_of(run):
     workspace = Workspace()
     workspace.show(run)
     return workspace.comparable()
 
 
-def test_tasks_are_measured_once_for_both_models(follow, run):
-    list(measure_tasks(follow, run, ["cloze"], 20))
-    [(dense, pruned)] = task_pairs(run)
+def test_tasks_are_measured_once_for_both_models(follow, run, results):
+    [(dense, pruned)] = task_pairs(run, results)
     assert dense.items == pruned.items == 20 and dense.acc >= pruned.acc - 0.2
-    assert list(measure_tasks(follow, run, ["cloze"], 20)) == []  # known: no progress, no work
+    assert list(measure_tasks(follow, run, ["cloze"], 20, results)) == []  # known: no progress, no work
     assert f'data-dense="{dense.acc:.6f}" data-pruned="{pruned.acc:.6f}"' in task_table([(dense, pruned)], HOSTILE)
     assert "<img" not in task_table([(dense, pruned)], HOSTILE)
 
 
-def test_another_text_is_evaluated_in_windows_of_the_runs_length(follow, run, models):
-    text = Text(HOSTILE, bundled_text("calibration").content[:6000])
-    list(measure_text(follow, run, text))
-    row = text_rows(run)[-1]
-    windows = evaluation_windows(models.dense.tokenizer, text, 64, run.report["evaluation"]["window"])
+def test_another_text_is_evaluated_in_windows_of_the_runs_length(follow, run, models, results):
+    row = text_rows(run, results)[-1]
+    windows = evaluation_windows(models.dense.tokenizer, TEXT, 64, run.report["evaluation"]["window"])
     assert row["windows"] == len(windows)
     assert row["pruned"]["perplexity"] == pytest.approx(evaluate(models.zeros, windows).perplexity, rel=1e-6)
-    assert "<img" not in texts_table(run) and "${" not in texts_table(run)
-    list(measure_text(follow, run, text))
-    assert len([r for r in text_rows(run) if r["text"] == HOSTILE]) == 1
+    assert "<img" not in texts_table(run, results) and "${" not in texts_table(run, results)
+    list(measure_text(follow, run, TEXT, results))
+    assert [r["text"] for r in text_rows(run, results)] == [HOSTILE]
     with pytest.raises(EggsError, match="fewer than one window"):
-        list(measure_text(follow, run, Text("short", "Four score")))
+        list(measure_text(follow, run, Text("short", "Four score"), results))
 
 
-def test_the_parts_of_a_run_are_measured_and_kept(follow, run):
-    assert list(measure_breakdown(follow, run, 2))
-    windows, blocks, parts = breakdown(run)
+def test_the_parts_of_a_run_are_measured_and_kept(follow, run, results):
+    windows, blocks, parts = breakdown(run, results)
     assert windows == 2 and len(blocks) == max(layer["block"] for layer in run.report["layers"]) + 1
     assert {p.kind for p in parts} == {"block", "projection"}
-    assert list(measure_breakdown(follow, run, 2)) == []
+    assert list(measure_breakdown(follow, run, 2, results)) == []
+    assert breakdown(run, Results()) is None
 
 
 def test_lanes_begin_with_the_dense_text_and_mark_where_they_part(follow, run, models):
@@ -95,8 +104,8 @@ def test_a_hostile_prompt_stays_text(follow, run):
     assert "<img" not in html and "${" not in html
 
 
-def test_the_report_holds_everything_and_needs_no_network(run):
-    page, values = report_html(run, runs_of(run)), json.loads(report_json(run, runs_of(run)))
+def test_the_report_holds_everything_and_needs_no_network(run, results):
+    page, values = report_html(run, runs_of(run), results), json.loads(report_json(run, runs_of(run), results))
     assert values["report"] == json.loads(json.dumps(run.report))
     assert values["tasks"] and values["texts"] and values["breakdown"]["windows"] == 2
     assert len(values["methods"]) == len(runs_of(run)) - 1

@@ -17,6 +17,7 @@ from components import (
     mask_view,
     race,
     readings,
+    recorded,
     report_page,
     runs_view,
     sidebar,
@@ -28,6 +29,7 @@ from components import (
 )
 from components.lesson import feedback
 from components.lesson_steps import STEPS
+from components.results import RESULTS, run_id
 from components.session import Workspace
 from eggs_core.betas import BetaStep
 from eggs_core.config import make_config
@@ -53,7 +55,9 @@ PLAIN = {
     "address.address", "figures.color", "jobs.run_job", "latency_figures.token_time", "mask_view.compare_choices",
     "race.run_race", "race.race_steps", "report_page.report_json", "runs_view.all_reports", "runs_view.title_of",
     "runs_view.as_json", "session.run_label", "session.label_of", "session.problems", "sidebar.read", "text.size",
-    "text.seconds", "readings.plural", "api.expansion_steps", "tasks_view.task_steps", "tokens_panel.token_steps",
+    "text.seconds", "readings.plural", "recorded.made_on", "recorded.took", "recorded.decode_speed",
+    "recorded.made_with", "results.run_id", "results.model_id", 
+    "api.expansion_steps", "tasks_view.task_steps", "tokens_panel.token_steps",
     "widgets.canvas.base64_bits", "widgets.canvas.base64_values", "writing_view.write", "writing_view.write_steps",
     "spectrum_view.density", "spectrum_view.tradeoff", "spectrum_view.reach", "mask_view.degree_chart",
     "mask_view.compared",  # their sentences come from readings, which is walked
@@ -179,7 +183,7 @@ def calls(run: Run) -> dict:
         "text.term": lambda: text.term("orphans", EVIL),
         "text.overview_cards": lambda: text.overview_cards(run),
         "text.latency_card": lambda: text.latency_card(run.report["latency"]),
-        "text.facts": lambda: text.facts(run),
+        "recorded.facts": lambda: recorded.facts(run),
         "text.overview_reading": lambda: text.overview_reading(run, EVIL),
         "text.layer_reading": lambda: text.layer_reading(layer),
         "texts_view.texts_table": lambda: texts_view.texts_table(run),
@@ -202,8 +206,8 @@ def test_every_function_that_gives_html_is_walked_or_known_to_be_plain(evil):
     assert walked | PLAIN <= found | PLAIN and not walked - found
 
 
-def test_no_hostile_text_gets_into_html(evil, monkeypatch):
-    monkeypatch.setitem(texts_view._known, evil.key, [evil.report["evaluation"]])
+def test_no_hostile_text_gets_into_html(evil):
+    RESULTS.keep(run_id(evil), texts_view.KIND, "", evil.report["evaluation"])
     for name, call in calls(evil).items():
         html = call()
         try:

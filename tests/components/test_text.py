@@ -6,11 +6,11 @@ import pytest
 
 from components.jobs import message, progress_bar
 from components.latency_text import latency_reading, size_reading
+from components.recorded import facts
 from components.text import (
     GLOSSARY,
     MEASURES,
     escape,
-    facts,
     latency_card,
     layer_reading,
     overview_cards,

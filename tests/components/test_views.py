@@ -1,5 +1,8 @@
 """What the explorer's tabs show of ordinary and of broken layers, without a browser."""
 
+import dataclasses
+import uuid
+
 import gradio as gr
 import pytest
 import torch
@@ -19,15 +22,11 @@ from eggs_core.runs import Run
 
 def workspace_of(mask: torch.Tensor, pattern: str = "2:4") -> Workspace:
     """A visitor who looks at one layer of a made-up run."""
-    import dataclasses
-
     layer = {"name": "one", "block": 0, "projection": "one", "shape": list(mask.shape), "retained_score": 0.9}
     layer |= {"output_error": 0.1, "notes": [], **dataclasses.asdict(measure(mask, NMPattern.parse(pattern)))}
     report = {"key": "made-up", "model": "nowhere", "pattern": pattern, "method": "wanda", "layers": [layer]}
-    report |= {"config": {"score": "wanda"}, "evaluation": {}}
-    workspace = Workspace(run=Run(report, {"one": pack_bits(mask)}), layer="one")
-    session._MEMO.clear()
-    return workspace
+    report |= {"config": {"score": "wanda"}, "evaluation": {}, "fingerprint": uuid.uuid4().hex}
+    return Workspace(run=Run(report, {"one": pack_bits(mask)}), layer="one")
 
 
 BROKEN = {
@@ -107,8 +106,8 @@ def test_sets_are_picked_among_what_is_drawn():
             found = pick_set(workspace, graph, frame, how, side, 5)
             assert len(set(found)) == 5 and all(first <= channel < first + 16 for channel in found)
     workspace.graph.members = (20, 35, 63)  # the last lies outside the window
-    pair = graphs(workspace)
-    assert graph_value(workspace, *pair, frame)["chosen"] == [0, 15]
+    topn, own = graphs(workspace)
+    assert topn is None and graph_value(workspace, own, topn, frame)["chosen"] == [0, 15]
 
 
 def test_a_run_is_compared_with_topn_and_its_difference_is_counted():
@@ -131,11 +130,14 @@ def test_a_run_without_topn_says_so_and_shows_its_masks(tabs):
     assert not workspace.run.has_topn and ("top-N", "top-N") not in compare_choices(workspace)
     workspace.compare = "top-N"
     first, second = mask_values(workspace)
-    assert second is None and first["alone"] and first["bits"] == first["other"]
+    assert second is None and first["other"] is None and first["bits"]
     assert "not recorded" in legend(workspace) and comparison(workspace) == ""
     graph, masks = tabs
-    assert "the same mask (top-N was not recorded)" in graph.render(workspace)[0]
-    assert "alone, as top-N was not recorded with this run" in "".join(map(str, graph.render(workspace)))
+    shown = dict(zip([c.elem_id for c in graph.outputs], graph.render(workspace), strict=True))
+    assert shown["topn-graph"] is None and shown["mask-graph"]["bits"] == shown["mask-graph"]["other"]
+    for name in ("topn-title", "beta-cards", "graph-legend"):
+        assert "not recorded" in shown[name]
+    assert "top-N" not in shown["graph-reading"] + shown["mixing-reading"]
     assert "was not recorded with this run; wanda" in masks.render(workspace)[-1].lower()
 
 

@@ -5,7 +5,7 @@ import torch
 
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
-from eggs_core.measurement import measure, measured, shapes_of
+from eggs_core.measurement import measure, measure_key, shapes_of
 from eggs_core.model_cache import ModelCache
 from eggs_core.packed import PackedLinear
 from eggs_core.pipeline import Finished, Progress, execute
@@ -81,16 +81,16 @@ def test_the_cache_is_bounded_in_number_and_bytes():
     assert small.get("a") is None
 
 
-def test_a_measurement_grows_and_is_remembered_for_runs_of_equal_form():
+def test_a_measurement_grows_and_serves_runs_of_equal_form():
     run = finished("magnitude").run
     steps = list(measure(run, MODELS, cell_seconds=0.005))
     shares = [p.share for p, _ in steps]
     assert shares == sorted(shares) and shares[-1] == 1.0
     found = steps[-1][1]
-    assert found.complete and measured(run) is found and found.shapes == shapes_of(run)
+    assert found.complete and found.shapes == shapes_of(run)
     assert len(found.layers) == 5 * len(found.shapes)
     counted = run.report["size"]["packed_bytes"]
     assert counted < found.file_bytes < counted + 100_000  # plus the header
     assert found.generation["packed"]["decode_tokens_per_s"]["median"] > 0
     assert found.packed_bytes["total"] < found.dense_bytes["total"]
-    assert measured(finished("wanda").run) is found  # equal shapes, equal pattern, no permutation
+    assert measure_key(finished("wanda").run) == measure_key(run)  # equal weights, pattern and shapes, no permutation
