@@ -51,6 +51,7 @@ def breakdown_steps(run: Run, windows: int) -> Iterator[Progress | tuple[list[Bl
     dense, pruned = models.dense.model, models.zeros
     length = run.report["evaluation"]["window"]
     text = evaluation_windows(models.dense.tokenizer, bundled_text("heldout"), windows, length)
+    models.dense.check_tokens(text)
     parts = []
     with memory_errors("Looking for where it breaks"):
         yield Progress("Following hidden states through the blocks", 0.0)

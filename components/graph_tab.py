@@ -201,7 +201,8 @@ def _window(workspace: Workspace, pair: Pair, play: bool) -> list:
     cards = pruned_cards(workspace.layer_report(), graph.mask.sum(0), topn and (topn.mask.sum(0), topn.sigma2))
     if view.beta is not None:
         report = workspace.run.report
-        source = layer_scores(report["model"], workspace.layer, report["config"]["score"]).source
+        kind, recorded = report["config"]["score"], report.get("fingerprint")
+        source = layer_scores(report["model"], workspace.layer, kind, recorded).source
         cards = beta_cards(step_of(workspace, view.beta), step_of(workspace, 0.0), source)
     heads = [_heading(g, frame) for g in pair]
     slider = gr.Slider(value=view.beta if view.beta is not None else 0)

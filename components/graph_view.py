@@ -128,7 +128,12 @@ def step_of(workspace: Workspace, beta: float) -> BetaStep:
     """The exact degree-bounded selection of the chosen layer at a β; raises EggsError if its model is not at hand."""
     report = workspace.run.report
     return beta_step(
-        report["model"], workspace.layer, report["config"]["score"], NMPattern.parse(report["pattern"]), beta
+        report["model"],
+        workspace.layer,
+        report["config"]["score"],
+        NMPattern.parse(report["pattern"]),
+        beta,
+        report.get("fingerprint"),
     )
 
 

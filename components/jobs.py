@@ -12,10 +12,11 @@ from components.text import escape, seconds
 from eggs_core.calibration import Text
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
+from eggs_core.fingerprints import same_weights
 from eggs_core.hosting import check_config, hosted, sentence
 from eggs_core.masks import pack_bits
 from eggs_core.model_cache import CACHE
-from eggs_core.pipeline import Finished, LayerDone, Progress, execute, fingerprint
+from eggs_core.pipeline import Finished, LayerDone, Progress, execute, is_current
 from eggs_core.runs import Run
 from eggs_core.store import STORE
 from eggs_core.sweep.results import seconds_of
@@ -87,7 +88,7 @@ def prune_steps(config: PruneConfig, texts: dict[str, Text], anew: bool = False)
     """
     if not anew and (run := find_run(config.key())) is not None:
         yield Seen(Progress(f"Opening {config.model}", 0.0))
-        if fingerprint(config.model) == run.report.get("fingerprint"):
+        if is_current(run):
             yield Seen(Progress("Known", 1.0), run, _kept_since(run))
             return
     run, progress = partial_run(config), Progress("", 0.0)
@@ -123,7 +124,7 @@ def known_run(config: PruneConfig) -> Run | None:
     if run is None or any(run is shipped for shipped in bundled_runs()):
         return run
     model = CACHE.loaded(config.model)
-    return run if model and model.fingerprint == run.report.get("fingerprint") else None
+    return run if model and same_weights(run.report.get("fingerprint"), model) else None
 
 
 def _kept_since(run: Run) -> str:

@@ -89,7 +89,7 @@ def _value(workspace: Workspace, label: str, mask: torch.Tensor, topn: torch.Ten
 def cell_values(workspace: Workspace, row: int, column: int, rows: int, columns: int) -> dict | None:
     """Dense weights and scores of a window of the chosen layer; raises EggsError if its model is not at hand."""
     report = workspace.run.report
-    found = layer_scores(report["model"], workspace.layer, report["config"]["score"])
+    found = layer_scores(report["model"], workspace.layer, report["config"]["score"], report.get("fingerprint"))
     height, width = found.weight.shape
     row, column = min(max(row, 0), height - 1), min(max(column, 0), width - 1)
     group = int(report["pattern"].split(":")[1])

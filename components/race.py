@@ -96,6 +96,7 @@ def race_steps(run: Run, prompt: str, most: int, rival: str) -> Iterator[Progres
     models = yield from recover(run)
     tokenizer, packed = models.dense.tokenizer, models.packed
     ids = tokenizer(prompt, return_tensors="pt").input_ids.to(packed.device)
+    models.dense.check_tokens(ids)
     limit = getattr(packed.config, "max_position_embeddings", None) or 1 << 30
     if ids.shape[1] >= limit:
         raise EggsError(

@@ -43,7 +43,7 @@ def _weighted(workspace: Workspace, mask: torch.Tensor) -> float | None:
     """σ₂ of the kept weights' magnitudes; None while the model is not at hand."""
     report, name = workspace.run.report, workspace.layer
     try:
-        weight = layer_scores(report["model"], name, "magnitude").weight
+        weight = layer_scores(report["model"], name, "magnitude", report.get("fingerprint")).weight
     except EggsError:
         return None
     key = ("weighted", *run_id(workspace.run), name)

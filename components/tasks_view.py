@@ -11,6 +11,8 @@ from components.queue import Work
 from components.results import RESULTS, Results, model_id, run_id
 from components.session import run_label
 from components.text import escape, reading, term
+from eggs_core.fingerprints import check_same_weights
+from eggs_core.model_cache import CACHE
 from eggs_core.pipeline import Progress
 from eggs_core.runs import Run
 from eggs_core.weights import recover
@@ -50,10 +52,16 @@ def measure_tasks(follow: Follow, run: Run, tasks: list[str], limit: int, result
 
 def task_steps(run: Run, side: str, tasks: tuple[str, ...], limit: int) -> Iterator[Progress | dict[str, TaskScore]]:
     """Progress, and at the end the scores of a run's "dense" or "pruned" model by task."""
-    models = yield from recover(run)
-    model = models.dense.model if side == "dense" else models.zeros
+    if side == "dense":
+        yield Progress(f"Loading {run.report['model']}", 0.0)
+        dense = CACHE.get(run.report["model"])
+        check_same_weights(run.report, dense)
+        model, tokenizer = dense.model, dense.tokenizer
+    else:
+        models = yield from recover(run)
+        model, tokenizer = models.zeros, models.dense.tokenizer
     names, scores = iter(tasks), {}
-    for event in zero_shot(model, models.dense.tokenizer, list(tasks), limit):
+    for event in zero_shot(model, tokenizer, list(tasks), limit):
         if isinstance(event, Progress):
             yield event
         else:

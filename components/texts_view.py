@@ -38,6 +38,7 @@ def text_steps(run: Run, text: Text) -> Iterator[Progress | dict]:
     models = yield from recover(run)
     window = run.report["evaluation"]["window"]
     windows = evaluation_windows(models.dense.tokenizer, text, MOST_WINDOWS, window)
+    models.dense.check_tokens(windows)
     row = protocol(text, windows)
     with memory_errors("Evaluating the text"):
         for side, model, first in (("dense", models.dense.model, 0.0), ("pruned", models.zeros, 0.5)):

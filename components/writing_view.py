@@ -61,6 +61,7 @@ def write_steps(
         models.append((yield from recover(run)))
     dense = models[0].dense
     ids = dense.tokenizer(prompt, return_tensors="pt").input_ids.to(dense.model.device)
+    dense.check_tokens(ids)
     limit = getattr(dense.model.config, "max_position_embeddings", None) or 1 << 30
     if ids.shape[1] >= limit:
         raise EggsError(f"The prompt has {ids.shape[1]} tokens, the model reads {limit} at most; shorten it.")

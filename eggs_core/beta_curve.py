@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from eggs_core.calibration import ASSETS, Text, calibration_windows, evaluation_
 from eggs_core.config import CUSTOM, PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.evaluate import join, paired_ratio, protocol, score_windows
+from eggs_core.fields import listed, mapping, number, only, part, text, whole
+from eggs_core.files import read_json, write_json
 from eggs_core.hosting import check_config
 from eggs_core.model_cache import CACHE, ModelCache
 from eggs_core.pipeline import chosen_text, memory_errors
@@ -64,8 +65,17 @@ class BetaCurve:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "BetaCurve":
-        """The inverse of to_dict."""
-        return cls(**{**values, "points": [BetaPoint(**point) for point in values["points"]]})
+        """The inverse of to_dict; raises ValueError or EggsError for values of which something is missing or wrong."""
+        only(mapping(values), {f.name for f in dataclasses.fields(cls)})
+        config = PruneConfig.from_dict(part(values, "config", mapping)).to_dict()
+        evaluation = part(values, "evaluation", mapping)
+        for name in ("text", "sha256"):
+            part(evaluation, name, text, "evaluation")
+        for name in ("window", "windows"):
+            part(evaluation, name, whole, "evaluation")
+        part(values, "dense_perplexity", number, low=1e-6)
+        points = part(values, "points", listed, each=_read_point, most=1000)
+        return cls(**{**values, "config": config, "points": points})
 
 
 def curve_config(config: PruneConfig) -> PruneConfig:
@@ -101,6 +111,7 @@ def beta_curve(
     evaluation = evaluation_windows(
         dense.tokenizer, evaluation_text, config.evaluation_windows, config.evaluation_length
     )
+    dense.check_tokens(calibration, evaluation)
     with memory_errors("The curve over β"):
         yield BetaProgress("Evaluating the dense model", 0.02)
         dense_scores = join(list(score_windows(dense.model, evaluation)))
@@ -138,15 +149,30 @@ def _point(beta: float, layers: list, scores: dict[str, Any], earlier: list[Beta
     )
 
 
+def _read_point(values: Any, what: str) -> BetaPoint:
+    """A point from plain values; raises ValueError for what is none."""
+    names = {f.name for f in dataclasses.fields(BetaPoint)}
+    only(mapping(values, what), names, what)
+    for name in ("mean_gap", "min_gap", "retained_score"):
+        part(values, name, number, what, low=-1.0)
+    for name in ("perplexity", "low", "high"):
+        part(values, name, number, what, low=1e-6)
+    part(values, "beta", number, what, low=0.0, high=1.0)
+    for name in ("min_in_degree", "orphans"):
+        part(values, name, whole, what)
+    part(values, "window_nats", listed, what, each=number)
+    return BetaPoint(**values)
+
+
 def save_curve(curve: BetaCurve, path: Path) -> None:
-    """Write a curve as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(curve.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    """Write a curve as JSON; raises EggsError when it cannot be written."""
+    write_json(path, curve.to_dict())
 
 
 def load_curve(path: Path) -> BetaCurve:
     """Read a curve; raises EggsError if the file is missing or damaged."""
     try:
-        return BetaCurve.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise EggsError(f"The curve {path.name} cannot be read; compute it again.") from error
+        return BetaCurve.from_dict(read_json(path))
+    except (OSError, ValueError, EggsError) as error:
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise EggsError(f"The curve {path.name} cannot be read ({reason}); compute it again.") from error

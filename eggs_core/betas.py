@@ -10,6 +10,7 @@ from eggs_core.adapters import hooked, linear_layers
 from eggs_core.calibration import bundled_text, calibration_windows
 from eggs_core.degree import degree_mask, min_degree_bound
 from eggs_core.errors import EggsError
+from eggs_core.fingerprints import check_same_weights
 from eggs_core.masks import pack_bits, retained_score, unpack_bits
 from eggs_core.model_cache import CACHE
 from eggs_core.models import LoadedModel
@@ -57,6 +58,7 @@ def input_norms(dense: LoadedModel) -> dict[str, torch.Tensor]:
     limit = getattr(dense.model.config, "max_position_embeddings", None)
     length = min(NORM_LENGTH, limit) if isinstance(limit, int) else NORM_LENGTH
     windows = calibration_windows(dense.tokenizer, bundled_text("calibration"), NORM_WINDOWS, length, 0)
+    dense.check_tokens(windows)
     squares: dict[str, torch.Tensor] = {}
 
     def hook_for(name: str):
@@ -72,17 +74,25 @@ def input_norms(dense: LoadedModel) -> dict[str, torch.Tensor]:
     return {name: values.sqrt().cpu() for name, values in squares.items()}
 
 
+def _dense(model: str, recorded: str | None) -> LoadedModel:
+    """A model, whose weights must be those that a run recorded the fingerprint of."""
+    dense = CACHE.get(model)
+    check_same_weights({"model": model, "fingerprint": recorded}, dense)
+    return dense
+
+
 @lru_cache(maxsize=4)
 def _norms(model: str, _fingerprint: str) -> dict[str, torch.Tensor]:
     return input_norms(CACHE.get(model))
 
 
-def layer_scores(model: str, layer: str, kind: str) -> LayerScores:
+def layer_scores(model: str, layer: str, kind: str, recorded: str | None = None) -> LayerScores:
     """A dense layer's weight and its scores of one kind; "obs" is read as wanda, its nearest score without a sweep.
 
-    Raises EggsError when the model cannot be opened or has no such layer.
+    `recorded` is the fingerprint in the report of the run that is looked at. Raises EggsError when the model cannot be
+    opened, has no such layer or has other weights by now.
     """
-    return _layer_scores(model, CACHE.get(model).fingerprint, layer, "wanda" if kind == "obs" else kind)
+    return _layer_scores(model, _dense(model, recorded).fingerprint, layer, "wanda" if kind == "obs" else kind)
 
 
 @lru_cache(maxsize=8)
@@ -125,10 +135,15 @@ def _steps(
     return tuple(steps)
 
 
-def beta_step(model: str, layer: str, kind: str, pattern: NMPattern, beta: float) -> BetaStep:
-    """The exact selection of a layer at one of BETAS; small layers have all steps computed at the first call."""
+def beta_step(
+    model: str, layer: str, kind: str, pattern: NMPattern, beta: float, recorded: str | None = None
+) -> BetaStep:
+    """The exact selection of a layer at one of BETAS; small layers have all steps computed at the first call.
+
+    Raises EggsError as `layer_scores` does.
+    """
     nearest = min(BETAS, key=lambda b: abs(b - beta))
-    fingerprint, kind = CACHE.get(model).fingerprint, "wanda" if kind == "obs" else kind
+    fingerprint, kind = _dense(model, recorded).fingerprint, "wanda" if kind == "obs" else kind
     small = _layer_scores(model, fingerprint, layer, kind).scores.numel() <= AT_ONCE
     betas = BETAS if small else (nearest,)
     steps = _steps(model, fingerprint, layer, kind, pattern, betas)

@@ -6,7 +6,9 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
+from eggs_core import files
 from eggs_core.errors import EggsError
 from eggs_core.hosting import check_text
 
@@ -33,13 +35,15 @@ def bundled_text(split: str) -> Text:
 
 
 def read_text(path: Path) -> Text:
-    """A text of the user's own; raises EggsError for a file that is not there or not UTF-8."""
+    """A text of the user's own; raises EggsError for a file that is not there, too large or not UTF-8."""
     try:
-        return Text(path.name, path.read_text(encoding="utf-8"))
+        return Text(path.name, files.read_text(path))
     except OSError as error:
         raise EggsError(f"The text file {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise EggsError(f"The text file {path} is not UTF-8 text; convert it first.") from error
+    except ValueError as error:
+        raise EggsError(f"The text file {str(path)!r} cannot be read: {error}.") from error
 
 
 def tokenize(tokenizer, text: Text) -> torch.Tensor:
@@ -50,8 +54,21 @@ def tokenize(tokenizer, text: Text) -> torch.Tensor:
     check_text(text.content)
     if not text.content.strip():
         raise EggsError(f"The text {text.name!r} is empty; paste some paragraphs, or choose the bundled text.")
-    ids = tokenizer(text.content, return_tensors="pt", verbose=False).input_ids[0]
-    return ids.to(torch.int64)
+    try:
+        return tokenizer(text.content, return_tensors="pt", verbose=False).input_ids[0].to(torch.int64)
+    except Exception as error:  # a tokenizer is a program of its files
+        raise EggsError(f"The model's tokenizer cannot read the text {text.name!r}; copy the whole model.") from error
+
+
+def check_tokens(name: str, model: PreTrainedModel, *ids: torch.Tensor) -> None:
+    """Raise EggsError if int64 ids, of any shape, hold a token that the model has no embedding for."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    highest = max((int(some.max()) for some in ids if some.numel()), default=0)
+    if highest >= rows:
+        raise EggsError(
+            f"The tokenizer of {name} gives token {highest:,}, and its model knows {rows:,} tokens; "
+            f"copy the tokenizer that belongs to the model."
+        )
 
 
 def calibration_windows(tokenizer, text: Text, windows: int, length: int, seed: int) -> torch.Tensor:

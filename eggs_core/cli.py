@@ -156,14 +156,17 @@ def evaluate(
     from eggs_core import calibration
     from eggs_core.evaluate import evaluate as score_all
     from eggs_core.evaluate import protocol
+    from eggs_core.fingerprints import check_same_weights
     from eggs_core.models import load
 
     text = texts.get(config.evaluation) or calibration.bundled_text("heldout")
     loaded = load(config.model, device_map=device_map)
     loaded.check_window(evaluation_length)
     windows = calibration.evaluation_windows(loaded.tokenizer, text, evaluation_windows, evaluation_length)
+    loaded.check_tokens(windows)
     row = "dense"
     if finished:
+        check_same_weights(finished.report, loaded)
         _apply_masks(loaded, finished)
         row = "pruned"
     scores = score_all(loaded.model, windows).to_dict()

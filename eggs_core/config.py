@@ -14,6 +14,7 @@ SCHEMA = 3  # 2: diagonals are chosen by their cost; 3: automatic β keeps 99.99
 SCORES = ("magnitude", "wanda", "ria", "obs")
 SELECTIONS = ("topn", "diagonal", "degree")
 PERMUTATIONS = ("none", "zigzag", "lsa")
+TEXTS = ("model", "method", "score", "selection", "permutation", "reconstruction", "calibration", "evaluation")
 RECONSTRUCTIONS = ("none", "obs", "admm", "admm-block")
 
 
@@ -65,6 +66,10 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True, slots=True)
 class PruneConfig:
     """Everything that a pruning run depends on; equal configurations give equal masks.
@@ -91,10 +96,10 @@ class PruneConfig:
     evaluation_length: int = 256
 
     def __post_init__(self) -> None:
-        for name in ("method", "calibration", "evaluation"):
-            if not isinstance(getattr(self, name), str):
-                raise EggsError(f"The {name} of a configuration must be a name; got {str(getattr(self, name))[:40]!r}.")
-        if not isinstance(self.model, str) or not self.model or len(self.model) > 500:
+        for name in TEXTS:
+            if not isinstance(value := getattr(self, name), str):
+                raise EggsError(f"{name.capitalize()} must be a text; got {str(value)[:40]}.")
+        if not self.model or len(self.model) > 500:
             raise EggsError("Choose a model: a bundled name, a Hub id, a local folder or a GGUF file.")
         if not (self.model + self.calibration + self.evaluation).isprintable():
             raise EggsError("The name of the model or text has characters that cannot be printed; type it again.")
@@ -115,9 +120,10 @@ class PruneConfig:
             raise EggsError(
                 f"Selection {self.selection} does not use diagonals; leave them out or choose selection diagonal."
             )
-        if self.beta is not None and not (isinstance(self.beta, int | float) and 0 <= self.beta <= 1):
-            said = str(self.beta)[:40]
-            raise EggsError(f"β must lie between 0 (top-N) and 1 (every input equally connected); got {said}.")
+        if self.beta is not None and not (_is_number(self.beta) and 0 <= self.beta <= 1):
+            raise EggsError(
+                f"β must lie between 0 (top-N) and 1 (every input equally connected); got {str(self.beta)[:40]}."
+            )
         if self.diagonals is not None and not (_is_whole(self.diagonals) and self.diagonals >= 0):
             raise EggsError(f"The number of diagonals B must be a whole number from 0; got {str(self.diagonals)[:40]}.")
         for name, low, high in (
@@ -126,8 +132,8 @@ class PruneConfig:
         ):  # fmt: skip
             value = getattr(self, name)
             if not (_is_whole(value) and low <= value <= high):
-                said = f"must be a whole number from {low} to {high}; got {str(value)[:40]}"
-                raise EggsError(f"{name.replace('_', ' ')} {said}.")
+                name, got = name.replace("_", " "), str(value)[:40]
+                raise EggsError(f"{name} must be a whole number from {low} to {high}; got {got}.")
 
     @property
     def label(self) -> str:

@@ -96,21 +96,29 @@ def _states(pattern: NMPattern) -> np.ndarray:
 
 
 def _numbers(columns: np.ndarray, pattern: NMPattern) -> np.ndarray:
-    """Each group's bits as one number, uint32 (rows, groups), first column highest; bool (rows, groups · M)."""
-    number = np.zeros((columns.shape[0], columns.shape[1] // pattern.group), np.uint32)
+    """Each group's bits as one number, (rows, groups), first column highest; columns: bool (rows, groups · M)."""
+    number = np.zeros((columns.shape[0], columns.shape[1] // pattern.group), np.min_scalar_type(2**pattern.group - 1))
     for place in range(pattern.group):
         number <<= 1
         number |= columns[:, place :: pattern.group]
     return number
 
 
+def _ranks(grouped: np.ndarray, pattern: NMPattern) -> np.ndarray:
+    """The rank of each group's state, uint8 (rows, groups), of bool (rows, groups · M) that keeps the pattern."""
+    falling = _numbers(_states(pattern), pattern)[:, 0]  # combinations come with falling numbers
+    if pattern.group > 16:
+        return (len(falling) - 1 - np.searchsorted(falling[::-1], _numbers(grouped, pattern))).astype(np.uint8)
+    table = np.zeros(2**pattern.group, np.uint8)
+    table[falling] = np.arange(len(falling))
+    return table[_numbers(grouped, pattern)]
+
+
 def _encode(grouped: np.ndarray, pattern: NMPattern, each: int) -> torch.Tensor:
     """Bool (out, in) to uint8 (out, ⌈groups/each⌉)."""
-    states = _states(pattern)
-    falling = _numbers(states, pattern)[:, 0]  # combinations come with falling numbers
-    ranks = len(states) - 1 - np.searchsorted(falling[::-1], _numbers(grouped, pattern))
-    ranks = np.pad(ranks.astype(np.uint8), ((0, 0), (0, -ranks.shape[1] % each)))
-    return torch.from_numpy(sum(ranks[:, place::each] * len(states) ** place for place in range(each)))
+    ranks, states = _ranks(grouped, pattern), math.comb(pattern.group, pattern.keep)
+    ranks = np.pad(ranks, ((0, 0), (0, -ranks.shape[1] % each)))
+    return torch.from_numpy(sum(ranks[:, place::each] * states**place for place in range(each)))
 
 
 def _decode(

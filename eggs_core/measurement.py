@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from eggs_core import kernels
 from eggs_core.calibration import bundled_text
 from eggs_core.export import save_packed
+from eggs_core.fingerprints import check_same_weights
 from eggs_core.kernels import DTYPE_NAMES
 from eggs_core.latency import TOKENS, decode_bytes, measure_generation, measure_layers, memory_bandwidth
 from eggs_core.model_cache import CACHE, ModelCache
@@ -74,6 +75,7 @@ def measure(run: Run, models: ModelCache = CACHE, cell_seconds: float = CELL_SEC
     found = Measurement(shapes, str(pattern), load=os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
     yield Progress(f"Loading {report['model']}", 0.0), found
     dense = models.get(report["model"])
+    check_same_weights(report, dense)
     found.kernel_note = kernels.kernel_note()
     cells, device = len(shapes) * len(TOKENS), dense.model.device
     with memory_errors("Measuring latency"):
@@ -90,6 +92,7 @@ def measure(run: Run, models: ModelCache = CACHE, cell_seconds: float = CELL_SEC
             found.file_bytes = _written_bytes(packed)
         prompt = dense.tokenizer(bundled_text("heldout").content[:4000], return_tensors="pt").input_ids
         prompt = prompt[:, :PROMPT_TOKENS].to(device)
+        dense.check_tokens(prompt)
         others = _twins(dense.model, masks, pattern, run.permutations)
         found.generation = measure_generation(
             dense.model, packed, prompt, new_tokens=NEW_TOKENS, rounds=ROUNDS, others=others

@@ -45,11 +45,20 @@ class ModelCache:
         return found
 
     def loaded(self, name: str) -> LoadedModel | None:
-        """The model of that name, if it is in memory."""
+        """The model of that name, if it is in memory and its files are as they were when it was loaded."""
         with self._lock:
-            if name in self._models:
+            found = self._models.get(name)
+            if found is not None and found.files is not None and not found.files.unchanged():
+                self._forget(name)
+                return None
+            if found is not None:
                 self._models.move_to_end(name)
-            return self._models.get(name)
+            return found
+
+    def _forget(self, name: str) -> None:
+        del self._models[name]
+        for key in [key for key in self._scores if key[0] == name]:
+            del self._scores[key]
 
     def _keep(self, name: str, model: LoadedModel) -> None:
         with self._lock:
@@ -59,9 +68,7 @@ class ModelCache:
             if most is None:
                 most = SHARE * (free_memory(model.device) + self._bytes())
             while len(self._models) > 1 and self._bytes() > most:
-                gone, _ = self._models.popitem(last=False)
-                for key in [key for key in self._scores if key[0] == gone]:
-                    del self._scores[key]
+                self._forget(next(iter(self._models)))
 
     def _bytes(self) -> int:
         return sum(model.nbytes for model in self._models.values())

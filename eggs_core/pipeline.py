@@ -20,6 +20,7 @@ from eggs_core.device import check_room, describe
 from eggs_core.errors import EggsError, OutOfMemory
 from eggs_core.evaluate import WindowScores, join, protocol, score_windows
 from eggs_core.files import check_disk
+from eggs_core.fingerprints import same_weights
 from eggs_core.generation import measure_generation
 from eggs_core.hosting import check_config
 from eggs_core.masks import pack_bits
@@ -143,6 +144,8 @@ def execute(
         dense.tokenizer, evaluation_text, config.evaluation_windows, config.evaluation_length
     )
     dense.check_window(max(config.calibration_length, config.evaluation_length))
+    dense.check_tokens(calibration, evaluation)
+    weights = dense.fingerprint  # before the work: files that change meanwhile are not those that were read
 
     with memory_errors("Evaluating the dense model"):
         key = (config.model, evaluation_text.sha256, *evaluation.shape)
@@ -186,7 +189,7 @@ def execute(
         "size": size_breakdown(model, masks, config.pattern, permutations),
         "latency": latency,
         "parameters": dense.parameters,
-        "fingerprint": dense.fingerprint,
+        "fingerprint": weights,
         "device": describe(dense.model.device),
         "seconds": {"total": time.monotonic() - started, "prune": pruning},
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -210,11 +213,13 @@ def heading(config: PruneConfig) -> dict[str, Any]:
     }
 
 
-def fingerprint(name: str) -> str:
-    """What tells the weights of a model that runs in memory, or block by block, from others of its name."""
+def is_current(run: Run) -> bool:
+    """Was the run made with the weights that its model has now, in memory or block by block? Loads the model."""
     from eggs_core.streamed_run import checkpoint_of, streams
 
-    return checkpoint_of(name).fingerprint if streams(name) else CACHE.get(name).fingerprint
+    name = run.report["model"]
+    model = checkpoint_of(name) if streams(name) else CACHE.get(name)
+    return same_weights(run.report.get("fingerprint"), model)
 
 
 def chosen_text(name: str, bundled: str, texts: Mapping[str, Text] | None) -> Text:

@@ -10,11 +10,11 @@ import torch
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from eggs_core.checkpoint import INDEX
 from eggs_core.errors import EggsError
 from eggs_core.export import save_hf, save_packed
 from eggs_core.files import replacing, write_tensors
 from eggs_core.model_card import HUB_ID, model_card, shown_name
+from eggs_core.model_folder import INDEX
 from eggs_core.pipeline import Progress
 from eggs_core.runs import DETAILS, MASKS, Run
 from eggs_core.weights import PrunedModel, recover

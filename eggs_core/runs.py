@@ -1,12 +1,11 @@
 """Finished runs on disk: report.json and masks.safetensors in one folder, written atomically, checked when read."""
 
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,8 +17,8 @@ from eggs_core.mask_codes import bytes_per_row, pack_masks, unpack_masks
 from eggs_core.masks import unpack_bits
 from eggs_core.pattern import NMPattern
 from eggs_core.report import LayerEntry, OtherVersion, Report, checked_report
+from eggs_core.run_folder import DETAILS, MASKS, REPORT, current, new_part, publish, steady
 
-REPORT, MASKS, DETAILS = "report.json", "masks.safetensors", "details.safetensors"
 MOST_TOPN = 10**9  # pruned weights of a run up to which its top-N masks are kept
 REPORT_BYTES = 1 << 18  # of a report without its layers, and of a layer's entry and names
 LAYER_BYTES = 1 << 11
@@ -81,25 +80,27 @@ def needed_bytes(shapes: Sequence[tuple[int, int]], pattern: NMPattern) -> int:
     return masks * (2 if keeps_topn(shapes) else 1) + orders + LAYER_BYTES * len(shapes) + REPORT_BYTES
 
 
-def save_run(run: Run, folder: Path) -> None:
-    """Write a run into `folder`; a reader finds the whole run or none, and other files in the folder stay.
+def save_run(run: Run, folder: Path, beside: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Write a run, and texts `beside` it by file name, into `folder`, where other files stay.
 
-    Raises EggsError when the disk is full or the folder cannot be written.
+    Whatever ends the process, a reader finds the run that was there before or this one. Raises EggsError when the disk
+    is full or the folder cannot be written.
     """
     folder = Path(folder).absolute()
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        part = new_part(folder)
     except OSError as error:
         raise EggsError(f"The run cannot be saved in {folder}: {error.strerror}; choose another folder.") from error
     try:
+        for name, text in beside.items():
+            (part / name).write_text(text, encoding="utf-8")
         masks, details, about = _stored(run)
         save_file(masks, part / MASKS, metadata=about)
         if details:
             save_file(details, part / DETAILS, metadata=about)
         (part / REPORT).write_text(json.dumps(run.report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         part.chmod(0o755)
-        _publish(part, folder)
+        publish(part, folder)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise EggsError(f"The run could not be saved in {folder}: {reason}; free some space and try again.") from error
@@ -107,22 +108,7 @@ def save_run(run: Run, folder: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _publish(part: Path, folder: Path) -> None:
-    """Move a complete run to its place: in one step where there is no folder yet, else file by file, report last."""
-    if not folder.exists():
-        try:
-            os.replace(part, folder)
-            return
-        except OSError:
-            if not folder.is_dir():  # else another process made the same run meanwhile
-                raise
-    for name in (REPORT, DETAILS, MASKS):  # without a report there is no run
-        (folder / name).unlink(missing_ok=True)
-    for name in (MASKS, DETAILS, REPORT):
-        if (part / name).exists():
-            os.replace(part / name, folder / name)
-
-
+@steady
 def load_run(folder: Path) -> Run:
     """Read a run; raises EggsError, saying what is wrong, if a file is missing or damaged.
 
@@ -132,7 +118,7 @@ def load_run(folder: Path) -> Run:
     try:
         return _loaded(folder)
     except FileNotFoundError as error:
-        missing = MASKS if (folder / REPORT).is_file() else REPORT
+        missing = MASKS if current(folder, REPORT).is_file() else REPORT
         raise EggsError(f"There is no run in {folder}: {missing} is missing.") from error
     except OtherVersion as error:
         raise EggsError(
@@ -146,10 +132,10 @@ def load_run(folder: Path) -> Run:
 
 
 def _loaded(folder: Path) -> Run:
-    report = read_report(folder / REPORT)
+    report = read_report(folder)
     shapes, pattern = _shapes(report), NMPattern.parse(report["pattern"])
-    masks, about = _read(folder / MASKS)
-    details, about_details = _read(folder / DETAILS) if (folder / DETAILS).is_file() else ({}, {})
+    masks, about = _read(current(folder, MASKS))
+    details, about_details = _read(file) if (file := current(folder, DETAILS)).is_file() else ({}, {})
     if unknown := sorted(details.keys() - {f"{n}{kind}" for n in shapes for kind in (".topn", ".permutation")}):
         raise EggsError(f"{DETAILS} holds {unknown[0][:200]!r}, which belongs to no layer of the report.")
     orders, topn = _orders(_named(details, ".permutation"), shapes), _named(details, ".topn")
@@ -157,10 +143,10 @@ def _loaded(folder: Path) -> Run:
     return Run(report, packed, unpack_masks(topn, about_details, shapes, pattern, {}) if topn else {}, orders)
 
 
-def read_report(path: Path) -> Report:
-    """A checked report from its file; raises FileNotFoundError where there is none, EggsError for a damaged one."""
+def read_report(folder: Path) -> Report:
+    """The checked report of the run in a folder; raises FileNotFoundError where there is none, EggsError if damaged."""
     try:
-        return checked_report(read_json(path))
+        return checked_report(read_json(current(folder, REPORT)))
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
@@ -195,6 +181,7 @@ def _named(tensors: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tenso
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """A safetensors file's tensors and metadata."""
+    """A safetensors file's tensors, in memory, as whoever changes a mapped file ends the process; and its metadata."""
     with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - not a dict
+        found = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
+        return found, file.metadata() or {}

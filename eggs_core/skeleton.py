@@ -19,16 +19,20 @@ def skeleton(config: object, kind: type | None = None, dtype: torch.dtype | None
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False, **options)
 
 
+def check_buffers(model: PreTrainedModel, name: str) -> None:
+    """Raise EggsError, naming `name`, for a configuration whose computed buffers would be unreasonably large."""
+    if sum(math.prod(b.shape) for _, b in model.named_non_persistent_buffers()) > MOST_BUFFER_VALUES:
+        raise EggsError(f"{name} is damaged: its configuration asks for unreasonably large buffers.")
+
+
 def compute_buffers(model: PreTrainedModel, name: str, device: torch.device | str = "cpu") -> None:
     """Give values to the buffers that no file holds, such as rotary frequencies, as from_pretrained does.
 
     Raises EggsError, naming `name`, for a configuration that asks for unreasonably large ones.
     """
-    computed = list(model.named_non_persistent_buffers())
-    if sum(math.prod(b.shape) for _, b in computed) > MOST_BUFFER_VALUES:
-        raise EggsError(f"{name} is damaged: its configuration asks for unreasonably large buffers.")
+    check_buffers(model, name)
     owners = {}
-    for buffer_name, buffer in computed:
+    for buffer_name, buffer in list(model.named_non_persistent_buffers()):
         parent, _, child = buffer_name.rpartition(".")
         owner = model.get_submodule(parent)
         owner.register_buffer(child, torch.zeros_like(buffer, device=device), persistent=False)

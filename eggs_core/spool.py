@@ -11,6 +11,9 @@ from safetensors.torch import load_file
 from eggs_core.errors import EggsError
 from eggs_core.files import write_tensors
 
+WORK = ".unfinished"  # the folder, inside that of the pruned model, of what is needed to go on
+STATE, LOCK = "state.json", "lock"  # in there: how far it is, and what a process that works on it holds
+
 
 class Spool(MutableSequence):
     """A list of tensors in generations: reading gives this generation's, writing makes the next one's.

@@ -2,7 +2,6 @@
 
 import copy
 import datetime
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -16,14 +15,18 @@ from eggs_core.config import PruneConfig
 from eggs_core.device import best_device, describe, every_device, free_memory
 from eggs_core.errors import EggsError
 from eggs_core.evaluate import protocol
+from eggs_core.fingerprints import same_weights
 from eggs_core.footprint import Shapes, peak_bytes
 from eggs_core.hosting import hosted
-from eggs_core.models import explained, model_source
+from eggs_core.model_folder import CONFIG, read_object
+from eggs_core.model_source import model_source
+from eggs_core.opening_errors import explained
 from eggs_core.pipeline import Event, Finished, LayerDone, Progress, chosen_text, heading, memory_errors, versions
-from eggs_core.runs import REPORT, Run, load_run, save_run
+from eggs_core.run_folder import has_run
+from eggs_core.runs import Run, load_run, save_run
 from eggs_core.sizes import size_breakdown
 from eggs_core.skeleton import skeleton
-from eggs_core.store import CHECKPOINTS, store_folder
+from eggs_core.store import RunStore
 from eggs_core.streaming import StreamedPruning
 
 IN_MEMORY = 2.6  # times its weights that a run in memory takes: the dense model, the pruned copy, its packed twin
@@ -37,7 +40,7 @@ def streams(name: str) -> bool:
     if extra or hosted():  # a public server neither fills its disk nor takes models that large
         return False
     if folder := _here(source):
-        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        saved = read_object(name, folder / CONFIG)
         stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
         half = (saved.get("dtype") or saved.get("torch_dtype")) in ("float16", "bfloat16")
     else:
@@ -81,8 +84,11 @@ def _here(source: str) -> Path | None:
 
 
 def streamed_folder(key: str) -> Path:
-    """Where the pruned checkpoint of a run goes unless another folder is named: a hidden place in the run store."""
-    return store_folder() / CHECKPOINTS / key
+    """Where the pruned checkpoint of a run goes unless another folder is named: a hidden place in the run store.
+
+    Raises EggsError if that is not the store's to write to.
+    """
+    return RunStore().checkpoint(key)
 
 
 def execute_streamed(
@@ -94,14 +100,15 @@ def execute_streamed(
     is measured: the report's "latency" is None. Raises EggsError for all that cannot run.
     """
     started = time.monotonic()
-    out = streamed_folder(config.key()) if out is None else Path(out)
+    stored = out is None
+    out = streamed_folder(config.key()) if stored else Path(out)
     yield Progress("Reading the texts", 0.0)
     calibration_text = chosen_text(config.calibration, "calibration", texts)
     evaluation_text = chosen_text(config.evaluation, "heldout", texts)
     yield Progress(f"Opening {config.model}, which is pruned block by block from disk", 0.0)
     checkpoint = checkpoint_of(config.model)
-    known = load_run(out) if (out / REPORT).is_file() else None
-    if known and (known.key, known.report.get("fingerprint")) == (config.key(), checkpoint.fingerprint):
+    known = load_run(out) if has_run(out) else None
+    if known and known.key == config.key() and same_weights(known.report.get("fingerprint"), checkpoint):
         yield Finished(known, None, None)
         return
     calibration = calibration_windows(
@@ -111,6 +118,9 @@ def execute_streamed(
         checkpoint.tokenizer, evaluation_text, config.evaluation_windows, config.evaluation_length
     )
     checkpoint.check_window(max(config.calibration_length, config.evaluation_length))
+    checkpoint.check_tokens(calibration, evaluation)
+    if stored:
+        RunStore().claim(config.key(), checkpoint.nbytes * 17 // 16)  # masks are a sixteenth of fp16 weights
     job = StreamedPruning(checkpoint, config, calibration, evaluation, out, every_device(checkpoint.device))
     try:
         kept = max(job.finished, 0)

@@ -16,19 +16,19 @@ from torch import nn
 
 from eggs_core.activations import Activations, replaced
 from eggs_core.adapters import check_pattern, linear_layers
-from eggs_core.checkpoint import INDEX, Checkpoint
+from eggs_core.checkpoint import Checkpoint
 from eggs_core.config import PruneConfig
 from eggs_core.device import free_memory
 from eggs_core.errors import EggsError
 from eggs_core.evaluate import WindowScores, join, score_windows, windows_at_once
 from eggs_core.files import DiskFull, check_disk, write_json, write_tensors
+from eggs_core.fingerprints import same_weights
 from eggs_core.masks import pack_bits
+from eggs_core.model_folder import INDEX
 from eggs_core.prune import LayerReport, prune_blocks
 from eggs_core.runs import keeps_topn, needed_bytes
-from eggs_core.spool import Spool
+from eggs_core.spool import LOCK, STATE, WORK, Spool
 
-WORK = ".unfinished"  # the folder, inside the target, of what is needed to go on
-STATE = "state.json"
 MEMORY_SHARE = 8  # activations stay in memory if they take at most one part of so many of what is available
 
 
@@ -67,7 +67,7 @@ class StreamedPruning:
         self._out, self._work, self._devices = Path(out), Path(out) / WORK, devices
         self._reports: list[LayerReport] = []
         self._shapes = [layer.shape for layer in linear_layers(checkpoint.model)]
-        self._lock = FileLock(self._make_folder() / "lock")
+        self._lock = FileLock(self._make_folder() / LOCK)
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
@@ -182,6 +182,8 @@ class StreamedPruning:
         }
         try:
             state = json.loads((self._work / STATE).read_text(encoding="utf-8"))
+            if same_weights(state["input"]["weights"], self._checkpoint):  # also by a fingerprint of an earlier version
+                state["input"]["weights"] = self._input["weights"]
             if state["input"] != self._input:
                 raise EggsError(
                     f"{self._out} holds an unfinished run of another model or configuration; "

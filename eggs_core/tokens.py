@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from eggs_core.calibration import check_tokens
 from eggs_core.errors import EggsError
 from eggs_core.hosting import check_text
 
@@ -55,6 +56,7 @@ def compare_tokens(
     ids = tokenizer(text, return_tensors="pt", truncation=False).input_ids[:, : _room(dense)]
     if ids.shape[1] < 2:
         raise EggsError("The text has fewer than two tokens, so there is nothing to predict; write a sentence.")
+    check_tokens("this model", dense, ids)
     pieces = [tokenizer.decode([i]) for i in ids[0].tolist()]
     sides = [_predictions(tokenizer, model, ids) for model in (dense, pruned)]
     kinds = [kind_of(pieces, i) for i in range(1, len(pieces))]

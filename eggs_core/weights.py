@@ -14,6 +14,7 @@ from eggs_core.calibration import bundled_text, calibration_windows
 from eggs_core.config import PruneConfig
 from eggs_core.device import check_room, free_memory
 from eggs_core.errors import EggsError
+from eggs_core.fingerprints import check_same_weights, same_weights
 from eggs_core.model_cache import CACHE, ModelCache
 from eggs_core.models import LoadedModel
 from eggs_core.packed import packed_copy
@@ -103,9 +104,12 @@ def recover(
     """Yield progress and return the models of a finished run, packed twin included: models = yield from recover(run).
 
     Runs in the cache come at once; runs without reconstruction are the dense weights under their masks; the others are
-    pruned again with the run's own configuration. Raises EggsError when that cannot be done.
+    pruned again with the run's own configuration. Raises EggsError when that cannot be done, and when the model's
+    weights have changed since the run.
     """
     found = cache.get(run.key)
+    if found is not None and not same_weights(run.report.get("fingerprint"), found.dense):
+        found = None  # of a run with the same configuration and other weights
     if found is None:
         check_in_memory(run)
     with memory_errors("Rebuilding the pruned model"):
@@ -113,6 +117,7 @@ def recover(
             config = PruneConfig.from_dict(run.report["config"])
             yield Progress(f"Loading {config.model}", 0.0)
             dense = models.get(config.model)
+            check_same_weights(run.report, dense)
             check_room(COPIES * dense.nbytes, dense.device, f"Rebuilding the pruned {config.model}")
             if config.reconstruction == "none":
                 zeros, masks = copy.deepcopy(dense.model), _masks(run)
@@ -151,6 +156,7 @@ def _prune_again(dense: LoadedModel, config: PruneConfig, total: int) -> Generat
     windows = calibration_windows(
         dense.tokenizer, bundled_text("calibration"), config.calibration_windows, config.calibration_length, config.seed
     )
+    dense.check_tokens(windows)
     yield Progress("The re-fitted weights are not stored: pruning again", 0.0)
     model, masks, permutations = copy.deepcopy(dense.model), {}, {}
     for report in prune(model, windows, config):

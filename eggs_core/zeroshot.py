@@ -2,9 +2,7 @@
 
 import copy
 import importlib.util
-import json
 import logging
-import re
 import tempfile
 import threading
 import time
@@ -16,18 +14,16 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from eggs_core.calibration import ASSETS
 from eggs_core.errors import EggsError
 from eggs_core.evaluate import Interval, paired_difference
 from eggs_core.hosting import OWN, check_items, hosted
 from eggs_core.pipeline import Progress, memory_errors
+from eggs_core.task_file import CLOZE, read_items, task_file, write_task
 
-CLOZE = "cloze"
 ONLINE = ("arc_easy", "piqa", "openbookqa", "winogrande", "hellaswag", "boolq")  # offered by name; any other works too
 MISSING = "Zero-shot tasks need lm-eval: pip install -r requirements-eval.txt, then start again."
 BATCH = 16
 LOOK_SECONDS = 0.25
-FORMS = ({"query", "choices", "gold"}, {"context_options", "continuation", "gold"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,66 +68,6 @@ def installed() -> bool:
     return importlib.util.find_spec("lm_eval") is not None
 
 
-def task_file(task: str) -> Path | None:
-    """The JSON lines behind a task: the bundled cloze task's, or a path of one's own; None for a name of lm-eval's."""
-    if task == CLOZE:
-        return ASSETS / "tasks" / "cloze.jsonl"
-    return Path(task).expanduser() if task.endswith((".jsonl", ".json")) else None
-
-
-def write_task(file: Path, folder: Path) -> str:
-    """Write the lm-eval task of a file of JSON lines into a folder and return its name.
-
-    Each line is {"query", "choices", "gold"}: which of the choices goes on from the query; or {"context_options",
-    "continuation", "gold"}: after which of the contexts the continuation is likeliest. gold counts from 0.
-    Raises EggsError, naming the line, for a file that is missing or of another form.
-    """
-    form = _form(file)
-    name = re.sub(r"\W+", "_", file.stem).strip("_").lower() or "task"
-    contexts = "context_options" in form
-    task = {
-        "task": name,
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(file.resolve())}},
-        "test_split": "test",
-        "output_type": "multiple_choice",
-        "doc_to_text": "gold" if contexts else "{{query}}",
-        "doc_to_choice": "context_options" if contexts else "choices",
-        "doc_to_target": "continuation" if contexts else "gold",
-        "metric_list": [
-            {"metric": metric, "aggregation": "mean", "higher_is_better": True}
-            for metric in (("acc",) if contexts else ("acc", "acc_norm"))
-        ],
-        "metadata": {"version": 1.0},
-    }
-    (folder / f"{name}.yaml").write_text(json.dumps(task, indent=1), encoding="utf-8")  # JSON is YAML
-    return name
-
-
-def _form(file: Path) -> set[str]:
-    """The keys of a task file's lines, which are all checked."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EggsError(f"The task file {file.name} cannot be read; give the path of a .jsonl file.") from error
-    form = None
-    for number, line in enumerate(lines, 1):
-        try:
-            item = json.loads(line)
-            form = form or next(keys for keys in FORMS if keys <= set(item))
-            options = item["choices" if "choices" in form else "context_options"]
-            if not 0 <= item["gold"] < len(options) or len(options) < 2 or not form <= set(item):
-                raise ValueError
-        except (ValueError, TypeError, KeyError, StopIteration) as error:
-            raise EggsError(
-                f'Line {number} of {file.name} is not {{"query", "choices", "gold"}} with at least two choices '
-                "and gold among them, counted from 0; correct it and try again."
-            ) from error
-    if form is None:
-        raise EggsError(f"The task file {file.name} is empty; write one JSON object per line.")
-    return form
-
-
 def zero_shot(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tasks: list[str], limit: int | None = None
 ) -> Iterator[Progress | TaskScore]:
@@ -159,7 +95,7 @@ def check_tasks(tasks: list[str], limit: int | None) -> None:
         raise EggsError(MISSING)
     for task in tasks:
         if file := task_file(task):
-            _form(file)
+            read_items(file)
 
 
 def _one(model, tokenizer, task: str, limit: int | None, share: float, part: float) -> Iterator[Progress | TaskScore]:
@@ -252,6 +188,18 @@ def _score(lm, task: str, limit: int | None, folder: Path) -> TaskScore:
     except (OSError, ConnectionError) as error:
         raise EggsError(
             f"The task {name} could not be fetched from the Hub; check the network, or choose the bundled cloze task."
+        ) from error
+    except (
+        AssertionError,
+        ValueError,
+        TypeError,
+        LookupError,
+    ) as error:  # such as a choice longer than the model reads
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(
+            " ."
+        ) or "a choice is too long"
+        raise EggsError(
+            f"lm-eval cannot answer the task {name[:80]} ({said}); shorten or correct its items."
         ) from error
     figures, samples = result["results"].get(name, {}), result["samples"].get(name, [])
     if "acc,none" not in figures or not samples:

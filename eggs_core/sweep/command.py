@@ -44,11 +44,13 @@ def sweep(
     if check:
         typer.echo("\n".join([*map(describe, wanted.cells), f"{len(wanted.cells)} cells"]))
         return
+    runs = RunStore(store)
+    runs.check()
     folder = out or sweeps_folder() / wanted.name
     before = load_sweep(folder) if (folder / RESULTS).is_file() else None
     found = new_sweep(wanted, before)
     save_sweep(found, folder)  # a folder that cannot be written is noticed now
-    steps = run_sweep(wanted, found, RunStore(store), address=address, workers=workers, cpus=cpus, gpus=gpus)
+    steps = run_sweep(wanted, found, runs, address=address, workers=workers, cpus=cpus, gpus=gpus)
     saved = 0.0
     try:
         for step in steps:

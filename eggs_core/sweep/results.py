@@ -2,9 +2,7 @@
 
 import datetime
 import json
-import math
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,12 +11,15 @@ from typing import Any
 from eggs_core.calibration import ASSETS
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
+from eggs_core.fields import mapping
+from eggs_core.files import read_json, write_text
+from eggs_core.sweep.reading import DONE, FAILED, FINISHED, KNOWN, WAITING, check_sweep
 
+__all__ = ["DONE", "FAILED", "KNOWN", "WAITING", "Cell", "Sweep", "from_reports", "load_sweep", "save_sweep"]
 SCHEMA = 1
 FOLDER = "EGGS_SWEEPS"  # the environment variable that names another folder
 RESULTS = "sweep.json"
 EXAMPLES = ASSETS / "sweeps"
-WAITING, DONE, KNOWN, FAILED = "waiting", "done", "known", "failed"  # known: answered from the run store
 DIGITS = 5  # of a window's loss in nats per token
 
 
@@ -41,7 +42,7 @@ class Cell:
     @property
     def finished(self) -> bool:
         """Are its figures here?"""
-        return self.status in (DONE, KNOWN)
+        return self.status in FINISHED
 
     @property
     def layout(self) -> tuple[str, str, bool]:
@@ -85,39 +86,22 @@ class Sweep:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Sweep":
-        """The inverse of to_dict; raises EggsError for a file of another version."""
-        if values.pop("schema", None) != SCHEMA:
+        """The inverse of to_dict; raises EggsError for values of another version or that are damaged, saying where."""
+        if isinstance(values, dict) and not (type(schema := values.get("schema")) is int and schema == SCHEMA):
             raise EggsError("The sweep was written by another version of EGGS Explorer; run it again.")
         cells = []
-        for cell in values.pop("cells"):
-            config, figures = PruneConfig.from_dict(cell["config"]), cell.get("figures", {})
-            cells.append(Cell(config, cell["status"], cell["seconds"], cell.get("error", ""), figures))
-        found = cls(cells=cells, **values)
-        _check(found)
-        return found
-
-
-def _check(sweep: Sweep) -> None:
-    """Raise KeyError, TypeError or ValueError where a sweep that was read lacks what is drawn from it."""
-    finished = [cell for cell in sweep.cells if cell.finished]
-    needed = ("perplexity", "top1", "packed_bytes", "mean_gap", "orphans")
-    sides = [(cell.figures, needed) for cell in finished] + [(d, ("perplexity", "bytes")) for d in sweep.dense.values()]
-    numbers = [sweep.seconds, sweep.machine.get("nodes", 1)]
-    for figures, names in sides:
-        numbers += [*(figures[name] for name in names), *figures["window_nats"]]
-        if len(figures["window_nats"]) != sweep.evaluation["windows"]:
-            raise ValueError("a window is missing")
-    if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers):
-        raise ValueError("a figure is no number")
-    words = [sweep.name, sweep.created, *(cell.error for cell in sweep.cells)]
-    if not all(isinstance(x, str) for x in words + [sweep.evaluation[k] for k in ("text", "sha256") if sides]):
-        raise TypeError("a name is no text")
-    if {cell.config.model for cell in finished} - set(sweep.dense):
-        raise KeyError("dense")
-    for row in sweep.latency:
-        _ = row["model"], row["pattern"], row["permuted"]
-        if not all(row["ms_per_token"][side]["median"] > 0 for side in ("dense", "packed")):
-            raise ValueError("a time is no time")
+        try:
+            check_sweep(mapping(values))
+            for number, cell in enumerate(values["cells"], 1):
+                try:
+                    config = PruneConfig.from_dict(cell["config"])
+                except EggsError as error:
+                    raise ValueError(f"cell {number}: {error}") from error
+                figures = cell.get("figures", {})
+                cells.append(Cell(config, cell["status"], cell.get("seconds"), cell.get("error", ""), figures))
+        except ValueError as error:
+            raise EggsError(f"The sweep is damaged ({error}); remove it and run the sweep again.") from error
+        return cls(cells=cells, **{name: value for name, value in values.items() if name not in ("schema", "cells")})
 
 
 def figures_of(report: dict[str, Any]) -> dict[str, Any]:
@@ -196,16 +180,7 @@ def save_sweep(sweep: Sweep, folder: Path) -> Path:
     """Write sweep.json into a folder, in one step; raises EggsError when it cannot be written."""
     path = Path(folder) / RESULTS
     sweep.created = sweep.created or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", encoding="utf-8", delete=False) as part:
-            part.write(_text(sweep))
-        os.chmod(part.name, 0o644)
-        os.replace(part.name, path)
-    except OSError as error:
-        raise EggsError(
-            f"The results cannot be written to {path}: {error.strerror}; free space or choose another."
-        ) from error
+    write_text(path, _text(sweep))
     return path
 
 
@@ -220,10 +195,12 @@ def _text(sweep: Sweep) -> str:
 def load_sweep(path: Path) -> Sweep:
     """Read a sweep from its file or folder; raises EggsError if it is missing or damaged."""
     path = Path(path)
-    file = path / RESULTS if path.is_dir() else path
+    file = path
     try:
-        return Sweep.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        file = path / RESULTS if path.is_dir() else path
+        return Sweep.from_dict(read_json(file))
     except FileNotFoundError as error:
         raise EggsError(f"There is no sweep in {path}: {RESULTS} is missing.") from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise EggsError(f"The sweep {file} is damaged; remove it and run the sweep again.") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise EggsError(f"The sweep {file} cannot be read ({reason}); remove it and run the sweep again.") from error

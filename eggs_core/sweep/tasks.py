@@ -85,6 +85,7 @@ def measure_baseline(
         dense = _at_hand(dense)
         text = chosen_text(config.evaluation, "heldout", texts)
         windows = evaluation_windows(dense.tokenizer, text, config.evaluation_windows, config.evaluation_length)
+        dense.check_tokens(windows)
         latency = {layout: time_layout(dense, NMPattern.parse(layout[0]), layout[1], windows) for layout in layouts}
         scores = evaluate(dense.model, windows)
         figures = dense_figures(scores.to_dict(), size_breakdown(dense.model)["dense_bytes"])

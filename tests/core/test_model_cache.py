@@ -20,7 +20,7 @@ def loads(monkeypatch) -> list[str]:
 
     def load(name):
         names.append(name)
-        return SimpleNamespace(name=name, nbytes=int(name[1:]), device=torch.device("cpu"))
+        return SimpleNamespace(name=name, files=None, nbytes=int(name[1:]), device=torch.device("cpu"))
 
     monkeypatch.setattr(model_cache, "load", load)
     return names

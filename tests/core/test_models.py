@@ -19,7 +19,8 @@ from transformers import (
 
 from eggs_core.calibration import ASSETS
 from eggs_core.errors import EggsError
-from eggs_core.models import BUNDLED, explain, load
+from eggs_core.models import BUNDLED, load
+from eggs_core.opening_errors import explain
 
 CPU = torch.device("cpu")
 LLAMA = ASSETS / "models" / "tiny-llama"

@@ -16,6 +16,7 @@ from safetensors import safe_open
 from eggs_core import runs as module
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
+from eggs_core.run_folder import COMMITTED
 from eggs_core.runs import MASKS, MOST_TOPN, REPORT, Run, keeps_topn, load_run, needed_bytes, save_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,20 +109,27 @@ def test_a_report_with_nan_is_not_saved(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_crash_before_the_last_file_leaves_no_half_run(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("crashes_at", "seed"), [(COMMITTED, 0), (MASKS, 1), (REPORT, 1)])
+def test_a_crash_leaves_the_run_before_or_the_run_after(tmp_path, monkeypatch, crashes_at, seed):
     save_run(make_run(0), tmp_path / "run")
     replace = os.replace
 
     def crash(source, target):
-        if str(target).endswith(REPORT):
+        if str(target).endswith(crashes_at):
             raise KeyboardInterrupt
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
         save_run(make_run(1), tmp_path / "run")
-    with pytest.raises(EggsError, match="There is no run"):
-        load_run(tmp_path / "run")
+    monkeypatch.undo()
+    back = load_run(tmp_path / "run")
+    assert back.report == make_run(seed).report
+    assert torch.equal(back.mask("a.up"), make_run(seed).mask("a.up"))
+    third = make_run(2)
+    save_run(Run(third.report, third.packed_topn), tmp_path / "run")
+    assert load_run(tmp_path / "run").report["seed"] == 2 and load_run(tmp_path / "run").permutations == {}
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {REPORT, MASKS, "details.safetensors"}
 
 
 def test_two_people_who_make_the_same_run(tmp_path, monkeypatch):

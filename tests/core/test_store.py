@@ -122,7 +122,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(tmp_path, monkeypatch):
 
 
 WRITER = """
-import sys; sys.path[:0] = [{root!r}, {here!r}]
+import sys; sys.path[:0] = [{root!r}, {root!r} + "/tests", {here!r}]
 from test_store import some_run
 from pathlib import Path
 from eggs_core.store import CHECKPOINTS, RunStore
@@ -151,8 +151,7 @@ def test_killing_a_writer_leaves_every_run_whole(tmp_path):
 
 def test_other_weights_have_another_fingerprint(bundled):
     model = bundled("tiny-llama")
-    other = copy.copy(model)
-    assert "fingerprint" in vars(model) or model.fingerprint == other.fingerprint
+    model = type(model)(model.name, model.model, model.tokenizer)  # of no file, so that the tensors in memory count
     changed = type(model)(model.name, copy.deepcopy(model.model), model.tokenizer)
     assert changed.fingerprint == model.fingerprint
     changed = type(model)(model.name, copy.deepcopy(model.model), model.tokenizer)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from eggs_core import device, pipeline, streamed_run
+from eggs_core import device, streamed_run
 from eggs_core.calibration import bundled_text, evaluation_windows
 from eggs_core.cli import app
 from eggs_core.config import make_config
@@ -16,7 +16,7 @@ from eggs_core.evaluate import evaluate
 from eggs_core.models import load
 from eggs_core.pipeline import Finished, LayerDone, ModelCache, Progress, execute
 from eggs_core.runs import load_run
-from eggs_core.streamed_run import streamed_folder, streams
+from eggs_core.streamed_run import checkpoint_of, streamed_folder, streams
 from eggs_core.streaming import WORK
 from eggs_core.weights import WeightCache, keep, recover
 
@@ -144,14 +144,14 @@ def test_the_command_line_streams_into_out(tmp_path, small_folder):
 
 
 def test_the_fingerprint_of_a_model_on_disk_tells_weights_apart(little_memory, tmp_path, bundled):
-    first = pipeline.fingerprint("tiny-llama")
+    first = checkpoint_of("tiny-llama").fingerprint
     model = bundled("tiny-llama")
     folder = tmp_path / "other"
     changed = {k: v.clone() for k, v in model.model.state_dict().items()}
     changed["model.norm.weight"][5] += 1
     model.model.save_pretrained(folder, state_dict=changed)
     model.tokenizer.save_pretrained(folder)
-    assert pipeline.fingerprint(str(folder)) != first == pipeline.fingerprint("tiny-llama")
+    assert checkpoint_of(str(folder)).fingerprint != first == model.fingerprint
 
 
 def test_free_memory_is_a_figure():

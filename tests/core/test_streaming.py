@@ -12,15 +12,16 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from eggs_core import durable, streaming
+from eggs_core import files, streaming
 from eggs_core.activations import Activations
 from eggs_core.adapters import find_blocks, linear_layers
-from eggs_core.checkpoint import INDEX, Checkpoint
+from eggs_core.checkpoint import Checkpoint
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.evaluate import evaluate
 from eggs_core.files import DiskFull
 from eggs_core.masks import unpack_bits
+from eggs_core.model_folder import INDEX
 from eggs_core.models import load
 from eggs_core.prune import prune
 from eggs_core.streaming import StreamedPruning
@@ -157,7 +158,7 @@ def killed(place: Path, out: Path, count: int, after: bool) -> int:
         true_replace(a, b)
 
     signal.alarm(60)
-    durable.os.replace = replace
+    files.os.replace = replace
     try:
         stream(place, out)
     finally:
@@ -184,7 +185,7 @@ def test_a_full_disk_is_said_beforehand(folder, tmp_path, monkeypatch):
 
 def test_a_disk_that_fills_up_is_one_sentence_and_the_run_goes_on_later(folder, tmp_path, monkeypatch):
     place, out = folder(), tmp_path / "out"
-    true_save, left = durable.save_file, [9]
+    true_save, left = files.save_file, [9]
 
     def save(*args, **kwargs):
         left[0] -= 1
@@ -193,7 +194,7 @@ def test_a_disk_that_fills_up_is_one_sentence_and_the_run_goes_on_later(folder, 
             raise OSError(28, "No space left on device")
         return true_save(*args, **kwargs)
 
-    monkeypatch.setattr(durable, "save_file", save)
+    monkeypatch.setattr(files, "save_file", save)
     with pytest.raises(DiskFull) as caught:
         stream(place, out)
     assert str(caught.value).startswith(f"The disk that holds {out}")
@@ -201,7 +202,7 @@ def test_a_disk_that_fills_up_is_one_sentence_and_the_run_goes_on_later(folder, 
         "1 of 2 blocks are finished and kept: free some space and start the same run again."
     )
     assert not list(out.rglob("*.part"))
-    monkeypatch.setattr(durable, "save_file", true_save)
+    monkeypatch.setattr(files, "save_file", true_save)
     stream(place, out)
     stream(place, tmp_path / "whole")
     assert same(out, tmp_path / "whole")
@@ -209,7 +210,8 @@ def test_a_disk_that_fills_up_is_one_sentence_and_the_run_goes_on_later(folder, 
 
 def test_a_real_full_disk_of_safetensors_is_recognised(tmp_path):
     """What safetensors itself raises for ENOSPC, on the one device that is always full."""
-    with pytest.raises(DiskFull), durable.replacing(tmp_path / "a.safetensors") as part:
+    with pytest.raises(DiskFull), files.replacing(tmp_path / "a.safetensors") as part:
+        part.unlink()
         part.symlink_to("/dev/full")
         with open(part, "wb") as file:
             file.write(b"x" * 100000)
@@ -264,7 +266,7 @@ def test_a_missing_shard_a_wrong_index_and_damage_are_named(folder):
 
     shard = (place / file).read_bytes()
     (place / file).write_bytes(shard[:-10])
-    broken(place, f"{file} of .* is damaged or incomplete")
+    broken(place, f"{file} of .* is damaged or only partly downloaded")
     (place / file).unlink()
     broken(place, f"lacks the weight file {file}")
     (place / file).write_bytes(shard)

@@ -91,7 +91,7 @@ include: [{model: tiny-llama, pattern: 2:4, method: ria, beta: 0.5}]
     ("text", "sentence"),
     [
         ("", "A grid is YAML"),
-        ("a: [", "no YAML in line 1"),
+        ("a: [", "no YAML that can be read: .* in line "),
         ("models: x\npatterns: 2:4\nmethods: wanda\nmodles: y", "Unknown key 'modles'"),
         ("patterns: 2:4\nmethods: wanda", "names no models"),
         ("models: [[x]]\npatterns: 2:4\nmethods: wanda", "holds x, which is no plain value"),

@@ -29,7 +29,14 @@ def sweep() -> Sweep:
     ]  # fmt: skip
     row = {"model": "tiny-llama", "pattern": "2:4", "permuted": True, "ms_per_token": LATENCY}
     dense = {"perplexity": 20.0, "window_nats": [2.9, 3.1], "bytes": 200}
-    return Sweep("mine", cells, {"text": "t", "sha256": "s", "windows": 2}, {"tiny-llama": dense}, [row], seconds=7.0)
+    return Sweep(
+        "mine",
+        cells,
+        {"text": "t", "sha256": "s", "window": 64, "windows": 2},
+        {"tiny-llama": dense},
+        [row],
+        seconds=7.0,
+    )
 
 
 def test_a_saved_sweep_is_read_back(sweep, tmp_path):
@@ -60,7 +67,7 @@ def test_a_damaged_sweep_is_one_sentence(sweep, tmp_path):
     with pytest.raises(EggsError, match="another version"):
         load_sweep(path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(EggsError, match="cannot be written"):
+    with pytest.raises(EggsError, match="could not be written"):
         save_sweep(sweep, tmp_path / "file")
 
 

@@ -12,7 +12,7 @@ from eggs_core.pattern import NMPattern
 from eggs_core.report import Report
 from eggs_core.runs import Run
 
-SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "runs" / "tiny-llama-2of4-ria" / "report.json"
+SHIPPED = Path(__file__).resolve().parents[1] / "assets" / "runs" / "tiny-llama-2of4-ria" / "report.json"
 LIKE: Report = json.loads(SHIPPED.read_text(encoding="utf-8"))
 SHAPES = {"a.q": (6, 12), "a.up": (5, 8), "b.q": (3, 20)}
 
