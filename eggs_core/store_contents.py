@@ -5,6 +5,7 @@ All else there, whatever its name, is somebody else's: it is not counted, shown 
 
 import os
 import re
+import secrets
 import shutil
 import stat
 import time
@@ -138,7 +139,7 @@ def remove(entry: Entry) -> int:
         _remove_checkpoint(entry.place)
     else:
         with suppress(OSError):
-            _remove_run(entry.place)
+            _remove_run(entry.place, entry.key)
     return entry.bytes - _entry(entry.place, entry.kind, entry.key).bytes
 
 
@@ -157,14 +158,18 @@ def _is_left_over(path: Path) -> bool:
     return bool(_FILE_PART.fullmatch(path.name)) or is_part(path)
 
 
-def _remove_run(place: Path) -> None:
+def _remove_run(place: Path, key: str) -> None:
+    sweep_run(place)
+    if _names(place) <= _WRITTEN | {MARK, COMMITTED}:
+        going = place.with_name(
+            f".{key}.{secrets.token_hex(4)}{PART}"
+        )  # if this process dies it is known as unfinished
+        os.rename(place, going)
+        shutil.rmtree(going)
+        return
     settle(place)  # else the older run would be seen once the newer one's report is gone
     for name in (REPORT, MASKS, DETAILS, LABEL):
         (place / name).unlink(missing_ok=True)
-    sweep_run(place)
-    if _names(place) <= {MARK}:
-        (place / MARK).unlink(missing_ok=True)
-        place.rmdir()
 
 
 def _remove_checkpoint(place: Path) -> None:
