@@ -20,7 +20,7 @@ from eggs_core.errors import EggsError
 from eggs_core.files import read_json, write_json
 from eggs_core.stored import Stored, open_file
 
-PREFIX = "b2:"  # of a fingerprint that reads every byte; those made before are sixteen hex digits of a sample
+PREFIX = "sha256:"  # of a fingerprint that reads every byte; those made before are sixteen hex digits of a sample
 SAMPLE = 4096  # values of each tensor that a sampled fingerprint reads
 KEPT = 256  # fingerprints that are remembered, here and in the user's cache folder
 SETTLED_SECONDS = 2.0  # files changed later than that before may change again without another time
@@ -52,7 +52,7 @@ class WeightFiles:
     @property
     def key(self) -> str:
         """What they are remembered by."""
-        return hashlib.blake2b(repr((self.paths, self.states)).encode(), digest_size=16).hexdigest()
+        return hashlib.sha256(repr((self.paths, self.states)).encode()).hexdigest()[:32]
 
     @property
     def settled(self) -> bool:
@@ -111,7 +111,7 @@ KNOWN = Known()
 
 
 def of_files(files: WeightFiles, known: Known = KNOWN) -> str:
-    """PREFIX and 32 hex digits: BLAKE2b over name, dtype, shape and bytes of every tensor as it is stored.
+    """PREFIX and 32 hex digits: SHA-256 over name, dtype, shape and bytes of every tensor as it is stored.
 
     How tensors are spread over safetensors files does not matter; of a GGUF file all bytes are read. Raises EggsError
     for files that have changed since they were looked at.
@@ -138,7 +138,7 @@ def of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def _joined(digests: Mapping[str, str]) -> str:
-    return PREFIX + hashlib.blake2b(json.dumps(sorted(digests.items())).encode(), digest_size=16).hexdigest()
+    return PREFIX + hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()[:32]
 
 
 def _digests_of_tensors(path: Path) -> dict[str, str]:
@@ -148,13 +148,13 @@ def _digests_of_tensors(path: Path) -> dict[str, str]:
 
 
 def _digest(name: str, tensor: torch.Tensor) -> str:
-    found = hashlib.blake2b(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode(), digest_size=32)
+    found = hashlib.sha256(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
     found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return found.hexdigest()
 
 
 def _digest_of_file(path: Path) -> str:
-    found = hashlib.blake2b(digest_size=32)
+    found = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(PIECE):
             found.update(piece)

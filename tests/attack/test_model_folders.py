@@ -1,5 +1,6 @@
 """Damaged and hostile model folders: refused in one sentence, the same in memory and block by block, and quickly."""
 
+import copy
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -27,6 +29,7 @@ from eggs_core.cli import app
 from eggs_core.errors import EggsError
 from eggs_core.models import load
 from tests.attack.harness import ROOT, damaged_bytes, damaged_value, fuzz, only_sentences
+from tests.core.test_models import write_gguf
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
@@ -293,6 +296,17 @@ def test_token_ids_beyond_the_embedding_are_found_before_the_work(single, small_
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 2, result.exception
         assert "knows 64 tokens" in result.stderr and "Calibrating" not in result.stderr
+
+
+@pytest.mark.parametrize(("blocks", "says"), [(7, "holds no weight model.layers.6."), (10**6, "num_hidden_layers")])
+def test_a_gguf_file_of_fewer_blocks_than_it_says(bundled, tmp_path, blocks, says):
+    whole = bundled("tiny-llama").model
+    config = copy.deepcopy(whole.config)
+    config.num_hidden_layers = blocks
+    parts = SimpleNamespace(config=config, model=whole.model)
+    write_gguf(tmp_path / "lacking.gguf", SimpleNamespace(model=parts, tokenizer=bundled("tiny-llama").tokenizer))
+    with pytest.raises(EggsError, match=says):
+        load(str(tmp_path / "lacking.gguf"), CPU)
 
 
 def test_a_model_of_the_hub_is_checked_and_its_files_are_hashed(folder, tmp_path):
