@@ -85,14 +85,12 @@ def beta_cards(step: BetaStep, topn: BetaStep, source: str) -> str:
     return _minis(rows, note, f"{step.beta:g}")
 
 
-def pruned_cards(
-    layer: dict, topn_degrees: torch.Tensor, degrees: torch.Tensor, topn_sigma2: float, recorded: bool = True
-) -> str:
-    """Gap, orphans and lowest degree of the mask as pruned, beside top-N's if `recorded`; degrees: int64 (in,)."""
+def pruned_cards(layer: dict, best: torch.Tensor, degrees: torch.Tensor, sigma2: float, recorded: bool = True) -> str:
+    """Gap, orphans and lowest degree of the mask as pruned, beside top-N's (`best`, `sigma2`) if `recorded`; int64 (in,)."""
     rows = [
-        ("spectral gap", f"{1 - topn_sigma2:.4f}", f"{layer['spectral_gap']:.4f}"),
-        ("orphans", str(int((topn_degrees == 0).sum())), str(int((degrees == 0).sum()))),
-        ("min in-degree", str(int(topn_degrees.min())), str(int(degrees.min()))),
+        ("spectral gap", f"{1 - sigma2:.4f}", f"{layer['spectral_gap']:.4f}"),
+        ("orphans", str(int((best == 0).sum())), str(int((degrees == 0).sum()))),
+        ("min in-degree", str(int(best.min())), str(int(degrees.min()))),
         ("retained score", "", f"{layer['retained_score']:.1%}"),
     ]
     beta = layer.get("choice", {}).get("beta")
@@ -161,7 +159,7 @@ def degree_reading(label: str, degrees: torch.Tensor, topn: torch.Tensor | None)
     """Which inputs lost their connections under top-N, where recorded, and under the method; both int64 (in,)."""
     kept, name, count = int((degrees == 0).sum()), escape(label), plural(len(degrees), "input")
     if topn is None:
-        start = f"What top-N keeps of these {count} was not recorded with this run"
+        start = f"What top-N keeps of {count} was not recorded with this run"
     elif lost := int((topn == 0).sum()):
         start = f"{lost} of {count} lost every connection under top-N"
     else:

@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from eggs_core.errors import EggsError
-from eggs_core.report import OtherVersion, Report
+from eggs_core.errors import EggsError, OtherVersion
+from eggs_core.report import Report
 from eggs_core.runs import REPORT, Run, load_run, read_report, save_run
 
 FOLDER = "EGGS_STORE"  # the environment variable that names another folder
