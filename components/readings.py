@@ -86,7 +86,7 @@ def beta_cards(step: BetaStep, topn: BetaStep, source: str) -> str:
 
 
 def pruned_cards(layer: dict, best: torch.Tensor, degrees: torch.Tensor, sigma2: float, recorded: bool = True) -> str:
-    """Gap, orphans and lowest degree of the mask as pruned, beside top-N's (`best`, `sigma2`) if `recorded`; int64 (in,)."""
+    """Gap, orphans and lowest degree of the mask as pruned, beside top-N's (`best`, `sigma2`) if `recorded`."""
     rows = [
         ("spectral gap", f"{1 - sigma2:.4f}", f"{layer['spectral_gap']:.4f}"),
         ("orphans", str(int((best == 0).sum())), str(int((degrees == 0).sum()))),
