@@ -8,10 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from eggs_core.errors import EggsError
+from eggs_core.errors import EggsError, OtherVersion
 from eggs_core.masks import check_mask, pack_bits, unpack_bits
 from eggs_core.pattern import NMPattern
-from eggs_core.report import OtherVersion
 
 ENCODING, VERSION = "nm-group-codes", "1"
 Shapes = Mapping[str, tuple[int, int]]  # layer name -> (out, in)
@@ -41,8 +40,11 @@ def pack_masks(
     """What goes into a file: a tensor for each layer, and the metadata of the file.
 
     masks: bits uint8 (out, ⌈in/8⌉) by layer; orders: int64 (in,), the order of columns in which a layer's groups lie.
-    Raises EggsError, which names the layer, for a mask that does not keep N in every group.
+    Raises EggsError, which names the layer, for a mask that does not keep N in every group, and for masks of other
+    layers than `shapes` has.
     """
+    if masks.keys() != shapes.keys():
+        raise EggsError("The masks are not those of the report's layers; run it again.")
     about = {"shapes": json.dumps({name: list(shape) for name, shape in shapes.items()}), "pattern": str(pattern)}
     each = groups_per_byte(pattern)
     if each:
@@ -63,9 +65,10 @@ def unpack_masks(
     breaks the pattern or holds what no mask is stored as; and for a file of another encoding.
     """
     if "encoding" in metadata:
-        found = metadata["encoding"], metadata.get("encoding_version"), metadata.get("groups_per_byte")
-        if found != (ENCODING, VERSION, str(groups_per_byte(pattern))) or metadata.get("pattern") != str(pattern):
-            raise OtherVersion(f"The masks are not stored as this version stores those of {pattern}.")
+        if (metadata["encoding"], metadata.get("encoding_version")) != (ENCODING, VERSION):
+            raise OtherVersion("The masks were stored by another version of EGGS Explorer.")
+        if (metadata.get("pattern"), metadata.get("groups_per_byte")) != (str(pattern), str(groups_per_byte(pattern))):
+            raise EggsError(f"The masks are not stored as those of {pattern} are.")
     if missing := sorted(shapes.keys() - tensors.keys()):
         raise EggsError(f"The mask of {missing[0][:200]} is missing.")
     if unknown := sorted(tensors.keys() - shapes.keys()):

@@ -8,22 +8,14 @@ import datetime
 import re
 from typing import Annotated, Any, NotRequired, TypedDict
 
-from eggs_core.config import PruneConfig
-from eggs_core.errors import EggsError
+from eggs_core.config import CUSTOM, METHODS, PruneConfig
+from eggs_core.errors import EggsError, OtherVersion
 from eggs_core.pattern import NMPattern
-from eggs_core.typed_json import Mismatch, Range, check
+from eggs_core.typed_json import Amount, Count, Mismatch, Natural, Number, Positive, Range, Share, check
 
 SCHEMA = 1  # of report.json and the files beside it
 SIDES = ("dense_", "packed_")  # how the names of further models begin that were timed
-MOST = 2**53
-
-Number = Annotated[float, Range(-1e30, 1e30, "a number")]
-Positive = Annotated[float, Range(1e-30, 1e30, "a number above 0")]
-Amount = Annotated[float, Range(0, 1e30, "a number from 0")]
-Share = Annotated[float, Range(0, 1, "a number from 0 to 1")]
 Perplexity = Annotated[float, Range(1e-3, 1.1e304, "a number above 0")]  # WindowScores ends at exp(700)
-Count = Annotated[int, Range(0, MOST, "a whole number from 0")]
-Natural = Annotated[int, Range(1, MOST, "a whole number from 1")]
 Block = Annotated[int, Range(0, 9999, "a whole number from 0 to 9,999")]
 
 
@@ -188,27 +180,34 @@ class Report(TypedDict):
     checkpoint: NotRequired[str]  # the folder of the pruned model of a streamed run
 
 
-class OtherVersion(EggsError):
-    """What was read is whole, but not as this version writes it."""
-
-
 def checked_report(value: Any) -> Report:
     """A value read from report.json, as a report; raises EggsError, which names what is wrong, if it is none.
 
-    Fields that are not known pass, so that a report of tomorrow opens today.
+    Fields that are not known pass, so that a report of tomorrow opens today. A method that is not known, or whose
+    choices have changed since the run was made, is called custom, as which its choices are spelled out.
     """
     try:
         if isinstance(value, dict) and value.get("schema", SCHEMA) != SCHEMA:
             raise OtherVersion("The report was written by another version of EGGS Explorer.")
         check(value, Report)
+        value = _with_known_method(value)
         _check_heading(value)
         _check_layers(value["layers"], NMPattern.parse(value["pattern"]))
         _check_scores(value["evaluation"])
-        check(_further_sides(value["latency"]), dict[str, Side])
+        further = {name: side for name, side in (value["latency"] or {}).items() if name.startswith(SIDES)}
+        check(further, dict[str, Side])
     except Mismatch as wrong:
         where = f"'s {wrong.place}" if wrong.place else ""
         raise EggsError(f"The report{where} {wrong.said}.") from wrong
     return value
+
+
+def _with_known_method(report: Report) -> Report:
+    config, method = report["config"], report["method"]
+    _require(config["method"] == method, "method is not that of its config")
+    if method in METHODS and all(config[name] == value for name, value in METHODS[method].choices().items()):
+        return report
+    return report | {"method": CUSTOM, "config": config | {"method": CUSTOM}}
 
 
 def _require(holds: bool, what: str) -> None:
@@ -223,7 +222,7 @@ def _check_heading(report: dict[str, Any]) -> None:
         config = PruneConfig.from_dict(report["config"])
     except EggsError as error:
         raise EggsError(f"The report's config cannot be used: {error}") from error
-    for name in ("model", "pattern", "method", "seed"):
+    for name in ("model", "pattern", "seed"):
         _require(report[name] == config.to_dict()[name], f"{name} is not that of its config")
     try:
         datetime.datetime.fromisoformat(report["created"])
@@ -241,11 +240,6 @@ def _check_layers(layers: list[LayerEntry], pattern: NMPattern) -> None:
         _require(len(layer["shape"]) == 2 and bool(layer["name"]), "layers must each have a name and a shape of two")
         pattern.check(layer["name"][:200], tuple(layer["shape"]))
     _require(len({layer["name"] for layer in layers}) == len(layers), "layers must each have a name of their own")
-
-
-def _further_sides(latency: Latency | None) -> dict[str, Any]:
-    """Models that were timed beside the two, under the names that readers look for."""
-    return {name: side for name, side in (latency or {}).items() if name.startswith(SIDES)}
 
 
 def _check_scores(evaluation: Evaluation) -> None:

@@ -11,12 +11,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from eggs_core.errors import EggsError
+from eggs_core.errors import EggsError, OtherVersion
 from eggs_core.files import read_json
 from eggs_core.mask_codes import bytes_per_row, pack_masks, unpack_masks
 from eggs_core.masks import unpack_bits
 from eggs_core.pattern import NMPattern
-from eggs_core.report import LayerEntry, OtherVersion, Report, checked_report
+from eggs_core.report import LayerEntry, Report, checked_report
 from eggs_core.run_folder import DETAILS, MASKS, REPORT, current, new_part, publish, steady
 
 MOST_TOPN = 10**9  # pruned weights of a run up to which its top-N masks are kept
@@ -161,7 +161,7 @@ def _stored(run: Run) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor],
     """The tensors of the two files that a run's masks and orders go to, and the metadata of both."""
     shapes, pattern = _shapes(run.report), NMPattern.parse(run.report["pattern"])
     masks, about = pack_masks(run.packed_masks, shapes, pattern, run.permutations)
-    topn, _ = pack_masks(run.packed_topn, shapes, pattern, {})
+    topn = pack_masks(run.packed_topn, shapes, pattern, {})[0] if run.has_topn else {}
     details = {f"{name}.topn": mask for name, mask in topn.items()}
     details |= {f"{name}.permutation": order.to(torch.int32) for name, order in run.permutations.items()}
     return masks, details, about

@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from eggs_core.errors import EggsError
+from eggs_core.errors import EggsError, OtherVersion
 from eggs_core.files import write_text
-from eggs_core.report import OtherVersion, Report
+from eggs_core.report import Report
 from eggs_core.run_folder import FILES, REPORT, current, has_run, stamp, steady
 from eggs_core.runs import Run, load_run, read_report, save_run
 from eggs_core.store_contents import (

@@ -202,8 +202,9 @@ class StreamedPruning:
         left = [n for i in range(max(self.finished, 0), len(self)) for n in self._checkpoint.names(i)]
         stored = self._checkpoint.stored
         weights = sum(stored[n].count * stored[n].dtype.itemsize for n in [*left, *self._checkpoint.names()])
-        masks = 2 * needed_bytes(self._shapes, self._config.pattern)  # of each block, and in the end of the run
-        need = weights + masks + 2 * self._activation_bytes()
+        blocks = sum(rows * columns for rows, columns in self._shapes) // 4  # their masks and top-N, as bits
+        run = needed_bytes(self._shapes, self._config.pattern)
+        need = weights + blocks + run + 2 * self._activation_bytes()
         check_disk(self._out, need, f"Pruning {self._checkpoint.name} into {self._out}")
 
     def _activation_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""JSON values checked against Python types: TypedDicts, lists, dicts, unions, numbers within a Range, texts."""
+"""JSON values checked against the types that a TypedDict declares."""
 
 import json
 from collections.abc import Callable
@@ -18,6 +18,15 @@ class Range:
     low: float
     high: float
     said: str
+
+
+# Numbers that can be added up and divided without leaving a double's range.
+Number = Annotated[float, Range(-1e30, 1e30, "a number")]
+Positive = Annotated[float, Range(1e-30, 1e30, "a number above 0")]
+Amount = Annotated[float, Range(0, 1e30, "a number from 0")]
+Share = Annotated[float, Range(0, 1, "a number from 0 to 1")]
+Count = Annotated[int, Range(0, 2**53, "a whole number from 0")]
+Natural = Annotated[int, Range(1, 2**53, "a whole number from 1")]
 
 
 class Mismatch(ValueError):
@@ -40,7 +49,8 @@ def _wrong(wanted: str, value: Any) -> Mismatch:
 def check(value: Any, kind: Any) -> None:
     """Raise Mismatch unless a value that JSON gave is of a type; keys that a TypedDict does not name are let pass.
 
-    A whole number does for a float, and True for no number. Any stands for whatever it is.
+    Types are str, bool, int, Annotated[int or float, Range], T | None, list[T], dict[str, T] and TypedDicts of these.
+    A whole number does for a float, and True for no number.
 
     >>> check({"a": [1, 2]}, dict[str, list[int]])
     """
@@ -65,17 +75,14 @@ def _check_of(kind: Any) -> Check:
     if origin is NotRequired:
         return _check_of(inner[0])
     if origin is UnionType:
-        return _union(inner)
+        return _or_none(_check_of(next(k for k in inner if k is not type(None))))
     if origin is list:
         return _list(_check_of(inner[0]))
     if origin is dict:
         return _dict(_check_of(inner[1]))
     if is_typeddict(kind):
         return _typed_dict(kind)
-    if kind is Any:
-        return lambda value: None
-    words = {str: "a text", bool: "true or false", int: "a whole number", type(None): "null", dict: "an object"}
-    return _exactly(kind, words[kind])
+    return _exactly(kind, {str: "a text", bool: "true or false", int: "a whole number"}[kind])
 
 
 def _exactly(kind: type, said: str) -> Check:
@@ -96,11 +103,7 @@ def _number(kind: type, within: Range) -> Check:
     return number
 
 
-def _union(kinds: tuple) -> Check:
-    """Of a type or null."""
-    (kind,) = (k for k in kinds if k is not type(None))
-    test = _check_of(kind)
-
+def _or_none(test: Check) -> Check:
     def either(value: Any) -> None:
         if value is not None:
             test(value)

@@ -134,14 +134,20 @@ def test_layers_and_tensors_have_to_match(stored, tmp_path, file, key, harm, say
 
 
 @pytest.mark.parametrize(
-    "change", [{"encoding": "zip"}, {"encoding_version": "2"}, {"groups_per_byte": "2"}, {"pattern": "1:4"}]
+    ("change", "says"),
+    [
+        ({"encoding": "zip"}, "written by another version"),
+        ({"encoding_version": "2"}, "written by another version"),
+        ({"groups_per_byte": "2"}, "not stored as those of 2:4 are"),
+        ({"pattern": "1:4"}, "not stored as those of 2:4 are"),
+    ],
 )
-def test_another_encoding_is_another_version(tmp_path, change):
+def test_another_encoding_is_not_guessed_at(tmp_path, change, says):
     save_run(made_up_run("aa11"), tmp_path / "whole")
     with safe_open(tmp_path / "whole" / MASKS, "pt") as file:
         about = file.metadata()
     folder = harmed(tmp_path / "whole", tmp_path, MASKS, NAME, lambda codes: codes, about | change)
-    with pytest.raises(EggsError, match="written by another version"):
+    with pytest.raises(EggsError, match=says):
         load_run(folder)
 
 

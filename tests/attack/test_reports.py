@@ -123,6 +123,16 @@ def test_what_may_be_missing(path):
     read_all(Run(report, {}))
 
 
+@pytest.mark.parametrize("change", [{"method": "of-tomorrow"}, {"method": "ria", "permutation": "zigzag"}])
+def test_a_method_that_has_changed_since_is_spelled_out(change):
+    report = changed("method", change["method"])
+    report["config"] |= change
+    found = checked_report(report)
+    assert found["method"] == found["config"]["method"] == "custom" and found["key"] == report["key"]
+    assert report["method"] == change["method"] and found["layers"] == report["layers"]
+    read_all(Run(found, {}))
+
+
 def test_fields_of_tomorrow_pass():
     assert checked_report(changed("layers.0.rotation", "learned") | {"plan": {"default": "2:4"}})
 

@@ -211,7 +211,7 @@ def test_cut_off_and_overwritten_files(tmp_path, name, share, junk):
         for layer in run.report["layers"]:
             assert list(run.mask(layer["name"]).shape) == layer["shape"]
     else:
-        assert "damaged" in problem
+        assert "damaged" in problem or "another version" in problem  # the encoding's name may be what was hit
     if junk is None and cut < len(data) - 1:
         assert problem is not None
 
