@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 from pathlib import Path
 
@@ -18,7 +19,7 @@ OPENING = {
 
 def shown_name(model: str) -> str:
     """A model's name for readers elsewhere: a Hub id or bundled name as it is, a path's last part."""
-    return model if HUB_ID.fullmatch(model) and not Path(model).exists() else Path(model).name
+    return model if HUB_ID.fullmatch(model) and not os.path.exists(model) else Path(model).name
 
 
 def model_card(run: Run, layout: str) -> str:
