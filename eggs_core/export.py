@@ -3,37 +3,53 @@
 import copy
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.pytorch_utils import Conv1D
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from eggs_core.errors import EggsError
+from eggs_core.files import filled, new_folder
 from eggs_core.kernels import layout
-from eggs_core.packed import PackedLinear, join_siblings, pack_layer, set_submodule
+from eggs_core.packed import pack_layer
+from eggs_core.packed_file import (
+    CHECKSUM,
+    FILE,
+    FORMAT,
+    PARTS,
+    VERSION,
+    checksum,
+    load_packed,
+    packed_info,
+    packed_layers,
+)
 from eggs_core.pattern import NMPattern
-from eggs_core.skeleton import compute_buffers, skeleton
+from eggs_core.skeleton import skeleton
 
-FORMAT, VERSION = "eggs-packed-nm", "1"
-FILE = "model.eggs.safetensors"  # the packed file's name inside a folder
-_PARTS = ("values", "positions", "permutation", "bias")
+__all__ = ["FILE", "load_packed", "packed_info", "packed_layers", "save_hf", "save_packed", "write_hf", "write_packed"]
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 def save_hf(model: PreTrainedModel, tokenizer: object | None, folder: str | Path) -> Path:
     """Write an ordinary Hugging Face folder: dense safetensors with zeros, config and tokenizer; returns the folder.
 
-    Takes dense and packed models, and models loaded from GGUF. Raises EggsError when the folder cannot be written.
+    It appears whole or not at all; of a folder that is there already, other files stay. Takes dense and packed models,
+    and models loaded from GGUF. Raises EggsError when the folder cannot be written.
     """
     folder = Path(folder)
+    with filled(folder, "model*.safetensors*") if folder.exists() else new_folder(folder) as part:
+        write_hf(model, tokenizer, part)
+    return folder
+
+
+def write_hf(model: PreTrainedModel, tokenizer: object | None, folder: Path) -> None:
+    """As save_hf, file by file into a folder that nobody reads yet; raises OSError or SafetensorError."""
     state = dict(model.state_dict())
     for name, layer in packed_layers(model):
-        for part in _PARTS:
+        for part in PARTS:
             state.pop(f"{name}.{part}", None)
         dense = layer.to_dense()
         state[f"{name}.weight"] = dense.t().contiguous() if layer.conv1d else dense
@@ -43,14 +59,23 @@ def save_hf(model: PreTrainedModel, tokenizer: object | None, folder: str | Path
     clean.load_state_dict(state, assign=True)
     clean.tie_weights()
     clean.generation_config = copy.deepcopy(model.generation_config)
+    clean.save_pretrained(folder)
+    write_tokenizer(tokenizer, folder)
+
+
+def write_tokenizer(tokenizer: object | None, folder: Path) -> None:
+    """Write a tokenizer's files; raises OSError, also where the tokenizers library raises a bare Exception."""
+    if tokenizer is None:
+        return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        clean.save_pretrained(folder)
-        if tokenizer is not None:
-            tokenizer.save_pretrained(folder)
-    except (OSError, SafetensorError) as error:
-        raise EggsError(f"The model could not be saved in {folder}: {_reason(error)}.") from error
-    return folder
+        tokenizer.save_pretrained(folder)
+    except OSError:
+        raise
+    except Exception as error:
+        number = _OS_ERROR.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def save_packed(
@@ -70,7 +95,29 @@ def save_packed(
     Raises EggsError for masks that do not fit and when the file cannot be written.
     """
     path = Path(path)
-    file = path if path.suffix == ".safetensors" else path / FILE
+    folder, name = (path.parent, path.name) if path.suffix == ".safetensors" else (path, FILE)
+    tensors, metadata = _packed(model, masks, pattern, permutations, info)
+    with filled(folder) if folder.exists() else new_folder(folder) as part:
+        save_file(tensors, part / name, metadata=metadata)
+        write_tokenizer(tokenizer, part)
+    return folder / name
+
+
+def write_packed(model: PreTrainedModel, tokenizer: object | None, folder: Path, info: Mapping[str, object]) -> None:
+    """As save_packed, into a folder that nobody reads yet; raises OSError or SafetensorError."""
+    tensors, metadata = _packed(model, None, None, None, info)
+    save_file(tensors, folder / FILE, metadata=metadata)
+    write_tokenizer(tokenizer, folder)
+
+
+def _packed(
+    model: PreTrainedModel,
+    masks: Mapping[str, Tensor] | None,
+    pattern: NMPattern | None,
+    permutations: Mapping[str, Tensor] | None,
+    info: Mapping[str, object] | None,
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What a packed file holds: its tensors and its metadata."""
     layers = dict(packed_layers(model))
     if masks is not None:
         if pattern is None:
@@ -89,7 +136,7 @@ def save_packed(
             continue  # tied to a tensor that is stored already
         tensors[name] = tensor.detach().cpu().contiguous()
     for name, layer in layers.items():
-        for part in _PARTS:
+        for part in PARTS:
             if getattr(layer, part) is not None:
                 tensors[f"{name}.{part}"] = getattr(layer, part).detach().cpu().contiguous()
     described = {
@@ -109,76 +156,10 @@ def save_packed(
         "layers": json.dumps(described),
         "info": json.dumps(dict(info or {})),
     }
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=file.parent, prefix=".packed-", suffix=".safetensors")
-        os.close(handle)
-        try:
-            save_file(tensors, part, metadata=metadata)
-            os.chmod(part, 0o644)
-            os.replace(part, file)
-        finally:
-            Path(part).unlink(missing_ok=True)
-        if tokenizer is not None:
-            tokenizer.save_pretrained(file.parent)
-    except (OSError, SafetensorError) as error:
-        raise EggsError(f"The packed model could not be saved as {file}: {_reason(error)}.") from error
-    return file
-
-
-def load_packed(path: str | Path) -> PreTrainedModel:
-    """Open a packed file, or the folder that holds one, as a model that generates; the dense weights never exist.
-
-    The tensors stay in the mapped file until they are used. Raises EggsError for a file that is no packed model, is
-    damaged or does not fit its own configuration.
-    """
-    path = Path(path)
-    file = path / FILE if path.is_dir() else path
-    try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise EggsError(f"{file.name} is no packed N:M model; it was not written by this app's packed export.")
-            if metadata.get("format_version") != VERSION:
-                raise EggsError(
-                    f"{file.name} has packed format {metadata.get('format_version')!r}; this version reads {VERSION}."
-                )
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
-    except FileNotFoundError as error:
-        raise EggsError(f"There is no packed model file {file}.") from error
-    except (OSError, SafetensorError, ValueError, RuntimeError, TypeError) as error:
-        raise EggsError(f"{file.name} is damaged or no safetensors file: {_reason(error)}.") from error
-    model, described = _model_of(metadata, len(tensors), file.name)
-    for name, spec in described.items():
-        set_submodule(model, name, _layer_of(model, name, spec, tensors, file.name))
-    _fill(model, tensors, file.name)
-    for name, layer in packed_layers(model):
-        _check_contents(name, layer)
-    join_siblings(model)
-    try:
-        model.generation_config = GenerationConfig.from_dict(json.loads(metadata["generation_config"]))
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise EggsError(f"{file.name} is damaged: its generation settings cannot be read.") from error
-    return model.eval()
-
-
-def packed_info(path: str | Path) -> dict[str, object]:
-    """What a packed file says of itself, without its tensors: {"layers": {name: …}, "info": …, "bytes": on disk}."""
-    file = Path(path) / FILE if Path(path).is_dir() else Path(path)
-    try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-        if metadata.get("format") != FORMAT:
-            raise EggsError(f"{file.name} is no packed N:M model; it was not written by this app's packed export.")
-        layers, info = json.loads(metadata["layers"]), json.loads(metadata["info"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise EggsError(f"{file.name} is damaged or no packed model: {_reason(error)}.") from error
-    return {"layers": layers, "info": info, "bytes": file.stat().st_size}
-
-
-def packed_layers(model: nn.Module) -> Iterator[tuple[str, PackedLinear]]:
-    """The packed layers of a model with their names."""
-    return ((n, m) for n, m in model.named_modules() if isinstance(m, PackedLinear))
+    for name, tensor in tensors.items():
+        if not layout.all_finite(tensor):
+            raise EggsError(f"Tensor {name} has values that are NaN or infinite, so the model cannot be packed.")
+    return tensors, metadata | {CHECKSUM: checksum(tensors, metadata)}
 
 
 def _plain_config(model: PreTrainedModel):
@@ -188,77 +169,3 @@ def _plain_config(model: PreTrainedModel):
         del config.quantization_config
     config.architectures = [type(model).__name__]
     return config
-
-
-def _model_of(metadata: dict[str, str], tensors: int, file: str) -> tuple[PreTrainedModel, dict[str, dict]]:
-    """The file's model on the meta device and the description of its packed layers."""
-    try:
-        config, described = json.loads(metadata["config"]), json.loads(metadata["layers"])
-        if not isinstance(config, dict) or not isinstance(described, dict):
-            raise ValueError("its configuration is no JSON object")
-        config.pop("auto_map", None)
-        built = CONFIG_MAPPING[config.pop("model_type")].from_dict(config)
-        if not 0 < int(getattr(built, "num_hidden_layers", 1)) <= tensors:
-            raise ValueError(f"it claims {built.num_hidden_layers} layers and holds {tensors} tensors")
-        return skeleton(built), described
-    except Exception as error:  # a damaged configuration makes transformers raise nearly anything
-        raise EggsError(f"{file} is damaged: its model cannot be built ({_reason(error)}).") from error
-
-
-def _layer_of(model: nn.Module, name: str, spec: object, tensors: dict[str, Tensor], file: str) -> PackedLinear:
-    """The packed layer that `spec` describes, on the meta device; raises EggsError unless it fits the model."""
-    try:
-        size = int(spec["in_features"]), int(spec["out_features"])
-        pattern, conv1d = NMPattern.parse(spec["pattern"]), bool(spec["conv1d"])
-        old = model.get_submodule(name)
-        dtype = tensors[f"{name}.values"].dtype
-    except (KeyError, TypeError, ValueError, AttributeError, EggsError) as error:
-        raise EggsError(f"{file} is damaged: its description of layer {name} does not fit its model.") from error
-    if not isinstance(old, nn.Linear | Conv1D) or size != (
-        tuple(old.weight.shape) if isinstance(old, Conv1D) else tuple(old.weight.shape)[::-1]
-    ):
-        raise EggsError(
-            f"{file} is damaged: its model has no linear layer {name} of {size[0]} inputs, {size[1]} outputs."
-        )
-    has_bias, has_order = f"{name}.bias" in tensors, f"{name}.permutation" in tensors
-    return PackedLinear(
-        *size, pattern, dtype, bias=has_bias, permutation=has_order, conv1d=conv1d, device="meta", name=name
-    )
-
-
-def _fill(model: PreTrainedModel, tensors: dict[str, Tensor], file: str) -> None:
-    """Put the file's tensors into the model; what they leave out must be tied, or computed as by from_pretrained."""
-    wanted = model.state_dict()
-    for name, tensor in tensors.items():
-        if name not in wanted:
-            raise EggsError(f"{file} is damaged: its model has no place for tensor {name}.")
-        if tensor.shape != wanted[name].shape:
-            raise EggsError(
-                f"{file} is damaged: tensor {name} has shape {tuple(tensor.shape)}, its model expects "
-                f"{tuple(wanted[name].shape)}."
-            )
-        if tensor.is_floating_point() != wanted[name].is_floating_point() or (
-            not tensor.is_floating_point() and tensor.dtype != wanted[name].dtype
-        ):
-            raise EggsError(f"{file} is damaged: tensor {name} is {tensor.dtype}, not {wanted[name].dtype}.")
-    model.load_state_dict(tensors, strict=False, assign=True)
-    model.tie_weights()
-    if missing := [n for n, t in model.state_dict().items() if t.is_meta]:
-        raise EggsError(f"{file} is damaged: tensor {missing[0]} is missing ({len(missing)} in all).")
-    compute_buffers(model, file)
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-
-
-def _check_contents(name: str, layer: PackedLinear) -> None:
-    """Raise EggsError for weights that are not finite and for positions or permutations that are none."""
-    if not layout.all_finite(layer.values):
-        raise EggsError(f"Layer {name} of the packed file has weights that are NaN or infinite.")
-    if layer.permutation is not None:
-        layout.check_permutation(layer.permutation, layer.in_features, name)
-    layer.check_positions(name)
-
-
-def _reason(error: BaseException) -> str:
-    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return words.strip().splitlines()[0][:200].rstrip(".")

@@ -43,7 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep_abandoned(path.parent, path.name)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=PART, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_prefix(path.name), suffix=PART, dir=path.parent)
         os.close(handle)
         part = Path(name)
         yield part
@@ -62,14 +62,17 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     `path` is new or an empty folder. Raises DiskFull or EggsError, naming the folder, when it cannot be written.
     """
-    path = Path(path).absolute()
+    path = Path(os.path.realpath(path))
     part = None
+    check_new(path)
+    if path.exists() and (path.is_mount() or path == Path.cwd() or not os.access(path.parent, os.W_OK)):
+        with filled(path) as part:  # as this one cannot be replaced
+            yield part
+        return
     try:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise EggsError(f"{path} is not empty; choose a new folder.")
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep_abandoned(path.parent, path.name)
-        part = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=PART, dir=path.parent))
+        part = Path(tempfile.mkdtemp(prefix=_prefix(path.name), suffix=PART, dir=path.parent))
         yield part
         part.chmod(0o755)
         if path.exists():
@@ -82,14 +85,57 @@ def new_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
 
 
+@contextmanager
+def filled(folder: Path, instead: str = "") -> Iterator[Path]:
+    """A folder inside `folder`, which is there, whose files move up when all went well; it is removed in any case.
+
+    Files of the same name give way, and those that the pattern `instead` names; others stay. Raises DiskFull or
+    EggsError, naming the folder.
+    """
+    part = None
+    try:
+        sweep_abandoned(folder)
+        part = Path(tempfile.mkdtemp(prefix=_prefix(folder.name), suffix=PART, dir=folder))
+        yield part
+        names = {file.name for file in part.iterdir()}
+        for old in [p for p in folder.iterdir() if p.is_dir() and p.name in names]:
+            shutil.rmtree(old)
+        for name in sorted(names):
+            os.replace(part / name, folder / name)
+        for old in folder.glob(instead) if instead else ():
+            if old.name not in names:
+                old.unlink()
+    except (OSError, SafetensorError) as error:
+        raise write_error(folder / "it", error) from error
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def check_new(folder: Path) -> None:
+    """Raise EggsError unless `folder` is an empty folder or not there yet, and can be written."""
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise write_error(folder / "it", error) from error
+    if taken:
+        raise EggsError(f"{folder} is not empty; choose a new folder.")
+    check_writable(folder)
+
+
 def sweep_abandoned(folder: Path, name: str = "") -> None:
     """Remove what `replacing` and `new_folder` left in a folder when they were killed: for `name`, or for any name."""
     for part in folder.glob(f".*{PART}"):
-        if (not name or part.name.startswith(f".{name[:100]}.")) and _idle_seconds(part) > ABANDONED_SECONDS:
+        if (not name or part.name.startswith(_prefix(name))) and _idle_seconds(part) > ABANDONED_SECONDS:
             if part.is_dir() and not part.is_symlink():
                 shutil.rmtree(part, ignore_errors=True)
             else:
                 part.unlink(missing_ok=True)
+
+
+def _prefix(name: str) -> str:
+    """How the names of what is unfinished of `name` begin; so short that they are no longer than a name may be."""
+    return f".{os.fsdecode(os.fsencode(name)[:100])}."
 
 
 def _idle_seconds(part: Path) -> float:
@@ -97,6 +143,18 @@ def _idle_seconds(part: Path) -> float:
         return time.time() - max(p.lstat().st_mtime for p in (part, *part.rglob("*")))
     except OSError:  # it is gone, or just being moved
         return 0.0
+
+
+def check_disk(folder: Path, needed: float, doing: str) -> None:
+    """Raise DiskFull, before the work, if the disk that holds `folder` has fewer free bytes than are needed."""
+    folder = Path(folder).absolute()
+    nearest = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(nearest).free
+    if needed > free:
+        raise DiskFull(
+            f"{doing} needs {needed / 1e9:.3g} GB in {folder} and {free / 1e9:.3g} GB are free; free some or choose "
+            "another folder."
+        )
 
 
 def check_writable(folder: Path) -> None:

@@ -9,16 +9,19 @@ from pathlib import Path
 import torch
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from safetensors.torch import save_file
 
 from eggs_core.errors import EggsError
-from eggs_core.export import save_hf, save_packed
-from eggs_core.files import replacing, write_tensors
+from eggs_core.export import write_hf, write_packed
+from eggs_core.fields import mapping, text
+from eggs_core.files import check_disk, check_new, new_folder, read_json
 from eggs_core.model_card import HUB_ID, model_card, shown_name
 from eggs_core.model_folder import INDEX
 from eggs_core.pipeline import Progress
-from eggs_core.runs import DETAILS, MASKS, Run
+from eggs_core.runs import DETAILS, MASKS, REPORT, Run
 from eggs_core.weights import PrunedModel, recover
 
+CARD = "README.md"
 FORMATS = {
     "hf": "Hugging Face folder, zeros stored: opens with transformers, vLLM, SGLang, TensorRT-LLM",
     "packed": "packed safetensors: small, opens with this project",
@@ -43,40 +46,44 @@ def check_format(name: str) -> str:
 def export_run(run: Run, kind: str, out: Path) -> Iterator[Progress]:
     """Write a run into the folder `out`, which is new or empty, in one of FORMATS, with a model card.
 
-    Weights come from the pruned checkpoint of a streamed run, from memory, or from pruning once more. Raises EggsError,
-    before any work, for a format or a folder that cannot be.
+    It appears whole or not at all. Weights come from the pruned checkpoint of a streamed run, from memory, or from
+    pruning once more. Raises EggsError, before any work, for a format or a folder that cannot be, and DiskFull.
     """
     check_format(kind)
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise EggsError(f"{out} is not empty; choose a new folder.")
-    if kind == "masks":
-        write_export(run, None, kind, out)
-    elif kind == "hf" and (source := _checkpoint(run)):
+    check_new(out)
+    source, models = None, None
+    if kind == "hf" and (source := _checkpoint(run)):
         yield Progress(f"Copying {source.name}", 0.0)
-        _copy(source, out)
-        _write_card(run, kind, out)
-    else:
+        files = _files_of(source)
+        check_disk(out, sum(file.stat().st_size for file in files), "The copy")
+    elif kind != "masks":
+        check_disk(out, run.report["size"][f"{'dense' if kind == 'hf' else 'packed'}_bytes"], "The export")
         models = yield from recover(run)
         yield Progress("Writing", 1.0)
-        write_export(run, models, kind, out)
+    with new_folder(out) as part:
+        if source:
+            for file in files:
+                shutil.copyfile(file, part / file.name)
+        else:
+            _write(run, models, kind, part)
+        (part / CARD).write_text(model_card(run, kind), encoding="utf-8")
 
 
-def write_export(run: Run, models: PrunedModel | None, kind: str, out: Path) -> None:
+def _write(run: Run, models: PrunedModel | None, kind: str, folder: Path) -> None:
     """Write a run whose models are at hand; masks need none."""
     if kind == "hf":
-        save_hf(models.zeros, models.dense.tokenizer, out)
+        write_hf(models.zeros, models.dense.tokenizer, folder)
     elif kind == "packed":
-        info = {k: run.report[k] for k in ("pattern", "method", "seed", "key")} | {
-            "model": shown_name(run.report["model"])
-        }
-        save_packed(models.packed, out, tokenizer=models.dense.tokenizer, info=info)
+        info = {k: run.report[k] for k in ("pattern", "method", "seed", "key")}
+        name = shown_name(run.report["model"])
+        write_packed(models.packed, models.dense.tokenizer, folder, info | {"model": name})
     else:
         shapes = {layer["name"]: layer["shape"] for layer in run.report["layers"]}
-        write_tensors(out / MASKS, run.packed_masks, {"shapes": json.dumps(shapes), "pattern": run.report["pattern"]})
+        masks = {name: mask.contiguous() for name, mask in run.packed_masks.items()}
+        save_file(masks, folder / MASKS, {"shapes": json.dumps(shapes), "pattern": run.report["pattern"]})
         if orders := {f"{n}.permutation": order.to(torch.int32) for n, order in run.permutations.items()}:
-            write_tensors(out / DETAILS, orders)
-    _write_card(run, kind, out)
+            save_file(orders, folder / DETAILS)
 
 
 def push_plan(folder: Path) -> list[tuple[str, int]]:
@@ -119,15 +126,17 @@ def _checkpoint(run: Run) -> Path | None:
     return Path(place) if place and (Path(place) / INDEX).is_file() else None
 
 
-def _copy(source: Path, out: Path) -> None:
-    weights = set(json.loads((source / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-    ours = {"report.json", MASKS, DETAILS}
-    names = sorted(weights | {f.name for f in source.iterdir() if f.is_file() and f.suffix != ".safetensors"} - ours)
-    for name in names:
-        with replacing(out / name) as part:
-            shutil.copyfile(source / name, part)
-
-
-def _write_card(run: Run, kind: str, out: Path) -> None:
-    with replacing(out / "README.md") as part:
-        part.write_text(model_card(run, kind), encoding="utf-8")
+def _files_of(source: Path) -> list[Path]:
+    """The files of a pruned checkpoint that make a model folder; raises EggsError where one is missing."""
+    try:
+        names = set(mapping(mapping(read_json(source / INDEX)).get("weight_map")).values())
+        files = [source / text(name, "a file of the index") for name in sorted(names)]
+        ours = {REPORT, MASKS, DETAILS, CARD}
+        files += [
+            f for f in sorted(source.iterdir()) if f.is_file() and f.suffix != ".safetensors" and f.name not in ours
+        ]
+        if lost := [file for file in files if file.parent != source or not file.is_file()]:
+            raise ValueError(f"{lost[0].name[:200]} is missing")
+    except (OSError, ValueError) as error:
+        raise EggsError(f"The pruned model in {source} is incomplete ({error}); prune it once more.") from error
+    return files

@@ -55,9 +55,12 @@ def unpack_bits(packed: Tensor, kept: int, bits: int) -> Tensor:
 
 
 def all_finite(values: Tensor) -> bool:
-    """Is no number of a matrix NaN or infinite? Looks at some rows at a time, so that its own memory stays small."""
-    step = max(1, (1 << 16) // max(1, values.shape[1]))
-    return all(bool(torch.isfinite(values[r : r + step]).all()) for r in range(0, len(values), step))
+    """Is no number of a tensor of any shape NaN or infinite? Looks at some rows at a time, to need little memory."""
+    if not values.is_floating_point():
+        return True
+    rows = values.reshape(1) if values.ndim == 0 else values
+    step = max(1, (1 << 16) * len(rows) // max(1, rows.numel()))
+    return all(bool(torch.isfinite(rows[r : r + step]).all()) for r in range(0, len(rows), step))
 
 
 def check_permutation(permutation: Tensor, in_features: int, name: str) -> Tensor:
