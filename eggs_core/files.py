@@ -175,17 +175,6 @@ def check_writable(folder: Path) -> None:
         raise write_error(folder / "it", error) from error
 
 
-def check_disk(folder: Path, need: float, what: str) -> None:
-    """Raise DiskFull if `need` bytes do not fit on the disk of `folder`, which need not be there yet."""
-    folder = Path(folder).absolute()
-    free = shutil.disk_usage(next(p for p in (folder, *folder.parents) if os.path.exists(p))).free
-    if need > free:
-        raise DiskFull(
-            f"{what} needs {need / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB are free; free some or choose another "
-            "folder."
-        )
-
-
 def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file."""
     from safetensors.torch import save_file
