@@ -20,12 +20,12 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.outcome import conclude  # noqa: E402
 from benchmarks.quality import known_cells, mean_nats, open_model, prune_and_score  # noqa: E402
-from eggs_core import reconstruct  # noqa: E402
 from eggs_core.config import CUSTOM, METHODS, make_config  # noqa: E402
-from eggs_core.evaluate import paired_ratio  # noqa: E402
+from eggs_core.evaluation.intervals import paired_ratio  # noqa: E402
+from eggs_core.pruning import reconstruction as reconstruct  # noqa: E402
 
 SHIPPED = "as shipped"
-# name -> (choices that differ from EGGS-PTP+, constants of eggs_core.reconstruct that differ)
+# name -> (choices that differ from EGGS-PTP+, constants of eggs_core.pruning.reconstruction that differ)
 VARIANTS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     SHIPPED: ({}, {}),
     "target: the layer's own output": ({"reconstruction": "admm"}, {}),

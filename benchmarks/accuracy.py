@@ -19,8 +19,10 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.outcome import conclude  # noqa: E402
 from benchmarks.quality import DATA, SMOLLM2, known_cells, open_model, prune_and_score  # noqa: E402
 from eggs_core.config import METHODS, make_config  # noqa: E402
-from eggs_core.evaluate import evaluate, paired_difference, paired_ratio, protocol  # noqa: E402
-from eggs_core.zeroshot import CLOZE, TaskScore, zero_shot  # noqa: E402
+from eggs_core.evaluation.intervals import paired_difference, paired_ratio  # noqa: E402
+from eggs_core.evaluation.perplexity import evaluate, protocol  # noqa: E402
+from eggs_core.evaluation.task_file import CLOZE  # noqa: E402
+from eggs_core.evaluation.zeroshot import TaskScore, zero_shot  # noqa: E402
 
 TASKS = ("arc_easy", "piqa", "openbook_qa", "winogrande")
 SHOWN = ("wanda", "ria-cp", "sparsegpt", "eggs-ptp", "eggs-ptp-plus")

@@ -28,11 +28,13 @@ import torch  # noqa: E402
 
 from benchmarks.outcome import check, conclude  # noqa: E402
 from eggs_core.config import make_config  # noqa: E402
-from eggs_core.masks import pack_bits, topn  # noqa: E402
-from eggs_core.model_cache import ModelCache  # noqa: E402
+from eggs_core.masks.bits import pack_bits  # noqa: E402
+from eggs_core.masks.selection import topn  # noqa: E402
+from eggs_core.models.dense_models import ModelCache  # noqa: E402
 from eggs_core.pattern import NMPattern  # noqa: E402
-from eggs_core.pipeline import Finished, execute  # noqa: E402
-from eggs_core.runs import Run, load_run, save_run  # noqa: E402
+from eggs_core.runs.events import Finished  # noqa: E402
+from eggs_core.runs.execute import execute  # noqa: E402
+from eggs_core.runs.run import Run, load_run, save_run  # noqa: E402
 
 BARS = {
     "app_ready_s": 8.0, "prune_tiny_llama_eggs_ptp_s": 10.0, "layer_click_to_paint_ms": 200.0,
@@ -98,7 +100,7 @@ def write_large_run(folder: Path) -> None:
 def serve(folder: Path) -> None:
     """Run the app with the runs in `folder` in place of those that ship with it."""
     import app
-    from components import session
+    from components.state import workspace as session
 
     session.BUNDLED_RUNS = folder
     app.main()

@@ -24,22 +24,18 @@ import torch  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM  # noqa: E402
 
 from benchmarks.outcome import check, conclude  # noqa: E402
-from eggs_core import kernels  # noqa: E402
-from eggs_core.export import packed_layers, save_hf, save_packed  # noqa: E402
-from eggs_core.kernels.memory import Arena  # noqa: E402
-from eggs_core.latency import (  # noqa: E402
-    alternate,
-    decode_bytes,
-    measure_generation,
-    measure_layers,
-    memory_bandwidth,
-    random_layer,
-    read_memory,
-    size_breakdown,
-    thread_count,
-)
-from eggs_core.packed import PackedLinear, pack_model, packed_copy, set_submodule  # noqa: E402
+from eggs_core.packed.byte_counts import decode_bytes, size_breakdown  # noqa: E402
+from eggs_core.packed.file import packed_layers  # noqa: E402
+from eggs_core.packed.hf_folder import save_hf  # noqa: E402
+from eggs_core.packed.kernel import library as kernels  # noqa: E402
+from eggs_core.packed.kernel.huge_pages import Arena  # noqa: E402
+from eggs_core.packed.linear import PackedLinear  # noqa: E402
+from eggs_core.packed.model import pack_model, packed_copy, set_submodule  # noqa: E402
+from eggs_core.packed.writing import save_packed  # noqa: E402
 from eggs_core.pattern import NMPattern  # noqa: E402
+from eggs_core.speed.alternation import alternate, thread_count  # noqa: E402
+from eggs_core.speed.generation import measure_generation  # noqa: E402
+from eggs_core.speed.layers import measure_layers, memory_bandwidth, random_layer, read_memory  # noqa: E402
 
 P24 = NMPattern(2, 4)
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eggs"
@@ -135,7 +131,7 @@ def bytes_table(quick: bool) -> tuple[list[dict], dict[str, float]]:
     sizes = {"hidden_size": wide, "intermediate_size": 4 * wide, "num_attention_heads": 16}
     load = (
         "import sys, torch; torch.set_num_threads(1)\n"
-        "from eggs_core.export import load_packed; from transformers import AutoModelForCausalLM\n"
+        "from eggs_core.packed.writing import load_packed; from transformers import AutoModelForCausalLM\n"
         "dense = lambda p: AutoModelForCausalLM.from_pretrained(p, dtype='auto')\n"
         "opened = [load_packed(p) if p.endswith('.safetensors') else dense(p) for p in sys.argv[1:]]\n"
         "[m(torch.zeros(1, 1, dtype=torch.long)) for m in opened for _ in range(2)]\n"

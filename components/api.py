@@ -15,23 +15,23 @@ from typing import Any
 
 import gradio as gr
 
-from components.asked import number, shown, whole_number, words
-from components.events import WATCH
-from components.jobs import known_run, prune_work
-from components.queue import QUEUE, Waiting, Work
-from components.results import run_id
-from components.runs_view import open_run
-from components.texts_view import measure_text
-from eggs_core.calibration import Text
+from components.jobs.events import WATCH
+from components.jobs.prune import known_run, prune_work
+from components.jobs.queue import QUEUE, Waiting, Work
+from components.places.quality.texts.view import measure_text
+from components.state.asked import number, shown, whole_number, words
+from components.state.reports import open_run
+from components.state.results import run_id
 from eggs_core.config import DEFAULT_METHOD, METHODS, make_config
 from eggs_core.errors import EggsError
-from eggs_core.expansion import SIDES, expansion_curve
-from eggs_core.graph import certificate_sigma2
-from eggs_core.hosting import check_config, hosted, limits, sentence
-from eggs_core.models import BUNDLED
-from eggs_core.pipeline import Progress
-from eggs_core.runs import Run
-from eggs_core.texts import PREFIX, dataset_text
+from eggs_core.graph.expansion import SIDES, expansion_curve
+from eggs_core.graph.measures import certificate_sigma2
+from eggs_core.limits import check_config, hosted, limits, sentence
+from eggs_core.models.source import BUNDLED
+from eggs_core.progress import Progress
+from eggs_core.runs.run import Run
+from eggs_core.text.datasets import PREFIX, dataset_text
+from eggs_core.text.sources import Text
 
 KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", types.NoneType: "null"}
 LONGEST_NAME = 500

@@ -4,22 +4,24 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from components.accuracy_tab import create_accuracy_tab
 from components.address import TABS, address, asked_config, asked_run, restore
 from components.api import create_api
-from components.asked import told, whole_number
-from components.compare_tab import create_compare_tab
-from components.events import CHEAP, FINISHED, finish, run_by_buttons
-from components.graph_tab import create_graph_tab
-from components.jobs import Follow, message, refusal, run_job
-from components.latency_tab import create_latency_tab
-from components.learn_tab import create_learn_tab
-from components.masks_tab import create_masks_tab
-from components.overview_tab import create_overview_tab
-from components.runs_tab import create_runs_tab
-from components.session import Workspace, first_run, problems
+from components.jobs.events import CHEAP, FINISHED, finish, run_by_buttons
+from components.jobs.messages import message, refusal
+from components.jobs.prune import Follow, run_job
+from components.places.home.overview.tab import create_overview_tab
+from components.places.layers.graph.tab import create_graph_tab
+from components.places.layers.mask.tab import create_masks_tab
+from components.places.layers.spectrum.tab import create_spectrum_tab
+from components.places.learn.lesson.tab import create_learn_tab
+from components.places.quality.tab import create_accuracy_tab
+from components.places.runs.compare.tab import create_compare_tab
+from components.places.runs.stored.tab import create_runs_tab
+from components.places.speed.latency.tab import create_latency_tab
 from components.sidebar import DEFAULT_CHOICE, controls_of, create_sidebar, read
-from components.spectrum_tab import create_spectrum_tab
+from components.state.asked import told, whole_number
+from components.state.known_runs import first_run, problems
+from components.state.workspace import Workspace
 from components.tab import Tab
 from components.widgets.assets import ASSETS
 from eggs_core.config import PruneConfig, make_config
@@ -57,7 +59,7 @@ def create_page() -> None:
         with gr.Tab("Expander graph", id="graph"):
             graph = create_graph_tab(state)
         with gr.Tab("Spectrum", id="spectrum"):
-            spectrum = create_spectrum_tab(state, sidebar.inputs)
+            spectrum = create_spectrum_tab(state, sidebar.inputs, read)
         with gr.Tab("Accuracy", id="accuracy"):
             accuracy = create_accuracy_tab(state)
         with gr.Tab("Latency & size", id="latency"):

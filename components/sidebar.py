@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from components.asked import number, whole_number, words
-from components.events import CHEAP
-from components.text import escape
-from eggs_core.calibration import Text
+from components.jobs.events import CHEAP
+from components.state.asked import number, whole_number, words
+from components.words.html import escape
 from eggs_core.config import (
     CUSTOM,
     DEFAULT_METHOD,
@@ -20,10 +19,11 @@ from eggs_core.config import (
     make_config,
 )
 from eggs_core.errors import EggsError
-from eggs_core.hosting import hosted, limits
-from eggs_core.models import BUNDLED
+from eggs_core.limits import hosted, limits
+from eggs_core.models.source import BUNDLED
 from eggs_core.pattern import NMPattern
-from eggs_core.texts import PREFIX
+from eggs_core.text.datasets import PREFIX
+from eggs_core.text.sources import Text
 
 PATTERNS = ("1:4", "2:4", "3:4", "2:8", "4:8")
 OTHER = "other"

@@ -20,7 +20,8 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM  # noqa: E402
 
-from eggs_core.models import BUNDLED, load  # noqa: E402
+from eggs_core.models.loading import load  # noqa: E402
+from eggs_core.models.source import BUNDLED  # noqa: E402
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 

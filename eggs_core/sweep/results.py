@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eggs_core.calibration import ASSETS
+from eggs_core.assets import ASSETS
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.fields import mapping

@@ -123,7 +123,7 @@ def killed(script: str, arguments: list[str], check: Callable[[bool], None], see
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'support'}", "OMP_NUM_THREADS": "1"},
         )
         assert process.stdout is not None and process.stdout.readline().strip() == "go"
         started = time.monotonic()

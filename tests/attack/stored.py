@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from made_up import made_up_run
 
-from eggs_core.masks import pack_bits
-from eggs_core.runs import Run, save_run
-from eggs_core.store import RunStore
+from eggs_core.masks.bits import pack_bits
+from eggs_core.runs.run import Run, save_run
+from eggs_core.runs.store import RunStore
 
 KEY, OTHER, THIRD = "0123456789abcdef", "fedcba9876543210", "00000000deadbeef"
 LONG_AGO = 1_000_000  # Unix time

@@ -8,24 +8,25 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from components.accuracy_tab import create_accuracy_tab
-from components.breakdown_view import breakdown, measure_breakdown
-from components.jobs import known_run, run_job
-from components.latency_tab import KIND, create_latency_tab, measure_work, measured
-from components.queue import JobQueue
-from components.report_page import report_html, report_json
-from components.results import RESULTS, Results, model_id, run_id
-from components.session import Workspace, find_run
-from components.spectrum_tab import create_spectrum_tab
-from components.spectrum_view import curve_of, curve_work, density
-from components.tasks_view import measure_tasks, task_pairs
-from components.texts_view import measure_text, text_rows
-from eggs_core.betas import layer_scores
-from eggs_core.calibration import Text, bundled_text
+from components.jobs.prune import known_run, run_job
+from components.jobs.queue import JobQueue
+from components.places.layers.spectrum.tab import create_spectrum_tab
+from components.places.layers.spectrum.view import curve_of, curve_work, density
+from components.places.quality.breakdown.view import breakdown, measure_breakdown
+from components.places.quality.report.page import report_html, report_json
+from components.places.quality.tab import create_accuracy_tab
+from components.places.quality.tasks.view import measure_tasks, task_pairs
+from components.places.quality.texts.view import measure_text, text_rows
+from components.places.speed.latency.tab import KIND, create_latency_tab, measure_work, measured
+from components.state.known_runs import find_run
+from components.state.results import RESULTS, Results, model_id, run_id
+from components.state.workspace import Workspace
 from eggs_core.config import make_config
-from eggs_core.measurement import measure, measure_key
-from eggs_core.model_cache import CACHE
-from eggs_core.runs import Run
+from eggs_core.models.dense_models import CACHE
+from eggs_core.pruning.one_layer import layer_scores
+from eggs_core.runs.measured_speed import measure, measure_key
+from eggs_core.runs.run import Run
+from eggs_core.text.sources import Text, bundled_text
 
 SMALL = {"calibration_windows": 2, "calibration_length": 32, "evaluation_windows": 3, "evaluation_length": 32}
 FILLED = (

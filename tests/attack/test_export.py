@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from harness import ROOT, damaged_bytes, damaged_value, fuzz, killed, only_sentences
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -17,13 +18,15 @@ from torch import nn
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from eggs_core.errors import EggsError
-from eggs_core.export import FILE, load_packed, packed_info, save_hf, save_packed
 from eggs_core.files import new_folder
-from eggs_core.packed import PackedLinear, pack_model
+from eggs_core.packed.file import FILE, load_packed, packed_info
+from eggs_core.packed.hf_folder import save_hf
+from eggs_core.packed.linear import PackedLinear
+from eggs_core.packed.model import pack_model
+from eggs_core.packed.writing import save_packed
 from eggs_core.pattern import NMPattern
-from eggs_core.run_export import FORMATS, export_run
-from eggs_core.runs import load_run
-from tests.attack.harness import ROOT, damaged_bytes, damaged_value, fuzz, killed, only_sentences
+from eggs_core.runs.export import FORMATS, export_run
+from eggs_core.runs.run import load_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 P24 = NMPattern(2, 4)
@@ -352,7 +355,7 @@ import eggs_core.run_export
 print("go", flush=True)
 app(sys.argv[1:])
 """
-PRUNE = EXPORT.replace("eggs_core.run_export", "eggs_core.pipeline, eggs_core.models")
+PRUNE = EXPORT.replace("eggs_core.runs.export", "eggs_core.runs.execute, eggs_core.models.loading")
 
 
 def leftovers(place: Path, name: str) -> list[Path]:

@@ -14,7 +14,7 @@ from hypothesis import given
 from stored import KEY, OTHER, THIRD, age, evict, foreign, size_of, some_run, tree, unmarked, version_of
 
 from eggs_core.errors import EggsError
-from eggs_core.store import RunStore
+from eggs_core.runs.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -18,13 +18,16 @@ from eggs_core import files
 from eggs_core.config import METHODS, make_config
 from eggs_core.errors import EggsError
 from eggs_core.files import DiskFull, check_disk
-from eggs_core.mask_codes import ENCODING, bytes_per_row, pack_masks, unpack_masks
-from eggs_core.masks import check_mask, pack_bits, topn
-from eggs_core.model_cache import ModelCache
-from eggs_core.models import LoadedModel
+from eggs_core.masks.bits import pack_bits
+from eggs_core.masks.codes import ENCODING, bytes_per_row, pack_masks, unpack_masks
+from eggs_core.masks.selection import check_mask, topn
+from eggs_core.models.dense_models import ModelCache
+from eggs_core.models.loading import LoadedModel
 from eggs_core.pattern import NMPattern
-from eggs_core.pipeline import Finished, LayerDone, execute
-from eggs_core.runs import DETAILS, MASKS, Run, load_run, save_run
+from eggs_core.runs.events import Finished, LayerDone
+from eggs_core.runs.execute import execute
+from eggs_core.runs.folder import DETAILS, MASKS
+from eggs_core.runs.run import Run, load_run, save_run
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "runs"
 EIGHTS = {"a.q": (6, 16), "a.up": (5, 8), "b.q": (3, 24)}

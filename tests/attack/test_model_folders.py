@@ -13,6 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from gguf_files import write_gguf
+from harness import ROOT, damaged_bytes, damaged_value, fuzz, only_sentences
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -24,12 +26,10 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedTokeniz
 from transformers.utils import logging
 from typer.testing import CliRunner
 
-from eggs_core.checkpoint import Checkpoint
-from eggs_core.cli import app
+from eggs_core.cli.commands import app
 from eggs_core.errors import EggsError
-from eggs_core.models import load
-from tests.attack.harness import ROOT, damaged_bytes, damaged_value, fuzz, only_sentences
-from tests.core.test_models import write_gguf
+from eggs_core.models.checkpoint import Checkpoint
+from eggs_core.models.loading import load
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
@@ -326,7 +326,7 @@ def test_a_model_of_the_hub_is_checked_and_its_files_are_hashed(folder, tmp_path
     del lacking[name]
     save_file(lacking, tmp_path / "lacking", metadata={"format": "pt"})
     code = (
-        "import shutil, sys, torch\nfrom eggs_core.errors import EggsError\nfrom eggs_core.models import load\n"
+        "import shutil, sys, torch\nfrom eggs_core.errors import EggsError\nfrom eggs_core.models.loading import load\n"
         "print(load('owner/tiny', torch.device('cpu')).fingerprint)\n"
         "shutil.copyfile(sys.argv[1], sys.argv[2])\n"
         "try:\n    load('owner/tiny', torch.device('cpu'))\nexcept EggsError as error:\n    print(error)"

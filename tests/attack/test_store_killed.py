@@ -11,7 +11,7 @@ from harness import ROOT, killed
 from stored import KEY, OTHER, age, foreign, size_of, some_run, tree, version_of
 
 from eggs_core.errors import EggsError
-from eggs_core.store import RunStore
+from eggs_core.runs.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -37,7 +37,7 @@ def test_a_file_that_grows_too_large_leaves_nothing_behind(tmp_path):
     store.put(some_run())
     before = tree(tmp_path)
     script = FULL.format(here=str(Path(__file__).parent), KEY=KEY)
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'support'}", "OMP_NUM_THREADS": "1"}
     found = subprocess.run([sys.executable, "-c", script, tmp_path], cwd=ROOT, env=environment, capture_output=True)
     assert found.returncode == 0, found.stderr.decode()
     assert tree(tmp_path) == before
@@ -164,7 +164,7 @@ def test_two_processes_put_the_same_run_while_a_third_reads(tmp_path):
     folder, store = tmp_path / "store", RunStore(tmp_path / "store")
     store.put(some_run(KEY, 0, rows=512))
     script = PUT.format(here=str(Path(__file__).parent))
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'support'}", "OMP_NUM_THREADS": "1"}
     writers = [
         subprocess.Popen(
             [sys.executable, "-c", script, str(folder), str(tmp_path / name / "progress"), "30", str(10**9)],

@@ -10,8 +10,8 @@ from harness import ROOT
 from stored import KEY, LONG_AGO, OTHER, THIRD, age, evict, foreign, size_of, some_run, unmarked, version_of
 
 from eggs_core.errors import EggsError
-from eggs_core.runs import load_run
-from eggs_core.store import RunStore
+from eggs_core.runs.run import load_run
+from eggs_core.runs.store import RunStore
 
 
 def test_a_store_of_today_goes_on(tmp_path):

@@ -6,18 +6,18 @@ import time
 from pathlib import Path
 
 import pytest
+from harness import damaged_bytes, damaged_value, fuzz, only_sentences
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components import compare_view
-from components.spectrum_view import tradeoff
-from eggs_core.beta_curve import CURVES, BetaCurve, load_curve
+from components.places.layers.spectrum.view import tradeoff
+from components.places.runs.compare import view as compare_view
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
+from eggs_core.pruning.beta_curve import CURVES, BetaCurve, load_curve
 from eggs_core.sweep.analysis import groups
 from eggs_core.sweep.grid import load_grid, parse_grid
 from eggs_core.sweep.results import EXAMPLES, Sweep, from_reports, load_sweep, save_sweep
-from tests.attack.harness import damaged_bytes, damaged_value, fuzz, only_sentences
 
 DEEP = 100_000
 GRID = """

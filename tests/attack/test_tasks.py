@@ -5,13 +5,14 @@ import time
 from pathlib import Path
 
 import pytest
+from harness import damaged_bytes, damaged_value, fuzz, only_sentences
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eggs_core.errors import EggsError
-from eggs_core.models import load
-from eggs_core.zeroshot import CLOZE, TaskScore, task_file, write_task, zero_shot
-from tests.attack.harness import damaged_bytes, damaged_value, fuzz, only_sentences
+from eggs_core.evaluation.task_file import CLOZE, task_file, write_task
+from eggs_core.evaluation.zeroshot import TaskScore, zero_shot
+from eggs_core.models.loading import load
 
 ITEM = {"query": "We the", "choices": ["people", "zebra"], "gold": 0}
 ITEMS = [

@@ -5,8 +5,9 @@ from urllib.parse import parse_qsl
 import pytest
 
 from components.address import address, asked_config, asked_run, restore
-from components.session import Workspace, first_run
 from components.sidebar import controls_of, read
+from components.state.known_runs import first_run
+from components.state.workspace import Workspace
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
 

@@ -7,11 +7,17 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from components import jobs, runs_tab, runs_view, session
-from components.accuracy_tab import create_accuracy_tab
 from components.address import address, restore
 from components.api import analyze_layer
-from components.compare_view import (
+from components.jobs import prune as jobs
+from components.jobs.prune import run_job
+from components.places.home.overview.tab import create_overview_tab
+from components.places.layers.graph.tab import create_graph_tab
+from components.places.layers.mask.tab import create_masks_tab
+from components.places.layers.spectrum.tab import create_spectrum_tab
+from components.places.quality.report.page import report_html, report_json
+from components.places.quality.tab import create_accuracy_tab
+from components.places.runs.compare.view import (
     Choice,
     cell_table,
     chosen,
@@ -24,24 +30,22 @@ from components.compare_view import (
     pareto,
     significance,
 )
-from components.graph_tab import create_graph_tab
-from components.jobs import run_job
-from components.latency_tab import create_latency_tab
-from components.latency_text import gpu_cards
-from components.masks_tab import create_masks_tab
-from components.overview_tab import create_overview_tab
-from components.race import empty_lanes, race_note
-from components.recorded import NOT_MEASURED
-from components.report_page import report_html, report_json
-from components.runs_view import all_reports, as_json, comparison, open_run, runs_table, title_of
-from components.session import Workspace
-from components.spectrum_tab import create_spectrum_tab
+from components.places.runs.stored import tab as runs_tab
+from components.places.runs.stored import view as runs_view
+from components.places.runs.stored.view import as_json, comparison, runs_table, title_of
+from components.places.speed.latency.tab import create_latency_tab
+from components.places.speed.latency.words import gpu_cards
+from components.places.speed.race.view import empty_lanes, race_note
+from components.state import workspace as session
+from components.state.reports import all_reports, open_run
+from components.state.workspace import Workspace
+from components.words.recorded import NOT_MEASURED
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
-from eggs_core.pipeline import execute
-from eggs_core.run_export import export_run
-from eggs_core.runs import Run
-from eggs_core.store import RunStore
+from eggs_core.runs.execute import execute
+from eggs_core.runs.export import export_run
+from eggs_core.runs.run import Run
+from eggs_core.runs.store import RunStore
 from eggs_core.sweep.results import from_reports
 
 SMALL = {"calibration_windows": 2, "calibration_length": 32, "evaluation_windows": 6, "evaluation_length": 32}

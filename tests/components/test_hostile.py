@@ -10,36 +10,34 @@ import pytest
 import torch
 
 import components
-from components import (
-    compare_view,
-    jobs,
-    latency_text,
-    mask_view,
-    race,
-    readings,
-    recorded,
-    report_page,
-    runs_view,
-    sidebar,
-    tasks_view,
-    text,
-    texts_view,
-    token_view,
-    writing_view,
-)
-from components.lesson import feedback
-from components.lesson_steps import STEPS
-from components.results import RESULTS, run_id
-from components.session import Workspace
-from eggs_core.betas import BetaStep
+from components import sidebar
+from components.jobs import prune as jobs
+from components.places.layers.mask import view as mask_view
+from components.places.learn.lesson.scene import feedback
+from components.places.learn.lesson.steps import STEPS
+from components.places.quality.perplexity import words as readings
+from components.places.quality.report import page as report_page
+from components.places.quality.tasks import view as tasks_view
+from components.places.quality.texts import view as texts_view
+from components.places.quality.tokens import view as token_view
+from components.places.quality.writing import view as writing_view
+from components.places.runs.compare import view as compare_view
+from components.places.runs.stored import view as runs_view
+from components.places.speed.latency import words as latency_text
+from components.places.speed.race import view as race
+from components.state.results import RESULTS, run_id
+from components.state.workspace import Workspace
+from components.words import recorded
+from components.words import run as text
 from eggs_core.config import make_config
-from eggs_core.evaluate import Interval
-from eggs_core.expansion import CurvePoint, Expansion, spread
-from eggs_core.runs import Run
-from eggs_core.store import RunStore
+from eggs_core.evaluation.intervals import Interval
+from eggs_core.evaluation.tokens import Prediction, TokenChange
+from eggs_core.evaluation.zeroshot import TaskScore
+from eggs_core.graph.expansion import CurvePoint, Expansion, spread
+from eggs_core.pruning.one_layer import BetaStep
+from eggs_core.runs.run import Run
+from eggs_core.runs.store import RunStore
 from eggs_core.sweep.results import FAILED, Cell, Sweep
-from eggs_core.tokens import Prediction, TokenChange
-from eggs_core.zeroshot import TaskScore
 
 EVIL = (
     "\"'><img src=x onerror=alert(1)><script>alert(2)</script>${alert(3)}{{value}}"

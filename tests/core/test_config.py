@@ -7,9 +7,9 @@ import pytest
 
 from eggs_core.config import CUSTOM, DEFAULT_METHOD, METHODS, PruneConfig, make_config
 from eggs_core.errors import EggsError
-from eggs_core.masks import SELECTIONS
-from eggs_core.permute import PERMUTATIONS
-from eggs_core.scores import SCORES
+from eggs_core.masks.selection import SELECTIONS
+from eggs_core.pruning.permutation import PERMUTATIONS
+from eggs_core.pruning.scores import SCORES
 
 
 def test_the_method_ids():

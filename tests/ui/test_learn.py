@@ -4,9 +4,9 @@ import pytest
 import torch
 from actions import TABS, open_tab
 
-from components.lesson_steps import KEYS, STEPS
+from components.places.learn.lesson.steps import KEYS, STEPS
 from eggs_core.pattern import NMPattern
-from eggs_core.toy import judge, suggest, toy_layer
+from eggs_core.pruning.toy_layer import judge, suggest, toy_layer
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
 
