@@ -65,9 +65,15 @@ def layers_table(shapes, tokens, threads, seconds, beyond_cache=0, ceiling=False
     """measure_layers as plain rows, printed as they come."""
     rows = []
     for t in measure_layers(
-        shapes, P24, tokens=tokens, threads=threads, seconds=seconds, rounds=200, beyond_cache=beyond_cache,
+        shapes,
+        P24,
+        tokens=tokens,
+        threads=threads,
+        seconds=seconds,
+        rounds=200,
+        beyond_cache=beyond_cache,
         ceiling=ceiling,
-    ):  # fmt: skip
+    ):
         rates = {"gb_per_s": {d: t.bandwidth(d) for d in t.packed}, "ceiling": {d: t.ceiling(d) for d in t.read}}
         rates["read_share"] = {d: t.read_share(d) for d in t.read}
         rows.append(t.to_dict() | {"beyond_cache": bool(beyond_cache)} | rates)
@@ -302,9 +308,15 @@ def smollm2_tables(rounds: int) -> tuple[list[dict], dict[str, float], dict[str,
 def llama1b_table(rounds: int) -> tuple[list[dict], float, float]:
     """A Llama of 1.1 B random parameters in bf16, where weights dominate: decode, dense against packed."""
     config = LlamaConfig(
-        vocab_size=32000, hidden_size=2048, intermediate_size=5632, num_hidden_layers=22, num_attention_heads=32,
-        num_key_value_heads=4, tie_word_embeddings=False, dtype="bfloat16",
-    )  # fmt: skip
+        vocab_size=32000,
+        hidden_size=2048,
+        intermediate_size=5632,
+        num_hidden_layers=22,
+        num_attention_heads=32,
+        num_key_value_heads=4,
+        tie_word_embeddings=False,
+        dtype="bfloat16",
+    )
     with torch.device("meta"):
         model = LlamaForCausalLM(config).to(torch.bfloat16)
     model = model.to_empty(device="cpu").eval()

@@ -31,9 +31,12 @@ def machine() -> dict[str, Any]:
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     return {
-        "processor": name, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "load_average": LOAD,
+        "processor": name,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load_average": LOAD,
         "system": platform.platform(),
-    }  # fmt: skip
+    }
 
 
 def conclude(

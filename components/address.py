@@ -10,9 +10,16 @@ from eggs_core.errors import EggsError
 from eggs_core.runs.run import Run
 
 TABS = {  # what a tab is called on the page -> its name in an address
-    "Overview": "overview", "Masks": "masks", "Expander graph": "graph", "Spectrum": "spectrum",
-    "Accuracy": "accuracy", "Latency & size": "latency", "Compare": "compare", "Runs": "runs", "Learn": "learn",
-}  # fmt: skip
+    "Overview": "overview",
+    "Masks": "masks",
+    "Expander graph": "graph",
+    "Spectrum": "spectrum",
+    "Accuracy": "accuracy",
+    "Latency & size": "latency",
+    "Compare": "compare",
+    "Runs": "runs",
+    "Learn": "learn",
+}
 CHOICES = ("score", "selection", "permutation", "reconstruction", "beta", "diagonals", "calibration")
 COUNTS = ("seed", "calibration_windows", "calibration_length")
 

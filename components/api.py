@@ -93,11 +93,20 @@ def prune(
         `status` (waiting, running or done), `text`, `share` done from 0 to 1, `key` of the run, and `report` once done.
     """
     config = make_config(
-        model.strip(), pattern, method, score=score, selection=selection, permutation=permutation,
-        reconstruction=reconstruction, beta=beta, diagonals=diagonals, seed=seed,
-        calibration_windows=calibration_windows, calibration_length=calibration_length,
+        model.strip(),
+        pattern,
+        method,
+        score=score,
+        selection=selection,
+        permutation=permutation,
+        reconstruction=reconstruction,
+        beta=beta,
+        diagonals=diagonals,
+        seed=seed,
+        calibration_windows=calibration_windows,
+        calibration_length=calibration_length,
         calibration=PREFIX + calibration_dataset.strip() if calibration_dataset else None,
-    )  # fmt: skip
+    )
     check_config(config)
     key = config.key()
     if not anew and (run := known_run(config)) is not None:

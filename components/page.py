@@ -168,9 +168,13 @@ def create_page() -> None:
     tab_bar.select(open_tab, state, link, **CHEAP)
     page.load(None, None, None, js=CLOSE_SIDEBAR_ON_PHONES, queue=False, api_visibility="private")
     run_by_buttons(
-        sidebar.start, sidebar.stop, prune, [state, sidebar.anew, *sidebar.inputs],
-        [sidebar.progress, link, few, whole], stopped=stopped,
-    )  # fmt: skip
+        sidebar.start,
+        sidebar.stop,
+        prune,
+        [state, sidebar.anew, *sidebar.inputs],
+        [sidebar.progress, link, few, whole],
+        stopped=stopped,
+    )
     few.change(growing, state, part, trigger_mode="always_last", **FINISHED)
     whole.change(render, state, outputs, trigger_mode="always_last", **FINISHED)
     # The mask first; what other tabs say of the layer follows.

@@ -34,8 +34,11 @@ PERMUTATION_LABELS = {"none": "none", "zigzag": "zigzag", "lsa": "linear sum ass
 BUNDLED_TEXT, OWN_TEXT, DATASET = "bundled", "own", "dataset"
 SOURCES = [("Bundled speeches", BUNDLED_TEXT), ("Text of your own", OWN_TEXT), ("Hub dataset", DATASET)]
 RECONSTRUCTION_LABELS = {
-    "none": "none", "obs": "OBS (SparseGPT)", "admm": "ADMM", "admm-block": "ADMM, block by block",
-}  # fmt: skip
+    "none": "none",
+    "obs": "OBS (SparseGPT)",
+    "admm": "ADMM",
+    "admm-block": "ADMM, block by block",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +79,24 @@ def method_note(method: str) -> str:
 
 
 def read(
-    model, pattern, keep, group, method, score, selection, permutation, reconstruction, beta, diagonals,
-    windows, length, seed, source, text, dataset,
-) -> tuple[PruneConfig, dict[str, Text]]:  # fmt: skip
+    model,
+    pattern,
+    keep,
+    group,
+    method,
+    score,
+    selection,
+    permutation,
+    reconstruction,
+    beta,
+    diagonals,
+    windows,
+    length,
+    seed,
+    source,
+    text,
+    dataset,
+) -> tuple[PruneConfig, dict[str, Text]]:
     """The configuration that the controls describe, and the user's own texts by name; raises EggsError."""
     calibration, texts = _calibration(source, words(text, "Your text"), words(dataset, "The dataset").strip())
     config = make_config(
@@ -117,9 +135,13 @@ def create_sidebar() -> Sidebar:
     """Build the controls and the cheap events among them."""
     most = limits()
     model = gr.Dropdown(
-        list(BUNDLED), value=DEFAULT_CHOICE[0], label="Model", allow_custom_value=True, elem_id="model",
+        list(BUNDLED),
+        value=DEFAULT_CHOICE[0],
+        label="Model",
+        allow_custom_value=True,
+        elem_id="model",
         info="Bundled, or a Hub id." if hosted() else "Bundled, or a Hub id, a local folder, or a .gguf file.",
-    )  # fmt: skip
+    )
     pattern = gr.Radio([*PATTERNS, OTHER], value=DEFAULT_CHOICE[1], label="Pattern N:M", elem_id="pattern")
     with gr.Row(visible=False, elem_id="free-pattern") as free:
         keep = gr.Number(2, label="N, kept", precision=0, minimum=1, maximum=most.group, elem_id="keep", min_width=80)
@@ -127,12 +149,18 @@ def create_sidebar() -> Sidebar:
     note = gr.HTML(pattern_note("2:4", 2, 4), elem_id="pattern-note", padding=False)
     method = gr.Dropdown(
         [(m.label, name) for name, m in METHODS.items()] + [("Custom", CUSTOM)],
-        value=DEFAULT_METHOD, label="Method", elem_id="method", filterable=False,
-    )  # fmt: skip
+        value=DEFAULT_METHOD,
+        label="Method",
+        elem_id="method",
+        filterable=False,
+    )
     about = gr.HTML(method_note(DEFAULT_METHOD), elem_id="method-note", padding=False)
     default = METHODS[DEFAULT_METHOD]
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-        labelled = lambda labels: [(label, name) for name, label in labels.items()]  # noqa: E731
+
+        def labelled(labels):
+            return [(label, name) for name, label in labels.items()]
+
         score = gr.Dropdown(
             labelled(SCORE_LABELS),
             value=default.score,
@@ -194,18 +222,29 @@ def create_sidebar() -> Sidebar:
             )
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed")
         source = gr.Dropdown(
-            SOURCES, value=BUNDLED_TEXT, label="Calibration text", info="Whose activations guide the choice?",
-            filterable=False, elem_id="calibration-source",
-        )  # fmt: skip
+            SOURCES,
+            value=BUNDLED_TEXT,
+            label="Calibration text",
+            info="Whose activations guide the choice?",
+            filterable=False,
+            elem_id="calibration-source",
+        )
         text = gr.Textbox(
-            label="Your text", lines=3, max_length=most.characters, placeholder="Some pages of plain text.",
-            elem_id="calibration-text", visible=False,
-        )  # fmt: skip
+            label="Your text",
+            lines=3,
+            max_length=most.characters,
+            placeholder="Some pages of plain text.",
+            elem_id="calibration-text",
+            visible=False,
+        )
         dataset = gr.Textbox(
-            label="Dataset", max_length=200, placeholder="Salesforce/wikitext:wikitext-2-raw-v1",
+            label="Dataset",
+            max_length=200,
+            placeholder="Salesforce/wikitext:wikitext-2-raw-v1",
             info="owner/name, or owner/name:configuration; its train split is streamed.",
-            elem_id="calibration-dataset", visible=False,
-        )  # fmt: skip
+            elem_id="calibration-dataset",
+            visible=False,
+        )
         anew = gr.Checkbox(
             False, label="Compute again", info="Even if this run is known already.", elem_id="anew", container=False
         )
@@ -224,18 +263,37 @@ def create_sidebar() -> Sidebar:
     )
     selection.change(
         lambda name: [gr.Slider(visible=name == "degree"), gr.Number(visible=name == "diagonal")],
-        selection, [beta, diagonals], **CHEAP,
-    )  # fmt: skip
+        selection,
+        [beta, diagonals],
+        **CHEAP,
+    )
     source.change(
         lambda name: [gr.Textbox(visible=name == OWN_TEXT), gr.Textbox(visible=name == DATASET)],
-        source, [text, dataset], **CHEAP,
-    )  # fmt: skip
+        source,
+        [text, dataset],
+        **CHEAP,
+    )
     for control in (score, selection, permutation, reconstruction):
         control.input(_name_of, [score, selection, permutation, reconstruction], [method, about], **CHEAP)
     inputs = [
-        model, pattern, keep, group, method, score, selection, permutation, reconstruction, beta, diagonals,
-        windows, length, seed, source, text, dataset,
-    ]  # fmt: skip
+        model,
+        pattern,
+        keep,
+        group,
+        method,
+        score,
+        selection,
+        permutation,
+        reconstruction,
+        beta,
+        diagonals,
+        windows,
+        length,
+        seed,
+        source,
+        text,
+        dataset,
+    ]
     return Sidebar(inputs, anew, start, stop, progress)
 
 
@@ -248,11 +306,24 @@ def controls_of(config: PruneConfig) -> list:
     elif config.calibration != "bundled":
         source = OWN_TEXT
     return [
-        config.model, str(config.pattern) if known else OTHER, config.pattern.keep, config.pattern.group, config.method,
-        config.score, config.selection, config.permutation, config.reconstruction,
-        round(100 * (config.beta or 0)), config.diagonals or 0,
-        config.calibration_windows, config.calibration_length, config.seed, source, "", dataset,
-    ]  # fmt: skip
+        config.model,
+        str(config.pattern) if known else OTHER,
+        config.pattern.keep,
+        config.pattern.group,
+        config.method,
+        config.score,
+        config.selection,
+        config.permutation,
+        config.reconstruction,
+        round(100 * (config.beta or 0)),
+        config.diagonals or 0,
+        config.calibration_windows,
+        config.calibration_length,
+        config.seed,
+        source,
+        "",
+        dataset,
+    ]
 
 
 def _choices(method: str) -> list:

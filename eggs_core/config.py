@@ -49,10 +49,14 @@ METHODS: dict[str, Method] = {
     ),
     "eggs-ptp-cp": Method("EGGS-PTP + CP", "ria", "diagonal", "lsa", summary="EGGS-PTP after reordering channels."),
     "eggs-ptp-plus": Method(
-        "EGGS-PTP+", "ria", "degree", "lsa", "admm-block",
+        "EGGS-PTP+",
+        "ria",
+        "degree",
+        "lsa",
+        "admm-block",
         summary="Exact degree bound, channel order, and kept weights re-fitted to each block's output.",
     ),
-}  # fmt: skip
+}
 CUSTOM = "custom"
 DEFAULT_METHOD = "eggs-ptp-plus"
 
@@ -127,9 +131,12 @@ class PruneConfig:
         if self.diagonals is not None and not (_is_whole(self.diagonals) and self.diagonals >= 0):
             raise EggsError(f"The number of diagonals B must be a whole number from 0; got {str(self.diagonals)[:40]}.")
         for name, low, high in (
-            ("seed", 0, 2**31 - 1), ("calibration_windows", 1, 4096), ("calibration_length", 16, 8192),
-            ("evaluation_windows", 1, 4096), ("evaluation_length", 16, 8192),
-        ):  # fmt: skip
+            ("seed", 0, 2**31 - 1),
+            ("calibration_windows", 1, 4096),
+            ("calibration_length", 16, 8192),
+            ("evaluation_windows", 1, 4096),
+            ("evaluation_length", 16, 8192),
+        ):
             value = getattr(self, name)
             if not (_is_whole(value) and low <= value <= high):
                 name, got = name.replace("_", " "), str(value)[:40]

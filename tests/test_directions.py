@@ -8,8 +8,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 # Floors from the ground up. A folder imports from itself and from floors below it, never from its neighbours.
-CORE = (("",), ("masks", "text"), ("graph", "models"), ("packed", "evaluation"), ("pruning", "speed"), ("runs",),
-        ("sweep",), ("cli",))  # fmt: skip
+CORE = (
+    ("",),
+    ("masks", "text"),
+    ("graph", "models"),
+    ("packed", "evaluation"),
+    ("pruning", "speed"),
+    ("runs",),
+    ("sweep",),
+    ("cli",),
+)
 COMPONENTS = (("words", "widgets"), ("charts",), ("state",), ("jobs",), ("places",), ("",))
 PLACES = ("home", "learn", "layers", "quality", "speed", "runs")
 BELOW_PLACES = {"components.tab"}  # of the files that lie directly in components, what places may know

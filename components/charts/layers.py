@@ -28,9 +28,11 @@ def layer_chart(run: Run, measure: str) -> go.Figure:
             hovertemplate="%{customdata}<br>" + name + " %{text}<extra></extra>",
         )
     figure.update_layout(
-        _layout(xaxis={"title": "decoder block", "dtick": 1 if len(projections) and _blocks(run) <= 16 else 5},
-                yaxis={"title": name, "rangemode": "normal"})
-    )  # fmt: skip
+        _layout(
+            xaxis={"title": "decoder block", "dtick": 1 if len(projections) and _blocks(run) <= 16 else 5},
+            yaxis={"title": name, "rangemode": "normal"},
+        )
+    )
     return figure
 
 

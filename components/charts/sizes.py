@@ -33,9 +33,13 @@ def size_bars(run: Run, file_bytes: int | None = None) -> go.Figure:
         amounts = [space[part] / 1e6 if part in parts else 0 for parts in rows.values()]
         if any(amounts):
             figure.add_bar(
-                y=list(rows), x=amounts, name=name, orientation="h", marker={"color": hue},
+                y=list(rows),
+                x=amounts,
+                name=name,
+                orientation="h",
+                marker={"color": hue},
                 hovertemplate=f"{name}: %{{x:.2f}} MB<extra></extra>",
-            )  # fmt: skip
+            )
     figure.update_layout(
         layout(barmode="stack", xaxis={"title": "megabytes (10⁶ bytes)"}, yaxis={"autorange": "reversed"}, bargap=0.35)
     )

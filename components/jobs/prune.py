@@ -51,10 +51,13 @@ def prune_work(config: PruneConfig, texts: dict[str, Text], anew: bool = False) 
     """The work of running a configuration, the same for all who ask for it; its values are Seen."""
     alike = [r for r in bundled_runs() if (r.report["model"], r.report["method"]) == (config.model, config.method)]
     return Work(
-        ("prune", config.key()), prune_steps, (config, texts, anew), config.model,
+        ("prune", config.key()),
+        prune_steps,
+        (config, texts, anew),
+        config.model,
         expected=seconds_of(alike[0].report) if alike else None,
         kind=(prune_steps, config.model, config.method),
-    )  # fmt: skip
+    )
 
 
 def prune_steps(config: PruneConfig, texts: dict[str, Text], anew: bool = False) -> Iterator[Seen]:

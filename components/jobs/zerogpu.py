@@ -12,9 +12,13 @@ from eggs_core.models.source import BUNDLED
 try:
     import spaces
 except ImportError:  # only Spaces has it
-    gpu = lambda seconds: lambda function: function  # noqa: E731
+
+    def gpu(seconds):
+        return lambda function: function
 else:
-    gpu = lambda seconds: spaces.GPU(duration=seconds)  # noqa: E731 - the function itself off ZeroGPU
+
+    def gpu(seconds):
+        return spaces.GPU(duration=seconds)
 
 
 @dataclass(frozen=True, slots=True)

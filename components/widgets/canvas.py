@@ -73,9 +73,13 @@ class CellDetail(_JsonWidget):
 
     def __init__(self, value: dict | None = None, **kwargs) -> None:
         super().__init__(
-            value=value, html_template="<div></div>", js_on_load=script("cell_detail"), apply_default_css=False,
-            elem_classes="unseen", **kwargs,
-        )  # fmt: skip
+            value=value,
+            html_template="<div></div>",
+            js_on_load=script("cell_detail"),
+            apply_default_css=False,
+            elem_classes="unseen",
+            **kwargs,
+        )
 
 
 class GraphCanvas(_JsonWidget):

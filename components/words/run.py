@@ -23,19 +23,25 @@ def overview_cards(run: Run) -> str:
     share = space["packed_bytes"] / space["dense_bytes"]
     cards = [
         _card(
-            term("perplexity", "Perplexity"), f"{dense['perplexity']:.1f}", f"{pruned['perplexity']:.1f}",
+            term("perplexity", "Perplexity"),
+            f"{dense['perplexity']:.1f}",
+            f"{pruned['perplexity']:.1f}",
             f"× {ratio:.2f}, lower is better",
         ),
         _card(
-            term("top-1 accuracy", "Next token right"), f"{dense['top1']:.1%}", f"{pruned['top1']:.1%}",
+            term("top-1 accuracy", "Next token right"),
+            f"{dense['top1']:.1%}",
+            f"{pruned['top1']:.1%}",
             f"in the first five: {dense['top5']:.1%} → {pruned['top5']:.1%}",
         ),
         _card(
-            term("packed size", "Size"), size(space["dense_bytes"]), size(space["packed_bytes"]),
+            term("packed size", "Size"),
+            size(space["dense_bytes"]),
+            size(space["packed_bytes"]),
             f"packed, {share:.0%} of dense; saved with zeros it would not shrink",
         ),
         latency_card(run.report.get("latency")),
-    ]  # fmt: skip
+    ]
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
@@ -49,9 +55,11 @@ def latency_card(latency: dict[str, Any] | None) -> str:
     )
     word = "faster" if packed >= dense else "slower"
     return _card(
-        term("decode", "Decode speed"), f"{dense:.0f}", f"{packed:.0f} tok/s",
+        term("decode", "Decode speed"),
+        f"{dense:.0f}",
+        f"{packed:.0f} tok/s",
         f"× {packed / dense:.2f}, {word}; kernel: {escape(latency['kernel'])}",
-    )  # fmt: skip
+    )
 
 
 def overview_reading(run: Run, label: str) -> str:

@@ -39,9 +39,12 @@ class _OneSentenceErrors(typer.core.TyperGroup):
 
 
 app = typer.Typer(
-    cls=_OneSentenceErrors, help="N:M pruning of language models, guided by expander graphs.", add_completion=False,
-    no_args_is_help=True, pretty_exceptions_enable=False,
-)  # fmt: skip
+    cls=_OneSentenceErrors,
+    help="N:M pruning of language models, guided by expander graphs.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
 
 app.command()(sweep)
 
@@ -103,14 +106,23 @@ def prune(
     """Prune a model, evaluate it before and after, and save the report and the masks."""
     texts: dict[str, Text] = {}
     config = make_config(
-        model, pattern, method,
-        score=score, selection=selection, permutation=permutation, reconstruction=reconstruction,
-        beta=beta, diagonals=diagonals, seed=seed,
+        model,
+        pattern,
+        method,
+        score=score,
+        selection=selection,
+        permutation=permutation,
+        reconstruction=reconstruction,
+        beta=beta,
+        diagonals=diagonals,
+        seed=seed,
         calibration=_calibration(texts, calibration_file, calibration_dataset),
-        calibration_windows=calibration_windows, calibration_length=calibration_length,
+        calibration_windows=calibration_windows,
+        calibration_length=calibration_length,
         evaluation=_register(texts, evaluation_file),
-        evaluation_windows=evaluation_windows, evaluation_length=evaluation_length,
-    )  # fmt: skip
+        evaluation_windows=evaluation_windows,
+        evaluation_length=evaluation_length,
+    )
     _check_target(out)
     run = _execute(config, texts, stream, out)
     if not run.report.get("checkpoint"):  # a streamed run is there already
@@ -149,9 +161,13 @@ def evaluate(
     texts: dict[str, Text] = {}
     # The same limits as for pruning, checked in the same place.
     config = make_config(
-        model or finished.report["model"], "2:4", "magnitude", evaluation=_register(texts, evaluation_file),
-        evaluation_windows=evaluation_windows, evaluation_length=evaluation_length,
-    )  # fmt: skip
+        model or finished.report["model"],
+        "2:4",
+        "magnitude",
+        evaluation=_register(texts, evaluation_file),
+        evaluation_windows=evaluation_windows,
+        evaluation_length=evaluation_length,
+    )
     _quiet()
     from eggs_core.evaluation.perplexity import evaluate as score_all
     from eggs_core.evaluation.perplexity import protocol

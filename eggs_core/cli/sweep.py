@@ -97,6 +97,9 @@ def _table(found: "Sweep") -> str:
             lines.append(
                 f"{name:44}{group.perplexity:10.2f}{spread}{ratio:9.3f}{size:6.1f} MB  {speed}{len(group.cells):7}"
             )
-    lines += [f"failed: {cell.config.label} {cell.config.pattern} on {cell.config.model}: {cell.error}"
-              for cell in found.cells if cell.error]  # fmt: skip
+    lines += [
+        f"failed: {cell.config.label} {cell.config.pattern} on {cell.config.model}: {cell.error}"
+        for cell in found.cells
+        if cell.error
+    ]
     return "\n".join(lines)

@@ -73,9 +73,7 @@ def score_windows(model: PreTrainedModel, windows: torch.Tensor) -> Iterator[Win
                 "The model's output holds NaN or infinite values, so it has no perplexity; "
                 "load it in fp32, or prune less."
             )
-        yield WindowScores(
-            loss.mean(1).cpu(), (rank < 1).double().mean(1).cpu(), (rank < 5).double().mean(1).cpu()
-        )  # fmt: skip
+        yield WindowScores(loss.mean(1).cpu(), (rank < 1).double().mean(1).cpu(), (rank < 5).double().mean(1).cpu())
 
 
 def join(parts: list[WindowScores]) -> WindowScores:

@@ -196,10 +196,18 @@ def _score(lm, task: str, limit: int | None, folder: Path) -> TaskScore:
     if "acc,none" not in figures or not samples:
         raise EggsError(f"The task {name} does not score choices by accuracy; choose another.")
     samples = sorted(samples, key=lambda sample: sample["doc_id"])
-    number = lambda key: float(figures[key]) if key in figures else None  # noqa: E731
+
+    def number(key):
+        return float(figures[key]) if key in figures else None
+
     return TaskScore(
-        Path(task).stem if file else name, len(samples), sum(1 / len(s["arguments"]) for s in samples) / len(samples),
-        number("acc,none"), number("acc_stderr,none"),
-        number("acc_norm,none"), number("acc_norm_stderr,none"),
-        [int(s["acc"]) for s in samples], [int(s["acc_norm"]) for s in samples if "acc_norm" in s],
-    )  # fmt: skip
+        Path(task).stem if file else name,
+        len(samples),
+        sum(1 / len(s["arguments"]) for s in samples) / len(samples),
+        number("acc,none"),
+        number("acc_stderr,none"),
+        number("acc_norm,none"),
+        number("acc_norm_stderr,none"),
+        [int(s["acc"]) for s in samples],
+        [int(s["acc_norm"]) for s in samples if "acc_norm" in s],
+    )

@@ -16,9 +16,7 @@ def window_graph(mask: torch.Tensor, first_row: int = 0, first_column: int = 0) 
     rows, columns = mask.shape
     graph.add_nodes_from((("in", first_column + c) for c in range(columns)), bipartite=0)
     graph.add_nodes_from((("out", first_row + r) for r in range(rows)), bipartite=1)
-    graph.add_edges_from(
-        (("in", first_column + c), ("out", first_row + r)) for r, c in mask.nonzero().tolist()
-    )  # fmt: skip
+    graph.add_edges_from((("in", first_column + c), ("out", first_row + r)) for r, c in mask.nonzero().tolist())
     return graph
 
 

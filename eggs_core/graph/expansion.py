@@ -14,9 +14,13 @@ SIDES = ("inputs", "outputs")
 CURVE_POINTS, CURVE_LARGEST, RANDOM_SETS = 12, 512, 16
 # Projections of a block that feed one another, by the last part of their names.
 CHAINS = (
-    ("up_proj", "down_proj"), ("fc1", "fc2"), ("c_fc", "c_proj"), ("dense_h_to_4h", "dense_4h_to_h"),
-    ("v_proj", "o_proj"), ("v_proj", "out_proj"),
-)  # fmt: skip
+    ("up_proj", "down_proj"),
+    ("fc1", "fc2"),
+    ("c_fc", "c_proj"),
+    ("dense_h_to_4h", "dense_4h_to_h"),
+    ("v_proj", "o_proj"),
+    ("v_proj", "out_proj"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,13 @@ from eggs_core.files import read_json
 
 CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
 OBJECTS = (  # small files that Python reads whole, each of them one JSON object
-    "generation_config.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json",
-    "added_tokens.json", "vocab.json",
-)  # fmt: skip
+    "generation_config.json",
+    "tokenizer_config.json",
+    "tokenizer.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+)
 DTYPES = ("auto", "float64", "float32", "float16", "bfloat16")  # that a configuration may name
 _BLOCKS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")  # names of the number of blocks
 MOST_BLOCKS, MOST_VALUES = 10_000, 1 << 50  # of any model, before its files are known

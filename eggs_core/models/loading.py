@@ -110,9 +110,14 @@ def load(
             check_fits(name, opened.config, opened.stored)
         tokenizer = AutoTokenizer.from_pretrained(opened.source, **opened.options)
         model, said = AutoModelForCausalLM.from_pretrained(
-            opened.source, dtype=dtype, use_safetensors=True, device_map=device_map, output_loading_info=True,
-            ignore_mismatched_sizes=True, **opened.options,
-        )  # fmt: skip
+            opened.source,
+            dtype=dtype,
+            use_safetensors=True,
+            device_map=device_map,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **opened.options,
+        )
     find_blocks(model)  # an unsupported architecture is refused here, before any work
     lost = {key for key, *_ in said["mismatched_keys"]} | set(said["missing_keys"])
     check_complete(name, [key for key in model.state_dict() if key in lost])

@@ -36,7 +36,10 @@ class InputStatistics:
     @classmethod
     def empty(cls, width: int, device: torch.device, need_gram: bool) -> "InputStatistics":
         """Before the first token."""
-        zeros = lambda *shape: torch.zeros(*shape, dtype=torch.float32, device=device)  # noqa: E731
+
+        def zeros(*shape):
+            return torch.zeros(*shape, dtype=torch.float32, device=device)
+
         return cls(zeros(width), zeros(width, width) if need_gram else None, zeros(0, width))
 
     @classmethod

@@ -86,9 +86,15 @@ def prune_weight(weight: torch.Tensor, statistics: InputStatistics, config: Prun
 
         target = statistics.target(weight)
         result = reconstruct(
-            weight, gram, config.pattern, chosen.mask,
-            choose=choose, permutation=order, target=target, sensitivity=statistics.sensitivity,
-        )  # fmt: skip
+            weight,
+            gram,
+            config.pattern,
+            chosen.mask,
+            choose=choose,
+            permutation=order,
+            target=target,
+            sensitivity=statistics.sensitivity,
+        )
     kept = retained_score(scores, result.mask) / max(scores.sum(dtype=torch.float64).item(), 1e-30)
     topn_mask = topn(scores, config.pattern)
     return PrunedWeight(result.weight, result.mask, topn_mask, order, kept, choice, notes + result.notes)

@@ -131,10 +131,16 @@ def _steps(
         degrees = mask.sum(0)
         steps.append(
             BetaStep(
-                beta, bound, pack_bits(mask), tuple(mask.shape), second_singular_value(mask).item(),
-                int((degrees == 0).sum()), int(degrees.min()), retained_score(scores, mask) / max(best, 1e-30),
+                beta,
+                bound,
+                pack_bits(mask),
+                tuple(mask.shape),
+                second_singular_value(mask).item(),
+                int((degrees == 0).sum()),
+                int(degrees.min()),
+                retained_score(scores, mask) / max(best, 1e-30),
             )
-        )  # fmt: skip
+        )
     return tuple(steps)
 
 

@@ -22,8 +22,15 @@ WEIGHT_SCALE = (1.0, 1.1, 0.9, 0.2, 1.0, 0.8, 1.2, 0.7)  # input channel 4 has s
 INPUT_SCALE = (1.0, 0.5, 1.2, 0.4, 1.6, 0.6, 1.0, 0.8)
 BRIDGES = ((0, 1, 3), (4, 3, 1), (1, 5, 7), (5, 7, 5), (2, 4, 6), (6, 6, 4), (3, 0, 2), (7, 2, 0))  # row, own, other
 BEST_FOUND = (  # a mask that a hill climb with restarts found for the challenge; row by row, 1 = kept
-    "10100110", "10011010", "10100110", "01101100", "11000011", "10101010", "00110101", "10100011",
-)  # fmt: skip
+    "10100110",
+    "10011010",
+    "10100110",
+    "01101100",
+    "11000011",
+    "10101010",
+    "00110101",
+    "10100011",
+)
 SHARED = 0.8  # of the crowded layer's inputs: what one input lacks, others can make up for
 
 

@@ -38,9 +38,11 @@ def model_card(run: Run, layout: str) -> str:
     calibration, evaluation, size = report["calibration"], report["evaluation"], report["size"]
     dense, pruned = evaluation["dense"], evaluation["pruned"]
     choices = {
-        "score": config.score, "selection": config.selection, "channel order": config.permutation,
+        "score": config.score,
+        "selection": config.selection,
+        "channel order": config.permutation,
         "reconstruction": config.reconstruction,
-    }  # fmt: skip
+    }
     if config.beta is not None:
         choices["β"] = config.beta
     if config.diagonals is not None:

@@ -18,10 +18,23 @@ from eggs_core.speed.alternation import Quartiles, alternate, thread_count
 from eggs_core.speed.generation import RaceStep, greedy, measure_generation, race
 
 __all__ = [
-    "LayerTiming", "Quartiles", "RaceStep", "alternate", "decode_bytes", "greedy", "kernel_path", "layer_shapes",
-    "measure_generation", "measure_layers", "memory_bandwidth", "race", "random_layer", "read_memory", "size_breakdown",
+    "LayerTiming",
+    "Quartiles",
+    "RaceStep",
+    "alternate",
+    "decode_bytes",
+    "greedy",
+    "kernel_path",
+    "layer_shapes",
+    "measure_generation",
+    "measure_layers",
+    "memory_bandwidth",
+    "race",
+    "random_layer",
+    "read_memory",
+    "size_breakdown",
     "thread_count",
-]  # fmt: skip
+]
 
 TOKENS = (1, 4, 16, 128, 1024)
 

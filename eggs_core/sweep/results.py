@@ -107,7 +107,10 @@ class Sweep:
 def figures_of(report: dict[str, Any]) -> dict[str, Any]:
     """The figures of a finished run's report that a sweep keeps."""
     layers = report["layers"]
-    mean = lambda name: round(sum(layer[name] for layer in layers) / len(layers), 6)  # noqa: E731
+
+    def mean(name):
+        return round(sum(layer[name] for layer in layers) / len(layers), 6)
+
     spent = seconds_of(report, "prune")
     return _rounded(report["evaluation"]["pruned"]) | {
         "packed_bytes": report["size"]["packed_bytes"],

@@ -86,7 +86,10 @@ class _Running:
         self.computing, self.computed = self.started, 0  # since when cells run, and how many were computed
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         self.cpus, self.least = cpus, max(1, int(min((node["Resources"]["CPU"] for node in nodes), default=1)))
-        task = lambda function, **options: ray.remote(max_retries=RETRIES, **options)(function)  # noqa: E731
+
+        def task(function, **options):
+            return ray.remote(max_retries=RETRIES, **options)(function)
+
         self.open_model = task(tasks.open_model, num_cpus=self.least, num_returns=2)
         self.measure_baseline = task(tasks.measure_baseline, num_cpus=self.least, num_gpus=gpus)
         self.run_cell = task(tasks.run_cell, num_cpus=cpus, num_gpus=gpus)

@@ -30,9 +30,18 @@ from eggs_core.text.sources import Text, bundled_text
 
 SMALL = {"calibration_windows": 2, "calibration_length": 32, "evaluation_windows": 3, "evaluation_length": 32}
 FILLED = (
-    "tasks-chart", "tasks-table", "drift-chart", "block-cost", "projection-cost", "texts-table", "sweep-perplexity",
-    "sweep-gap", "sweep-score", "roofline", "token-time",
-)  # fmt: skip
+    "tasks-chart",
+    "tasks-table",
+    "drift-chart",
+    "block-cost",
+    "projection-cost",
+    "texts-table",
+    "sweep-perplexity",
+    "sweep-gap",
+    "sweep-score",
+    "roofline",
+    "token-time",
+)
 LAYER = "model.layers.1.mlp.up_proj"
 
 

@@ -299,9 +299,13 @@ QUICK = (
 
 def run_full(cases: list[str]) -> list[list[str]]:
     done = subprocess.run(
-        [sys.executable, "-c", FULL, *cases], cwd=ROOT, capture_output=True, text=True, timeout=300,
+        [sys.executable, "-c", FULL, *cases],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     return [line.split("|", 2) for line in done.stdout.splitlines()]
 

@@ -186,9 +186,12 @@ def test_the_rank_of_a_group_is_that_of_its_combination():
     stored, about = pack_masks({"x": pack_bits(mask)}, {"x": (1, 12)}, NMPattern(2, 4), {})
     assert stored["x"].tolist() == [[0 + 6 * 5 + 36 * 2]]
     assert about == {
-        "shapes": '{"x": [1, 12]}', "pattern": "2:4", "encoding": "nm-group-codes", "encoding_version": "1",
+        "shapes": '{"x": [1, 12]}',
+        "pattern": "2:4",
+        "encoding": "nm-group-codes",
+        "encoding_version": "1",
         "groups_per_byte": "3",
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")

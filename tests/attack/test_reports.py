@@ -93,18 +93,38 @@ def changed(path: str, value: object) -> dict:
 
 
 BROKEN = {
-    "evaluation": [{}, None, ...], "created": [..., None, 5, "", "yesterday"], "layers": [None, [], {}, ["a"], ...],
-    "evaluation.pruned.perplexity": [0, -1.5, "9", None, True, 10**400, ...], "config": [None, [], {}, "x", ...],
-    "pattern": [None, 5, "2:5", "4:2", " 2:4", ["2:4"], ...], "latency": [{}, "fast", ...], "key": ["", "../x", 5, ...],
-    "evaluation.dense.window_nats": [[], [1.0], [1.0, "x"], [1.0, None], 5], "config.method": ["gmp", [], None],
-    "config.calibration": [5, None], "config.beta": ["x", 2], "config.model": ["another", "", None, 5],
-    "config.score": [..., "x", []], "layers.0.shape": [[6], [6, 0], [6, -4], [6, 4.0], [6, 14], "6x8", [10**400, 8]],
-    "layers.0.name": ["", 5, "a.up"], "layers.1.block": [-1, 10**9, 0.5], "layers.2.spectral_gap": ["x", None, 1e308],
-    "layers.0.notes": [None, [5]], "layers.0.choice": [None, {"beta": "x"}], "size.dense_bytes": [0, -1, 1.5, None],
-    "latency.dense.decode_tokens_per_s.median": [0, -1, None], "latency.packed": [None, ...], "seconds": [None, {}, 5],
-    "latency.dense_bf16": [None, {}, 5], "versions": [None, {"torch": 5}], "seed": [None, 7, 0.0], "method": ["wanda"],
-    "evaluation.sha256": ["", "<b>", None], "checkpoint": [5, "\0", None], "fingerprint": [5, None],
-}  # fmt: skip
+    "evaluation": [{}, None, ...],
+    "created": [..., None, 5, "", "yesterday"],
+    "layers": [None, [], {}, ["a"], ...],
+    "evaluation.pruned.perplexity": [0, -1.5, "9", None, True, 10**400, ...],
+    "config": [None, [], {}, "x", ...],
+    "pattern": [None, 5, "2:5", "4:2", " 2:4", ["2:4"], ...],
+    "latency": [{}, "fast", ...],
+    "key": ["", "../x", 5, ...],
+    "evaluation.dense.window_nats": [[], [1.0], [1.0, "x"], [1.0, None], 5],
+    "config.method": ["gmp", [], None],
+    "config.calibration": [5, None],
+    "config.beta": ["x", 2],
+    "config.model": ["another", "", None, 5],
+    "config.score": [..., "x", []],
+    "layers.0.shape": [[6], [6, 0], [6, -4], [6, 4.0], [6, 14], "6x8", [10**400, 8]],
+    "layers.0.name": ["", 5, "a.up"],
+    "layers.1.block": [-1, 10**9, 0.5],
+    "layers.2.spectral_gap": ["x", None, 1e308],
+    "layers.0.notes": [None, [5]],
+    "layers.0.choice": [None, {"beta": "x"}],
+    "size.dense_bytes": [0, -1, 1.5, None],
+    "latency.dense.decode_tokens_per_s.median": [0, -1, None],
+    "latency.packed": [None, ...],
+    "seconds": [None, {}, 5],
+    "latency.dense_bf16": [None, {}, 5],
+    "versions": [None, {"torch": 5}],
+    "seed": [None, 7, 0.0],
+    "method": ["wanda"],
+    "evaluation.sha256": ["", "<b>", None],
+    "checkpoint": [5, "\0", None],
+    "fingerprint": [5, None],
+}
 
 
 @pytest.mark.parametrize(("path", "value"), [(path, value) for path, values in BROKEN.items() for value in values])
@@ -154,9 +174,15 @@ def test_the_types_name_all_that_runs_hold():
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [("evaluation", {}), ("created", ...), ("layers", None), ("evaluation.pruned.perplexity", 0), ("config", None),
-     ("pattern", None)],
-)  # fmt: skip
+    [
+        ("evaluation", {}),
+        ("created", ...),
+        ("layers", None),
+        ("evaluation.pruned.perplexity", 0),
+        ("config", None),
+        ("pattern", None),
+    ],
+)
 def test_one_broken_report_is_set_aside_with_its_reason_and_the_others_are_shown(tmp_path, path, value):
     store = RunStore(tmp_path)
     for key in ("aa11", "bb22"):

@@ -168,10 +168,14 @@ def test_two_processes_put_the_same_run_while_a_third_reads(tmp_path):
     writers = [
         subprocess.Popen(
             [sys.executable, "-c", script, str(folder), str(tmp_path / name / "progress"), "30", str(10**9)],
-            cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        for name in ("one", "two") if not (tmp_path / name).mkdir()
-    ]  # fmt: skip
+        for name in ("one", "two")
+        if not (tmp_path / name).mkdir()
+    ]
     for writer in writers:
         assert writer.stdout.readline() == "go\n"
     seen, reads = set(), 0

@@ -73,13 +73,27 @@ def test_damaged_bytes(tmp_path_factory, data):
 @pytest.mark.parametrize(
     "change",
     [
-        {"gold": 0.5}, {"gold": 0.0}, {"gold": True}, {"gold": "0"}, {"gold": -1}, {"gold": 2}, {"gold": None},
-        {"choices": "bc"}, {"choices": {"a": 1, "b": 2}}, {"choices": ["a", 1]}, {"choices": ["a", "a"]},
-        {"choices": ["a", ""]}, {"choices": ["a", " "]}, {"choices": ["a"]}, {"query": 7}, {"query": None},
-        {"query": " \n"}, {"query": "\ud800"},
+        {"gold": 0.5},
+        {"gold": 0.0},
+        {"gold": True},
+        {"gold": "0"},
+        {"gold": -1},
+        {"gold": 2},
+        {"gold": None},
+        {"choices": "bc"},
+        {"choices": {"a": 1, "b": 2}},
+        {"choices": ["a", 1]},
+        {"choices": ["a", "a"]},
+        {"choices": ["a", ""]},
+        {"choices": ["a", " "]},
+        {"choices": ["a"]},
+        {"query": 7},
+        {"query": None},
+        {"query": " \n"},
+        {"query": "\ud800"},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_line_of_another_kind_is_named(file, change):
     file.write_text(f"{json.dumps(ITEM)}\n\n{json.dumps(ITEM | change)}\n")
     with pytest.raises(EggsError, match=r"Line 3 of Mine\.json"):

@@ -32,9 +32,15 @@ def micro_cache(bundled) -> ModelCache:
     """A cache that knows one model, "micro": random Llama weights, two blocks of width 32, and a real tokenizer."""
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=4096, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=128, tie_word_embeddings=True,
-    )  # fmt: skip
+        vocab_size=4096,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        tie_word_embeddings=True,
+    )
     cache = ModelCache()
     cache.get = cache.loaded = lambda name: LoadedModel(name, model, tokenizer)
     model, tokenizer = LlamaForCausalLM(config).eval(), bundled("tiny-llama").tokenizer

@@ -97,11 +97,15 @@ def tabs() -> dict:
         for name, create in zip(
             TABS,
             (
-                create_overview_tab, lambda s: create_masks_tab(s)[0], create_graph_tab,
-                lambda s: create_spectrum_tab(s, []).tab, create_accuracy_tab, create_latency_tab,
+                create_overview_tab,
+                lambda s: create_masks_tab(s)[0],
+                create_graph_tab,
+                lambda s: create_spectrum_tab(s, []).tab,
+                create_accuracy_tab,
+                create_latency_tab,
             ),
             strict=True,
-        ):  # fmt: skip
+        ):
             with gr.Tab(name):
                 made[name] = create(state)
     return made

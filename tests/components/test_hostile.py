@@ -44,37 +44,109 @@ EVIL = (
     "\0\u202egnp.exe\x1b[31m</td></div></script>"
 )
 TAGS = {
-    "a", "abbr", "b", "br", "button", "caption", "circle", "div", "g", "h3", "i", "line", "mark", "p", "path",
-    "polyline", "section",
-    "span", "strong", "sub", "svg", "table", "tbody", "td", "text", "th", "thead", "tr",
-}  # fmt: skip
+    "a",
+    "abbr",
+    "b",
+    "br",
+    "button",
+    "caption",
+    "circle",
+    "div",
+    "g",
+    "h3",
+    "i",
+    "line",
+    "mark",
+    "p",
+    "path",
+    "polyline",
+    "section",
+    "span",
+    "strong",
+    "sub",
+    "svg",
+    "table",
+    "tbody",
+    "td",
+    "text",
+    "th",
+    "thead",
+    "tr",
+}
 # Functions that give no HTML: words that are escaped where they are used, keys, colours and numbers.
 PLAIN = {
-    "address.address", "figures.color", "jobs.run_job", "latency_figures.token_time", "mask_view.compare_choices",
-    "race.run_race", "race.race_steps", "report_page.report_json", "runs_view.all_reports", "runs_view.title_of",
-    "runs_view.as_json", "session.run_label", "session.label_of", "session.problems", "sidebar.read", "text.size",
-    "text.seconds", "readings.plural", "recorded.made_on", "recorded.took", "recorded.decode_speed",
-    "recorded.made_with", "results.run_id", "results.model_id", 
-    "api.expansion_steps", "tasks_view.task_steps", "tokens_panel.token_steps",
-    "widgets.canvas.base64_bits", "widgets.canvas.base64_values", "writing_view.write", "writing_view.write_steps",
-    "spectrum_view.density", "spectrum_view.tradeoff", "spectrum_view.reach", "mask_view.degree_chart",
+    "address.address",
+    "figures.color",
+    "jobs.run_job",
+    "latency_figures.token_time",
+    "mask_view.compare_choices",
+    "race.run_race",
+    "race.race_steps",
+    "report_page.report_json",
+    "runs_view.all_reports",
+    "runs_view.title_of",
+    "runs_view.as_json",
+    "session.run_label",
+    "session.label_of",
+    "session.problems",
+    "sidebar.read",
+    "text.size",
+    "text.seconds",
+    "readings.plural",
+    "recorded.made_on",
+    "recorded.took",
+    "recorded.decode_speed",
+    "recorded.made_with",
+    "results.run_id",
+    "results.model_id",
+    "api.expansion_steps",
+    "tasks_view.task_steps",
+    "tokens_panel.token_steps",
+    "widgets.canvas.base64_bits",
+    "widgets.canvas.base64_values",
+    "writing_view.write",
+    "writing_view.write_steps",
+    "spectrum_view.density",
+    "spectrum_view.tradeoff",
+    "spectrum_view.reach",
+    "mask_view.degree_chart",
     "mask_view.compared",  # their sentences come from readings, which is walked
-    "compare_figures.base_label", "compare_view.models_of", "compare_view.options_of", "compare_view.sources",
-    "text.reading", "text.lesson_link",  # these take HTML, or a step's name of our own
-    *(f"lesson_figures.{n}" for n in ("outputs", "error_curve", "stored", "kept_by_method", "graph", "signal",
-    "costs")),
-    "lesson_figures.challenge", "lesson.measures",  # of masks of 64 bits
-    "latency_text.layers_reading", "latency_text.limit_reading", "latency_text.layer_table",
+    "compare_figures.base_label",
+    "compare_view.models_of",
+    "compare_view.options_of",
+    "compare_view.sources",
+    "text.reading",
+    "text.lesson_link",  # these take HTML, or a step's name of our own
+    *(
+        f"lesson_figures.{n}"
+        for n in ("outputs", "error_curve", "stored", "kept_by_method", "graph", "signal", "costs")
+    ),
+    "lesson_figures.challenge",
+    "lesson.measures",  # of masks of 64 bits
+    "latency_text.layers_reading",
+    "latency_text.limit_reading",
+    "latency_text.layer_table",
     "latency_text.formula_line",
-    "breakdown_view.breakdown_reading", "readings.beta_reading", "readings.density_reading",
+    "breakdown_view.breakdown_reading",
+    "readings.beta_reading",
+    "readings.density_reading",
     "readings.measure_reading",
-    "readings.scatter_reading", "readings.pruned_cards", "readings.degree_reading", "writing_view.lanes_html",
-}  # fmt: skip
+    "readings.scatter_reading",
+    "readings.pruned_cards",
+    "readings.degree_reading",
+    "writing_view.lanes_html",
+}
 SILENT = {  # they get a hostile run and show none of its texts
-    "latency_text.size_reading", "latency_text.gpu_cards", "mask_view.legend", "mask_view.comparison",
+    "latency_text.size_reading",
+    "latency_text.gpu_cards",
+    "mask_view.legend",
+    "mask_view.comparison",
     "race.empty_lanes",
-    "race.race_note", "race.verdict", "sidebar.method_note", "sidebar.pattern_note",
-}  # fmt: skip
+    "race.race_note",
+    "race.verdict",
+    "sidebar.method_note",
+    "sidebar.pattern_note",
+}
 
 
 class _Reader(HTMLParser):
@@ -111,11 +183,16 @@ def evil(make_run) -> Run:
     ]
     packed = report["latency"] | {"kernel": EVIL}
     report = report | {
-        "model": EVIL, "device": EVIL, "created": EVIL, "layers": layers, "latency": packed,
+        "model": EVIL,
+        "device": EVIL,
+        "created": EVIL,
+        "layers": layers,
+        "latency": packed,
         "calibration": report["calibration"] | {"text": EVIL},
         "evaluation": report["evaluation"] | {"text": EVIL, "sha256": EVIL},
-        "label": EVIL, "key": "0123456789abcdef",
-    }  # fmt: skip
+        "label": EVIL,
+        "key": "0123456789abcdef",
+    }
     source = make_run("ria")
     rename = dict(zip(source.packed_masks, (layer["name"] for layer in layers), strict=True))
     return Run(

@@ -140,8 +140,11 @@ def test_masks_and_graphs_are_those_of_the_core(page):
         page.locator("#graph-layout label").get_by_text(kind, exact=True).click()
         page.wait_for_function(f"before => {bars} !== before", arg=before)
         shown = data(page, "#mask-graph .graph-view")
-        assert {k: int(shown[k]) for k in wanted} == {**wanted, "edges": int(Workspace().window(mask, 32)[0].sum()),
-                "orphans": int((Workspace().window(mask, 32)[0].sum(0) == 0).sum())}  # fmt: skip
+        assert {k: int(shown[k]) for k in wanted} == {
+            **wanted,
+            "edges": int(Workspace().window(mask, 32)[0].sum()),
+            "orphans": int((Workspace().window(mask, 32)[0].sum(0) == 0).sum()),
+        }
     assert colours(page, "#mask-graph canvas") > 3
 
 

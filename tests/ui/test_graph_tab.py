@@ -31,7 +31,10 @@ def test_click_channels_and_see_their_neighbours(page, layer):
     run, name = layer
     open_tab(page, "Expander graph")
     box = page.locator("#mask-graph canvas").bounding_box()
-    at = lambda i: (18 + i * (box["width"] - 36) / 15, 30)  # noqa: E731 - sixteen inputs along the top
+
+    def at(i):
+        return (18 + i * (box["width"] - 36) / 15, 30)
+
     page.locator("#mask-graph canvas").hover(position={"x": at(3)[0], "y": at(3)[1]})
     wait_data(page, GRAPH, hover=3)
     for count, i in enumerate((3, 7), 1):

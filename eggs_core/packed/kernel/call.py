@@ -43,9 +43,15 @@ class Call:
         lead = x.shape[:-1]
         y = x.new_empty((*lead, self.total))
         failed = found.lib.eggs_linear(
-            self.structs, len(self.sizes), x.data_ptr(), y.data_ptr(), tokens, torch.get_num_threads(),
-            kernels.path_number(), found.parallel,
-        )  # fmt: skip
+            self.structs,
+            len(self.sizes),
+            x.data_ptr(),
+            y.data_ptr(),
+            tokens,
+            torch.get_num_threads(),
+            kernels.path_number(),
+            found.parallel,
+        )
         if failed:
             raise (
                 MemoryError("the packed product found no memory for its scratch")
@@ -68,9 +74,15 @@ def _struct(layer: nn.Module) -> kernels.CLayer:
     values, positions = buffers[:2]
     return kernels.CLayer(
         *(None if t is None else t.data_ptr() for t in buffers),
-        layer.out_features, layer.in_features, values.shape[1], positions.shape[1],
-        layer.pattern.keep, layer.pattern.group, layer.pattern.position_bits, kernels.DTYPES[values.dtype],
-    )  # fmt: skip
+        layer.out_features,
+        layer.in_features,
+        values.shape[1],
+        positions.shape[1],
+        layer.pattern.keep,
+        layer.pattern.group,
+        layer.pattern.position_bits,
+        kernels.DTYPES[values.dtype],
+    )
 
 
 class Siblings:

@@ -90,7 +90,9 @@ def test_cards_show_the_report(make_run):
 
 @pytest.mark.parametrize(("packed", "word"), [(200.0, "faster"), (50.0, "slower")])
 def test_a_slowdown_is_called_one(packed, word):
-    speed = lambda v: {"decode_tokens_per_s": {"median": v}, "prefill_tokens_per_s": {"median": v}}  # noqa: E731
+    def speed(v):
+        return {"decode_tokens_per_s": {"median": v}, "prefill_tokens_per_s": {"median": v}}
+
     latency = {"kernel": "C", "threads": 1, "dense": {"dtype": "fp32", **speed(100.0)}, "packed": speed(packed)}
     assert word in latency_card(latency)
     assert ("slower than dense" in latency_reading(latency)) == (word == "slower")

@@ -16,9 +16,15 @@ from eggs_core.runs.run import load_run
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).resolve().parents[3]
 QUICK = [
-    "--calibration-windows", "4", "--calibration-length", "64",
-    "--evaluation-windows", "4", "--evaluation-length", "64",
-]  # fmt: skip
+    "--calibration-windows",
+    "4",
+    "--calibration-length",
+    "64",
+    "--evaluation-windows",
+    "4",
+    "--evaluation-length",
+    "64",
+]
 
 
 def call(*arguments, code: int = 0):
@@ -34,9 +40,19 @@ def run(tmp_path_factory):
     """A finished run of the documented command line, and what it printed."""
     folder = tmp_path_factory.mktemp("cli") / "run"
     result = call(
-        "prune", "--model", "tiny-llama", "--pattern", "2:4", "--method", "eggs-ptp", "--seed", 0,
-        "--out", folder, *QUICK,
-    )  # fmt: skip
+        "prune",
+        "--model",
+        "tiny-llama",
+        "--pattern",
+        "2:4",
+        "--method",
+        "eggs-ptp",
+        "--seed",
+        0,
+        "--out",
+        folder,
+        *QUICK,
+    )
     return folder, result
 
 

@@ -63,11 +63,24 @@ def test_the_exported_folder_gives_the_same_accuracy_on_lm_evals_command_line(ti
     (tmp_path / "tasks").mkdir()
     name = write_task(task_file(CLOZE), tmp_path / "tasks")
     command = [
-        sys.executable, "-m", "lm_eval", "--model", "hf",
-        "--model_args", f"pretrained={tmp_path / 'model'},dtype=float32",
-        "--tasks", name, "--include_path", str(tmp_path / "tasks"), "--limit", str(ITEMS), "--device", "cpu",
-        "--output_path", str(tmp_path / "out"),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "lm_eval",
+        "--model",
+        "hf",
+        "--model_args",
+        f"pretrained={tmp_path / 'model'},dtype=float32",
+        "--tasks",
+        name,
+        "--include_path",
+        str(tmp_path / "tasks"),
+        "--limit",
+        str(ITEMS),
+        "--device",
+        "cpu",
+        "--output_path",
+        str(tmp_path / "out"),
+    ]
     subprocess.run(command, check=True, capture_output=True, timeout=240)
     [file] = (tmp_path / "out").rglob("results*.json")
     figures = json.loads(file.read_text())["results"][name]
@@ -110,9 +123,15 @@ def test_bad_requests_are_one_sentence(tiny, tasks, limit, sentence):
 
 @pytest.mark.parametrize(
     "line",
-    ["no JSON", "[1, 2]", '{"query": "a"}', '{"query": "a", "choices": ["b"], "gold": 0}',
-     '{"query": "a", "choices": ["b", "c"], "gold": 2}', '{"query": "a", "choices": 7, "gold": 0}'],
-)  # fmt: skip
+    [
+        "no JSON",
+        "[1, 2]",
+        '{"query": "a"}',
+        '{"query": "a", "choices": ["b"], "gold": 0}',
+        '{"query": "a", "choices": ["b", "c"], "gold": 2}',
+        '{"query": "a", "choices": 7, "gold": 0}',
+    ],
+)
 def test_a_bad_line_is_named(tmp_path, line):
     good = json.dumps({"query": "a", "choices": ["b", "c"], "gold": 1})
     file = tmp_path / "mine.jsonl"
@@ -140,7 +159,9 @@ def test_the_bundled_task_is_even_and_comes_from_its_script():
 
 
 def test_the_difference_is_paired():
-    score = lambda right: TaskScore("t", 4, 0.25, 0, 0, None, None, right, [])  # noqa: E731
+    def score(right):
+        return TaskScore("t", 4, 0.25, 0, 0, None, None, right, [])
+
     found = difference(score([1, 1, 0, 1]), score([1, 0, 0, 0]))
     assert found.value == -0.5 and found.low <= -0.5 <= found.high <= 0
     same = difference(score([1, 0, 1, 0]), score([1, 0, 1, 0]))

@@ -142,9 +142,12 @@ def test_chains_pair_layers_of_one_block_that_fit():
         return {"name": f"{block}.{projection}", "block": block, "projection": projection, "shape": list(shape)}
 
     layers = [
-        layer(0, "mlp.up_proj", (8, 4)), layer(0, "mlp.down_proj", (4, 8)), layer(1, "mlp.down_proj", (4, 8)),
-        layer(1, "self_attn.v_proj", (2, 4)), layer(1, "self_attn.o_proj", (4, 4)),
-    ]  # fmt: skip
+        layer(0, "mlp.up_proj", (8, 4)),
+        layer(0, "mlp.down_proj", (4, 8)),
+        layer(1, "mlp.down_proj", (4, 8)),
+        layer(1, "self_attn.v_proj", (2, 4)),
+        layer(1, "self_attn.o_proj", (4, 4)),
+    ]
     assert chains(layers) == [("0.mlp.up_proj", "0.mlp.down_proj")]
 
 
@@ -153,6 +156,13 @@ def test_the_summary_of_a_model():
     two = {"shape": [4, 4], "orphans": 0, "min_in_degree": 2, "components": 2, "spectral_gap": 0.0, "gap_z": -9.0}
     whole = summarize([{**one, "name": "a"}, {**two, "name": "b"}])
     assert whole == {
-        "layers": 2, "inputs": 12, "orphans": 1, "min_in_degree": 0, "disconnected": 1, "mean_gap": 0.25,
-        "min_gap": 0.0, "weakest": "b", "below_null": 2,
-    }  # fmt: skip
+        "layers": 2,
+        "inputs": 12,
+        "orphans": 1,
+        "min_in_degree": 0,
+        "disconnected": 1,
+        "mean_gap": 0.25,
+        "min_gap": 0.0,
+        "weakest": "b",
+        "below_null": 2,
+    }

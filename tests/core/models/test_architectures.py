@@ -170,9 +170,14 @@ def test_weight_is_a_copy(tiny_model):
 def test_head_and_embeddings_are_no_layers(tiny_model):
     model = tiny_model("llama")
     assert [layer.projection for layer in linear_layers(model)][:7] == [
-        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-        "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
-    ]  # fmt: skip
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.o_proj",
+        "mlp.gate_proj",
+        "mlp.up_proj",
+        "mlp.down_proj",
+    ]
     assert not any("head" in layer.name or "embed" in layer.name for layer in linear_layers(model))
 
 

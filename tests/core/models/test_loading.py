@@ -143,11 +143,13 @@ def test_a_damaged_index(folder, text):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "not a valid JSON file"), ("{", "not a valid JSON file"), ("{}", "Unrecognized model"),
+        ("", "not a valid JSON file"),
+        ("{", "not a valid JSON file"),
+        ("{}", "Unrecognized model"),
         ('{"model_type": "no-such"}', "does not recognize"),
         ('{"model_type": "llama", "hidden_size": "x"}', "hidden_size"),
     ],
-)  # fmt: skip
+)
 def test_a_damaged_config(folder, text, says):
     (folder / "config.json").write_text(text)
     assert says in refused(folder)
@@ -210,10 +212,13 @@ def test_gguf_files(tmp_path):
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (MemoryError(), "does not fit into memory"), (OSError(28, "No space left"), "disk is full"),
-        (ConnectionError("reset"), "cannot be reached"), (ValueError("needs trust_remote_code=True"), "never executed"),
-        (ValueError("first line\nsecond line"), "could not be opened: first line"), (KeyError(), "KeyError"),
+        (MemoryError(), "does not fit into memory"),
+        (OSError(28, "No space left"), "disk is full"),
+        (ConnectionError("reset"), "cannot be reached"),
+        (ValueError("needs trust_remote_code=True"), "never executed"),
+        (ValueError("first line\nsecond line"), "could not be opened: first line"),
+        (KeyError(), "KeyError"),
     ],
-)  # fmt: skip
+)
 def test_explanations(error, says):
     assert says in str(explain("m", error))

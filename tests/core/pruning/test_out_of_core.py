@@ -84,12 +84,15 @@ def same(a: Path, b: Path) -> bool:
 @pytest.mark.parametrize(
     ("kind", "method", "dtype"),
     [
-        ("llama", "ria", torch.float16), ("llama", "eggs-ptp-plus", torch.bfloat16),
+        ("llama", "ria", torch.float16),
+        ("llama", "eggs-ptp-plus", torch.bfloat16),
         ("opt", "sparsegpt", torch.float16),
-        ("gpt2", "wanda", torch.float32), ("bloom", "ria-cp", torch.float16), ("gemma2", "eggs-ptp", torch.bfloat16),
+        ("gpt2", "wanda", torch.float32),
+        ("bloom", "ria-cp", torch.float16),
+        ("gemma2", "eggs-ptp", torch.bfloat16),
         ("gpt_neox", "wanda", torch.float16),
     ],
-)  # fmt: skip
+)
 def test_the_result_is_that_of_pruning_in_memory(folder, tmp_path, kind, method, dtype):
     place, out = folder(kind, dtype), tmp_path / "pruned"
     done = stream(place, out, method)

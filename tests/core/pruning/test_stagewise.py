@@ -16,11 +16,20 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 # The layer that writes a block's last addition to the residual stream; none where a norm follows it.
 LAST = {
-    "bloom": "mlp.dense_4h_to_h", "falcon": "mlp.dense_4h_to_h", "gemma": "mlp.down_proj", "gemma2": None,
-    "gemma3_text": None, "gpt2": "mlp.c_proj", "gpt_neox": "mlp.dense_4h_to_h", "llama": "mlp.down_proj",
-    "mistral": "mlp.down_proj", "opt": "fc2", "phi3": "mlp.down_proj", "qwen2": "mlp.down_proj",
+    "bloom": "mlp.dense_4h_to_h",
+    "falcon": "mlp.dense_4h_to_h",
+    "gemma": "mlp.down_proj",
+    "gemma2": None,
+    "gemma3_text": None,
+    "gpt2": "mlp.c_proj",
+    "gpt_neox": "mlp.dense_4h_to_h",
+    "llama": "mlp.down_proj",
+    "mistral": "mlp.down_proj",
+    "opt": "fc2",
+    "phi3": "mlp.down_proj",
+    "qwen2": "mlp.down_proj",
     "qwen3": "mlp.down_proj",
-}  # fmt: skip
+}
 
 
 def windows(count: int = 6, length: int = 20) -> torch.Tensor:

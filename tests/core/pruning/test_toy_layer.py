@@ -86,9 +86,13 @@ def test_the_teachers_page_gives_the_figures_that_the_lesson_shows():
     kept = [int(suggest(x, HALF, n)[:, 4].sum()) for n in ("magnitude", "wanda", "ria") for x in (layer, heavy)]
     assert best.points == pytest.approx(best_points()) and kept == [4, 6, 5, 8, 4, 5]
     for figure in (
-        f"earns {eggs.points:.1f}", f"found {best.points:.1f}", f"({best.error:.3f} instead of {eggs.error:.3f})",
+        f"earns {eggs.points:.1f}",
+        f"found {best.points:.1f}",
+        f"({best.error:.3f} instead of {eggs.error:.3f})",
         f"({best.gap:.3f} instead of {eggs.gap:.3f})",
         f"{half.retained:.1%} against {two.retained:.1%}".replace("%", " %"),
-        f"it is {judge(layer, largest(layer, 32), HALF).error:.3f}", "(4 → 6 and 5 → 8 kept)", "(4 → 5)",
-    ):  # fmt: skip
+        f"it is {judge(layer, largest(layer, 32), HALF).error:.3f}",
+        "(4 → 6 and 5 → 8 kept)",
+        "(4 → 5)",
+    ):
         assert figure in page, figure

@@ -75,8 +75,10 @@ def test_a_hugging_face_folder_reaches_the_runs_own_perplexity(run, tmp_path):
 def test_masks_alone(run, tmp_path):
     list(export_run(run, "masks", tmp_path / "masks"))
     assert sorted(f.name for f in (tmp_path / "masks").iterdir()) == [
-        "README.md", "details.safetensors", "masks.safetensors",
-    ]  # fmt: skip
+        "README.md",
+        "details.safetensors",
+        "masks.safetensors",
+    ]
     masks, orders = (load_file(tmp_path / "masks" / f"{n}.safetensors") for n in ("masks", "details"))
     for layer in run.report["layers"]:
         assert torch.equal(unpack_bits(masks[layer["name"]], tuple(layer["shape"])), run.mask(layer["name"]))
@@ -87,10 +89,17 @@ def test_a_card_has_configuration_figures_and_provenance_and_no_path(run, tmp_pa
     card = model_card(run, "hf")
     report = run.report
     for said in (
-        report["fingerprint"], report["evaluation"]["sha256"], report["calibration"]["sha256"], report["key"],
-        f"{report['evaluation']['pruned']['perplexity']:.2f}", "| reconstruction | obs |", "--seed 0", "zigzag",
-        "channel order of its own", "licence of the original model",
-    ):  # fmt: skip
+        report["fingerprint"],
+        report["evaluation"]["sha256"],
+        report["calibration"]["sha256"],
+        report["key"],
+        f"{report['evaluation']['pruned']['perplexity']:.2f}",
+        "| reconstruction | obs |",
+        "--seed 0",
+        "zigzag",
+        "channel order of its own",
+        "licence of the original model",
+    ):
         assert said in card, said
     secret = tmp_path / "private" / "my`model|x"
     hidden = Run(json.loads(json.dumps(report)), {})

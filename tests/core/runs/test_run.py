@@ -166,9 +166,18 @@ def test_missing_things_are_named(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "null", "[]", "{}", '{"model": 1}', "{", "\x00", '{"model":1,"pattern":2,"method":3,"seed":4,"layers":5,'
-     '"evaluation":6,"size":7}', '{"model":1,"pattern":2,"method":3,"seed":4,"layers":["a"],"evaluation":6,"size":7}'],
-)  # fmt: skip
+    [
+        "",
+        "null",
+        "[]",
+        "{}",
+        '{"model": 1}',
+        "{",
+        "\x00",
+        '{"model":1,"pattern":2,"method":3,"seed":4,"layers":5,"evaluation":6,"size":7}',
+        '{"model":1,"pattern":2,"method":3,"seed":4,"layers":["a"],"evaluation":6,"size":7}',
+    ],
+)
 def test_a_damaged_report_is_a_sentence(tmp_path, text):
     save_run(make_run(), tmp_path / "run")
     (tmp_path / "run" / REPORT).write_text(text)

@@ -114,7 +114,10 @@ def test_a_hub_model_is_measured_before_it_is_downloaded(monkeypatch):
 
     sizes = [SimpleNamespace(rfilename="model.safetensors", size=10**12), SimpleNamespace(rfilename="a", size=None)]
     asked = []
-    info = lambda _self, name, **_options: asked.append(name) or SimpleNamespace(siblings=sizes)  # noqa: E731
+
+    def info(_self, name, **_options):
+        return asked.append(name) or SimpleNamespace(siblings=sizes)
+
     monkeypatch.setattr(streamed_run.HfApi, "model_info", info)
     assert streams("owner/huge") and asked == ["owner/huge"]
 

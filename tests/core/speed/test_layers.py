@@ -232,7 +232,10 @@ def test_decode_reads_the_layers_the_head_and_one_row_of_the_embeddings():
 def test_the_same_chance_gives_equal_models_the_same_text_and_follows_the_distribution(bundled):
     model = bundled("tiny-llama").model
     ids = torch.tensor([[11, 12, 13]])
-    take = lambda heat, seed, n=12: list(itertools.islice(sample(model, ids, heat, seed), n))  # noqa: E731
+
+    def take(heat, seed, n=12):
+        return list(itertools.islice(sample(model, ids, heat, seed), n))
+
     assert take(0.8, 3) == take(0.8, 3) and take(0.8, 3) != take(0.8, 4)
     assert take(0.0, 3) == [token for token, _ in itertools.islice(greedy(model, ids), 12)]
     with torch.no_grad():

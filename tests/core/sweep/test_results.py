@@ -23,10 +23,12 @@ def cell(method: str, seed: int, nats: list[float], **options) -> Cell:
 @pytest.fixture
 def sweep() -> Sweep:
     cells = [
-        cell("wanda", 0, [3.0, 3.2]), cell("wanda", 1, [3.2, 3.4]), cell("eggs-ptp-plus", 0, [2.9, 3.1]),
+        cell("wanda", 0, [3.0, 3.2]),
+        cell("wanda", 1, [3.2, 3.4]),
+        cell("eggs-ptp-plus", 0, [2.9, 3.1]),
         cell("eggs-ptp-plus", 0, [2.8, 3.0], beta=0.5),
         Cell(make_config("tiny-llama", "2:4", "ria"), FAILED, None, "It broke."),
-    ]  # fmt: skip
+    ]
     row = {"model": "tiny-llama", "pattern": "2:4", "permuted": True, "ms_per_token": LATENCY}
     dense = {"perplexity": 20.0, "window_nats": [2.9, 3.1], "bytes": 200}
     return Sweep(
@@ -122,14 +124,20 @@ def test_finished_runs_make_a_sweep_of_those_with_the_same_protocol(make_report)
 def make_report():
     def build(method: str, window: int = 64) -> dict:
         layer = {"spectral_gap": 0.4, "retained_score": 0.9, "orphans": 3, "min_in_degree": 1}
-        side = lambda nats: {"perplexity": math.exp(nats), "top1": 0.3, "top5": 0.5, "window_nats": [nats, nats]}  # noqa: E731
+
+        def side(nats):
+            return {"perplexity": math.exp(nats), "top1": 0.3, "top5": 0.5, "window_nats": [nats, nats]}
+
         speed = {"ms_per_token": {"median": 1.0, "low": 0.9, "high": 1.1, "count": 9}}
         return {
-            "model": "tiny-llama", "config": make_config("tiny-llama", "2:4", method).to_dict(), "layers": [layer],
+            "model": "tiny-llama",
+            "config": make_config("tiny-llama", "2:4", method).to_dict(),
+            "layers": [layer],
             "evaluation": {"text": "t", "sha256": "s", "window": window, "windows": 2}
             | {"dense": side(2), "pruned": side(3)},
-            "size": {"dense_bytes": 200, "packed_bytes": 120}, "seconds": {"total": 3.0, "prune": 1.0},
+            "size": {"dense_bytes": 200, "packed_bytes": 120},
+            "seconds": {"total": 3.0, "prune": 1.0},
             "latency": {"dense": speed, "packed": speed, "kernel": "C", "threads": 2},
-        }  # fmt: skip
+        }
 
     return build

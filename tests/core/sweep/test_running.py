@@ -50,10 +50,14 @@ def small_model(tiny_model, tmp_path) -> Callable[[str], Path]:
 def process(*arguments: str, **environment: str) -> Iterator[subprocess.Popen]:
     """A process of this Python, with its output as text; at the end it and all that it started are killed."""
     running = subprocess.Popen(
-        [sys.executable, "-m", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", **environment},
         start_new_session=True,
-    )  # fmt: skip
+    )
     try:
         yield running
     finally:
@@ -117,8 +121,15 @@ def cluster() -> Iterator[tuple[str, int, dict[str, str]]]:
     place = tempfile.mkdtemp(prefix="ray-")  # sockets' paths must be short
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
     checks = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
-    start = ["ray.scripts.scripts", "start", "--block", "--num-cpus=1", "--object-store-memory=100000000",
-             "--min-worker-port=0", "--max-worker-port=0"]  # fmt: skip
+    start = [
+        "ray.scripts.scripts",
+        "start",
+        "--block",
+        "--num-cpus=1",
+        "--object-store-memory=100000000",
+        "--min-worker-port=0",
+        "--max-worker-port=0",
+    ]
     head = [*start, "--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={place}"]
     address = f"127.0.0.1:{port}"
     try:

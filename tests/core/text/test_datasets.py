@@ -85,5 +85,7 @@ def test_a_run_calibrates_on_a_dataset_and_says_so(tmp_path):
         e.run for e in execute(make_config("tiny-llama", "2:4", "wanda", **options)) if isinstance(e, Finished)
     )
     assert run.report["key"] != bundled.report["key"]
-    assert any(run.report["layers"][i]["retained_score"] != layer["retained_score"]
-               for i, layer in enumerate(bundled.report["layers"]))  # fmt: skip
+    assert any(
+        run.report["layers"][i]["retained_score"] != layer["retained_score"]
+        for i, layer in enumerate(bundled.report["layers"])
+    )

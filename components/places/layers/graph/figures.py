@@ -19,10 +19,14 @@ def expansion_figure(points: list[CurvePoint], label: str, side: str) -> go.Figu
     )
     for name, key, hue, symbol, dash in lines:
         figure.add_scatter(
-            x=sizes, y=[max(getattr(p, key), 1e-3) for p in points], name=name, mode="lines+markers",
-            marker={"symbol": symbol, "size": 7, "color": hue}, line={"dash": dash, "width": 1.8, "color": hue},
+            x=sizes,
+            y=[max(getattr(p, key), 1e-3) for p in points],
+            name=name,
+            mode="lines+markers",
+            marker={"symbol": symbol, "size": 7, "color": hue},
+            line={"dash": dash, "width": 1.8, "color": hue},
             hovertemplate=f"{name}: %{{y:.2f}} neighbours each at |T| = %{{x}}<extra></extra>",
-        )  # fmt: skip
+        )
     axis = {"type": "log", "dtick": 1}
     figure.update_layout(base_layout(xaxis={"title": f"{side} in T", **axis}, yaxis={"title": "|Γ(T)| ÷ |T|", **axis}))
     return figure
@@ -36,14 +40,22 @@ def mixing_figure(rows: list[tuple[str, float, list[SpreadStep]]]) -> go.Figure:
         count = list(range(len(steps)))
         start = steps[0].distance
         figure.add_scatter(
-            x=count, y=[max(s.distance, 1e-9) for s in steps], name=label, mode="lines+markers",
-            marker={"size": 8, "color": hue}, line={"color": hue, "width": 1.8},
+            x=count,
+            y=[max(s.distance, 1e-9) for s in steps],
+            name=label,
+            mode="lines+markers",
+            marker={"size": 8, "color": hue},
+            line={"color": hue, "width": 1.8},
             hovertemplate=f"{label}, step %{{x}}: %{{y:.2g}}<extra></extra>",
-        )  # fmt: skip
+        )
         figure.add_scatter(
-            x=count, y=[max(start * sigma2**k, 1e-9) for k in count], name=f"{label}: bound σ₂ᵗ", mode="lines",
-            line={"color": hue, "width": 1.2, "dash": "dot"}, hoverinfo="skip",
-        )  # fmt: skip
+            x=count,
+            y=[max(start * sigma2**k, 1e-9) for k in count],
+            name=f"{label}: bound σ₂ᵗ",
+            mode="lines",
+            line={"color": hue, "width": 1.2, "dash": "dot"},
+            hoverinfo="skip",
+        )
     figure.update_layout(
         base_layout(
             xaxis={"title": "steps (in → out → in …)", "dtick": 1},

@@ -65,9 +65,14 @@ def create_graph_tab(state: gr.State) -> Tab:
         kind = gr.Radio(LAYOUTS, value="bipartite", label="Layout", elem_id="graph-layout", min_width=330)
     with gr.Row(equal_height=True):
         beta = gr.Slider(
-            0, 1, value=0, step=0.1, label="β: from top-N (0) to equally connected inputs (1), on the right",
-            elem_id="graph-beta", min_width=260,
-        )  # fmt: skip
+            0,
+            1,
+            value=0,
+            step=0.1,
+            label="β: from top-N (0) to equally connected inputs (1), on the right",
+            elem_id="graph-beta",
+            min_width=260,
+        )
         as_pruned = gr.Button("As pruned", elem_id="graph-as-pruned", size="sm", min_width=110, scale=0)
     cards = gr.HTML(elem_id="beta-cards", padding=False)
     with gr.Row():
@@ -214,8 +219,18 @@ def _window(workspace: Workspace, pair: Pair, play: bool) -> list:
         cards = beta_cards(step_of(workspace, view.beta), step_of(workspace, 0.0), source)
     heads = [_heading(g, frame) for g in pair]
     slider = gr.Slider(value=view.beta if view.beta is not None else 0)
-    return [_title(workspace, pair, frame), first["outputs"], first["inputs"], heads[0], values[0], heads[1], values[1],
-            cards, slider, LEGEND if topn else LEGEND_ALONE]  # fmt: skip
+    return [
+        _title(workspace, pair, frame),
+        first["outputs"],
+        first["inputs"],
+        heads[0],
+        values[0],
+        heads[1],
+        values[1],
+        cards,
+        slider,
+        LEGEND if topn else LEGEND_ALONE,
+    ]
 
 
 def _heading(graph: Graph | None, frame: Frame) -> str:
@@ -261,7 +276,10 @@ def _below(workspace: Workspace, pair: Pair) -> list:
     spreads = [(g.label, g.sigma2, spread_of(workspace, g, sources)) for g in known]
     origin = "T" if view.members else f"{view.side[:-1]} {sources[0]}, the least connected,"
     return [
-        set_table(rows, view.side) if rows else "", set_reading(rows, view.side, others),
-        expansion_figure(points, graph.label, view.side), curve_reading(points, graph.label, view.side),
-        mixing_figure(spreads), mixing_reading(spreads, origin),
-    ]  # fmt: skip
+        set_table(rows, view.side) if rows else "",
+        set_reading(rows, view.side, others),
+        expansion_figure(points, graph.label, view.side),
+        curve_reading(points, graph.label, view.side),
+        mixing_figure(spreads),
+        mixing_reading(spreads, origin),
+    ]

@@ -146,9 +146,13 @@ def graph_value(workspace: Workspace, graph: Graph, other: Graph | None, frame: 
     value = {
         "key": f"{graph.key} {frame.first} {view.size} {view.layout}",
         "place": f"{workspace.layer} {frame.first} {view.size} {view.layout}",
-        "label": graph.label, "square": view.layout != "bipartite", "bundle": frame.each if frame.whole else None,
-        "side": view.side, "chosen": frame.nodes(view.side, view.members), "spread": None,
-    }  # fmt: skip
+        "label": graph.label,
+        "square": view.layout != "bipartite",
+        "bundle": frame.each if frame.whole else None,
+        "side": view.side,
+        "chosen": frame.nodes(view.side, view.members),
+        "spread": None,
+    }
     if frame.whole:
         counts, weights = bundle_weights(graph.mask, frame)
         value["weights"] = base64_values(weights)

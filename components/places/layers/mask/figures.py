@@ -15,9 +15,13 @@ def degree_histogram(degrees: list[int], topn_degrees: list[int] | None, label: 
         if values is None:
             continue
         figure.add_histogram(
-            x=values, name=name, opacity=0.65, marker={"color": hue}, nbinsx=40,
+            x=values,
+            name=name,
+            opacity=0.65,
+            marker={"color": hue},
+            nbinsx=40,
             hovertemplate=f"{name}: %{{y}} inputs keep %{{x}} weights<extra></extra>",
-        )  # fmt: skip
+        )
     figure.update_layout(
         _layout(barmode="overlay", xaxis={"title": "weights kept per input channel"}, yaxis={"title": "input channels"})
     )

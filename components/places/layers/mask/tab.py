@@ -32,8 +32,10 @@ def create_masks_tab(state: gr.State) -> tuple[Tab, ModelMap, tuple[MaskCanvas, 
     """Fill an open gr.Tab; the map and the canvases are handed out so that the composer can link other tabs to them."""
     measure = gr.Radio(
         [(name, key) for key, (name, _) in MEASURES.items()],
-        value="spectral_gap", label="Colour of the map", elem_id="map-measure",
-    )  # fmt: skip
+        value="spectral_gap",
+        label="Colour of the map",
+        elem_id="map-measure",
+    )
     model_map = ModelMap(elem_id="model-map")
     summary = gr.HTML(elem_id="map-reading", padding=False)
     sentence = gr.HTML(elem_id="layer-reading", padding=False)
@@ -75,9 +77,15 @@ def create_masks_tab(state: gr.State) -> tuple[Tab, ModelMap, tuple[MaskCanvas, 
         choices = compare_choices(workspace)
         chosen = workspace.compare if workspace.compare in dict(choices).values() else ""
         return [
-            gr.Dropdown(choices=choices, value=chosen), titles[0], first, gr.Column(visible=second is not None),
-            titles[1], second, legend(workspace), comparison(workspace),
-        ]  # fmt: skip
+            gr.Dropdown(choices=choices, value=chosen),
+            titles[0],
+            first,
+            gr.Column(visible=second is not None),
+            titles[1],
+            second,
+            legend(workspace),
+            comparison(workspace),
+        ]
 
     def draw_layer(workspace: Workspace) -> list:
         layer = workspace.layer_report()

@@ -81,13 +81,21 @@ def mask_values(workspace: Workspace) -> tuple[dict | None, dict | None]:
 def _value(workspace: Workspace, label: str, mask: torch.Tensor, topn: torch.Tensor | None) -> dict:
     keep, group = map(int, workspace.run.report["pattern"].split(":"))
     return {
-        "name": workspace.layer, "label": label, "rows": mask.shape[0], "cols": mask.shape[1], "keep": keep,
-        "group": group, "bits": base64_bits(mask), "difference": False,
+        "name": workspace.layer,
+        "label": label,
+        "rows": mask.shape[0],
+        "cols": mask.shape[1],
+        "keep": keep,
+        "group": group,
+        "bits": base64_bits(mask),
+        "difference": False,
         "other": None if topn is None else base64_bits(topn),
-        "colors": None, "names": None, "lock": "masks",
+        "colors": None,
+        "names": None,
+        "lock": "masks",
         "inDegrees": base64_values(mask.sum(0, dtype=torch.int32)),
         "outDegrees": base64_values(mask.sum(1, dtype=torch.int32)),
-    }  # fmt: skip
+    }
 
 
 def cell_values(workspace: Workspace, row: int, column: int, rows: int, columns: int) -> dict | None:
@@ -103,9 +111,14 @@ def cell_values(workspace: Workspace, row: int, column: int, rows: int, columns:
         return None
     part = (slice(row, row + rows), slice(column, column + columns))
     return {
-        "layer": workspace.layer, "row": row, "column": column, "rows": rows, "columns": columns,
-        "weights": base64_values(found.weight[part]), "scores": base64_values(found.scores[part]),
-    }  # fmt: skip
+        "layer": workspace.layer,
+        "row": row,
+        "column": column,
+        "rows": rows,
+        "columns": columns,
+        "weights": base64_values(found.weight[part]),
+        "scores": base64_values(found.scores[part]),
+    }
 
 
 def legend(workspace: Workspace) -> str:

@@ -14,9 +14,10 @@ def layer_reading(layer: dict[str, Any]) -> str:
     out_features, in_features = layer["shape"]
     z = layer["gap_z"]
     against = (
-        "as well as random masks do" if abs(z) < 2 else
-        f"{'better' if z > 0 else 'worse'} than random masks do (z = {z:+.1f})"
-    )  # fmt: skip
+        "as well as random masks do"
+        if abs(z) < 2
+        else f"{'better' if z > 0 else 'worse'} than random masks do (z = {z:+.1f})"
+    )
     connected = (
         f"falls into {layer['components']} separate parts (gap 0)"
         if layer["components"] > 1

@@ -121,9 +121,13 @@ def create_spectrum_tab(state: gr.State, inputs: list, read: Callable[..., tuple
 
     measure.input(set_measure, [state, measure], [chart, note], **CHEAP)
     run_by_buttons(
-        start, stop, sweep, [state, *inputs], [progress, *curves, curve_text, facts],
+        start,
+        stop,
+        sweep,
+        [state, *inputs],
+        [progress, *curves, curve_text, facts],
         stopped=lambda _: [message("Stopped; the points measured so far stay."), *[gr.skip()] * 5],
-    )  # fmt: skip
+    )
     outputs = [spectrum, layer_text, sentence, chart, note, *curves, curve_text, facts]
     return SpectrumTab(Tab(outputs, render), [spectrum, layer_text], draw_layer)
 

@@ -40,7 +40,10 @@ def outputs(scene: Scene, _level: float) -> str:
 def error_curve(scene: Scene, _level: float) -> str:
     """The output error over the number of weights kept, and where this mask is."""
     errors = _errors()
-    at = lambda kept, error: f"{44 + 420 * (SIZE * SIZE - kept) / (SIZE * SIZE):.1f},{150 - 130 * min(error, 1):.1f}"  # noqa: E731
+
+    def at(kept, error):
+        return f"{44 + 420 * (SIZE * SIZE - kept) / (SIZE * SIZE):.1f},{150 - 130 * min(error, 1):.1f}"
+
     line = " ".join(at(SIZE * SIZE - k, e) for k, e in enumerate(errors))
     x, y = at(int(scene.mask.sum()), scene.judge().error).split(",")
     return (
@@ -105,9 +108,13 @@ def signal(scene: Scene, level: float) -> str:
     shares = [f"{amount:.0%}" for amount in step.amounts.tolist()]
     none = [""] * SIZE
     drawn = _drawn(
-        scene.mask, shares if step.side == "inputs" else none, shares if step.side == "outputs" else none,
-        step.amounts, step.side, before.amounts if before else None,
-    )  # fmt: skip
+        scene.mask,
+        shares if step.side == "inputs" else none,
+        shares if step.side == "outputs" else none,
+        step.amounts,
+        step.side,
+        before.amounts if before else None,
+    )
     count = int(level)
     return drawn + reading(
         f"After {count} step{'' if count == 1 else 's'} the signal is on the {step.side}; "
@@ -148,9 +155,11 @@ def challenge(scene: Scene, _level: float) -> str:
     if found.points <= wanted:
         return reading(f"EGGS-PTP earns {wanted:.1f}; {wanted - found.points:.1f} to go. Which swap widens the gap?")
     best = best_points()
-    more = f"The best mask that our search found earns {best:.1f}." if found.points < best - 0.05 else (
-        "That is as good as the best mask that our search found."
-    )  # fmt: skip
+    more = (
+        f"The best mask that our search found earns {best:.1f}."
+        if found.points < best - 0.05
+        else ("That is as good as the best mask that our search found.")
+    )
     return reading(f"<b>You beat EGGS-PTP by {found.points - wanted:.1f} points.</b> {more}")
 
 
@@ -184,15 +193,19 @@ def _chosen(column: int) -> str:
 
 def _drawn(mask, above, below, amounts=None, side="inputs", before=None) -> str:
     """The graph as SVG: inputs above, outputs below; amounts fill one side, edges that just carried some stand out."""
-    x = lambda i: WIDTH * (i + 0.5) / SIZE  # noqa: E731
+
+    def x(i):
+        return WIDTH * (i + 0.5) / SIZE
+
     lines, nodes = "", ""
     for r, c in mask.nonzero().tolist():
         carried = before is not None and before[r if side == "inputs" else c] > 0
         lines += f'<line{" class=on" if carried else ""} x1="{x(c):.0f}" y1="{TOP}" x2="{x(r):.0f}" y2="{BOTTOM}"/>'
     fill = amounts / amounts.max().clamp_min(1e-9) if amounts is not None else torch.zeros(SIZE)
     for name, y, dy, shown, degrees in (
-        ("inputs", TOP, -20, above, mask.sum(0)), ("outputs", BOTTOM, 30, below, mask.sum(1))
-    ):  # fmt: skip
+        ("inputs", TOP, -20, above, mask.sum(0)),
+        ("outputs", BOTTOM, 30, below, mask.sum(1)),
+    ):
         for i in range(SIZE):
             lost = " lost" if degrees[i] == 0 else ""
             amount = float(fill[i]) if name == side else 0.0

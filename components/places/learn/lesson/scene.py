@@ -70,11 +70,13 @@ def bench_value(scene: Scene) -> dict:
     """What the matrix widget draws."""
     weights = scene.layer.weight if scene.values is None else torch.where(scene.mask, scene.values, scene.layer.weight)
     return {
-        "weights": [[round(w, 1) for w in row] for row in weights.tolist()], "mask": scene.mask.int().tolist(),
+        "weights": [[round(w, 1) for w in row] for row in weights.tolist()],
+        "mask": scene.mask.int().tolist(),
         "order": list(range(SIZE)) if scene.order is None else scene.order.tolist(),
-        "group": scene.pattern.group if scene.pattern else SIZE, "keep": scene.pattern.keep if scene.pattern else None,
+        "group": scene.pattern.group if scene.pattern else SIZE,
+        "keep": scene.pattern.keep if scene.pattern else None,
         "marks": None if scene.marks is None else scene.marks.int().tolist(),
-    }  # fmt: skip
+    }
 
 
 def measures(scene: Scene, shows: tuple[str, ...]) -> str:

@@ -88,9 +88,13 @@ def create_learn_tab(tabs: gr.Tabs) -> None:
             gr.Slider(low, high, value=start, step=by, label=label, visible=step.slider is not None),
             gr.Radio(list(options), value=options[first] if options else None, label=asked, visible=bool(options)),
             gr.Radio(sorted(answer for answer, _ in step.answers), value=None, label=step.question),
-            feedback(step, None), gr.Button(interactive=number > 0), gr.Button(interactive=number < len(KEYS) - 1),
-            gr.Button(interactive=step.matrix), MaskBench(value, visible=step.matrix), *rest,
-        ]  # fmt: skip
+            feedback(step, None),
+            gr.Button(interactive=number > 0),
+            gr.Button(interactive=number < len(KEYS) - 1),
+            gr.Button(interactive=step.matrix),
+            MaskBench(value, visible=step.matrix),
+            *rest,
+        ]
 
     def move(by: int):
         def moved(key: str) -> list:

@@ -26,9 +26,14 @@ from eggs_core.runs.run import Run
 def create_breakdown_panel(state: gr.State) -> Tab:
     """Fill the place at hand."""
     windows = gr.Slider(
-        2, MOST_WINDOWS, 16, step=1, label="Windows", elem_id="breakdown-windows",
+        2,
+        MOST_WINDOWS,
+        16,
+        step=1,
+        label="Windows",
+        elem_id="breakdown-windows",
         info="Of the bundled held-out speeches. Each part is a model of its own that is evaluated on all of them.",
-    )  # fmt: skip
+    )
     start, stop = start_stop("Find out", "breakdown")
     sentence = gr.HTML(elem_id="breakdown-reading", padding=False)
     with gr.Row():

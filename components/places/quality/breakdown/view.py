@@ -74,9 +74,13 @@ def drift_chart(drifts: list[BlockDrift], label: str) -> go.Figure:
         ("1 − cosine", [1 - d.cosine for d in drifts], "diamond", COLORS["RIA + CP"]),
     ):
         figure.add_scatter(
-            x=places, y=values, name=name, mode="lines+markers", marker={"symbol": symbol, "size": 8, "color": hue},
+            x=places,
+            y=values,
+            name=name,
+            mode="lines+markers",
+            marker={"symbol": symbol, "size": 8, "color": hue},
             hovertemplate=f"behind block %{{x}}: {name} %{{y:.3f}}<extra></extra>",
-        )  # fmt: skip
+        )
     figure.update_layout(
         base_layout(
             xaxis={"title": "decoder block", "dtick": 1 if len(drifts) <= 16 else 5},
@@ -88,19 +92,30 @@ def drift_chart(drifts: list[BlockDrift], label: str) -> go.Figure:
 
 def cost_chart(parts: list[PartCost], label: str) -> go.Figure:
     """Rise of perplexity when one part alone is pruned, with intervals."""
-    percent = lambda ratio: 100 * (ratio - 1)  # noqa: E731
+
+    def percent(ratio):
+        return 100 * (ratio - 1)
+
     middle = [percent(p.ratio.value) for p in parts]
     figure = go.Figure()
     figure.add_bar(
-        x=middle, y=[p.name for p in parts], orientation="h", marker={"color": color(label)}, showlegend=False,
-        error_x={"type": "data", "symmetric": False,
-                 "array": [percent(p.ratio.high) - m for p, m in zip(parts, middle, strict=True)],
-                 "arrayminus": [m - percent(p.ratio.low) for p, m in zip(parts, middle, strict=True)],
-                 "thickness": 1.5, "color": "#808895"},
+        x=middle,
+        y=[p.name for p in parts],
+        orientation="h",
+        marker={"color": color(label)},
+        showlegend=False,
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [percent(p.ratio.high) - m for p, m in zip(parts, middle, strict=True)],
+            "arrayminus": [m - percent(p.ratio.low) for p, m in zip(parts, middle, strict=True)],
+            "thickness": 1.5,
+            "color": "#808895",
+        },
         customdata=[[p.layers, 100 * p.share] for p in parts],
         hovertemplate="%{y} alone: %{x:+.2f} %<br>%{customdata[0]} layers, %{customdata[1]:.0f} % of the weights"
-                      "<extra></extra>",
-    )  # fmt: skip
+        "<extra></extra>",
+    )
     figure.update_layout(
         base_layout(
             xaxis={"title": "rise of perplexity (%)"},

@@ -16,12 +16,22 @@ def perplexity_forest(runs: list[Run]) -> go.Figure:
         evaluation, label = run.report["evaluation"], run_label(run)
         ratio = paired_ratio(evaluation["dense"]["window_nats"], evaluation["pruned"]["window_nats"])
         figure.add_scatter(
-            x=[ratio.value], y=[label], mode="markers", name=label, showlegend=False,
+            x=[ratio.value],
+            y=[label],
+            mode="markers",
+            name=label,
+            showlegend=False,
             marker={"size": 11, "color": color(label)},
-            error_x={"type": "data", "symmetric": False, "array": [ratio.high - ratio.value],
-                     "arrayminus": [ratio.value - ratio.low], "thickness": 2, "width": 6},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [ratio.high - ratio.value],
+                "arrayminus": [ratio.value - ratio.low],
+                "thickness": 2,
+                "width": 6,
+            },
             hovertemplate=f"{label}: × %{{x:.3f}} [{ratio.low:.3f}, {ratio.high:.3f}]<extra></extra>",
-        )  # fmt: skip
+        )
     figure.add_vline(x=1, line={"dash": "dot", "color": COLORS["Dense"]}, annotation_text="dense")
     figure.update_layout(_layout(xaxis={"title": "perplexity ÷ dense perplexity, 95 % interval"}, yaxis={"title": ""}))
     return figure
@@ -34,14 +44,22 @@ def window_scatter(run: Run) -> go.Figure:
     low, high = min(dense + pruned), max(dense + pruned)
     figure = go.Figure()
     figure.add_scatter(
-        x=[low, high], y=[low, high], mode="lines", line={"dash": "dot", "color": COLORS["Dense"]},
-        name="unchanged", hoverinfo="skip",
-    )  # fmt: skip
+        x=[low, high],
+        y=[low, high],
+        mode="lines",
+        line={"dash": "dot", "color": COLORS["Dense"]},
+        name="unchanged",
+        hoverinfo="skip",
+    )
     figure.add_scatter(
-        x=dense, y=pruned, mode="markers", marker={"color": color(label), "size": 8, "opacity": 0.75}, name=label,
+        x=dense,
+        y=pruned,
+        mode="markers",
+        marker={"color": color(label), "size": 8, "opacity": 0.75},
+        name=label,
         customdata=list(range(1, len(dense) + 1)),
         hovertemplate="window %{customdata}<br>dense %{x:.3f}, pruned %{y:.3f} nats per token<extra></extra>",
-    )  # fmt: skip
+    )
     figure.update_layout(
         _layout(xaxis={"title": "dense loss (nats per token)"}, yaxis={"title": "pruned loss (nats per token)"})
     )

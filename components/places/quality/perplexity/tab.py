@@ -42,12 +42,20 @@ def _create_perplexity() -> Tab:
 
     def draw(workspace: Workspace) -> list:
         run, runs = workspace.run, workspace.comparable()
-        windows = lambda r: [r.report["evaluation"][side]["window_nats"] for side in ("dense", "pruned")]  # noqa: E731
+
+        def windows(r):
+            return [r.report["evaluation"][side]["window_nats"] for side in ("dense", "pruned")]
+
         ratios = {run_label(r): paired_ratio(*windows(r)) for r in runs}
         return [
-            _read(workspace), accuracy_table(runs), perplexity_forest(runs), forest_reading(ratios),
-            window_scatter(run), scatter_reading(*windows(run)), facts(run),
-        ]  # fmt: skip
+            _read(workspace),
+            accuracy_table(runs),
+            perplexity_forest(runs),
+            forest_reading(ratios),
+            window_scatter(run),
+            scatter_reading(*windows(run)),
+            facts(run),
+        ]
 
     return Tab([sentence, table, forest, forest_text, scatter, scatter_text, protocol], render)
 
@@ -55,7 +63,10 @@ def _create_perplexity() -> Tab:
 def _read(workspace: Workspace) -> str:
     run, runs = workspace.run, workspace.comparable()
     evaluation = run.report["evaluation"]
-    losses = lambda r: r.report["evaluation"]["pruned"]["window_nats"]  # noqa: E731
+
+    def losses(r):
+        return r.report["evaluation"]["pruned"]["window_nats"]
+
     worse = sum(p > d for d, p in zip(evaluation["dense"]["window_nats"], losses(run), strict=True))
     text = (
         f"{escape(run_label(run))} made {worse} of {len(losses(run))} windows harder to predict; "

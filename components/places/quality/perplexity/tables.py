@@ -19,10 +19,15 @@ def accuracy_table(runs: list[Run], results: Results = RESULTS) -> pd.DataFrame:
     dense, best = runs[0].report["evaluation"]["dense"], clear_best(runs)
     rows = [
         {
-            "Method": "Dense", "Perplexity": f"{dense['perplexity']:.2f}", "× dense [95 % interval]": "1",
-            "Top-1": f"{dense['top1']:.1%}", "Top-5": f"{dense['top5']:.1%}", "Orphans": "0", "Pruned in": "",
+            "Method": "Dense",
+            "Perplexity": f"{dense['perplexity']:.2f}",
+            "× dense [95 % interval]": "1",
+            "Top-1": f"{dense['top1']:.1%}",
+            "Top-5": f"{dense['top5']:.1%}",
+            "Orphans": "0",
+            "Pruned in": "",
         }
-    ]  # fmt: skip
+    ]
     for run in runs:
         evaluation = run.report["evaluation"]
         ratio = paired_ratio(evaluation["dense"]["window_nats"], evaluation["pruned"]["window_nats"])
@@ -44,7 +49,10 @@ def accuracy_table(runs: list[Run], results: Results = RESULTS) -> pd.DataFrame:
 
 def clear_best(runs: list[Run]) -> Run | None:
     """The run of least perplexity, if the interval of its ratio to the runner-up excludes 1; else None."""
-    losses = lambda run: run.report["evaluation"]["pruned"]["window_nats"]  # noqa: E731
+
+    def losses(run):
+        return run.report["evaluation"]["pruned"]["window_nats"]
+
     ranked = sorted(runs, key=lambda run: run.report["evaluation"]["pruned"]["perplexity"])
     if len(ranked) < 2 or paired_ratio(losses(ranked[0]), losses(ranked[1])).low <= 1:
         return None

@@ -8,7 +8,10 @@ from eggs_core.evaluation.intervals import Interval
 def forest_reading(ratios: dict[str, Interval]) -> str:
     """Which methods lie how far above the dense model, in one sentence."""
     best, worst = (f(ratios, key=lambda label: ratios[label].value) for f in (min, max))
-    say = lambda label: f"{escape(label)} at × {ratios[label].value:.2f}"  # noqa: E731
+
+    def say(label):
+        return f"{escape(label)} at × {ratios[label].value:.2f}"
+
     tail = f", the farthest {say(worst)}" if worst != best else ""
     return reading(
         f"Closest to the dense model is {say(best)}{tail}; a bar is the 95 % interval over windows.", "costs"

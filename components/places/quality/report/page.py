@@ -43,14 +43,16 @@ def report_json(run: Run, runs: list[Run], results: Results = RESULTS) -> str:
     evaluation = run.report["evaluation"]
     others = [
         {
-            "method": run_label(other), "key": other.key,
+            "method": run_label(other),
+            "key": other.key,
             "perplexity": other.report["evaluation"]["pruned"]["perplexity"],
             "against_this": paired_ratio(
                 evaluation["pruned"]["window_nats"], other.report["evaluation"]["pruned"]["window_nats"]
             ).to_dict(),
         }
-        for other in runs if other.key != run.key
-    ]  # fmt: skip
+        for other in runs
+        if other.key != run.key
+    ]
     parts = breakdown(run, results)
     values = {
         "command": PruneConfig.from_dict(run.report["config"]).command_line(),
@@ -58,10 +60,13 @@ def report_json(run: Run, runs: list[Run], results: Results = RESULTS) -> str:
         "methods": others,
         "tasks": [{"dense": dense.to_dict(), "pruned": pruned.to_dict()} for dense, pruned in task_pairs(run, results)],
         "texts": text_rows(run, results),
-        "breakdown": parts and {
-            "windows": parts[0], "blocks": [asdict(d) for d in parts[1]], "parts": [asdict(p) for p in parts[2]],
+        "breakdown": parts
+        and {
+            "windows": parts[0],
+            "blocks": [asdict(d) for d in parts[1]],
+            "parts": [asdict(p) for p in parts[2]],
         },
-    }  # fmt: skip
+    }
     return json.dumps(values, indent=1, allow_nan=False)
 
 
@@ -70,13 +75,23 @@ def report_html(run: Run, runs: list[Run], results: Results = RESULTS) -> str:
     label, report = run_label(run), run.report
     title = f"{report['model']} pruned to {report['pattern']} by {label}"
     sections = [
-        ("Perplexity", accuracy_table(runs, results).to_html(index=False, border=0)
-         + _chart(perplexity_forest(runs)) + _chart(window_scatter(run))),
-        ("Size and speed", _chart(size_bars(run), 260) + (
-            _chart(speed_bars(report["latency"], "decode_tokens_per_s"), 220) if report.get("latency")
-            else f"<p>Decode speed: {NOT_MEASURED}.</p>")),
+        (
+            "Perplexity",
+            accuracy_table(runs, results).to_html(index=False, border=0)
+            + _chart(perplexity_forest(runs))
+            + _chart(window_scatter(run)),
+        ),
+        (
+            "Size and speed",
+            _chart(size_bars(run), 260)
+            + (
+                _chart(speed_bars(report["latency"], "decode_tokens_per_s"), 220)
+                if report.get("latency")
+                else f"<p>Decode speed: {NOT_MEASURED}.</p>"
+            ),
+        ),
         ("Layers", _chart(layer_chart(run, "spectral_gap")) + layer_table(run).to_html(index=False, border=0)),
-    ]  # fmt: skip
+    ]
     if pairs := task_pairs(run, results):
         sections.insert(1, ("Zero-shot tasks", _chart(task_chart(pairs, label), 300) + task_table(pairs, label)))
     if text_rows(run, results):

@@ -32,13 +32,27 @@ def create_tasks_panel(state: gr.State) -> Tab:
     """Fill the place at hand."""
     with gr.Row():
         choice = gr.Dropdown(
-            CHOICES, value=[CLOZE], multiselect=True, allow_custom_value=not hosted(), label="Tasks",
-            info=NOTE + ("." if hosted() else OWN_FILE), elem_id="tasks-choice", scale=3, min_width=260,
-        )  # fmt: skip
+            CHOICES,
+            value=[CLOZE],
+            multiselect=True,
+            allow_custom_value=not hosted(),
+            label="Tasks",
+            info=NOTE + ("." if hosted() else OWN_FILE),
+            elem_id="tasks-choice",
+            scale=3,
+            min_width=260,
+        )
         limit = gr.Slider(
-            20, limits().items, 200, step=20, label="Items", elem_id="tasks-limit", scale=2, min_width=200,
+            20,
+            limits().items,
+            200,
+            step=20,
+            label="Items",
+            elem_id="tasks-limit",
+            scale=2,
+            min_width=200,
             info="The first so many of each task.",
-        )  # fmt: skip
+        )
     start, stop = start_stop("Answer them", "tasks")
     sentence = gr.HTML(elem_id="tasks-reading", padding=False)
     chart = Plot(elem_id="tasks-chart", height=260)

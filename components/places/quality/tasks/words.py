@@ -8,7 +8,10 @@ from eggs_core.runs.run import Run
 
 def task_table(pairs: list[tuple[TaskScore, TaskScore]], label: str) -> str:
     """Every task: items, both accuracies, and the paired difference with its interval."""
-    share = lambda value, error: "–" if value is None else f"{value:.1%} ± {error:.1%}"  # noqa: E731
+
+    def share(value, error):
+        return "–" if value is None else f"{value:.1%} ± {error:.1%}"
+
     rows = ""
     for dense, pruned in pairs:
         change = difference(dense, pruned)
@@ -23,10 +26,15 @@ def task_table(pairs: list[tuple[TaskScore, TaskScore]], label: str) -> str:
     head = "".join(
         f"<th>{title}</th>"
         for title in (
-            "Task", "Items", f"{term('accuracy', 'Accuracy')}, dense", escape(label),
-            f"{term('normalised accuracy', 'Normalised')}, dense", escape(label), "Difference, points [95 %]",
+            "Task",
+            "Items",
+            f"{term('accuracy', 'Accuracy')}, dense",
+            escape(label),
+            f"{term('normalised accuracy', 'Normalised')}, dense",
+            escape(label),
+            "Difference, points [95 %]",
         )
-    )  # fmt: skip
+    )
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="Tasks"><table class="timings"><thead><tr>{head}'
         f"</tr></thead><tbody>{rows}</tbody></table></div>"

@@ -42,9 +42,11 @@ def create_texts_panel(state: gr.State) -> Tab:
     sentence = gr.HTML(elem_id="texts-reading", padding=False)
     table = gr.HTML(elem_id="texts-table", padding=False)
     source.change(
-        lambda kind: [gr.update(visible=kind == name) for name in (PASTED, FILE, HUB)], source, [pasted, file, dataset],
+        lambda kind: [gr.update(visible=kind == name) for name in (PASTED, FILE, HUB)],
+        source,
+        [pasted, file, dataset],
         **CHEAP,
-    )  # fmt: skip
+    )
 
     def evaluate(
         follow: Follow, workspace: Workspace, kind: str, text: str, path: str | None, name: str

@@ -27,9 +27,13 @@ SAMPLE = bundled_text("heldout").content[:900].rsplit(" ", 1)[0]
 def create_tokens_panel(state: gr.State) -> Tab:
     """Fill the place at hand."""
     box = gr.Textbox(
-        SAMPLE, label="Text", lines=3, max_length=20_000, elem_id="tokens-input",
+        SAMPLE,
+        label="Text",
+        lines=3,
+        max_length=20_000,
+        elem_id="tokens-input",
         info=f"Its first {MOST_TOKENS} tokens are compared, or as many as the model reads.",
-    )  # fmt: skip
+    )
     start, stop = start_stop("Compare every token", "tokens")
     sentence = gr.HTML(elem_id="tokens-reading", padding=False)
     coloured = gr.HTML(elem_id="tokens-view", padding=False)

@@ -60,11 +60,14 @@ def kind_bars(changes: list[TokenChange]) -> go.Figure:
     means = mean_changes(changes)
     figure = go.Figure()
     figure.add_bar(
-        x=[value for value, _ in means.values()], y=[f"{kind} ({count})" for kind, (_, count) in means.items()],
-        orientation="h", marker={"color": [HARDER if value > 0 else EASIER for value, _ in means.values()]},
-        customdata=[[KINDS[kind], count] for kind, (_, count) in means.items()], showlegend=False,
+        x=[value for value, _ in means.values()],
+        y=[f"{kind} ({count})" for kind, (_, count) in means.items()],
+        orientation="h",
+        marker={"color": [HARDER if value > 0 else EASIER for value, _ in means.values()]},
+        customdata=[[KINDS[kind], count] for kind, (_, count) in means.items()],
+        showlegend=False,
         hovertemplate="%{customdata[0]}: %{x:+.3f} nats on average over %{customdata[1]} tokens<extra></extra>",
-    )  # fmt: skip
+    )
     figure.update_layout(
         base_layout(xaxis={"title": "mean rise of the loss (nats per token)"}, yaxis={"autorange": "reversed"})
     )

@@ -19,15 +19,26 @@ def create_writing_panel(state: gr.State) -> Tab:
     with gr.Row():
         prompt = gr.Textbox(PROMPT, label="Prompt", elem_id="writing-prompt", max_length=2000, scale=3, min_width=260)
         methods = gr.Dropdown(
-            [], multiselect=True, max_choices=MOST_RUNS, label=f"Pruned models, up to {MOST_RUNS}", scale=3,
-            elem_id="writing-runs", min_width=260,
-        )  # fmt: skip
+            [],
+            multiselect=True,
+            max_choices=MOST_RUNS,
+            label=f"Pruned models, up to {MOST_RUNS}",
+            scale=3,
+            elem_id="writing-runs",
+            min_width=260,
+        )
     with gr.Row():
         tokens = gr.Slider(8, MOST_TOKENS, 64, step=8, label="Tokens", elem_id="writing-tokens", min_width=160)
         temperature = gr.Slider(
-            0, 1.5, 0.7, step=0.1, label="Temperature", elem_id="writing-temperature", min_width=160,
+            0,
+            1.5,
+            0.7,
+            step=0.1,
+            label="Temperature",
+            elem_id="writing-temperature",
+            min_width=160,
             info="0 always takes the likeliest token.",
-        )  # fmt: skip
+        )
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="writing-seed", min_width=100)
     start, stop = start_stop("Write", "writing")
     sentence = gr.HTML(elem_id="writing-reading", padding=False)

@@ -40,41 +40,60 @@ def pareto_figure(
     names = [f"{g.label}, {g.pattern}" for g in groups] + ["dense"]
     front = front_of(points)
     figure.add_scatter(
-        x=[points[i][0] for i in front], y=[points[i][1] for i in front], name="Pareto front", mode="lines+markers",
-        line={"shape": "hv", "width": 1.5, "dash": "dot", "color": INK}, hoverinfo="skip",
+        x=[points[i][0] for i in front],
+        y=[points[i][1] for i in front],
+        name="Pareto front",
+        mode="lines+markers",
+        line={"shape": "hv", "width": 1.5, "dash": "dot", "color": INK},
+        hoverinfo="skip",
         marker={"symbol": "circle-open", "size": 19, "color": INK, "line": {"width": 2}},
         customdata=[names[i] for i in front],
-    )  # fmt: skip
+    )
     patterns = list(dict.fromkeys(g.pattern for g in groups))
     for label in dict.fromkeys(g.label for g in groups):
         own = [i for i, g in enumerate(groups) if g.label == label]
         spread = [groups[i].spread for i in own]
         values = [groups[i].perplexity for i in own]
         figure.add_scatter(
-            x=[costs[i] for i in own], y=values, mode="markers", name=label,
+            x=[costs[i] for i in own],
+            y=values,
+            mode="markers",
+            name=label,
             marker={
-                "symbol": [SYMBOLS[patterns.index(groups[i].pattern) % len(SYMBOLS)] for i in own], "size": 11,
-                "color": color(base_label(label)), "line": {"width": 2 if ", β " in label else 0, "color": INK},
+                "symbol": [SYMBOLS[patterns.index(groups[i].pattern) % len(SYMBOLS)] for i in own],
+                "size": 11,
+                "color": color(base_label(label)),
+                "line": {"width": 2 if ", β " in label else 0, "color": INK},
             },
             error_y={
-                "type": "data", "symmetric": False, "thickness": 1.5, "width": 4,
+                "type": "data",
+                "symmetric": False,
+                "thickness": 1.5,
+                "width": 4,
                 "array": [high - value for (_, high), value in zip(spread, values, strict=True)],
                 "arrayminus": [value - low for (low, _), value in zip(spread, values, strict=True)],
             },
             customdata=[[groups[i].pattern, len(groups[i].cells)] for i in own],
             hovertemplate=f"{label}, %{{customdata[0]}}<br>perplexity %{{y:.2f}}, %{{x:.2f}} {unit}"
             "<br>seeds: %{customdata[1]}<extra></extra>",
-        )  # fmt: skip
+        )
     figure.add_scatter(
-        x=[dense[0]], y=[dense[1]], mode="markers", name="dense",
+        x=[dense[0]],
+        y=[dense[1]],
+        mode="markers",
+        name="dense",
         marker={"symbol": "star-diamond", "size": 13, "color": COLORS["Dense"]},
         hovertemplate=f"dense<br>perplexity %{{y:.2f}}, %{{x:.2f}} {unit}<extra></extra>",
-    )  # fmt: skip
+    )
     for i, pattern in enumerate(patterns):
         figure.add_scatter(
-            x=[None], y=[None], mode="markers", name=pattern, legendgroup="patterns",
+            x=[None],
+            y=[None],
+            mode="markers",
+            name=pattern,
+            legendgroup="patterns",
             marker={"symbol": SYMBOLS[i % len(SYMBOLS)], "size": 10, "color": INK},
-        )  # fmt: skip
+        )
     ticks = _log_ticks([y for _, y in points])
     figure.update_layout(
         base_layout(
@@ -103,11 +122,19 @@ def heat_figure(groups: list[Group], measure: str, dense: float) -> go.Figure:
     shade = math.log if measure == "ratio" else float  # a ratio of 2 and one of 4 are as far apart as 4 and 8
     figure = go.Figure()
     figure.add_heatmap(
-        x=patterns, y=labels, z=[[None if v is None else shade(v) for v in row] for row in values],
-        text=[["" if v is None else format(v, form) for v in row] for row in values], texttemplate="%{text}",
-        colorscale="Cividis", reversescale=not better, showscale=False, xgap=3, ygap=3, hoverongaps=False,
+        x=patterns,
+        y=labels,
+        z=[[None if v is None else shade(v) for v in row] for row in values],
+        text=[["" if v is None else format(v, form) for v in row] for row in values],
+        texttemplate="%{text}",
+        colorscale="Cividis",
+        reversescale=not better,
+        showscale=False,
+        xgap=3,
+        ygap=3,
+        hoverongaps=False,
         hovertemplate=f"%{{y}}, %{{x}}: {title} %{{text}}<extra></extra>",
-    )  # fmt: skip
+    )
     axis = {"type": "category", "showgrid": False}
     figure.update_layout(base_layout(xaxis={"title": "pattern", **axis}, yaxis={"title": "", **axis}))
     return figure
@@ -123,31 +150,47 @@ def significance_figure(rows: list[tuple[Group, Interval, int]], baseline: str) 
         symbol = SYMBOLS[number % len(SYMBOLS)]
         offset = 0.55 * ((len(patterns) - 1) / 2 - number) / max(1, len(patterns))
         figure.add_scatter(
-            x=[found.value for _, found, _ in own], y=[labels.index(g.label) + offset for g, _, _ in own],
-            mode="markers", name=pattern, showlegend=False,
+            x=[found.value for _, found, _ in own],
+            y=[labels.index(g.label) + offset for g, _, _ in own],
+            mode="markers",
+            name=pattern,
+            showlegend=False,
             marker={
-                "size": 10, "color": [color(base_label(g.label)) for g, _, _ in own], "line": {"width": 2},
+                "size": 10,
+                "color": [color(base_label(g.label)) for g, _, _ in own],
+                "line": {"width": 2},
                 "symbol": [symbol if clear(found) else f"{symbol}-open" for _, found, _ in own],
             },
             error_x={
-                "type": "data", "symmetric": False, "thickness": 1.5, "width": 4, "color": INK,
+                "type": "data",
+                "symmetric": False,
+                "thickness": 1.5,
+                "width": 4,
+                "color": INK,
                 "array": [found.high - found.value for _, found, _ in own],
                 "arrayminus": [found.value - found.low for _, found, _ in own],
             },
             customdata=[[g.label, found.low, found.high, seeds] for g, found, seeds in own],
             hovertemplate=f"%{{customdata[0]}}, {pattern}: × %{{x:.3f}} "
             "[%{customdata[1]:.3f}, %{customdata[2]:.3f}]<br>seeds in common: %{customdata[3]}<extra></extra>",
-        )  # fmt: skip
-        figure.add_scatter(x=[None], y=[None], mode="markers", name=pattern,
-                           marker={"symbol": symbol, "size": 10, "color": INK})  # fmt: skip
+        )
+        figure.add_scatter(
+            x=[None], y=[None], mode="markers", name=pattern, marker={"symbol": symbol, "size": 10, "color": INK}
+        )
     figure.add_vline(x=1, line={"dash": "dot", "color": COLORS["Dense"]})
     figure.update_layout(
         base_layout(
             xaxis={"title": f"perplexity ÷ {baseline}’s, 95 % interval"},
-            yaxis={"title": "", "tickvals": list(range(len(labels))), "ticktext": labels, "showgrid": False,
-                   "zeroline": False, "range": [-0.6, len(labels) - 0.4]},
+            yaxis={
+                "title": "",
+                "tickvals": list(range(len(labels))),
+                "ticktext": labels,
+                "showgrid": False,
+                "zeroline": False,
+                "range": [-0.6, len(labels) - 0.4],
+            },
         )
-    )  # fmt: skip
+    )
     return figure
 
 

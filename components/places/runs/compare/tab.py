@@ -69,9 +69,11 @@ def _fill(tab: gr.Tab) -> None:
         with gr.Column(min_width=340):
             gr.HTML('<h3 class="panel">Pattern × method</h3>', padding=False)
             measure = gr.Dropdown(
-                [(title, name) for name, (title, *_) in MEASURES.items()], value="ratio", label="Measure",
+                [(title, name) for name, (title, *_) in MEASURES.items()],
+                value="ratio",
+                label="Measure",
                 elem_id="compare-measure",
-            )  # fmt: skip
+            )
             heat_map = Plot(elem_id="compare-heat", height=380)
             heat_text = gr.HTML(elem_id="compare-heat-reading", padding=False)
         with gr.Column(min_width=340):
@@ -80,9 +82,12 @@ def _fill(tab: gr.Tab) -> None:
             forest = Plot(elem_id="compare-forest", height=380)
             forest_text = gr.HTML(elem_id="compare-forest-reading", padding=False)
     table = gr.Dataframe(
-        elem_id="compare-table", interactive=False, show_label=False, max_height=420,
+        elem_id="compare-table",
+        interactive=False,
+        show_label=False,
+        max_height=420,
         column_widths=[70, 190, 70, 100, 75, 85, 150, 110, 120, 120, 75, 90],
-    )  # fmt: skip
+    )
     with gr.Row():
         export = gr.Button("Export all cells as CSV", elem_id="compare-export", min_width=180, scale=0)
     note = gr.HTML(elem_id="compare-note", padding=False)
@@ -106,17 +111,25 @@ def _fill(tab: gr.Tab) -> None:
             if name not in models_of(sweep):
                 return _empty(reading("No cell of this sweep is finished yet."))
             choice = Choice(
-                name, tuple(shown_patterns or ()), tuple(shown_methods or ()), tuple(shown_seeds or ()),
-                against or "", key_measure,
-            )  # fmt: skip
+                name,
+                tuple(shown_patterns or ()),
+                tuple(shown_methods or ()),
+                tuple(shown_seeds or ()),
+                against or "",
+                key_measure,
+            )
             found = chosen(sweep, choice)
             if not found:
                 return _empty(reading(NOTHING))
             everything = chosen(sweep, Choice(name, seeds=choice.seeds))
             return [
-                overview(sweep, found, choice), *pareto(sweep, found, choice), *heat(sweep, found, choice),
-                *significance(found, everything, choice), group_table(sweep, found, choice), facts(sweep, choice),
-            ]  # fmt: skip
+                overview(sweep, found, choice),
+                *pareto(sweep, found, choice),
+                *heat(sweep, found, choice),
+                *significance(found, everything, choice),
+                group_table(sweep, found, choice),
+                facts(sweep, choice),
+            ]
         except EggsError as error:
             return _empty(message(str(error), bad=True))
 
@@ -128,9 +141,11 @@ def _fill(tab: gr.Tab) -> None:
         found_patterns, labels, found_seeds = options_of(sweep, name)
         first = next((label for label in FIRST_BASELINES if label in labels), labels[0] if labels else None)
         return [
-            gr.Dropdown(choices=found_patterns, value=[]), gr.Dropdown(choices=labels, value=[]),
-            gr.Dropdown(choices=found_seeds, value=[]), gr.Dropdown(choices=labels, value=first),
-        ]  # fmt: skip
+            gr.Dropdown(choices=found_patterns, value=[]),
+            gr.Dropdown(choices=labels, value=[]),
+            gr.Dropdown(choices=found_seeds, value=[]),
+            gr.Dropdown(choices=labels, value=first),
+        ]
 
     def choose(key: str | None, mine: Sweep | None) -> list:
         """A sweep's models, and the filters of the first."""

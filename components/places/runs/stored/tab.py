@@ -37,9 +37,15 @@ def _fill(tab: gr.Tab, tab_bar: gr.Tabs, state: gr.State, render, outputs: list)
     )
     with gr.Row():
         chosen = gr.Dropdown(
-            [], multiselect=True, max_choices=MOST_COMPARED, label="Chosen", elem_id="runs-chosen", scale=4,
-            info="Click rows of the table, or search here; several are compared below.", min_width=280,
-        )  # fmt: skip
+            [],
+            multiselect=True,
+            max_choices=MOST_COMPARED,
+            label="Chosen",
+            elem_id="runs-chosen",
+            scale=4,
+            info="Click rows of the table, or search here; several are compared below.",
+            min_width=280,
+        )
         name = gr.Textbox(
             label="Name of the first", max_length=120, elem_id="runs-name", scale=2, min_width=180, visible=not hosted()
         )

@@ -14,7 +14,10 @@ from eggs_core.evaluation.intervals import paired_ratio
 
 def runs_table(reports: list[dict[str, Any]]) -> pd.DataFrame:
     """One row per run."""
-    loss = lambda report, side: report["evaluation"][side]["perplexity"]  # noqa: E731
+
+    def loss(report, side):
+        return report["evaluation"][side]["perplexity"]
+
     rows = [
         {
             "Model": report["model"],
@@ -30,7 +33,7 @@ def runs_table(reports: list[dict[str, Any]]) -> pd.DataFrame:
             "Key": report["key"],
         }
         for report in reports
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows, columns=None if rows else ["Model", "N:M", "Method", "Name", "Key"])
 
 
@@ -44,7 +47,10 @@ def comparison(reports: list[dict[str, Any]]) -> str:
     """Runs beside each other: choices, figures, and the ratio of perplexities to the first where texts are the same."""
     if not reports:
         return ""
-    same = lambda a, b: all(a["evaluation"][n] == b["evaluation"][n] for n in ("sha256", "window", "windows"))  # noqa: E731
+
+    def same(a, b):
+        return all(a["evaluation"][n] == b["evaluation"][n] for n in ("sha256", "window", "windows"))
+
     first = reports[0]
 
     def ratio(report: dict[str, Any]) -> str:
@@ -55,7 +61,9 @@ def comparison(reports: list[dict[str, Any]]) -> str:
         found = paired_ratio(*(r["evaluation"]["pruned"]["window_nats"] for r in (first, report)))
         return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
-    mean = lambda report, key: sum(layer[key] for layer in report["layers"]) / len(report["layers"])  # noqa: E731
+    def mean(report, key):
+        return sum(layer[key] for layer in report["layers"]) / len(report["layers"])
+
     lines = {
         "Model": lambda r: r["model"],
         "Pattern": lambda r: r["pattern"],

@@ -18,27 +18,45 @@ def roofline(found: Measurement) -> go.Figure:
     span = [min(sizes) / 2, max(sizes) * 2]
     figure = go.Figure()
     figure.add_scatter(
-        x=span, y=[1e3 * found.bandwidth / s for s in span], mode="lines", line={"color": "#D55E00", "width": 2},
-        name=f"limit of memory, {found.bandwidth:.0f} GB/s", hoverinfo="skip",
-    )  # fmt: skip
+        x=span,
+        y=[1e3 * found.bandwidth / s for s in span],
+        mode="lines",
+        line={"color": "#D55E00", "width": 2},
+        name=f"limit of memory, {found.bandwidth:.0f} GB/s",
+        hoverinfo="skip",
+    )
     for side, megabytes, rate, limit in points:
         name, hue = SIDES[side]
         figure.add_scatter(
-            x=[megabytes, megabytes], y=[rate["median"], limit], mode="lines", showlegend=False, hoverinfo="skip",
+            x=[megabytes, megabytes],
+            y=[rate["median"], limit],
+            mode="lines",
+            showlegend=False,
+            hoverinfo="skip",
             line={"dash": "dot", "width": 1.5, "color": hue},
-        )  # fmt: skip
+        )
         figure.add_scatter(
-            x=[megabytes], y=[rate["median"]], mode="markers", name=f"{name}, measured",
+            x=[megabytes],
+            y=[rate["median"]],
+            mode="markers",
+            name=f"{name}, measured",
             marker={"size": 13, "color": hue, "symbol": "circle" if side == "dense" else "square"},
-            error_y={"type": "data", "symmetric": False, "array": [rate["high"] - rate["median"]],
-                     "arrayminus": [rate["median"] - rate["low"]], "thickness": 1.5},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [rate["high"] - rate["median"]],
+                "arrayminus": [rate["median"] - rate["low"]],
+                "thickness": 1.5,
+            },
             hovertemplate=f"{name}: %{{x:.1f}} MB per token, %{{y:.0f}} tokens per second<br>"
-                          f"memory alone would allow {limit:,.0f}<extra></extra>",
-        )  # fmt: skip
+            f"memory alone would allow {limit:,.0f}<extra></extra>",
+        )
     figure.update_layout(
-        layout(xaxis={"title": "weights read per token (MB)", "type": "log", "dtick": "D2"},
-               yaxis={"title": "tokens per second", "type": "log", "dtick": 1})
-    )  # fmt: skip
+        layout(
+            xaxis={"title": "weights read per token (MB)", "type": "log", "dtick": "D2"},
+            yaxis={"title": "tokens per second", "type": "log", "dtick": 1},
+        )
+    )
     return figure
 
 
@@ -63,9 +81,13 @@ def token_time_bars(found: Measurement) -> go.Figure:
     figure = go.Figure()
     for part, (name, hue) in parts.items():
         figure.add_bar(
-            y=[SIDES[s][0] for s in times], x=[t[part] for t in times.values()], name=name, orientation="h",
-            marker={"color": hue}, hovertemplate=f"{name}: %{{x:.2f}} ms<extra></extra>",
-        )  # fmt: skip
+            y=[SIDES[s][0] for s in times],
+            x=[t[part] for t in times.values()],
+            name=name,
+            orientation="h",
+            marker={"color": hue},
+            hovertemplate=f"{name}: %{{x:.2f}} ms<extra></extra>",
+        )
     figure.update_layout(
         layout(barmode="stack", xaxis={"title": "milliseconds per token"}, yaxis={"autorange": "reversed"}, bargap=0.35)
     )

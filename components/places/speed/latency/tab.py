@@ -114,9 +114,15 @@ def create_latency_tab(state: gr.State) -> Tab:
 
     # A race needs the machine for itself, so its start ends a measurement as Stop does.
     run_by_buttons(
-        again, halt, remeasure, [state], measured_outputs, stops=(race_start.click,), stopped=stopped,
+        again,
+        halt,
+        remeasure,
+        [state],
+        measured_outputs,
+        stops=(race_start.click,),
+        stopped=stopped,
         starts={tab.select: partial(remeasure, anew=False)},
-    )  # fmt: skip
+    )
 
     def render(workspace: Workspace) -> list:
         run = workspace.run
@@ -166,9 +172,14 @@ def _create_race(state: gr.State) -> tuple[gr.Button, list]:
     with gr.Row():
         prompt = gr.Textbox(PROMPT, label="Prompt", elem_id="race-prompt", max_length=2000, scale=3, min_width=240)
         rival = gr.Dropdown(
-            [(label, name) for name, label in RIVALS.items()], value="zeros", label="Against", elem_id="race-rival",
-            filterable=False, scale=2, min_width=200,
-        )  # fmt: skip
+            [(label, name) for name, label in RIVALS.items()],
+            value="zeros",
+            label="Against",
+            elem_id="race-rival",
+            filterable=False,
+            scale=2,
+            min_width=200,
+        )
         most = gr.Slider(16, MOST_TOKENS, 256, step=16, label="Tokens", elem_id="race-tokens", scale=2, min_width=200)
     with gr.Row():
         start = gr.Button("Start race", variant="primary", elem_id="race-start", min_width=120)

@@ -137,7 +137,10 @@ def layers_reading(found: Measurement) -> str:
     most = max(found.layers, key=lambda t: t["best_speedup"])
     least = min(found.layers, key=lambda t: t["best_speedup"])
     paths = dict.fromkeys(f"{d}: {path}" for t in found.layers for d, path in t["paths"].items())
-    where = lambda t: f"{t['out_features']:,} × {t['in_features']:,} at {t['tokens']:,}"  # noqa: E731
+
+    def where(t):
+        return f"{t['out_features']:,} × {t['in_features']:,} at {t['tokens']:,}"
+
     bad = (
         f"; in <b>{len(slower)}</b> it is slower, most at {where(least)} tokens ({least['best_speedup']:.2f} ×)"
         if slower
@@ -188,10 +191,17 @@ def gpu_cards(run: Run) -> str:
     note = '<div class="card-note">{}</div>'
     share = plan["sparse_bytes"] / max(plan["dense_bytes"], 1)
     cards = [
-        card.format("Pruned layers in fp16", figure.format(size(plan["dense_bytes"]), size(plan["sparse_bytes"])),
-                    note.format(f"{share:.1%} of dense: half the values and 2 bits for each")
-                    if plan["fits"] else note.format("no smaller: zeros are stored")),
-        card.format("Layers that the 2:4 units take", f'<span class="after">{plan["fits"]} of {plan["layers"]}</span>',
-                    note.format("up to twice the dense arithmetic rate by the maker’s figures; not timed here")),
-    ]  # fmt: skip
+        card.format(
+            "Pruned layers in fp16",
+            figure.format(size(plan["dense_bytes"]), size(plan["sparse_bytes"])),
+            note.format(f"{share:.1%} of dense: half the values and 2 bits for each")
+            if plan["fits"]
+            else note.format("no smaller: zeros are stored"),
+        ),
+        card.format(
+            "Layers that the 2:4 units take",
+            f'<span class="after">{plan["fits"]} of {plan["layers"]}</span>',
+            note.format("up to twice the dense arithmetic rate by the maker’s figures; not timed here"),
+        ),
+    ]
     return f'<div class="cards gpu">{"".join(cards)}</div><p class="hint">On a GPU: {escape(plan["reason"])}</p>'

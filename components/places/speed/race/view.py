@@ -86,9 +86,13 @@ def run_race(follow: Follow, run: Run, prompt: str, most: int, rival: str) -> It
         raise EggsError(f"Choose 1 to {MOST_TOKENS} tokens and one of the two rivals.")
     check_text(prompt)
     work = Work(
-        ("race", *run_id(run), prompt, most, rival), race_steps, (run, prompt, most, rival), run.report["model"],
-        alone=True, lasting=False,
-    )  # fmt: skip
+        ("race", *run_id(run), prompt, most, rival),
+        race_steps,
+        (run, prompt, most, rival),
+        run.report["model"],
+        alone=True,
+        lasting=False,
+    )
     for event in follow(work):
         yield event if isinstance(event, tuple) else (None, bar(event))
 

@@ -57,9 +57,11 @@ def test_a_group_that_does_not_hold_is_marked_where_it_is_stored():
 
 
 def test_ria_is_unmoved_by_a_columns_scale_where_the_others_are_not():
-    count = lambda method, level: int(  # noqa: E731
-        figures.kept_by_method(step_of("ria").scene(level), level).split(method)[1].split("<td")[5].split(">")[1][0]
-    )
+    def count(method, level):
+        return int(
+            figures.kept_by_method(step_of("ria").scene(level), level).split(method)[1].split("<td")[5].split(">")[1][0]
+        )
+
     assert [count("RIA", level) for level in (0.25, 1, 4)] == [4, 4, 5]
     assert [count("Magnitude", level) for level in (0.25, 1, 4)] == [0, 4, 8]
 

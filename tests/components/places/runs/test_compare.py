@@ -31,20 +31,26 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 def cell(method: str, pattern: str, seed: int, nats: list[float], size: int) -> Cell:
     figures = {
-        "perplexity": math.exp(sum(nats) / len(nats)), "top1": 0.3, "window_nats": nats, "packed_bytes": size,
-        "mean_gap": 0.4, "orphans": 2,
-    }  # fmt: skip
+        "perplexity": math.exp(sum(nats) / len(nats)),
+        "top1": 0.3,
+        "window_nats": nats,
+        "packed_bytes": size,
+        "mean_gap": 0.4,
+        "orphans": 2,
+    }
     return Cell(make_config("tiny-llama", pattern, method, seed=seed), DONE, 1.5, "", figures)
 
 
 @pytest.fixture
 def sweep() -> Sweep:
     cells = [
-        cell("wanda", "2:4", 0, [3.0, 3.3, 3.1], 100_000), cell("wanda", "2:4", 1, [3.1, 3.2, 3.3], 100_000),
-        cell("eggs-ptp-plus", "2:4", 0, [2.8, 3.0, 2.9], 110_000), cell("wanda", "1:4", 0, [4.0, 4.1, 4.3], 60_000),
+        cell("wanda", "2:4", 0, [3.0, 3.3, 3.1], 100_000),
+        cell("wanda", "2:4", 1, [3.1, 3.2, 3.3], 100_000),
+        cell("eggs-ptp-plus", "2:4", 0, [2.8, 3.0, 2.9], 110_000),
+        cell("wanda", "1:4", 0, [4.0, 4.1, 4.3], 60_000),
         cell("eggs-ptp-plus", "1:4", 0, [3.9, 4.2, 4.3], 70_000),
         Cell(make_config("tiny-llama", "2:4", "ria"), FAILED, None, HOSTILE),
-    ]  # fmt: skip
+    ]
     dense = {"tiny-llama": {"perplexity": 16.0, "window_nats": [2.7, 2.8, 2.8], "bytes": 200_000}}
     speed = {"dense": {"median": 4.0}, "packed": {"median": 2.0}}
     latency = [
@@ -59,8 +65,11 @@ def test_filters_narrow_what_is_in_view(sweep):
     assert options_of(sweep, "tiny-llama") == (["2:4", "1:4"], ["Wanda", "EGGS-PTP+"], [0, 1])
     everything = chosen(sweep, Choice("tiny-llama"))
     assert [(g.label, g.pattern, len(g.cells)) for g in everything] == [
-        ("Wanda", "2:4", 2), ("EGGS-PTP+", "2:4", 1), ("Wanda", "1:4", 1), ("EGGS-PTP+", "1:4", 1),
-    ]  # fmt: skip
+        ("Wanda", "2:4", 2),
+        ("EGGS-PTP+", "2:4", 1),
+        ("Wanda", "1:4", 1),
+        ("EGGS-PTP+", "1:4", 1),
+    ]
     assert [g.pattern for g in chosen(sweep, Choice("tiny-llama", ("1:4",), ("Wanda",)))] == ["1:4"]
     assert [g.label for g in chosen(sweep, Choice("tiny-llama", seeds=(1,)))] == ["Wanda"]
 
