@@ -12,8 +12,8 @@ V = TypeVar("V")
 class Bounded(Generic[K, V]):
     """At most `most` of what `total` counts, by default values; safe to share between threads.
 
-    `total(values)` tells how much some values take together, in any unit; so what they share can count once. `most` may be
-    a function, which is asked at each change. With `keep_newest`, the value put last stays even if it takes more.
+    `total(values)` tells how much some values take together, in any unit, so that what they share can count once.
+    `most` may be a function, which is asked at each change. With `keep_newest`, the value put last always stays.
     """
 
     def __init__(
