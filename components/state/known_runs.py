@@ -3,15 +3,14 @@
 import weakref
 from collections.abc import Hashable
 from functools import cache
-from pathlib import Path
 
 from components.state.results import run_id
+from eggs_core.assets import ASSETS
 from eggs_core.errors import EggsError
 from eggs_core.runs.run import Run, load_run
 from eggs_core.runs.store import STORE
 
-BUNDLED_RUNS = Path(__file__).resolve().parents[1] / "assets" / "runs"
-
+BUNDLED_RUNS = ASSETS / "runs"
 DEFAULT_RUN = ("tiny-llama", "2:4", "eggs-ptp-plus")
 
 
