@@ -1,5 +1,6 @@
 """What one visitor looks at: a gradio-free state, and the runs that ship with the app."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -104,12 +105,15 @@ class Workspace:
         column = max(0, min(self.column, columns - size))
         return mask[row : row + size, column : column + size], row, column
 
-    def comparable(self) -> list[Run]:
-        """Finished runs on the weights, pattern and evaluation of the one in view, one per method, newest last."""
+    def comparable(self, shipped: Sequence[Run] | None = None) -> list[Run]:
+        """Finished runs on the weights, pattern and evaluation of the one in view, one per method, newest last.
+
+        They are this visitor's own and the `shipped` ones: by default all that ship with the app.
+        """
         if self.run is None:
             return []
         found: dict[str, Run] = {}
-        for run in [*bundled_runs(), *self.own.values()]:
+        for run in [*(bundled_runs() if shipped is None else shipped), *self.own.values()]:
             if _same_subject(run, self.run):
                 found[run_label(run)] = run
         if self.finished:

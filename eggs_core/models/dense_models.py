@@ -41,7 +41,7 @@ class ModelCache:
             except OutOfMemory:
                 self._clear()
                 found = load(name)
-            self._keep(name, found)
+            self.keep(name, found)
         return found
 
     def loaded(self, name: str) -> LoadedModel | None:
@@ -60,7 +60,8 @@ class ModelCache:
         for key in [key for key in self._scores if key[0] == name]:
             del self._scores[key]
 
-    def _keep(self, name: str, model: LoadedModel) -> None:
+    def keep(self, name: str, model: LoadedModel) -> None:
+        """Put a model under a name; those used longest ago make room."""
         with self._lock:
             self._models[name] = model
             self._loading.pop(name, None)

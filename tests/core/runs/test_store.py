@@ -126,7 +126,7 @@ WRITER = """
 import sys; sys.path[:0] = [{root!r}, {root!r} + "/tests", {here!r}]
 from test_store import some_run
 from pathlib import Path
-from eggs_core.store import CHECKPOINTS, RunStore
+from eggs_core.runs.store import RunStore
 store = RunStore(Path({folder!r}))
 print("ready", flush=True)
 while True:
