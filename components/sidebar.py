@@ -253,8 +253,8 @@ def create_sidebar() -> Sidebar:
     progress = gr.HTML("", elem_id="progress", padding=False)
 
     pattern.change(lambda choice: gr.Row(visible=choice == OTHER), pattern, free, **CHEAP)
-    for control in (pattern, keep, group):
-        control.change(pattern_note, [pattern, keep, group], note, trigger_mode="always_last", **CHEAP)
+    free_choice = [pattern, keep, group]
+    gr.on([control.change for control in free_choice], pattern_note, free_choice, note, **CHEAP)
     method.input(
         lambda name: [method_note(name), *_choices(name)],
         method,
@@ -273,8 +273,8 @@ def create_sidebar() -> Sidebar:
         [text, dataset],
         **CHEAP,
     )
-    for control in (score, selection, permutation, reconstruction):
-        control.input(_name_of, [score, selection, permutation, reconstruction], [method, about], **CHEAP)
+    choices = [score, selection, permutation, reconstruction]
+    gr.on([control.input for control in choices], _name_of, choices, [method, about], **CHEAP)
     inputs = [
         model,
         pattern,

@@ -1,8 +1,8 @@
 """What one visitor looks at: a gradio-free state, and the runs that ship with the app."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,6 +14,7 @@ from eggs_core.errors import EggsError
 from eggs_core.pruning.beta_curve import BetaCurve
 from eggs_core.runs.run import Run
 
+T = TypeVar("T")
 OWN_RUNS = 16  # that a visitor compares
 
 
@@ -52,10 +53,35 @@ class Workspace:
     pending: PruneConfig | None = None  # that the address asked for and nobody has run yet
     compare: str = ""  # the method beside the one in view on the Masks tab; "" is none
     difference: bool = False  # compare in one picture rather than side by side
+    turns: dict[str, float] = field(default_factory=dict)  # kind of event -> number of the newest one
 
     def still(self) -> "Workspace":
         """A copy that stays as it is while it is drawn, whatever the visitor does meanwhile."""
         return replace(self, graph=replace(self.graph), own=dict(self.own))
+
+    def in_view(self) -> tuple:
+        """All that a drawing shows; equal as long as the visitor has not gone on."""
+        graph, shown = self.graph, (self.layer, self.row, self.column, self.measure, self.spectrum)
+        window = graph.size, graph.layout, graph.beta, graph.side, graph.members
+        return (id(self.run), self.finished, *shown, *window, self.compare, self.difference)
+
+    def drawn(self, draw: Callable[[], T]) -> T:
+        """What `draw` gives; again as long as the visitor goes on meanwhile.
+
+        Events are answered side by side, each with what is in view at the end: else the answer that takes longest, and
+        comes last, would put an older view back.
+        """
+        while True:
+            before, values = self.in_view(), draw()
+            if self.in_view() == before:
+                return values
+
+    def in_turn(self, kind: str, turn: float) -> bool:
+        """Is this the newest event of its kind so far? Widgets number their events, as they may arrive out of order."""
+        if turn < self.turns.get(kind, 0.0):
+            return False
+        self.turns[kind] = turn
+        return True
 
     def begin(self, name: str) -> object:
         """Let a job of that name go on, and any older one of that name end; returns its token."""

@@ -8,7 +8,7 @@ from actions import TABS, open_section, open_tab
 
 from eggs_core.assets import ASSETS
 
-pytestmark = [pytest.mark.ui, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(1200)]
 EVIL = "<img src=x onerror=alert(1)>"
 TOKENS = {"Ġthe": "<imgĠsrc=xĠonerror=alert(1)>", "Ġof": "${alert(2)}", "Ġto": "</span><script>alert(3)</script>"}
 

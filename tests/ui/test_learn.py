@@ -8,7 +8,7 @@ from components.places.learn.lesson.steps import KEYS, STEPS
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.toy_layer import judge, suggest, toy_layer
 
-pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(1200)]
 
 
 @pytest.mark.parametrize("width", [1440, 390])

@@ -18,7 +18,7 @@ from eggs_core.models.loading import load
 from eggs_core.packed.hf_folder import save_hf
 from eggs_core.progress import Progress
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 ITEMS = 24
 
 
