@@ -9,6 +9,7 @@ from eggs_core.config import CUSTOM, DEFAULT_METHOD, METHODS, PruneConfig, make_
 from eggs_core.errors import EggsError
 from eggs_core.masks.selection import SELECTIONS
 from eggs_core.pruning.permutation import PERMUTATIONS
+from eggs_core.pruning.reconstruction import RECONSTRUCTIONS
 from eggs_core.pruning.scores import SCORES
 
 
@@ -26,12 +27,42 @@ def test_a_named_method_keeps_its_name(method):
     assert PruneConfig.from_dict(config.to_dict()) == config
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "sparsegpt"])
+@pytest.mark.parametrize("method", METHODS)
 def test_methods_are_built_from_what_exists(method):
+    """SparseGPT's score and reconstruction are one and the same sweep, which no other method shares."""
     choices = METHODS[method].choices()
-    assert choices["score"] in SCORES
+    assert choices["score"] in (*SCORES, "obs")
     assert choices["selection"] in SELECTIONS
     assert choices["permutation"] in PERMUTATIONS
+    assert choices["reconstruction"] in RECONSTRUCTIONS
+    assert (choices["score"] == "obs") == (method == "sparsegpt")
+    assert choices["score"] != "obs" or choices["reconstruction"] == "obs"
+
+
+def test_sparsegpt_is_its_own_choice_of_weights_and_values():
+    expected = {"score": "obs", "selection": "topn", "permutation": "none", "reconstruction": "obs"}
+    assert METHODS["sparsegpt"].choices() == expected
+    assert make_config("m", "2:4", CUSTOM, **expected).method == CUSTOM
+    assert make_config("m", "2:4", "ria", **expected).method == CUSTOM
+
+
+@pytest.mark.parametrize("reconstruction", ["none", "obs", "admm", "admm-block"])
+def test_every_reconstruction_follows_every_choice_of_weights(reconstruction):
+    assert set(RECONSTRUCTIONS) == {"none", "obs", "admm", "admm-block"}
+    keys = set()
+    for score in SCORES:
+        config = make_config("m", "2:4", CUSTOM, score=score, selection="topn", reconstruction=reconstruction)
+        assert (config.score, config.reconstruction) == (score, reconstruction)
+        assert PruneConfig.from_dict(config.to_dict()) == config
+        assert f"--reconstruction {reconstruction} " in config.command_line()
+        keys.add(config.key())
+    assert len(keys) == len(SCORES)
+    sparse = {"score": "obs", "selection": "topn", "permutation": "none", "reconstruction": reconstruction}
+    if reconstruction == "obs":
+        assert make_config("m", "2:4", "sparsegpt", **sparse).method == "sparsegpt"
+    else:
+        with pytest.raises(EggsError, match="needs the obs reconstruction"):
+            make_config("m", "2:4", CUSTOM, **sparse)
 
 
 def test_another_choice_makes_the_method_custom():
@@ -70,7 +101,9 @@ def test_every_field_counts_in_the_hash():
     keys = {base.key()} | {PruneConfig.from_dict({**base.to_dict(), k: v}).key() for k, v in others.items()}
     keys.add(PruneConfig.from_dict({**base.to_dict(), "selection": "degree", "beta": 0.5}).key())
     keys.add(PruneConfig.from_dict({**base.to_dict(), "selection": "diagonal", "diagonals": 4}).key())
-    assert len(keys) == len(others) + 3
+    for reconstruction in RECONSTRUCTIONS:
+        keys.add(PruneConfig.from_dict({**base.to_dict(), "reconstruction": reconstruction}).key())
+    assert len(keys) == len(others) + 3 + len(RECONSTRUCTIONS) - 2  # "none" and "admm" are there already
     assert set(others) | {"beta", "diagonals"} == {f.name for f in dataclasses.fields(PruneConfig)}
 
 
