@@ -82,6 +82,8 @@ TAGS = {
 }
 # Functions that give no HTML: words that are escaped where they are used, keys, colours and numbers.
 PLAIN = {
+    "state.asked.shown",
+    "state.asked.words",
     "address.address",
     "api.expansion_steps",
     "charts.colors.color",

@@ -159,7 +159,7 @@ def answers(port: int) -> bool:
 def nodes(address: str, token: dict[str, str]) -> int:
     """How many nodes a cluster says it has."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **token}).stdout
+    said = subprocess.run(command, capture_output=True, text=True, timeout=240, env={**os.environ, **token}).stdout
     return said.count(" 1 node_")
 
 
