@@ -3,7 +3,10 @@
 import gc
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
+
+import torch
 
 from eggs_core.device import free_memory
 from eggs_core.errors import OutOfMemory
@@ -20,8 +23,13 @@ class ModelCache:
     SHARE of what is free.
     """
 
-    def __init__(self, most_bytes: int | None = None) -> None:
-        self._most_bytes = most_bytes
+    def __init__(
+        self,
+        most_bytes: int | None = None,
+        load: Callable[[str], LoadedModel] = load,
+        free_memory: Callable[[torch.device], float] = free_memory,
+    ) -> None:
+        self._most_bytes, self._load, self._free_memory = most_bytes, load, free_memory
         self._models: OrderedDict[str, LoadedModel] = OrderedDict()
         self._scores: OrderedDict[tuple, Any] = OrderedDict()
         self._loading: dict[str, threading.Lock] = {}
@@ -37,10 +45,10 @@ class ModelCache:
             if (found := self.loaded(name)) is not None:  # another thread was faster
                 return found
             try:
-                found = load(name)
+                found = self._load(name)
             except OutOfMemory:
                 self._clear()
-                found = load(name)
+                found = self._load(name)
             self.keep(name, found)
         return found
 
@@ -67,7 +75,7 @@ class ModelCache:
             self._loading.pop(name, None)
             most = self._most_bytes
             if most is None:
-                most = SHARE * (free_memory(model.device) + self._bytes())
+                most = SHARE * (self._free_memory(model.device) + self._bytes())
             while len(self._models) > 1 and self._bytes() > most:
                 self._forget(next(iter(self._models)))
 
