@@ -81,19 +81,19 @@ def test_events_that_overtake_each_other_end_with_the_newest(events):
     workspace = Workspace()
     workspace.show(first_run())
     names = [layer["name"] for layer in workspace.run.report["layers"]]
-    by_name = {event.name: event.fn for event in events}
+    by_name = {event.fn.__qualname__: event.fn for event in events}
 
     def tell(name: str, **data) -> list:
         return by_name[name](workspace, gr.EventData(None, data))
 
-    tell("pick_layer", layer=names[3], turn=20.5)
-    late = tell("pick_layer", layer=names[2], turn=10.0)
+    tell("create_page.<locals>.pick_layer", layer=names[3], turn=20.5)
+    late = tell("create_page.<locals>.pick_layer", layer=names[2], turn=10.0)
     assert workspace.layer == names[3] and names[3] in str(late)
-    tell("move_window", row=16, column=32, turn=40)
-    tell("move_window", row=0, column=0, turn=30)
+    tell("create_page.<locals>.move_window", row=16, column=32, turn=40)
+    tell("create_page.<locals>.move_window", row=0, column=0, turn=30)
     assert (workspace.row, workspace.column) == (16, 32)
-    tell("choose", side="inputs", members=[3, 7], turn=60)
-    tell("choose", side="inputs", members=[3], turn=50)
+    tell("create_graph_tab.<locals>.choose", side="inputs", members=[3, 7], turn=60)
+    tell("create_graph_tab.<locals>.choose", side="inputs", members=[3], turn=50)
     assert workspace.graph.members == (35, 39)
 
 
