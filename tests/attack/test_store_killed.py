@@ -22,7 +22,7 @@ FULL = """
 import resource, sys; sys.path[:0] = [{here!r}]
 from pathlib import Path
 from eggs_core.errors import EggsError
-from eggs_core.store import RunStore
+from eggs_core.runs.store import RunStore
 from stored import OTHER, some_run
 store = RunStore(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
