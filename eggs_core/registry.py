@@ -6,6 +6,7 @@ else. A new score costs a function and a row here, a new option a parameter and 
 """
 
 import importlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -22,21 +23,19 @@ class Option:
     """A number that one entry of the registry reads; None, always its default, lets the entry choose for itself."""
 
     label: str
-    symbol: str  # in tables and in sentences
+    symbol: str  # in tables
+    called: str  # in sentences
     help: str  # one line, which says what None means
+    rule: str  # what its values must be
     low: float
     high: float | None = None
     whole: bool = False
-    step: float | None = None  # of a slider, which an option with bounds on both sides gets
 
-    def check(self, name: str, value: object) -> None:
+    def check(self, value: object) -> None:
         """Raise EggsError for a value that the option cannot have."""
-        kind = int if self.whole else int | float
-        fits = isinstance(value, kind) and not isinstance(value, bool) and self.low <= value  # type: ignore[operator]
-        if not fits or (self.high is not None and value > self.high):  # type: ignore[operator]
-            what = "a whole number" if self.whole else "a number"
-            upto = "" if self.high is None else f" to {self.high:g}"
-            raise EggsError(f"{self.label} ({name}) must be {what} from {self.low:g}{upto}; got {str(value)[:40]}.")
+        number = isinstance(value, int if self.whole else int | float) and not isinstance(value, bool)
+        if not number or not self.low <= value <= (math.inf if self.high is None else self.high):  # type: ignore[operator]
+            raise EggsError(f"{self.rule}; got {str(value)[:40]}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,8 @@ class Entry:
     """One way to choose in one dimension.
 
     `sees_inputs`: it needs statistics of calibration. `refits`: it gives kept weights new values. `stagewise`: it goes
-    stage by stage through a block. `needs` names the entries of other dimensions without which it cannot run.
+    stage by stage through a block. `leaves_choice`: the reconstruction chooses the mask. `needs` names the entries of
+    other dimensions without which it cannot run.
     """
 
     label: str
@@ -54,6 +54,7 @@ class Entry:
     sees_inputs: bool = False
     refits: bool = False
     stagewise: bool = False
+    leaves_choice: bool = False
     needs: Mapping[str, str] = field(default_factory=dict)
 
     def load(self) -> Callable[..., Any]:
@@ -116,6 +117,7 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
                     "Chosen during the sweep, by what each weight's loss costs then.",
                     f"{_SCORES}:wanda",  # what reports measure such a mask by
                     sees_inputs=True,
+                    leaves_choice=True,
                     needs={"reconstruction": "obs"},
                 ),
             },
@@ -133,7 +135,9 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
                         "diagonals": Option(
                             "Diagonals B",
                             "B",
+                            "diagonals",
                             "Diagonals kept in every strip; automatic: outputs ÷ 144.",
+                            "The number of diagonals B must be a whole number from 0",
                             0,
                             whole=True,
                         )
@@ -147,11 +151,11 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
                         "beta": Option(
                             "β, share of the mean in-degree",
                             "β",
-                            "Every input keeps at least this share, 0 (top-N) to 1 (all equally connected); "
-                            "automatic: the largest that keeps 99.99 % of the score.",
+                            "β",
+                            "Least share that every input keeps; automatic: the largest that keeps 99.99 % of the score.",
+                            "β must lie between 0 (top-N) and 1 (every input equally connected)",
                             0,
                             1,
-                            step=0.01,
                         )
                     },
                 ),
@@ -256,3 +260,14 @@ def readers(option: str) -> dict[str, list[str]]:
         for name, dimension in DIMENSIONS.items()
     }
     return {name: keys for name, keys in found.items() if keys}
+
+
+def reads(choices: Mapping[str, str], option: str) -> bool:
+    """Does one of these choices read the option?"""
+    return any(choices.get(dimension) in names for dimension, names in readers(option).items())
+
+
+def spelled_out(choices: Mapping[str, str], options: Mapping[str, float] = MappingProxyType({})) -> str:
+    """A combination in a few words: its entries but for "none", then the options that are set."""
+    words = [choices[name] for name in DIMENSIONS if choices[name] != "none"]
+    return " · ".join(words) + "".join(f", {OPTIONS[name].symbol} {value:g}" for name, value in options.items())

@@ -89,7 +89,7 @@ def curve_config(config: PruneConfig) -> PruneConfig:
     """
     if config.score == "obs":
         raise EggsError("SparseGPT chooses its mask while it sweeps, so β cannot steer it; choose another method.")
-    return dataclasses.replace(config, method=CUSTOM, selection="degree", diagonals=None, beta=0.0)
+    return config.changed(method=CUSTOM, selection="degree", diagonals=None, beta=0.0)
 
 
 def beta_curve(
@@ -124,7 +124,7 @@ def beta_curve(
         )
         for number, beta in enumerate(betas):
             model, layers = copy.deepcopy(dense.model), []
-            for layer in prune(model, calibration, dataclasses.replace(base, beta=beta)):
+            for layer in prune(model, calibration, base.changed(beta=beta)):
                 layers.append(layer)
                 share = (number + len(layers) / (len(layers) + 8)) / len(betas)
                 yield BetaProgress(f"β = {beta:g}: layer {len(layers)}, {layer.name}", share)

@@ -122,7 +122,7 @@ def recover(
             dense = models.get(config.model)
             check_same_weights(run.report, dense)
             check_room(COPIES * dense.nbytes, dense.device, f"Rebuilding the pruned {config.model}")
-            if config.reconstruction == "none":
+            if not config.refits:
                 zeros, masks = copy.deepcopy(dense.model), _masks(run)
                 _apply(zeros, masks)
                 found = PrunedModel(dense, zeros, masks, run.permutations, "masked")

@@ -75,9 +75,7 @@ class Group:
 
 def label_of(config: PruneConfig) -> str:
     """The method's name for people, a custom combination spelled out, with β where it is set."""
-    choices = (config.score, config.selection, config.permutation, config.reconstruction)
-    name = " · ".join(c for c in choices if c != "none") if config.method == CUSTOM else config.label
-    return name if config.beta is None else f"{name}, β {config.beta:g}"
+    return config.in_words()
 
 
 def groups(sweep: Sweep, model: str, **wanted: Any) -> list[Group]:
