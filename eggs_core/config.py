@@ -49,10 +49,14 @@ METHODS: dict[str, Method] = {
     ),
     "eggs-ptp-cp": Method("EGGS-PTP + CP", "ria", "diagonal", "lsa", summary="EGGS-PTP after reordering channels."),
     "eggs-ptp-plus": Method(
-        "EGGS-PTP+", "ria", "degree", "lsa", "admm-block",
+        "EGGS-PTP+",
+        "ria",
+        "degree",
+        "lsa",
+        "admm-block",
         summary="Exact degree bound, channel order, and kept weights re-fitted to each block's output.",
     ),
-}  # fmt: skip
+}
 CUSTOM = "custom"
 DEFAULT_METHOD = "eggs-ptp-plus"
 
@@ -127,9 +131,12 @@ class PruneConfig:
         if self.diagonals is not None and not (_is_whole(self.diagonals) and self.diagonals >= 0):
             raise EggsError(f"The number of diagonals B must be a whole number from 0; got {str(self.diagonals)[:40]}.")
         for name, low, high in (
-            ("seed", 0, 2**31 - 1), ("calibration_windows", 1, 4096), ("calibration_length", 16, 8192),
-            ("evaluation_windows", 1, 4096), ("evaluation_length", 16, 8192),
-        ):  # fmt: skip
+            ("seed", 0, 2**31 - 1),
+            ("calibration_windows", 1, 4096),
+            ("calibration_length", 16, 8192),
+            ("evaluation_windows", 1, 4096),
+            ("evaluation_length", 16, 8192),
+        ):
             value = getattr(self, name)
             if not (_is_whole(value) and low <= value <= high):
                 name, got = name.replace("_", " "), str(value)[:40]
@@ -146,12 +153,13 @@ class PruneConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "PruneConfig":
-        """The inverse of to_dict; unknown keys are refused by name. Raises EggsError."""
+        """The inverse of to_dict; raises EggsError for what is no dict, and for unknown keys, by name."""
         if not isinstance(values, dict):
-            raise EggsError("A configuration is an object of options and their values.")
+            raise EggsError(f"A configuration is an object of names and values; got {str(values)[:40]!r}.")
         known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise EggsError(f"Unknown option {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}.")
+        if unknown := sorted(map(str, set(values) - known)):
+            shown = ", ".join(map(repr, unknown))[:200]
+            raise EggsError(f"Unknown option {shown}; known are {', '.join(sorted(known))}.")
         return cls(**{"model": "", **values, "pattern": NMPattern.parse(values.get("pattern", "2:4"))})
 
     def command_line(self) -> str:

@@ -14,7 +14,7 @@ from eggs_core.files import MOST_YAML_BYTES, read_text
 from eggs_core.sweep.axes import AUTO, AXES, check_count, entries_of, matches, plain, read_grid, rules_of, whole_of
 
 if TYPE_CHECKING:
-    from eggs_core.calibration import Text
+    from eggs_core.text.sources import Text
 
 COUNTS = ("calibration_windows", "calibration_length", "evaluation_windows", "evaluation_length")
 SOURCES = ("calibration_file", "calibration_dataset", "evaluation_file")
@@ -130,7 +130,7 @@ def check_models(grid: Grid, outline: Callable[[str], Any]) -> None:
 
     `outline(name)` gives a model without weights (`models.outline`) and raises EggsError where there is none.
     """
-    from eggs_core.adapters import check_pattern
+    from eggs_core.models.architectures import check_pattern
 
     problems = Problems()
     for model in grid.models:
@@ -153,8 +153,8 @@ def _sources(values: dict[str, Any], folder: Path, texts: dict[str, "Text"]) -> 
     """The texts that a grid names, as a configuration calls them."""
     if "calibration_file" in values and "calibration_dataset" in values:
         raise EggsError("Give calibration_file or calibration_dataset, not both.")
-    from eggs_core.calibration import read_text
-    from eggs_core.texts import PREFIX
+    from eggs_core.text.datasets import PREFIX
+    from eggs_core.text.sources import read_text
 
     found = {}
     for key in SOURCES:

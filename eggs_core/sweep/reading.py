@@ -8,8 +8,17 @@ STATUSES = WAITING, DONE, KNOWN, FAILED = "waiting", "done", "known", "failed"  
 FINISHED = (DONE, KNOWN)
 MOST_CELLS = 10_000
 _PARTS = {
-    "schema", "name", "cells", "evaluation", "dense", "latency", "machine", "seconds", "created", "versions",
-}  # fmt: skip
+    "schema",
+    "name",
+    "cells",
+    "evaluation",
+    "dense",
+    "latency",
+    "machine",
+    "seconds",
+    "created",
+    "versions",
+}
 
 
 def check_sweep(values: dict[str, Any]) -> None:

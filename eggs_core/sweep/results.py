@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eggs_core.calibration import ASSETS
+from eggs_core.assets import ASSETS
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.fields import mapping
@@ -107,15 +107,24 @@ class Sweep:
 def figures_of(report: dict[str, Any]) -> dict[str, Any]:
     """The figures of a finished run's report that a sweep keeps."""
     layers = report["layers"]
-    mean = lambda name: round(sum(layer[name] for layer in layers) / len(layers), 6)  # noqa: E731
+
+    def mean(name):
+        return round(sum(layer[name] for layer in layers) / len(layers), 6)
+
+    spent = seconds_of(report, "prune")
     return _rounded(report["evaluation"]["pruned"]) | {
         "packed_bytes": report["size"]["packed_bytes"],
         "mean_gap": mean("spectral_gap"),
         "retained_score": mean("retained_score"),
         "orphans": sum(layer["orphans"] for layer in layers),
         "min_in_degree": min(layer["min_in_degree"] for layer in layers),
-        "prune_seconds": round(report["seconds"]["prune"], 3),
+        "prune_seconds": None if spent is None else round(spent, 3),
     }
+
+
+def seconds_of(report: dict[str, Any], part: str = "total") -> float | None:
+    """Seconds that a run or a part of it took, where its report says so."""
+    return (report.get("seconds") or {}).get(part)
 
 
 def dense_of(report: dict[str, Any]) -> dict[str, Any]:
@@ -149,6 +158,12 @@ def latency_row(layout: tuple[str, str, bool], latency: dict[str, Any], fingerpr
     return row | where | {"fingerprint": fingerprint}
 
 
+def add_speed(sweep: Sweep, cell: Cell, latency: dict[str, Any] | None, fingerprint: str) -> None:
+    """Keep the speed of a cell's layout, unless it is known; a model larger than memory has none."""
+    if latency is not None and sweep.speed(cell) is None:
+        sweep.latency.append(latency_row(cell.layout, latency, fingerprint))
+
+
 def from_reports(reports: Iterable[dict[str, Any]], name: str) -> Sweep:
     """Finished runs as a sweep: those that share the protocol of evaluation that most of them have."""
     groups: dict[tuple, list[dict[str, Any]]] = {}
@@ -156,12 +171,11 @@ def from_reports(reports: Iterable[dict[str, Any]], name: str) -> Sweep:
         groups.setdefault(tuple(protocol_of(report).values()), []).append(report)
     sweep = Sweep(name, [])
     for report in max(groups.values(), key=len, default=[]):
-        cell = Cell(PruneConfig.from_dict(report["config"]), KNOWN, report["seconds"]["total"], "", figures_of(report))
+        cell = Cell(PruneConfig.from_dict(report["config"]), KNOWN, seconds_of(report), "", figures_of(report))
         sweep.cells.append(cell)
         sweep.evaluation = protocol_of(report)
         sweep.dense.setdefault(report["model"], dense_of(report))
-        if report.get("latency") and sweep.speed(cell) is None:
-            sweep.latency.append(latency_row(cell.layout, report["latency"], report.get("fingerprint", "")))
+        add_speed(sweep, cell, report.get("latency"), report.get("fingerprint", ""))
     return sweep
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from eggs_core.cli import app
+from eggs_core.cli.commands import app
 from tests.attack.harness import ROOT
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -60,19 +60,30 @@ TEXTS = {
 }
 RUNS = {"file": "run", ".": "no run", "": NO_FOLDER, LONG: "run", "a\nb": NO_FOLDER, "/dev/null": "run"}
 NUMBERS = [
-    ("--beta", "nan", "β must lie"), ("--beta", "inf", "β must lie"), ("--beta", "-1", "β must lie"),
-    ("--beta", "1e400", "β must lie"), ("--diagonals", "-1", "does not use diagonals"),
-    ("--seed", "-1", "seed must be"), ("--seed", "9" * 30, "seed must be"), ("--seed", "9" * 4000, "seed must be"),
-    ("--calibration-windows", "0", "calibration windows must be"), ("--calibration-windows", "-5", "must be"),
-    ("--calibration-length", "9" * 20, "must be"), ("--evaluation-windows", "-1", "must be"),
-    ("--evaluation-length", "15", "must be"), ("--pattern", "", "two whole numbers"),
-    ("--pattern", "9" * 500 + ":4", "two whole numbers"), ("--pattern", "0:0", "at least 1"),
+    ("--beta", "nan", "β must lie"),
+    ("--beta", "inf", "β must lie"),
+    ("--beta", "-1", "β must lie"),
+    ("--beta", "1e400", "β must lie"),
+    ("--diagonals", "-1", "does not use diagonals"),
+    ("--seed", "-1", "seed must be"),
+    ("--seed", "9" * 30, "seed must be"),
+    ("--seed", "9" * 4000, "seed must be"),
+    ("--calibration-windows", "0", "calibration windows must be"),
+    ("--calibration-windows", "-5", "must be"),
+    ("--calibration-length", "9" * 20, "must be"),
+    ("--evaluation-windows", "-1", "must be"),
+    ("--evaluation-length", "15", "must be"),
+    ("--pattern", "", "two whole numbers"),
+    ("--pattern", "9" * 500 + ":4", "two whole numbers"),
+    ("--pattern", "0:0", "at least 1"),
     ("--pattern", "-1:4", "at least"),
-    ("--method", LONG, "Unknown method"), ("--score", "", "Unknown score"),
+    ("--method", LONG, "Unknown method"),
+    ("--score", "", "Unknown score"),
     ("--permutation", "a\nb", "Unknown permutation"),
-    ("--calibration-dataset", "", "is no dataset"), ("--calibration-dataset", "a" * 5000, "is no dataset"),
+    ("--calibration-dataset", "", "is no dataset"),
+    ("--calibration-dataset", "a" * 5000, "is no dataset"),
     ("--calibration-dataset", "~nobody/x y", "is no dataset"),
-]  # fmt: skip
+]
 
 CASES: list[tuple[list[str], str]] = [
     *(([*PRUNE[:1], "--out", out], said) for out, said in FOLDERS.items()),
@@ -110,7 +121,7 @@ CASES: list[tuple[list[str], str]] = [
         for command, *more in (["analyze"], ["evaluate"], ["export", "--out", "out"])
     ),
     *((["analyze", "--run", RUN, "--layer", layer], "has no layer") for layer in ("", "nothing", LONG, "a\nb")),
-]  # fmt: skip
+]
 
 
 @pytest.fixture
@@ -165,9 +176,12 @@ def test_a_hostile_argument_is_a_sentence(place, arguments, said):
 def test_the_same_of_a_real_process(place, arguments, said):
     before = set(place.rglob("*"))
     done = subprocess.run(
-        [sys.executable, "-m", "eggs_core", *arguments], cwd=place, capture_output=True, timeout=120,
+        [sys.executable, "-m", "eggs_core", *arguments],
+        cwd=place,
+        capture_output=True,
+        timeout=120,
         env=os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     check(done.returncode, done.stdout.decode(), done.stderr.decode(), said, place, before)
 
 

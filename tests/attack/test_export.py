@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from harness import ROOT, damaged_bytes, damaged_value, fuzz, killed_commands, only_sentences
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -17,13 +18,15 @@ from torch import nn
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from eggs_core.errors import EggsError
-from eggs_core.export import FILE, load_packed, packed_info, save_hf, save_packed
 from eggs_core.files import new_folder
-from eggs_core.packed import PackedLinear, pack_model
+from eggs_core.packed.file import FILE, load_packed, packed_info
+from eggs_core.packed.hf_folder import save_hf
+from eggs_core.packed.linear import PackedLinear
+from eggs_core.packed.model import pack_model
+from eggs_core.packed.writing import save_packed
 from eggs_core.pattern import NMPattern
-from eggs_core.run_export import FORMATS, export_run
-from eggs_core.runs import load_run
-from tests.attack.harness import ROOT, damaged_bytes, damaged_value, fuzz, killed_commands, only_sentences
+from eggs_core.runs.export import FORMATS, export_run
+from eggs_core.runs.run import load_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 P24 = NMPattern(2, 4)
@@ -279,7 +282,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from typer.testing import CliRunner
-from eggs_core.cli import app
+from eggs_core.cli.commands import app
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 for case in sys.argv[1:]:
     limit, *words = case.split("|")
@@ -296,9 +299,13 @@ QUICK = (
 
 def run_full(cases: list[str]) -> list[list[str]]:
     done = subprocess.run(
-        [sys.executable, "-c", FULL, *cases], cwd=ROOT, capture_output=True, text=True, timeout=300,
+        [sys.executable, "-c", FULL, *cases],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     return [line.split("|", 2) for line in done.stdout.splitlines()]
 

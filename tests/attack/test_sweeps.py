@@ -6,18 +6,18 @@ import time
 from pathlib import Path
 
 import pytest
+from harness import damaged_bytes, damaged_value, fuzz, only_sentences
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components import compare_view
-from components.spectrum_view import tradeoff
-from eggs_core.beta_curve import CURVES, BetaCurve, load_curve
+from components.places.layers.spectrum.view import tradeoff
+from components.places.runs.compare import view as compare_view
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
+from eggs_core.pruning.beta_curve import CURVES, BetaCurve, load_curve
 from eggs_core.sweep.analysis import groups
 from eggs_core.sweep.grid import load_grid, parse_grid
 from eggs_core.sweep.results import EXAMPLES, Sweep, from_reports, load_sweep, save_sweep
-from tests.attack.harness import damaged_bytes, damaged_value, fuzz, only_sentences
 
 DEEP = 100_000
 GRID = """
@@ -32,9 +32,16 @@ include: [{model: tiny-llama, pattern: 4:8, method: ria, seed: [5, 6]}]
 exclude: [{model: tiny-opt, seed: 1}]
 """
 SMALL = {
-    "models": "x", "patterns": "2:4", "methods": "wanda", "betas": "0.5", "seeds": ["0"], "name": "n",
-    "include": [{"model": "x", "pattern": "1:4", "method": "ria"}], "exclude": [{"seed": "0"}], "calibration_file": "a",
-}  # fmt: skip
+    "models": "x",
+    "patterns": "2:4",
+    "methods": "wanda",
+    "betas": "0.5",
+    "seeds": ["0"],
+    "name": "n",
+    "include": [{"model": "x", "pattern": "1:4", "method": "ria"}],
+    "exclude": [{"seed": "0"}],
+    "calibration_file": "a",
+}
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +112,26 @@ def test_nesting_without_end_is_a_sentence_at_once(file, broken):
 @pytest.mark.parametrize(
     "change",
     [
-        {"cells": None}, {"cells": {}}, {"cells": [None]}, {"evaluation": None}, {"dense": []}, {"latency": None},
-        {"latency": [None]}, {"machine": None}, {"machine": {"nodes": "two"}}, {"versions": []}, {"created": 7},
-        {"seconds": -1}, {"seconds": True}, {"name": None}, {"strange": 1}, {"schema": "1"}, {"schema": True},
+        {"cells": None},
+        {"cells": {}},
+        {"cells": [None]},
+        {"evaluation": None},
+        {"dense": []},
+        {"latency": None},
+        {"latency": [None]},
+        {"machine": None},
+        {"machine": {"nodes": "two"}},
+        {"versions": []},
+        {"created": 7},
+        {"seconds": -1},
+        {"seconds": True},
+        {"name": None},
+        {"strange": 1},
+        {"schema": "1"},
+        {"schema": True},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_sweep_with_a_part_of_another_kind(values, file, change):
     file.write_text(json.dumps(values | change))
     with pytest.raises(EggsError, match=r"run (it|the sweep) again"):
@@ -120,11 +141,18 @@ def test_a_sweep_with_a_part_of_another_kind(values, file, change):
 @pytest.mark.parametrize(
     "change",
     [
-        {"config": None}, {"config": {"pattern": None}}, {"config": []}, {"status": "lost"}, {"status": None},
-        {"seconds": "4"}, {"error": 7}, {"figures": None}, {"figures": {}},
+        {"config": None},
+        {"config": {"pattern": None}},
+        {"config": []},
+        {"status": "lost"},
+        {"status": None},
+        {"seconds": "4"},
+        {"error": 7},
+        {"figures": None},
+        {"figures": {}},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_cell_with_a_part_of_another_kind(values, file, change):
     broken = copy.deepcopy(values)
     broken["cells"][1] |= change

@@ -5,13 +5,14 @@ import time
 from pathlib import Path
 
 import pytest
+from harness import damaged_bytes, damaged_value, fuzz, only_sentences
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eggs_core.errors import EggsError
-from eggs_core.models import load
-from eggs_core.zeroshot import CLOZE, TaskScore, task_file, write_task, zero_shot
-from tests.attack.harness import damaged_bytes, damaged_value, fuzz, only_sentences
+from eggs_core.evaluation.task_file import CLOZE, task_file, write_task
+from eggs_core.evaluation.zeroshot import TaskScore, zero_shot
+from eggs_core.models.loading import load
 
 ITEM = {"query": "We the", "choices": ["people", "zebra"], "gold": 0}
 ITEMS = [
@@ -72,13 +73,27 @@ def test_damaged_bytes(tmp_path_factory, data):
 @pytest.mark.parametrize(
     "change",
     [
-        {"gold": 0.5}, {"gold": 0.0}, {"gold": True}, {"gold": "0"}, {"gold": -1}, {"gold": 2}, {"gold": None},
-        {"choices": "bc"}, {"choices": {"a": 1, "b": 2}}, {"choices": ["a", 1]}, {"choices": ["a", "a"]},
-        {"choices": ["a", ""]}, {"choices": ["a", " "]}, {"choices": ["a"]}, {"query": 7}, {"query": None},
-        {"query": " \n"}, {"query": "\ud800"},
+        {"gold": 0.5},
+        {"gold": 0.0},
+        {"gold": True},
+        {"gold": "0"},
+        {"gold": -1},
+        {"gold": 2},
+        {"gold": None},
+        {"choices": "bc"},
+        {"choices": {"a": 1, "b": 2}},
+        {"choices": ["a", 1]},
+        {"choices": ["a", "a"]},
+        {"choices": ["a", ""]},
+        {"choices": ["a", " "]},
+        {"choices": ["a"]},
+        {"query": 7},
+        {"query": None},
+        {"query": " \n"},
+        {"query": "\ud800"},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_line_of_another_kind_is_named(file, change):
     file.write_text(f"{json.dumps(ITEM)}\n\n{json.dumps(ITEM | change)}\n")
     with pytest.raises(EggsError, match=r"Line 3 of Mine\.json"):

@@ -1,0 +1,51 @@
+"""Models on the meta device, where tensors have shapes but no memory, until somebody gives them their values."""
+
+import math
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from eggs_core.errors import EggsError
+
+MOST_BUFFER_VALUES = 1 << 26  # that a configuration may ask for in all
+
+
+def skeleton(config: object, kind: type | None = None, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """A model of this config, or of this class, on the meta device, its weights tied as the config says."""
+    options = {} if dtype is None else {"dtype": dtype}
+    with torch.device("meta"):
+        if kind is not None:
+            return kind(config)
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False, **options)
+
+
+def check_buffers(model: PreTrainedModel, name: str) -> None:
+    """Raise EggsError, naming `name`, for a configuration whose computed buffers would be unreasonably large."""
+    if sum(math.prod(b.shape) for _, b in model.named_non_persistent_buffers()) > MOST_BUFFER_VALUES:
+        raise EggsError(f"{name} is damaged: its configuration asks for unreasonably large buffers.")
+
+
+def compute_buffers(model: PreTrainedModel, name: str, device: torch.device | str = "cpu") -> None:
+    """Give values to the buffers that no file holds, such as rotary frequencies, as from_pretrained does.
+
+    Raises EggsError, naming `name`, for a configuration that asks for unreasonably large ones.
+    """
+    check_buffers(model, name)
+    owners = {}
+    for buffer_name, buffer in list(model.named_non_persistent_buffers()):
+        parent, _, child = buffer_name.rpartition(".")
+        owner = model.get_submodule(parent)
+        owner.register_buffer(child, torch.zeros_like(buffer, device=device), persistent=False)
+        owners[parent] = owner
+    for owner in owners.values():
+        model._init_weights(owner)  # what from_pretrained calls for buffers that no file holds
+
+
+def put(model: PreTrainedModel, name: str, tensor: torch.Tensor) -> None:
+    """Let `tensor` be the model's parameter or buffer `name`; it wants no gradient."""
+    parent, _, child = name.rpartition(".")
+    owner = model.get_submodule(parent)
+    if child in owner._parameters:
+        owner._parameters[child] = torch.nn.Parameter(tensor, requires_grad=False)
+    else:
+        owner._buffers[child] = tensor
