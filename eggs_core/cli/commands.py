@@ -1,12 +1,14 @@
 """The command line, a command each; figures go to stdout, progress and problems to stderr."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eggs_core.cli.options import folder, printable
 from eggs_core.cli.sweep import sweep
 from eggs_core.config import (
     CUSTOM,
@@ -34,7 +36,7 @@ class _OneSentenceErrors(typer.core.TyperGroup):
             return super().invoke(ctx)
         except EggsError as error:
             _progress_end()
-            typer.echo(f"{error}", err=True)
+            typer.echo(printable(str(error)), err=True)
             raise typer.Exit(2) from error
 
 
@@ -50,6 +52,7 @@ app.command()(sweep)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ModelName = Annotated[str, typer.Option(help="A bundled name, a Hub id, a local folder or a GGUF file.")]
+FinishedRun = Annotated[Path, typer.Option(parser=folder, metavar="PATH", help="The folder of a finished run.")]
 EvaluationFile = Annotated[Path | None, typer.Option(help="A text to evaluate on; default: the bundled speeches.")]
 EvaluationWindows = Annotated[int, typer.Option(help="At most this many windows of the text are scored.")]
 EvaluationLength = Annotated[int, typer.Option(help="Tokens in a window of evaluation.")]
@@ -69,7 +72,9 @@ def models(as_json: Json = False) -> None:
 
 @app.command()
 def prune(
-    out: Annotated[Path, typer.Option(help="The folder that report.json and masks.safetensors go to.")],
+    out: Annotated[
+        Path, typer.Option(parser=folder, metavar="PATH", help="The folder for report.json and masks.safetensors.")
+    ],
     model: ModelName = "tiny-llama",
     pattern: Annotated[str, typer.Option(help="N:M, of every M weights N are kept.")] = "2:4",
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}, {CUSTOM}.")] = DEFAULT_METHOD,
@@ -141,7 +146,10 @@ def prune(
 @app.command()
 def evaluate(
     model: Annotated[str | None, typer.Option(help="The dense model; default: the one of --run.")] = None,
-    run: Annotated[Path | None, typer.Option(help="A finished run, whose masks are applied to the model.")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(parser=folder, metavar="PATH", help="A finished run, whose masks are applied to the model."),
+    ] = None,
     device_map: Annotated[
         str | None, typer.Option(help="auto: spread the model over all GPUs, then host memory and disk (accelerate).")
     ] = None,
@@ -161,7 +169,7 @@ def evaluate(
     texts: dict[str, Text] = {}
     # The same limits as for pruning, checked in the same place.
     config = make_config(
-        model or finished.report["model"],
+        finished.report["model"] if model is None else model,
         "2:4",
         "magnitude",
         evaluation=_register(texts, evaluation_file),
@@ -173,12 +181,13 @@ def evaluate(
     from eggs_core.evaluation.perplexity import protocol
     from eggs_core.models.fingerprints import check_same_weights
     from eggs_core.models.loading import load
-    from eggs_core.text import windows as calibration
+    from eggs_core.text.sources import bundled_text
+    from eggs_core.text.windows import evaluation_windows as windows_of
 
-    text = texts.get(config.evaluation) or calibration.bundled_text("heldout")
+    text = texts.get(config.evaluation) or bundled_text("heldout")
     loaded = load(config.model, device_map=device_map)
     loaded.check_window(evaluation_length)
-    windows = calibration.evaluation_windows(loaded.tokenizer, text, evaluation_windows, evaluation_length)
+    windows = windows_of(loaded.tokenizer, text, evaluation_windows, evaluation_length)
     loaded.check_tokens(windows)
     row = "dense"
     if finished:
@@ -195,7 +204,7 @@ def evaluate(
 
 @app.command()
 def analyze(
-    run: Annotated[Path, typer.Option(help="The folder of a finished run.")],
+    run: FinishedRun,
     layer: Annotated[str | None, typer.Option(help="One layer's full name; default: all of them.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -207,12 +216,12 @@ def analyze(
     from eggs_core.pattern import NMPattern
 
     pattern = NMPattern.parse(finished.report["pattern"])
-    names = [layer] if layer else [x["name"] for x in finished.report["layers"]]
+    names = [x["name"] for x in finished.report["layers"]] if layer is None else [layer]
     measures = {name: asdict(measure(finished.mask(name), pattern)) for name in names}
     if as_json:
         typer.echo(json.dumps(measures, indent=1))
         return
-    if layer:
+    if layer is not None:
         for key, value in measures[layer].items():
             typer.echo(f"{key:20} {value if isinstance(value, int | dict) else round(value, 5)}")
         return
@@ -228,8 +237,8 @@ def analyze(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Option(help="The folder of a finished run.")],
-    out: Annotated[Path, typer.Option(help="The folder to write to; new or empty.")],
+    run: FinishedRun,
+    out: Annotated[Path, typer.Option(parser=folder, metavar="PATH", help="The folder to write to; new or empty.")],
     layout: Annotated[str, typer.Option("--format", help="hf, packed or masks.")] = "hf",
     push: Annotated[str | None, typer.Option(help="Then upload the folder to this Hub repository, owner/name.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Only list what --push would upload.")] = False,
@@ -240,7 +249,7 @@ def export(
     from eggs_core.runs import export as run_export
 
     run_export.check_format(layout)
-    if push:
+    if push is not None:
         run_export.check_push(push, dry_run)
     elif dry_run:
         raise EggsError("--dry-run goes with --push owner/name; exporting itself needs none.")
@@ -282,12 +291,11 @@ def _calibration(texts: dict[str, "Text"], file: Path | None, dataset: str | Non
 
 def _check_target(out: Path) -> None:
     """Refuse a target that saving would fail on, before any work."""
-    if out.exists() and not out.is_dir():
+    from eggs_core.files import check_writable
+
+    if os.path.lexists(out) and not os.path.isdir(out):
         raise EggsError(f"{out} is a file; --out names the folder that the run goes to.")
-    try:
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EggsError(f"The folder {out} cannot be made: {error.strerror}; choose another.") from error
+    check_writable(out)
 
 
 def _quiet() -> None:
