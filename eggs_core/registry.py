@@ -152,7 +152,7 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
                             "β, share of the mean in-degree",
                             "β",
                             "β",
-                            "Least share that every input keeps; automatic: the largest that keeps 99.99 % of the score.",
+                            "Least share that every input keeps; automatic: as much as keeps 99.99 % of the score.",
                             "β must lie between 0 (top-N) and 1 (every input equally connected)",
                             0,
                             1,

@@ -10,7 +10,6 @@ from eggs_core.masks.degree_bound import degree_mask, keep_best, largest_beta, m
 from eggs_core.pattern import NMPattern
 from eggs_core.registry import entry, readers
 
-
 ROWS_PER_DIAGONAL = 144
 
 FLOOR = 0.9999  # of topn's score, which the automatic β keeps: on SmolLM2-135M, 0.999 costs more than it connects

@@ -73,7 +73,6 @@ def lsa(scores: torch.Tensor, pattern: NMPattern, sweeps: int = 1, block_groups:
     return grouped.reshape(-1)
 
 
-
 def _values(columns: torch.Tensor, grouped: torch.Tensor, position: int, keep: int) -> np.ndarray:
     """What each candidate column is worth in each group, (candidates, groups) up to sums of rows and columns."""
     others = torch.cat([grouped[:, :position], grouped[:, position + 1 :]], dim=1)  # (groups, M − 1)

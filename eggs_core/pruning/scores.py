@@ -6,7 +6,6 @@ from eggs_core.errors import EggsError
 from eggs_core.registry import entry
 
 
-
 def magnitude(weight: torch.Tensor, act_norm: torch.Tensor | None = None) -> torch.Tensor:
     """Score every weight by its size, |W| (Han et al. 2015, arXiv 1506.02626).
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from eggs_core.config import CUSTOM, PruneConfig
+from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import Interval, paired_ratio
 from eggs_core.sweep.results import Cell, Sweep

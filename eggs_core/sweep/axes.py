@@ -89,3 +89,11 @@ def whole_of(name: str, text: Any) -> int:
         return int(text)
     except (TypeError, ValueError) as error:
         raise EggsError(f"{name.replace('_', ' ')} must be a whole number; got {plain(text)[:40]!r}.") from error
+
+
+def float_of(name: str, text: Any) -> float:
+    """The number that a text is; raises EggsError with its name."""
+    try:
+        return float(text)
+    except (TypeError, ValueError) as error:
+        raise EggsError(f"{name} must be a number, or auto; got {plain(text)[:40]!r}.") from error

@@ -8,10 +8,22 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from eggs_core.config import CUSTOM, DEFAULT_METHOD, METHODS, PruneConfig, make_config
+from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
 from eggs_core.files import MOST_YAML_BYTES, read_text
-from eggs_core.sweep.axes import AUTO, AXES, check_count, entries_of, matches, plain, read_grid, rules_of, whole_of
+from eggs_core.registry import CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, reads
+from eggs_core.sweep.axes import (
+    AUTO,
+    AXES,
+    check_count,
+    entries_of,
+    float_of,
+    matches,
+    plain,
+    read_grid,
+    rules_of,
+    whole_of,
+)
 
 if TYPE_CHECKING:
     from eggs_core.text.sources import Text
@@ -177,7 +189,9 @@ def _config(cell: dict[str, Any], options: dict[str, Any], keep_beta: bool) -> P
         raise EggsError(f"Unknown choice {unknown[0]!r} of a method; known are {', '.join(CHOICES)}.")
     choices: dict[str, Any] = {"method": CUSTOM if "score" in method else DEFAULT_METHOD, **method}
     for option in OPTIONS.keys() & choices.keys():
-        choices[option] = whole_of(option, choices[option]) if OPTIONS[option].whole else float_of(option, choices[option])
+        choices[option] = (
+            whole_of(option, choices[option]) if OPTIONS[option].whole else float_of(option, choices[option])
+        )
     name = choices.pop("method")
     base = METHODS[name].choices() if isinstance(name, str) and name in METHODS else {}
     beta = cell.get("beta", AUTO)
