@@ -8,10 +8,12 @@ from eggs_core.cli.analyze import analyze
 from eggs_core.cli.evaluate import evaluate
 from eggs_core.cli.export import export
 from eggs_core.cli.models import models
+from eggs_core.cli.options import CHOICES
 from eggs_core.cli.output import end_progress, printable
 from eggs_core.cli.prune import prune
 from eggs_core.cli.sweep import sweep
 from eggs_core.errors import EggsError
+from eggs_core.registry import with_choices
 
 
 class _OneSentenceErrors(typer.core.TyperGroup):
@@ -33,5 +35,5 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (models, prune, evaluate, analyze, export, sweep):
+for command in (models, with_choices(prune, CHOICES, before="seed"), evaluate, analyze, export, sweep):
     app.command()(command)

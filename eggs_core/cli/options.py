@@ -1,15 +1,12 @@
 """Arguments that several commands share, and those that the registry of choices gives."""
 
-import functools
-import inspect
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eggs_core.errors import EggsError
-from eggs_core.registry import DIMENSIONS, OPTIONS, readers
+from eggs_core.registry import descriptions, plain_types
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import; `--help` and a wrong option need neither
     from eggs_core.text.sources import Text
@@ -34,36 +31,7 @@ def folder(text: str) -> Path:
 FinishedRun = Annotated[Path, typer.Option(parser=folder, metavar="PATH", help="The folder of a finished run.")]
 
 
-def with_choices(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command, in place of its **choices, an option for every dimension and every option of the registry."""
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:
-        command(**given)
-
-    own = inspect.signature(command)
-    parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    at = next(i for i, p in enumerate(parameters) if p.name == "seed")
-    parameters[at:at] = _choices()
-    run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
-    del run.__wrapped__  # type: ignore[attr-defined]
-    return run
-
-
-def _choices() -> list[inspect.Parameter]:
-    found: dict[str, Any] = {
-        name: Annotated[str | None, typer.Option(help=f"Instead of the method's: {', '.join(dimension.entries)}.")]
-        for name, dimension in DIMENSIONS.items()
-    }
-    for name, option in OPTIONS.items():
-        where = ", ".join(f"{dimension} {' or '.join(names)}" for dimension, names in readers(name).items())
-        kind = int if option.whole else float
-        found[name] = Annotated[kind | None, typer.Option(help=f"{option.symbol} of {where}. {option.help}")]
-    return [
-        inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=a)
-        for n, a in found.items()
-    ]
+CHOICES = {name: Annotated[kind, typer.Option(help=descriptions()[name])] for name, kind in plain_types().items()}
 
 
 def register_text(texts: dict[str, "Text"], path: Path | None) -> str | None:

@@ -16,7 +16,6 @@ from eggs_core.cli.options import (
     calibration_name,
     folder,
     register_text,
-    with_choices,
 )
 from eggs_core.cli.output import end_progress, print_scores, quiet, show_progress
 from eggs_core.config import PruneConfig, make_config
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from eggs_core.text.sources import Text
 
 
-@with_choices
 def prune(
     out: Annotated[
         Path, typer.Option(parser=folder, metavar="PATH", help="The folder for report.json and masks.safetensors.")

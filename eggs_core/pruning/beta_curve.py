@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eggs_core.assets import ASSETS
-from eggs_core.config import CUSTOM, PruneConfig
+from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import paired_ratio
 from eggs_core.evaluation.perplexity import join, protocol, score_windows
@@ -18,6 +18,7 @@ from eggs_core.limits import check_config
 from eggs_core.models.dense_models import CACHE, ModelCache
 from eggs_core.progress import memory_errors
 from eggs_core.pruning.loop import prune
+from eggs_core.registry import CUSTOM
 from eggs_core.text.named import chosen_text
 from eggs_core.text.sources import Text
 from eggs_core.text.windows import calibration_windows, evaluation_windows

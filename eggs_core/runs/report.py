@@ -8,9 +8,10 @@ import datetime
 import re
 from typing import Annotated, Any, NotRequired, TypedDict
 
-from eggs_core.config import CUSTOM, METHODS, PruneConfig
+from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError, OtherVersion
 from eggs_core.pattern import NMPattern
+from eggs_core.registry import CUSTOM, METHODS
 from eggs_core.typed_json import Amount, Count, Mismatch, Natural, Number, Positive, Range, Share, check
 
 SCHEMA = 1  # of report.json and the files beside it

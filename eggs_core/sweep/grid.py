@@ -196,7 +196,7 @@ def _config(cell: dict[str, Any], options: dict[str, Any], keep_beta: bool) -> P
     base = METHODS[name].choices() if isinstance(name, str) and name in METHODS else {}
     beta = cell.get("beta", AUTO)
     if beta != AUTO and (keep_beta or reads(base | choices, "beta")):
-        choices["beta"] = float_of("β", beta)
+        choices["beta"] = float_of("beta", beta)
     return make_config(
         cell["model"], cell["pattern"], name, seed=whole_of("seed", cell.get("seed", "0")), **choices, **options
     )

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import components
-from components import sidebar
+from components import sidebar_values
 from components.jobs import prune as jobs
 from components.places.layers.mask import view as mask_view
 from components.places.learn.lesson.scene import feedback
@@ -89,7 +89,7 @@ PLAIN = {
     "session.run_label",
     "session.label_of",
     "session.problems",
-    "sidebar.read",
+    "sidebar_values.read",
     "text.size",
     "text.seconds",
     "readings.plural",
@@ -144,8 +144,8 @@ SILENT = {  # they get a hostile run and show none of its texts
     "race.empty_lanes",
     "race.race_note",
     "race.verdict",
-    "sidebar.method_note",
-    "sidebar.pattern_note",
+    "sidebar_values.method_note",
+    "sidebar_values.pattern_note",
 }
 
 
@@ -250,8 +250,8 @@ def calls(run: Run) -> dict:
         "readings.forest_reading": lambda: readings.forest_reading({EVIL: interval, "b" + EVIL: interval}),
         "readings.gap_reading": lambda: readings.gap_reading(EVIL, layers, {EVIL: 0.5, "b": 0.4}),
         "runs_view.comparison": lambda: runs_view.comparison([run.report, run.report]),
-        "sidebar.pattern_note": lambda: sidebar.pattern_note(EVIL, 1, 2),
-        "sidebar.method_note": lambda: sidebar.method_note(EVIL),
+        "sidebar_values.pattern_note": lambda: sidebar_values.pattern_note(EVIL, 1, 2),
+        "sidebar_values.method_note": lambda: sidebar_values.method_note(EVIL),
         "tasks_view.task_table": lambda: tasks_view.task_table([(task, task)], EVIL),
         "tasks_view.tasks_reading": lambda: tasks_view.tasks_reading(run, [(task, task)]),
         "text.escape": lambda: text.escape(EVIL),

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from eggs_core.config import CUSTOM, METHODS, make_config
+from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.masks.degree_bound import min_degree_bound
 from eggs_core.masks.selection import check_mask, topn
@@ -14,6 +14,7 @@ from eggs_core.pattern import NMPattern
 from eggs_core.pruning import activations as module
 from eggs_core.pruning.loop import LayerReport, prune
 from eggs_core.pruning.scores import ria
+from eggs_core.registry import CUSTOM, METHODS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

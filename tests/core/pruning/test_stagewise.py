@@ -5,12 +5,13 @@ import copy
 import pytest
 import torch
 
-from eggs_core.config import CUSTOM, make_config
+from eggs_core.config import make_config
 from eggs_core.models.architectures import BLOCK_PATHS, block_layers, find_blocks
 from eggs_core.pruning import stagewise
 from eggs_core.pruning.activations import Activations, InputStatistics
 from eggs_core.pruning.loop import prune
 from eggs_core.pruning.stagewise import _last_write, _stages, rounds
+from eggs_core.registry import CUSTOM
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

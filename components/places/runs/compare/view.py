@@ -233,7 +233,7 @@ def cell_table(sweep: Sweep) -> pd.DataFrame:
         config, speed = cell.config, sweep.speed(cell)
         rows.append(
             {"key": config.key(), "model": config.model, "pattern": str(config.pattern), "method": label_of(config)}
-            | {"beta": config.beta, "seed": config.seed, "status": cell.status, "seconds": cell.seconds}
+            | {"beta": config.option("beta"), "seed": config.seed, "status": cell.status, "seconds": cell.seconds}
             | {"dense_perplexity": sweep.dense.get(config.model, {}).get("perplexity", math.nan)}
             | {name: value for name, value in cell.figures.items() if name != "window_nats"}
             | {f"{side}_ms_per_token": speed["ms_per_token"][side]["median"] for side in ("packed", "dense") if speed}
