@@ -79,8 +79,8 @@ def _create_pattern(controls: dict[str, Component], most: Limits) -> None:
         group = gr.Number(4, label="of M", precision=0, minimum=1, maximum=most.group, elem_id="group", min_width=80)
     note = gr.HTML(pattern_note("2:4", 2, 4), elem_id="pattern-note", padding=False)
     pattern.change(lambda choice: gr.Row(visible=choice == OTHER), pattern, free, **CHEAP)
-    for control in (pattern, keep, group):
-        control.change(pattern_note, [pattern, keep, group], note, trigger_mode="always_last", **CHEAP)
+    free_choice = [pattern, keep, group]
+    gr.on([control.change for control in free_choice], pattern_note, free_choice, note, **CHEAP)
     controls |= {"pattern": pattern, "keep": keep, "group": group}
 
 
@@ -176,5 +176,4 @@ def _link_method(controls: dict[str, Component], about: gr.HTML) -> None:
         return [method_note(name), *known]
 
     method.input(choose, method, [about, *choices], **CHEAP)
-    for control in choices:
-        control.input(name_and_note, choices, [method, about], **CHEAP)
+    gr.on([control.input for control in choices], name_and_note, choices, [method, about], **CHEAP)

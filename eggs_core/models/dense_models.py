@@ -3,7 +3,10 @@
 import gc
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
+
+import torch
 
 from eggs_core.device import free_memory
 from eggs_core.errors import OutOfMemory
@@ -20,8 +23,13 @@ class ModelCache:
     SHARE of what is free.
     """
 
-    def __init__(self, most_bytes: int | None = None) -> None:
-        self._most_bytes = most_bytes
+    def __init__(
+        self,
+        most_bytes: int | None = None,
+        load: Callable[[str], LoadedModel] = load,
+        free_memory: Callable[[torch.device], float] = free_memory,
+    ) -> None:
+        self._most_bytes, self._load, self._free_memory = most_bytes, load, free_memory
         self._models: OrderedDict[str, LoadedModel] = OrderedDict()
         self._scores: OrderedDict[tuple, Any] = OrderedDict()
         self._loading: dict[str, threading.Lock] = {}
@@ -37,11 +45,11 @@ class ModelCache:
             if (found := self.loaded(name)) is not None:  # another thread was faster
                 return found
             try:
-                found = load(name)
+                found = self._load(name)
             except OutOfMemory:
                 self._clear()
-                found = load(name)
-            self._keep(name, found)
+                found = self._load(name)
+            self.keep(name, found)
         return found
 
     def loaded(self, name: str) -> LoadedModel | None:
@@ -60,13 +68,14 @@ class ModelCache:
         for key in [key for key in self._scores if key[0] == name]:
             del self._scores[key]
 
-    def _keep(self, name: str, model: LoadedModel) -> None:
+    def keep(self, name: str, model: LoadedModel) -> None:
+        """Put a model under a name; those used longest ago make room."""
         with self._lock:
             self._models[name] = model
             self._loading.pop(name, None)
             most = self._most_bytes
             if most is None:
-                most = SHARE * (free_memory(model.device) + self._bytes())
+                most = SHARE * (self._free_memory(model.device) + self._bytes())
             while len(self._models) > 1 and self._bytes() > most:
                 self._forget(next(iter(self._models)))
 

@@ -3,8 +3,9 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import HfApi, get_token
@@ -102,14 +103,14 @@ def check_push(repository: str, dry_run: bool) -> None:
         raise EggsError("There is no token to push with: set HF_TOKEN, or log in with `hf auth login`.")
 
 
-def push(folder: Path, repository: str, private: bool = True) -> str:
+def push(folder: Path, repository: str, private: bool = True, hub: Callable[..., Any] = HfApi) -> str:
     """Upload a folder to the Hub with the user's own token, creating the repository if need be; returns its address.
 
-    Raises EggsError, which never holds the token, when the Hub refuses or cannot be reached.
+    `hub` is called as HfApi is. Raises EggsError, which never holds the token, when the Hub refuses or is out of reach.
     """
     check_push(repository, False)
     token = get_token()
-    api = HfApi(token=token)
+    api = hub(token=token)
     try:
         address = api.create_repo(repository, private=private, exist_ok=True)
         api.upload_folder(

@@ -128,12 +128,12 @@ def killed(script: str, arguments: list[str], check: Callable[[bool], None], see
         assert process.stdout is not None and process.stdout.readline().strip() == "go"
         started = time.monotonic()
         if length is None:
-            assert process.wait(timeout=300) == 0
+            assert process.wait(timeout=1200) == 0
             length = time.monotonic() - started
         else:
             time.sleep(moments.random() * length)
             process.send_signal(signal.SIGKILL)
-            ended_early += process.wait(timeout=60) != 0
+            ended_early += process.wait(timeout=240) != 0
         process.stdout.close()
         check(process.returncode == 0)
     return ended_early

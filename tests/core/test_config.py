@@ -8,7 +8,9 @@ import pytest
 from eggs_core import config as config_module
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
-from eggs_core.registry import CUSTOM, DEFAULT_METHOD, METHODS
+from eggs_core.registry import CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS
+
+SCORES_OF_THEIR_OWN = ("magnitude", "wanda", "ria")
 
 
 def test_the_method_ids():
@@ -23,6 +25,32 @@ def test_a_named_method_keeps_its_name(method):
     assert config.method == method
     assert config.label == METHODS[method].label
     assert PruneConfig.from_dict(config.to_dict()) == config
+
+
+def test_sparsegpt_is_its_own_choice_of_weights_and_values():
+    expected = {"score": "obs", "selection": "topn", "permutation": "none", "reconstruction": "obs"}
+    assert METHODS["sparsegpt"].choices() == expected
+    assert make_config("m", "2:4", CUSTOM, **expected).method == CUSTOM
+    assert make_config("m", "2:4", "ria", **expected).method == CUSTOM
+
+
+@pytest.mark.parametrize("reconstruction", ["none", "obs", "admm", "admm-block"])
+def test_every_reconstruction_follows_every_choice_of_weights(reconstruction):
+    assert set(DIMENSIONS["reconstruction"].entries) == {"none", "obs", "admm", "admm-block"}
+    keys = set()
+    for score in SCORES_OF_THEIR_OWN:
+        config = make_config("m", "2:4", CUSTOM, score=score, selection="topn", reconstruction=reconstruction)
+        assert (config.score, config.reconstruction) == (score, reconstruction)
+        assert PruneConfig.from_dict(config.to_dict()) == config
+        assert f"--reconstruction {reconstruction} " in config.command_line()
+        keys.add(config.key())
+    assert len(keys) == len(SCORES_OF_THEIR_OWN)
+    sparse = {"score": "obs", "selection": "topn", "permutation": "none", "reconstruction": reconstruction}
+    if reconstruction == "obs":
+        assert make_config("m", "2:4", "sparsegpt", **sparse).method == "sparsegpt"
+    else:
+        with pytest.raises(EggsError, match="needs the reconstruction obs"):
+            make_config("m", "2:4", CUSTOM, **sparse)
 
 
 def test_another_choice_makes_the_method_custom():
@@ -102,8 +130,10 @@ def test_every_field_counts_in_the_hash():
     keys = {base.key()} | {PruneConfig.from_dict({**base.to_dict(), k: v}).key() for k, v in others.items()}
     keys.add(PruneConfig.from_dict({**base.to_dict(), "selection": "degree", "beta": 0.5}).key())
     keys.add(PruneConfig.from_dict({**base.to_dict(), "selection": "diagonal", "diagonals": 4}).key())
-    assert len(keys) == len(others) + 3
-    assert set(others) | {"beta", "diagonals"} == {f.name for f in dataclasses.fields(PruneConfig)}
+    for reconstruction in RECONSTRUCTIONS:
+        keys.add(PruneConfig.from_dict({**base.to_dict(), "reconstruction": reconstruction}).key())
+    assert len(keys) == len(others) + 3 + len(RECONSTRUCTIONS) - 2  # "none" and "admm" are there already
+    assert set(others) | {"beta", "diagonals"} == set(base.to_dict())
 
 
 @pytest.mark.parametrize(

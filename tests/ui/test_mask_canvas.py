@@ -8,7 +8,7 @@ from components.words.glossary import MEASURES
 from components.words.labels import run_label
 from eggs_core.pruning.one_layer import layer_scores
 
-pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(1200)]
 ONE, TWO = "#mask-canvas .mask-view", "#other-canvas .mask-view"
 LAYER = "model.layers.0.mlp.down_proj"
 
