@@ -20,7 +20,7 @@ from eggs_core.runs.folder import DETAILS, MASKS, REPORT, current, new_part, pub
 from eggs_core.runs.report import LayerEntry, Report, checked_report
 
 
-@dataclass(slots=True, weakref_slot=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Run:
     """One run: its report (plain values, ready for JSON) and its masks by layer name, bit-packed uint8 (out, ⌈in/8⌉).
 

@@ -143,14 +143,13 @@ def test_a_run_without_topn_says_so_and_shows_its_masks(tabs):
     assert "was not recorded with this run; wanda" in masks.render(workspace)[-1].lower()
 
 
-def test_weights_to_hover_over_come_in_whole_groups(make_run, micro_cache, monkeypatch):
-    monkeypatch.setattr("eggs_core.pruning.one_layer.CACHE", micro_cache)
+def test_weights_to_hover_over_come_in_whole_groups(make_run, micro_cache):
     run = make_run("magnitude")
     workspace = Workspace()
     workspace.show(run)
-    value = cell_values(workspace, 3, 6, 5, 9)
+    value = cell_values(workspace, 3, 6, 5, 9, micro_cache)
     assert (value["row"], value["column"], value["rows"], value["columns"]) == (3, 4, 5, 16)
-    assert cell_values(workspace, 10**6, 10**6, 5, 5)["rows"] == 1
+    assert cell_values(workspace, 10**6, 10**6, 5, 5, micro_cache)["rows"] == 1
 
 
 def test_sentences_of_degrees_and_reach():
