@@ -48,6 +48,11 @@ app = typer.Typer(
 
 app.command()(sweep)
 
+REFITTED = (
+    "This run also re-fitted its kept weights, which a run does not store: the figures below are those of its masks "
+    "alone; report.json holds the re-fitted model's."
+)
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ModelName = Annotated[str, typer.Option(help="A bundled name, a Hub id, a local folder or a GGUF file.")]
 EvaluationFile = Annotated[Path | None, typer.Option(help="A text to evaluate on; default: the bundled speeches.")]
@@ -173,6 +178,7 @@ def evaluate(
     from eggs_core.evaluation.perplexity import protocol
     from eggs_core.models.fingerprints import check_same_weights
     from eggs_core.models.loading import load
+    from eggs_core.runs.masked import apply_masks
     from eggs_core.text import windows as calibration
 
     text = texts.get(config.evaluation) or calibration.bundled_text("heldout")
@@ -183,7 +189,9 @@ def evaluate(
     row = "dense"
     if finished:
         check_same_weights(finished.report, loaded)
-        _apply_masks(loaded, finished)
+        if finished.report.get("config", {}).get("reconstruction", "none") != "none":
+            typer.echo(REFITTED, err=True)
+        apply_masks(loaded.model, finished)
         row = "pruned"
     scores = score_all(loaded.model, windows).to_dict()
     result = {"model": config.model, "run": str(run) if run else None, **protocol(text, windows), row: scores}
@@ -333,25 +341,6 @@ def _load_run(folder: Path) -> "Run":
     from eggs_core.runs.run import load_run
 
     return load_run(folder)
-
-
-def _apply_masks(loaded, run: "Run") -> None:
-    """Zero what a run's masks prune; says so where the run also re-fitted the weights that it kept."""
-    from eggs_core.models.architectures import linear_layers
-
-    if run.report.get("config", {}).get("reconstruction", "none") != "none":
-        typer.echo(
-            "This run also re-fitted its kept weights, which a run does not store: the figures below are those of its "
-            "masks alone; report.json holds the re-fitted model's.",
-            err=True,
-        )
-    layers = {layer.name: layer for layer in linear_layers(loaded.model)}
-    for entry in run.report["layers"]:
-        name, shape = entry["name"], tuple(entry["shape"])
-        if name not in layers or layers[name].shape != shape:
-            raise EggsError(f"The run was made on {run.report['model']}; {loaded.name} has no layer {name} {shape}.")
-        weight = layers[name].weight()
-        layers[name].set_weight(weight * run.mask(name).to(weight.device))
 
 
 def _print_scores(rows: dict[str, dict[str, Any]], evaluation: dict[str, Any]) -> None:

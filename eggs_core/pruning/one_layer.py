@@ -11,7 +11,7 @@ from eggs_core.graph.spectrum import second_singular_value
 from eggs_core.masks.bits import pack_bits, unpack_bits
 from eggs_core.masks.degree_bound import degree_mask, min_degree_bound
 from eggs_core.masks.selection import retained_score
-from eggs_core.models.architectures import linear_layers
+from eggs_core.models.architectures import context_length, linear_layers
 from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.models.fingerprints import check_same_weights
 from eggs_core.models.hooks import hooked
@@ -58,8 +58,7 @@ class BetaStep:
 @torch.no_grad()
 def input_norms(dense: LoadedModel) -> dict[str, torch.Tensor]:
     """L2 norms of every linear layer's input channels over the bundled calibration text, fp32 (in,) by layer name."""
-    limit = getattr(dense.model.config, "max_position_embeddings", None)
-    length = min(NORM_LENGTH, limit) if isinstance(limit, int) else NORM_LENGTH
+    length = min(NORM_LENGTH, context_length(dense.model.config) or NORM_LENGTH)
     windows = calibration_windows(dense.tokenizer, bundled_text("calibration"), NORM_WINDOWS, length, 0)
     dense.check_tokens(windows)
     squares: dict[str, torch.Tensor] = {}

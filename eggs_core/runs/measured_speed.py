@@ -2,7 +2,6 @@
 
 import copy
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -66,7 +65,7 @@ def shapes_of(run: Run) -> list[tuple[int, int]]:
     return list(dict.fromkeys(tuple(layer["shape"]) for layer in run.report["layers"]))
 
 
-def measure(run: Run, models: Models = CACHE, cell_seconds: float = CELL_SECONDS) -> Iterator[tuple]:
+def measure_speed(run: Run, models: Models = CACHE, cell_seconds: float = CELL_SECONDS) -> Iterator[tuple]:
     """Measure a finished run's shapes and pattern here: yields (Progress, Measurement) pairs, the same object growing.
 
     Speed depends on shapes, pattern and dtype, not on the values, so that the dense weights under the run's masks serve
@@ -113,8 +112,5 @@ def _twins(model: PreTrainedModel, masks, pattern: NMPattern, permutations) -> d
 
 
 def _written_bytes(packed) -> int:
-    folder = tempfile.mkdtemp(prefix="eggs-size-")
-    try:
+    with tempfile.TemporaryDirectory(prefix="eggs-size-", ignore_cleanup_errors=True) as folder:
         return save_packed(packed, Path(folder) / "size.safetensors").stat().st_size
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

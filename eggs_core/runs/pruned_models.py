@@ -21,6 +21,7 @@ from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.loop import prune
 from eggs_core.runs.events import Finished
 from eggs_core.runs.execute import COPIES
+from eggs_core.runs.masked import apply_masks
 from eggs_core.runs.run import Run
 from eggs_core.runs.streamed import check_in_memory
 from eggs_core.text.sources import bundled_text
@@ -109,9 +110,9 @@ def recover(run: Run, cache: WeightCache = WEIGHTS, models: Models = CACHE) -> G
             check_same_weights(run.report, dense)
             check_room(COPIES * dense.nbytes, dense.device, f"Rebuilding the pruned {config.model}")
             if config.reconstruction == "none":
-                zeros, masks = copy.deepcopy(dense.model), _masks(run)
-                _apply(zeros, masks)
-                found = PrunedModel(dense, zeros, masks, run.permutations, "masked")
+                zeros = copy.deepcopy(dense.model)
+                apply_masks(zeros, run)
+                found = PrunedModel(dense, zeros, _masks(run), run.permutations, "masked")
             else:
                 found = yield from _prune_again(dense, config, len(run.report["layers"]))
         if found.packed is None:
@@ -125,17 +126,6 @@ def recover(run: Run, cache: WeightCache = WEIGHTS, models: Models = CACHE) -> G
 
 def _masks(run: Run) -> dict[str, torch.Tensor]:
     return {layer["name"]: run.mask(layer["name"]) for layer in run.report["layers"]}
-
-
-@torch.no_grad()
-def _apply(model: PreTrainedModel, masks: dict[str, torch.Tensor]) -> None:
-    """Set the pruned weights to zero; masks are (out, in), as is every weight but Conv1D's."""
-    for name, mask in masks.items():
-        layer = model.get_submodule(name)
-        mask = mask.t() if type(layer).__name__ == "Conv1D" else mask
-        if layer.weight.shape != mask.shape:
-            raise EggsError(f"The run's mask of {name} does not fit the model; it has changed since. Prune it again.")
-        layer.weight.mul_(mask.to(layer.weight.device))
 
 
 def _prune_again(dense: LoadedModel, config: PruneConfig, total: int) -> Generator[Progress, None, PrunedModel]:

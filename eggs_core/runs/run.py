@@ -109,8 +109,8 @@ def load_run(folder: Path) -> Run:
             f"The run in {folder} was written by another version of EGGS Explorer; run it again."
         ) from error
     except EggsError as error:
-        said = str(error).rstrip(".")
-        raise EggsError(f"The run in {folder} is damaged: {said[:1].lower()}{said[1:]}; run it again.") from error
+        message = str(error).rstrip(".")
+        raise EggsError(f"The run in {folder} is damaged: {message[:1].lower()}{message[1:]}; run it again.") from error
     except (OSError, SafetensorError, ValueError) as error:
         raise EggsError(f"The run in {folder} is damaged: its masks cannot be read; run it again.") from error
 
