@@ -10,7 +10,7 @@ from eggs_core.models.architectures import BLOCK_PATHS, block_layers, find_block
 from eggs_core.pruning import stagewise
 from eggs_core.pruning.activations import Activations, InputStatistics
 from eggs_core.pruning.loop import prune
-from eggs_core.pruning.stagewise import _last_write, _stages, rounds
+from eggs_core.pruning.stagewise import _last_write, _stages, stages
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -71,12 +71,12 @@ def test_the_block_is_gathered_beside_what_it_was(tiny_model):
         with torch.no_grad():
             model(windows())
     x, y = (caught[n, "x"].reshape(-1, 64) for n in ("pruned", "before"))
-    lack = (caught["before", "r"] - caught["pruned", "r"]).reshape(-1, 32)
+    residual_gap = (caught["before", "r"] - caught["pruned", "r"]).reshape(-1, 32)
     model = tiny_model("llama")
     path, blocks = find_blocks(model)
     activations = Activations(model, blocks, windows())
     activations.advance(0, blocks[0])
-    for layers, statistics in rounds(activations, path, 1, blocks[1]):
+    for layers, statistics in stages(activations, path, 1, blocks[1]):
         if layers[0].projection == "self_attn.o_proj":
             layers[0].set_weight(layers[0].weight() * 0.5)
         if layers[0].projection != "mlp.down_proj":
@@ -85,9 +85,9 @@ def test_the_block_is_gathered_beside_what_it_was(tiny_model):
         assert found.tokens == 120
         assert torch.allclose(found.gram, x.T @ x, atol=1e-3)
         assert torch.allclose(found.cross, y.T @ x, atol=1e-3)
-        assert torch.allclose(found.drift, lack.T @ x, atol=1e-3)
-        assert torch.allclose(found.target(weight), (y @ weight.T + lack).T @ x / 120, atol=1e-4)
-        assert torch.allclose(found.wanted(weight), y @ weight.T + lack, atol=1e-4)
+        assert torch.allclose(found.residual_cross, residual_gap.T @ x, atol=1e-3)
+        assert torch.allclose(found.target(weight), (y @ weight.T + residual_gap).T @ x / 120, atol=1e-4)
+        assert torch.allclose(found.target_output(weight), y @ weight.T + residual_gap, atol=1e-4)
 
 
 def test_early_blocks_end_up_closer_to_what_they_were():
@@ -122,8 +122,8 @@ def test_closing_midway_leaves_no_hook(tiny_model, stop_after):
 
 def test_the_last_block_is_pruned_at_once(tiny_model, monkeypatch):
     staged, at_once = [], []
-    original, gather = stagewise.rounds, Activations.gather
-    monkeypatch.setattr(stagewise, "rounds", lambda a, p, number, b: staged.append(number) or original(a, p, number, b))
+    original, gather = stagewise.stages, Activations.gather
+    monkeypatch.setattr(stagewise, "stages", lambda a, p, number, b: staged.append(number) or original(a, p, number, b))
     monkeypatch.setattr(Activations, "gather", lambda self, ls, n, b, g: at_once.append(n) or gather(self, ls, n, b, g))
     list(prune(tiny_model("llama"), windows(), make_config("m", "2:4", "eggs-ptp-plus")))
     assert (staged, at_once) == ([0], [1])
@@ -134,4 +134,4 @@ def test_the_own_output_is_the_target_without_a_dense_model():
     statistics.update(torch.randn(20, 8))
     assert statistics.target(torch.randn(4, 8)) is None
     weight = torch.randn(4, 8)
-    assert torch.equal(statistics.wanted(weight), statistics.sample @ weight.T)
+    assert torch.equal(statistics.target_output(weight), statistics.sample @ weight.T)
