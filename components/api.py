@@ -34,7 +34,7 @@ from eggs_core.runs.run import Run
 from eggs_core.text.datasets import PREFIX, dataset_text
 from eggs_core.text.sources import Text
 
-KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", types.NoneType: "null"}
+JSON_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", types.NoneType: "null"}
 LONGEST_NAME = 500
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def prune(
     for event in QUEUE.follow(prune_work(config, {}, anew)):
         if isinstance(event, Waiting):
             yield _waiting(event) | {"key": key}
-        elif event.said:
+        elif event.message:
             yield _done(event.run)
         else:
             yield _running(event.progress) | {"key": key}
@@ -216,7 +216,7 @@ def _check(name: str, value: Any, hint: Any) -> Any:
     if float in kinds and type(value) in (int, float):
         return number(value, name)
     if type(value) not in kinds:
-        wanted = " or ".join(KINDS[kind] for kind in kinds)
+        wanted = " or ".join(JSON_NAMES[kind] for kind in kinds)
         raise EggsError(f"{name} must be {wanted}; got {shown(value)}.")
     if type(value) is int:
         return whole_number(value, name)

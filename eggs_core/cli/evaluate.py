@@ -12,9 +12,12 @@ from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 
 if TYPE_CHECKING:
-    from eggs_core.models.loading import LoadedModel
-    from eggs_core.runs.run import Run
     from eggs_core.text.sources import Text
+
+REFITTED = (
+    "This run also re-fitted its kept weights, which a run does not store: the figures below are those of its masks "
+    "alone; report.json holds the re-fitted model's."
+)
 
 
 def evaluate(
@@ -54,6 +57,7 @@ def evaluate(
     from eggs_core.evaluation.perplexity import protocol
     from eggs_core.models.fingerprints import check_same_weights
     from eggs_core.models.loading import load
+    from eggs_core.runs.masked import apply_masks
     from eggs_core.text.sources import bundled_text
     from eggs_core.text.windows import evaluation_windows as windows_of
 
@@ -65,7 +69,9 @@ def evaluate(
     row = "dense"
     if finished:
         check_same_weights(finished.report, loaded)
-        _apply_masks(loaded, finished)
+        if finished.report.get("config", {}).get("reconstruction", "none") != "none":
+            typer.echo(REFITTED, err=True)
+        apply_masks(loaded.model, finished)
         row = "pruned"
     scores = score_all(loaded.model, windows).to_dict()
     result = {"model": config.model, "run": str(run) if run else None, **protocol(text, windows), row: scores}
@@ -73,22 +79,3 @@ def evaluate(
         typer.echo(json.dumps(result, indent=1))
     else:
         print_scores({row: scores}, result)
-
-
-def _apply_masks(loaded: "LoadedModel", run: "Run") -> None:
-    """Zero what a run's masks prune; says so where the run also re-fitted the weights that it kept."""
-    from eggs_core.models.architectures import linear_layers
-
-    if run.report.get("config", {}).get("reconstruction", "none") != "none":
-        typer.echo(
-            "This run also re-fitted its kept weights, which a run does not store: the figures below are those of its "
-            "masks alone; report.json holds the re-fitted model's.",
-            err=True,
-        )
-    layers = {layer.name: layer for layer in linear_layers(loaded.model)}
-    for entry in run.report["layers"]:
-        name, shape = entry["name"], tuple(entry["shape"])
-        if name not in layers or layers[name].shape != shape:
-            raise EggsError(f"The run was made on {run.report['model']}; {loaded.name} has no layer {name} {shape}.")
-        weight = layers[name].weight()
-        layers[name].set_weight(weight * run.mask(name).to(weight.device))

@@ -84,25 +84,25 @@ def weight_files(name: str, folder: Path) -> tuple[list[str], dict[str, str] | N
     The second is None where there is one file and no index. Raises EggsError for an index that is damaged, or names
     anything but files of this folder.
     """
-    said = read_index(name, folder) if (folder / INDEX).exists() else None
-    if said and (missing := sorted(file for file in set(said.values()) if not (folder / file).is_file())):
+    index = read_index(name, folder) if (folder / INDEX).exists() else None
+    if index and (missing := sorted(file for file in set(index.values()) if not (folder / file).is_file())):
         raise EggsError(f"{name} lacks the weight file {missing[0]}; copy the whole model.")
     if (folder / SINGLE).is_file():  # what transformers reads where there are both
         return [SINGLE], None
-    if said is None:
+    if index is None:
         raise EggsError(f"{name} holds neither {SINGLE} nor {INDEX}; copy the whole model.")
-    return sorted(set(said.values())), said
+    return sorted(set(index.values())), index
 
 
 def read_index(name: str, folder: Path) -> dict[str, str]:
     """Which file of a folder holds each tensor; raises EggsError for an index that names anything but plain files."""
     try:
-        said = read_object(name, folder / INDEX).get("weight_map")
-        if not isinstance(said, dict) or not said or not all(_is_file_name(file) for file in said.values()):
+        index = read_object(name, folder / INDEX).get("weight_map")
+        if not isinstance(index, dict) or not index or not all(_is_file_name(file) for file in index.values()):
             raise EggsError("Its map is empty, or names something else than files.")
     except EggsError as error:
         raise EggsError(f"{name} has a damaged {INDEX}; fetch it again.") from error
-    return said
+    return index
 
 
 def _is_file_name(entry: object) -> bool:

@@ -72,7 +72,7 @@ def headers(name: str, folder: Path) -> dict[str, Stored]:
 
     Raises EggsError for files that are damaged or empty and for an index that does not agree with them.
     """
-    files, said = weight_files(name, folder)
+    files, index = weight_files(name, folder)
     found: dict[str, Stored] = {}
     for file in files:
         with open_file(name, folder, file) as opened:
@@ -83,14 +83,14 @@ def headers(name: str, folder: Path) -> dict[str, Stored]:
                 found[key] = Stored(file, key, tuple(piece.get_shape()), piece.get_dtype())
     if not found:
         raise EggsError(f"The weight files of {name} hold no weights; fetch them again.")
-    if said is None:
+    if index is None:
         return found
-    if lost := sorted(key for key, file in said.items() if key not in found or found[key].file != file):
+    if lost := sorted(key for key, file in index.items() if key not in found or found[key].file != file):
         raise EggsError(
-            f"The index of {name} is wrong: {said[lost[0]]} does not hold {lost[0]} "
+            f"The index of {name} is wrong: {index[lost[0]]} does not hold {lost[0]} "
             f"({len(lost)} such tensors); fetch {INDEX} and its files again."
         )
-    return {key: place for key, place in found.items() if key in said}
+    return {key: place for key, place in found.items() if key in index}
 
 
 def matched(name: str, model: PreTrainedModel, found: dict[str, Stored]) -> tuple[dict[str, Stored], str | None]:

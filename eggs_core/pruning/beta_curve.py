@@ -15,7 +15,7 @@ from eggs_core.evaluation.perplexity import join, protocol, score_windows
 from eggs_core.fields import listed, mapping, number, only, part, text, whole
 from eggs_core.files import read_json, write_json
 from eggs_core.limits import check_config
-from eggs_core.models.dense_models import CACHE, ModelCache
+from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.progress import memory_errors
 from eggs_core.pruning.loop import prune
 from eggs_core.registry import CUSTOM
@@ -97,7 +97,7 @@ def beta_curve(
     config: PruneConfig,
     texts: dict[str, Text] | None = None,
     betas: tuple[float, ...] = BETAS,
-    cache: ModelCache = CACHE,
+    cache: Models = CACHE,
 ) -> Iterator[BetaProgress | BetaCurve]:
     """Prune and evaluate at each β in turn, yielding progress and, after each β, the curve so far.
 

@@ -14,7 +14,7 @@ from eggs_core.graph.spectrum import second_singular_value
 from eggs_core.masks.selection import best_diagonals, retained_score, select
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.permutation import lsa
-from eggs_core.pruning.reconstruction import obs
+from eggs_core.pruning.reconstruction import LayerProblem, obs
 from eggs_core.pruning.scores import score
 
 SIZE, TOKENS, SEED = 8, 64, 395
@@ -170,7 +170,7 @@ def reorder(layer: ToyLayer, pattern: NMPattern) -> tuple[torch.Tensor, torch.Te
 def refit(layer: ToyLayer, mask: torch.Tensor, pattern: NMPattern, order: torch.Tensor) -> torch.Tensor:
     """New values of the kept weights, (8, 8) fp32, that SparseGPT's sweep finds for a given mask."""
     gram = layer.inputs.T @ layer.inputs / TOKENS
-    return obs(layer.weight, gram, pattern, mask, permutation=order).weight
+    return obs(LayerProblem(layer.weight, gram, pattern, mask, permutation=order)).weight
 
 
 @cache

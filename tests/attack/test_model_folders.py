@@ -382,7 +382,7 @@ def open_both(folder: Path) -> None:
         same_as_stored(load(str(folder), CPU), folder)
     with only_sentences():
         checkpoint = Checkpoint(str(folder), CPU)
-        with checkpoint.outside(head=True), checkpoint.held(0):
+        with checkpoint.load_outer(head=True), checkpoint.load_block(0):
             assert all(not t.is_meta for t in checkpoint.blocks[0].state_dict().values())
 
 

@@ -130,9 +130,11 @@ def test_every_field_counts_in_the_hash():
     keys = {base.key()} | {PruneConfig.from_dict({**base.to_dict(), k: v}).key() for k, v in others.items()}
     keys.add(PruneConfig.from_dict({**base.to_dict(), "selection": "degree", "beta": 0.5}).key())
     keys.add(PruneConfig.from_dict({**base.to_dict(), "selection": "diagonal", "diagonals": 4}).key())
-    for reconstruction in RECONSTRUCTIONS:
+    for reconstruction in DIMENSIONS["reconstruction"].entries:
         keys.add(PruneConfig.from_dict({**base.to_dict(), "reconstruction": reconstruction}).key())
-    assert len(keys) == len(others) + 3 + len(RECONSTRUCTIONS) - 2  # "none" and "admm" are there already
+    assert (
+        len(keys) == len(others) + 3 + len(DIMENSIONS["reconstruction"].entries) - 2
+    )  # "none" and "admm" are there already
     assert set(others) | {"beta", "diagonals"} == set(base.to_dict())
 
 
