@@ -9,13 +9,14 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr  # noqa: E402
 
-from components.descriptions import describe_once  # noqa: E402
-from components.events import THREADS, WATCHERS  # noqa: E402
+from components.jobs.events import THREADS, WATCHERS  # noqa: E402
 from components.page import create_page  # noqa: E402
 from components.theme import theme  # noqa: E402
 from components.widgets.assets import ASSETS  # noqa: E402
+from components.widgets.descriptions import describe_once  # noqa: E402
 from components.widgets.plot import PLOTLY_JS  # noqa: E402
-from eggs_core.hosting import hosted, limits  # noqa: E402
+from components.widgets.sentence_blocks import SentenceBlocks  # noqa: E402
+from eggs_core.limits import hosted, limits  # noqa: E402
 
 gc.enable()
 SESSIONS = 64  # whose pages gradio remembers, some megabytes each, also after they were closed; the latest ones
@@ -23,7 +24,8 @@ SESSIONS = 64  # whose pages gradio remembers, some megabytes each, also after t
 
 def build_app() -> gr.Blocks:
     """The whole page, wired but not launched."""
-    with gr.Blocks(title="EGGS Explorer", analytics_enabled=False, fill_width=True, delete_cache=(3600, 7200)) as app:
+    options = {"analytics_enabled": False, "fill_width": True, "delete_cache": (3600, 7200)}
+    with SentenceBlocks(title="EGGS Explorer", **options) as app:
         create_page()
     describe_once(app)
     return app.queue(max_size=2 * WATCHERS, default_concurrency_limit=8)

@@ -20,12 +20,12 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.outcome import conclude  # noqa: E402
 from benchmarks.quality import known_cells, mean_nats, open_model, prune_and_score  # noqa: E402
-from eggs_core import reconstruct  # noqa: E402
 from eggs_core.config import CUSTOM, METHODS, make_config  # noqa: E402
-from eggs_core.evaluate import paired_ratio  # noqa: E402
+from eggs_core.evaluation.intervals import paired_ratio  # noqa: E402
+from eggs_core.pruning import reconstruction as reconstruct  # noqa: E402
 
 SHIPPED = "as shipped"
-# name -> (choices that differ from EGGS-PTP+, constants of eggs_core.reconstruct that differ)
+# name -> (choices that differ from EGGS-PTP+, constants of eggs_core.pruning.reconstruction that differ)
 VARIANTS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     SHIPPED: ({}, {}),
     "target: the layer's own output": ({"reconstruction": "admm"}, {}),
@@ -50,7 +50,10 @@ def constants(changes: dict[str, Any]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for name, value in changes.items():
             stack.enter_context(mock.patch.object(reconstruct, name, value))
-        changed: Callable = lambda *a, **k: own(*a, **given, **k)  # noqa: E731
+
+        def changed(*a, **k):
+            return own(*a, **given, **k)
+
         stack.enter_context(mock.patch.dict(reconstruct.RECONSTRUCTIONS, {"admm": changed, "admm-block": changed}))
         yield
 
@@ -92,10 +95,13 @@ def main() -> None:
             values = [row["perplexity"] for row in rows]
             ratio = paired_ratio(mean_nats(found[SHIPPED]), mean_nats(rows)).to_dict()
             row = {
-                "variant": variant, "perplexities": values, "perplexity": statistics.fmean(values),
-                "sd": statistics.stdev(values) if len(values) > 1 else None, "ratio": ratio,
+                "variant": variant,
+                "perplexities": values,
+                "perplexity": statistics.fmean(values),
+                "sd": statistics.stdev(values) if len(values) > 1 else None,
+                "ratio": ratio,
                 "processor_seconds": statistics.fmean(r["processor_seconds"] for r in rows),
-            }  # fmt: skip
+            }
             tables[name].append(row)
             spread = "" if row["sd"] is None else f"± {row['sd']:.2f}"
             said = f"{ratio['value']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]"

@@ -19,8 +19,10 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.outcome import conclude  # noqa: E402
 from benchmarks.quality import DATA, SMOLLM2, known_cells, open_model, prune_and_score  # noqa: E402
 from eggs_core.config import METHODS, make_config  # noqa: E402
-from eggs_core.evaluate import evaluate, paired_difference, paired_ratio, protocol  # noqa: E402
-from eggs_core.zeroshot import CLOZE, TaskScore, zero_shot  # noqa: E402
+from eggs_core.evaluation.intervals import paired_difference, paired_ratio  # noqa: E402
+from eggs_core.evaluation.perplexity import evaluate, protocol  # noqa: E402
+from eggs_core.evaluation.task_file import CLOZE  # noqa: E402
+from eggs_core.evaluation.zeroshot import TaskScore, zero_shot  # noqa: E402
 
 TASKS = ("arc_easy", "piqa", "openbook_qa", "winogrande")
 SHOWN = ("wanda", "ria-cp", "sparsegpt", "eggs-ptp", "eggs-ptp-plus")
@@ -39,14 +41,20 @@ def rights(cell: dict[str, Any]) -> list[int]:
 
 def summary(cells: list[dict[str, Any]], dense: dict[str, Any]) -> dict[str, Any]:
     """One method: means over seeds, standard errors over items, paired differences from dense with intervals."""
-    mean = lambda values: [statistics.fmean(column) for column in zip(*values, strict=True)]  # noqa: E731
+
+    def mean(values):
+        return [statistics.fmean(column) for column in zip(*values, strict=True)]
+
     row: dict[str, Any] = {"perplexity": statistics.fmean(c["perplexity"] for c in cells), "seeds": len(cells)}
     row["perplexities"] = [c["perplexity"] for c in cells]
     if cells[0] is not dense:
         nats = mean([c["window_nats"] for c in cells])
         row["perplexity_against_dense"] = paired_ratio(dense["window_nats"], nats).to_dict()
     for task in dense["tasks"]:
-        best = lambda c, t=task: c["tasks"][t]["right_norm"] or c["tasks"][t]["right"]  # noqa: E731
+
+        def best(c, t=task):
+            return c["tasks"][t]["right_norm"] or c["tasks"][t]["right"]
+
         errors = [c["tasks"][task]["acc_norm_stderr"] or c["tasks"][task]["acc_stderr"] for c in cells]
         right = mean([best(c) for c in cells])
         row[task] = {"accuracy": statistics.fmean(right), "stderr": statistics.fmean(errors), "items": len(right)}
@@ -73,7 +81,10 @@ def main() -> None:
     if options.quick:
         name, tasks, options.items, options.methods = "tiny-llama", [CLOZE], 100, ["wanda", "sparsegpt"]
     opened, cell = open_model(name, options.smollm2, options.data), known_cells(name)
-    answer = lambda model: task_scores(model, opened.dense.tokenizer, tasks, options.items)  # noqa: E731
+
+    def answer(model):
+        return task_scores(model, opened.dense.tokenizer, tasks, options.items)
+
     dense = cell(
         f"dense tasks {options.items}",
         lambda: evaluate(opened.dense.model, opened.evaluation).to_dict() | answer(opened.dense.model),
@@ -96,18 +107,25 @@ def main() -> None:
         rows[method] = summary(cells, dense)
         print_row(METHODS[method].label, rows[method])
     conclude(
-        [], options.json, packages=("lm_eval",), model=name, pattern=options.pattern, seeds=options.seeds, table=rows,
+        [],
+        options.json,
+        packages=("lm_eval",),
+        model=name,
+        pattern=options.pattern,
+        seeds=options.seeds,
+        table=rows,
         evaluation=protocol(opened.evaluation_text, opened.evaluation),
         calibration={"text": opened.calibration.name, "sha256": opened.calibration.sha256, **opened.windows},
-    )  # fmt: skip
+    )
 
 
 def print_row(label: str, row: dict[str, Any]) -> None:
     """One line of the table."""
     tasks = "  ".join(
         f"{task} {value['accuracy']:.1%} ± {value['stderr']:.1%}"
-        for task, value in row.items() if isinstance(value, dict) and "accuracy" in value
-    )  # fmt: skip
+        for task, value in row.items()
+        if isinstance(value, dict) and "accuracy" in value
+    )
     change = row["mean_difference"]
     print(
         f"{label:14} perplexity {row['perplexity']:8.2f}  {tasks}  mean {row['mean']:.1%} "

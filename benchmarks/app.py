@@ -28,24 +28,33 @@ import torch  # noqa: E402
 
 from benchmarks.outcome import check, conclude  # noqa: E402
 from eggs_core.config import make_config  # noqa: E402
-from eggs_core.masks import pack_bits, topn  # noqa: E402
-from eggs_core.model_cache import ModelCache  # noqa: E402
+from eggs_core.masks.bits import pack_bits  # noqa: E402
+from eggs_core.masks.selection import topn  # noqa: E402
+from eggs_core.models.dense_models import ModelCache  # noqa: E402
 from eggs_core.pattern import NMPattern  # noqa: E402
-from eggs_core.pipeline import Finished, execute  # noqa: E402
-from eggs_core.runs import Run, load_run, save_run  # noqa: E402
+from eggs_core.runs.events import Finished  # noqa: E402
+from eggs_core.runs.execute import execute  # noqa: E402
+from eggs_core.runs.run import Run, load_run, save_run  # noqa: E402
 
 BARS = {
-    "app_ready_s": 8.0, "prune_tiny_llama_eggs_ptp_s": 10.0, "layer_click_to_paint_ms": 200.0,
-    "layer_click_to_paint_210_layers_ms": 200.0, "lesson_click_to_figures_ms": 100.0,
-}  # fmt: skip
+    "app_ready_s": 8.0,
+    "prune_tiny_llama_eggs_ptp_s": 10.0,
+    "layer_click_to_paint_ms": 200.0,
+    "layer_click_to_paint_210_layers_ms": 200.0,
+    "lesson_click_to_figures_ms": 100.0,
+}
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 PRUNE = "prune --model tiny-llama --pattern 2:4 --method eggs-ptp --seed 0 --out"
 BLOCKS = 30
 SHAPES = {  # SmolLM2-135M
-    "self_attn.q_proj": (576, 576), "self_attn.k_proj": (192, 576), "self_attn.v_proj": (192, 576),
-    "self_attn.o_proj": (576, 576), "mlp.gate_proj": (1536, 576), "mlp.up_proj": (1536, 576),
+    "self_attn.q_proj": (576, 576),
+    "self_attn.k_proj": (192, 576),
+    "self_attn.v_proj": (192, 576),
+    "self_attn.o_proj": (576, 576),
+    "mlp.gate_proj": (1536, 576),
+    "mlp.up_proj": (1536, 576),
     "mlp.down_proj": (576, 1536),
-}  # fmt: skip
+}
 CLICK = """name => new Promise((resolve, reject) => {
   const view = document.querySelector('#mask-canvas .mask-view'), drawn = +view.dataset.drawn;
   const cell = [...document.querySelectorAll('#model-map [data-layer]')].find(e => e.dataset.layer === name);
@@ -89,14 +98,16 @@ def write_large_run(folder: Path) -> None:
             like = next(x for x in model.report["layers"] if x["projection"] == projection)
             gap = like["spectral_gap"] + 0.001 * block
             layers.append({**like, "name": name, "block": block, "shape": list(shape), "spectral_gap": gap})
-    report = {**model.report, "model": "random, shapes of SmolLM2-135M", "key": "random", "layers": layers}
+    name = {"model": "random, shapes of SmolLM2-135M"}
+    config = {**model.report["config"], **name}
+    report = {**model.report, **name, "key": "random", "config": config, "layers": layers}
     save_run(Run(report, masks, best), folder / "run")
 
 
 def serve(folder: Path) -> None:
     """Run the app with the runs in `folder` in place of those that ship with it."""
     import app
-    from components import session
+    from components.state import workspace as session
 
     session.BUNDLED_RUNS = folder
     app.main()
@@ -159,9 +170,13 @@ def click_layers(browser, url: str, count: int) -> dict[str, float]:
     page.close()
     times = sorted(times[1:])
     return {
-        "layers": len(names), "clicks": count, "median": statistics.median(times), "p95": times[int(0.95 * count)],
-        "slowest": times[-1], "first_view_s": loaded,
-    }  # fmt: skip
+        "layers": len(names),
+        "clicks": count,
+        "median": statistics.median(times),
+        "p95": times[int(0.95 * count)],
+        "slowest": times[-1],
+        "first_view_s": loaded,
+    }
 
 
 def click_lesson(browser, url: str, count: int) -> dict[str, float]:
@@ -178,8 +193,11 @@ def click_lesson(browser, url: str, count: int) -> dict[str, float]:
     page.close()
     times = sorted(times[2:])
     return {
-        "clicks": count, "median": statistics.median(times), "p95": times[int(0.95 * count)], "slowest": times[-1],
-    }  # fmt: skip
+        "clicks": count,
+        "median": statistics.median(times),
+        "p95": times[int(0.95 * count)],
+        "slowest": times[-1],
+    }
 
 
 def time_page(quick: bool, tables: dict) -> dict[str, float]:
@@ -207,9 +225,10 @@ def time_page(quick: bool, tables: dict) -> dict[str, float]:
                 large = tables["clicks_210_layers_ms"] = click_layers(browser, url, 8 if quick else 70)
             browser.close()
     return figures | {
-        "layer_click_to_paint_ms": small["median"], "layer_click_to_paint_210_layers_ms": large["median"],
+        "layer_click_to_paint_ms": small["median"],
+        "layer_click_to_paint_210_layers_ms": large["median"],
         "lesson_click_to_figures_ms": lesson["median"],
-    }  # fmt: skip
+    }
 
 
 def time_runs(quick: bool, tables: dict) -> dict[str, float]:
@@ -250,9 +269,12 @@ def main() -> int:
         print(f"     {name}: " + ", ".join(f"{seconds:.2f}" for seconds in tables[name]))
     print(f"{time.perf_counter() - begin:.0f} s")
     return conclude(
-        [check(name, value, BARS[name]) for name, value in figures.items()], options.json,
-        packages=("gradio", "plotly", "playwright"), quick=options.quick, tables=tables,
-    )  # fmt: skip
+        [check(name, value, BARS[name]) for name, value in figures.items()],
+        options.json,
+        packages=("gradio", "plotly", "playwright"),
+        quick=options.quick,
+        tables=tables,
+    )
 
 
 if __name__ == "__main__":

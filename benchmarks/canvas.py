@@ -12,12 +12,12 @@ import gradio as gr  # noqa: E402
 import torch  # noqa: E402
 
 from app import launch_options  # noqa: E402
-from components.graph_view import Graph, frame_of, graph_value  # noqa: E402
-from components.mask_view import mask_values  # noqa: E402
-from components.session import Workspace  # noqa: E402
+from components.places.layers.graph.view import Graph, frame_of, graph_value  # noqa: E402
+from components.places.layers.mask.view import mask_values  # noqa: E402
+from components.state.workspace import Workspace  # noqa: E402
 from components.widgets.canvas import GraphCanvas, MaskCanvas  # noqa: E402
-from eggs_core.masks import pack_bits  # noqa: E402
-from eggs_core.runs import Run  # noqa: E402
+from eggs_core.masks.bits import pack_bits  # noqa: E402
+from eggs_core.runs.run import Run  # noqa: E402
 
 # Reading one pixel back makes sure that the painting is over, and not only queued.
 TIMED = """([selector, events]) => (async () => {

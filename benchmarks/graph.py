@@ -16,10 +16,10 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from benchmarks.outcome import check, conclude  # noqa: E402
-from eggs_core.graph import measure  # noqa: E402
-from eggs_core.masks import topn  # noqa: E402
+from eggs_core.graph.measures import measure  # noqa: E402
+from eggs_core.graph.spectrum import null_gap, second_singular_value  # noqa: E402
+from eggs_core.masks.selection import topn  # noqa: E402
 from eggs_core.pattern import NMPattern  # noqa: E402
-from eggs_core.spectral import null_gap, second_singular_value  # noqa: E402
 
 SMOLLM2_BLOCK = [(576, 576), (192, 576), (192, 576), (576, 576), (1536, 576), (1536, 576), (576, 1536)]
 SMOLLM2_BLOCKS, PATTERN = 30, NMPattern(2, 4)

@@ -24,22 +24,18 @@ import torch  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM  # noqa: E402
 
 from benchmarks.outcome import check, conclude  # noqa: E402
-from eggs_core import kernels  # noqa: E402
-from eggs_core.export import packed_layers, save_hf, save_packed  # noqa: E402
-from eggs_core.kernels.memory import Arena  # noqa: E402
-from eggs_core.latency import (  # noqa: E402
-    alternate,
-    decode_bytes,
-    measure_generation,
-    measure_layers,
-    memory_bandwidth,
-    random_layer,
-    read_memory,
-    size_breakdown,
-    thread_count,
-)
-from eggs_core.packed import PackedLinear, pack_model, packed_copy, set_submodule  # noqa: E402
+from eggs_core.packed.byte_counts import decode_bytes, size_breakdown  # noqa: E402
+from eggs_core.packed.file import packed_layers  # noqa: E402
+from eggs_core.packed.hf_folder import save_hf  # noqa: E402
+from eggs_core.packed.kernel import library as kernels  # noqa: E402
+from eggs_core.packed.kernel.huge_pages import Arena  # noqa: E402
+from eggs_core.packed.linear import PackedLinear  # noqa: E402
+from eggs_core.packed.model import pack_model, packed_copy, set_submodule  # noqa: E402
+from eggs_core.packed.writing import save_packed  # noqa: E402
 from eggs_core.pattern import NMPattern  # noqa: E402
+from eggs_core.speed.alternation import alternate, thread_count  # noqa: E402
+from eggs_core.speed.generation import measure_generation  # noqa: E402
+from eggs_core.speed.layers import measure_layers, memory_bandwidth, random_layer, read_memory  # noqa: E402
 
 P24 = NMPattern(2, 4)
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eggs"
@@ -69,9 +65,15 @@ def layers_table(shapes, tokens, threads, seconds, beyond_cache=0, ceiling=False
     """measure_layers as plain rows, printed as they come."""
     rows = []
     for t in measure_layers(
-        shapes, P24, tokens=tokens, threads=threads, seconds=seconds, rounds=200, beyond_cache=beyond_cache,
+        shapes,
+        P24,
+        tokens=tokens,
+        threads=threads,
+        seconds=seconds,
+        rounds=200,
+        beyond_cache=beyond_cache,
         ceiling=ceiling,
-    ):  # fmt: skip
+    ):
         rates = {"gb_per_s": {d: t.bandwidth(d) for d in t.packed}, "ceiling": {d: t.ceiling(d) for d in t.read}}
         rates["read_share"] = {d: t.read_share(d) for d in t.read}
         rows.append(t.to_dict() | {"beyond_cache": bool(beyond_cache)} | rates)
@@ -135,7 +137,7 @@ def bytes_table(quick: bool) -> tuple[list[dict], dict[str, float]]:
     sizes = {"hidden_size": wide, "intermediate_size": 4 * wide, "num_attention_heads": 16}
     load = (
         "import sys, torch; torch.set_num_threads(1)\n"
-        "from eggs_core.export import load_packed; from transformers import AutoModelForCausalLM\n"
+        "from eggs_core.packed.writing import load_packed; from transformers import AutoModelForCausalLM\n"
         "dense = lambda p: AutoModelForCausalLM.from_pretrained(p, dtype='auto')\n"
         "opened = [load_packed(p) if p.endswith('.safetensors') else dense(p) for p in sys.argv[1:]]\n"
         "[m(torch.zeros(1, 1, dtype=torch.long)) for m in opened for _ in range(2)]\n"
@@ -306,9 +308,15 @@ def smollm2_tables(rounds: int) -> tuple[list[dict], dict[str, float], dict[str,
 def llama1b_table(rounds: int) -> tuple[list[dict], float, float]:
     """A Llama of 1.1 B random parameters in bf16, where weights dominate: decode, dense against packed."""
     config = LlamaConfig(
-        vocab_size=32000, hidden_size=2048, intermediate_size=5632, num_hidden_layers=22, num_attention_heads=32,
-        num_key_value_heads=4, tie_word_embeddings=False, dtype="bfloat16",
-    )  # fmt: skip
+        vocab_size=32000,
+        hidden_size=2048,
+        intermediate_size=5632,
+        num_hidden_layers=22,
+        num_attention_heads=32,
+        num_key_value_heads=4,
+        tie_word_embeddings=False,
+        dtype="bfloat16",
+    )
     with torch.device("meta"):
         model = LlamaForCausalLM(config).to(torch.bfloat16)
     model = model.to_empty(device="cpu").eval()

@@ -81,17 +81,22 @@ class Visitor:
     def _find(self, elem_id: str, event: str, output: str) -> dict:
         """The page's listener on a component's event that fills another component."""
         return next(
-            d for d in self._dependencies
-            if d["backend_fn"] and output in [self._ids[i] for i in d["outputs"]]
+            d
+            for d in self._dependencies
+            if d["backend_fn"]
+            and output in [self._ids[i] for i in d["outputs"]]
             and any(self._ids.get(i) == (elem_id or None) and name == event for i, name in d["targets"])
-        )  # fmt: skip
+        )
 
     def _body(self, dependency: dict, event_data: dict | None, values: dict[str, object]) -> dict:
         data = [values.get(self._ids[i], self._values[i]) for i in dependency["inputs"]]
         return {
-            "data": data, "event_data": event_data, "fn_index": dependency["id"],
-            "trigger_id": dependency["targets"][0][0], "session_hash": self._client.session_hash,
-        }  # fmt: skip
+            "data": data,
+            "event_data": event_data,
+            "fn_index": dependency["id"],
+            "trigger_id": dependency["targets"][0][0],
+            "session_hash": self._client.session_hash,
+        }
 
     def cheap(
         self, elem_id: str, event: str, output: str, event_data: dict | None = None, *, timings=None, **values
@@ -109,9 +114,10 @@ class Visitor:
         first = self._find(button, "click", button)
         self._http.post("run/predict", params=self._query, json=self._body(first, None, values)).raise_for_status()
         dependency = next(
-            d for d in self._dependencies
+            d
+            for d in self._dependencies
             if d["trigger_after"] == first["id"] and output in [self._ids[i] for i in d["outputs"]]
-        )  # fmt: skip
+        )
         body, names = self._body(dependency, None, values), [self._ids[i] for i in dependency["outputs"]]
         answer = self._http.post("queue/join", params=self._query, json=body)
         answer.raise_for_status()
@@ -254,14 +260,21 @@ def run(visitors: int, seconds: float, quick: bool) -> tuple[dict[str, float], d
     early, late = ([b for t, b in samples if low <= t / seconds < high] for low, high in ((0.4, 0.6), (0.8, 1.0)))
     growth = (statistics.mean(late) - statistics.mean(early)) / 1e6 if early and late else 0.0
     figures = {
-        "errors": len(errors), "cheap_p95_ms": 1e3 * cheap[int(0.95 * len(cheap))], "crosstalk": len(crossed),
+        "errors": len(errors),
+        "cheap_p95_ms": 1e3 * cheap[int(0.95 * len(cheap))],
+        "crosstalk": len(crossed),
         "memory_growth_mb": growth,
-    }  # fmt: skip
+    }
     tables = {
-        "visits": visits, "visitors": visitors, "seconds": seconds, "quick": quick, "errors": errors[:20],
-        "crosstalk": crossed[:20], "events": {name: summary(values) for name, values in timings.items()},
+        "visits": visits,
+        "visitors": visitors,
+        "seconds": seconds,
+        "quick": quick,
+        "errors": errors[:20],
+        "crosstalk": crossed[:20],
+        "events": {name: summary(values) for name, values in timings.items()},
         "memory_mb": [(round(t), round(b / 1e6)) for t, b in samples[:: max(1, len(samples) // 60)]],
-    }  # fmt: skip
+    }
     return figures, tables
 
 
@@ -290,9 +303,12 @@ def main() -> int:
         print(f"     {text}")
     print(f"{tables['visits']} visits by {visitors} visitors")
     return conclude(
-        [check(name, value, BARS[name]) for name, value in figures.items()], options.json,
-        packages=("gradio", "gradio_client"), quick=options.quick, tables=tables,
-    )  # fmt: skip
+        [check(name, value, BARS[name]) for name, value in figures.items()],
+        options.json,
+        packages=("gradio", "gradio_client"),
+        quick=options.quick,
+        tables=tables,
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from eggs_core.pipeline import versions
+from eggs_core.runs.heading import versions
 
 LOAD = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # before anything is measured
 
@@ -31,9 +31,12 @@ def machine() -> dict[str, Any]:
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     return {
-        "processor": name, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "load_average": LOAD,
+        "processor": name,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load_average": LOAD,
         "system": platform.platform(),
-    }  # fmt: skip
+    }
 
 
 def conclude(

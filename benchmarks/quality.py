@@ -29,11 +29,13 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from benchmarks.outcome import check, conclude  # noqa: E402
-from eggs_core.calibration import Text, bundled_text, calibration_windows, evaluation_windows  # noqa: E402
 from eggs_core.config import METHODS, make_config  # noqa: E402
-from eggs_core.evaluate import evaluate, paired_ratio, protocol  # noqa: E402
-from eggs_core.models import LoadedModel, load  # noqa: E402
-from eggs_core.prune import prune  # noqa: E402
+from eggs_core.evaluation.intervals import paired_ratio  # noqa: E402
+from eggs_core.evaluation.perplexity import evaluate, protocol  # noqa: E402
+from eggs_core.models.loading import LoadedModel, load  # noqa: E402
+from eggs_core.pruning.loop import prune  # noqa: E402
+from eggs_core.text.sources import Text, bundled_text  # noqa: E402
+from eggs_core.text.windows import calibration_windows, evaluation_windows  # noqa: E402
 
 CACHE = ROOT / "build" / "quality"
 RESULTS = ROOT / "benchmarks" / "results"
@@ -136,9 +138,12 @@ def open_model(name: str, smollm2: Path = SMOLLM2, data: Path = DATA) -> Opened:
     (count, length), (windows, window) = WINDOWS.get(name, BUNDLED_WINDOWS)
     evaluation = evaluation_windows(dense.tokenizer, evaluation_text, windows, window)
     return Opened(
-        dense, calibration, evaluation_text, evaluation,
+        dense,
+        calibration,
+        evaluation_text,
+        evaluation,
         {"calibration_windows": count, "calibration_length": length},
-    )  # fmt: skip
+    )
 
 
 def known_cells(name: str) -> Callable[[str, Callable], dict[str, Any]]:
@@ -179,9 +184,12 @@ def run_model(name: str, options, cells: dict[str, Any]) -> dict[str, Any] | Non
         for seed in options.seeds:
             for method in options.methods:
                 config = make_config(
-                    "tiny-llama" if name == "smollm2" else name, pattern, method, seed=seed,
+                    "tiny-llama" if name == "smollm2" else name,
+                    pattern,
+                    method,
+                    seed=seed,
                     **opened.windows,
-                )  # fmt: skip
+                )
                 sees_data = METHODS[method].score != "magnitude"  # the seed draws calibration windows, nothing else
                 key = f"{pattern} {method} {seed if sees_data else options.seeds[0]}"
                 value = cell(key, lambda config=config: prune_and_score(dense, config, calibration, evaluation))
@@ -192,9 +200,10 @@ def run_model(name: str, options, cells: dict[str, Any]) -> dict[str, Any] | Non
                     flush=True,
                 )
     return {
-        "dense": row, "evaluation": protocol(opened.evaluation_text, evaluation),
+        "dense": row,
+        "evaluation": protocol(opened.evaluation_text, evaluation),
         "calibration": {"text": calibration.name, "sha256": calibration.sha256, **opened.windows},
-    }  # fmt: skip
+    }
 
 
 def mean_nats(rows: list[dict[str, Any]]) -> list[float]:
@@ -222,8 +231,10 @@ def table(model: str, pattern: str, options, cells: dict[str, Any]) -> list[dict
 
 def print_table(title: str, rows: list[dict[str, Any]]) -> None:
     """The table as text."""
-    print(f"\n{title}\n{'method':14}  perplexity ± sd    against RIA+CP          against SparseGPT       "
-          "retained  in-degree ≥  orphans  CPU s  peak MB")  # fmt: skip
+    print(
+        f"\n{title}\n{'method':14}  perplexity ± sd    against RIA+CP          against SparseGPT       "
+        "retained  in-degree ≥  orphans  CPU s  peak MB"
+    )
     for row in rows:
         cells = []
         for baseline in ("ria-cp", "sparsegpt"):
@@ -309,9 +320,14 @@ def main() -> int:
     if options.json:
         draw(tables, models, options.json.with_suffix(".png"))
     return conclude(
-        checks_of(tables), options.json,
-        quick=options.quick, tables=tables, models=models, seeds=options.seeds, code=code_version(),
-    )  # fmt: skip
+        checks_of(tables),
+        options.json,
+        quick=options.quick,
+        tables=tables,
+        models=models,
+        seeds=options.seeds,
+        code=code_version(),
+    )
 
 
 if __name__ == "__main__":

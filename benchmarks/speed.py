@@ -23,13 +23,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.outcome import check, conclude
 from benchmarks.quality import DATA, SMOLLM2, open_model
-from eggs_core import activations, prune, stagewise
-from eggs_core.calibration import calibration_windows
 from eggs_core.config import CUSTOM, make_config
-from eggs_core.masks import auto_beta, degree, diagonal, retained_score, topn
+from eggs_core.masks.selection import auto_beta, degree, diagonal, retained_score, topn
 from eggs_core.pattern import NMPattern
-from eggs_core.permute import PERMUTATIONS, lsa
-from eggs_core.reconstruct import RECONSTRUCTIONS
+from eggs_core.pruning import activations, stagewise
+from eggs_core.pruning import loop as prune
+from eggs_core.pruning.permutation import PERMUTATIONS, lsa
+from eggs_core.pruning.reconstruction import RECONSTRUCTIONS
+from eggs_core.text.windows import calibration_windows
 
 SIZE = 4096
 LOOP_ROWS = 16

@@ -24,9 +24,15 @@ from benchmarks.outcome import check, conclude  # noqa: E402
 LAYERS, QUICK_LAYERS = 22, 1
 BAR_MB = 3000
 WINDOWS = [
-    "--calibration-windows", "8", "--calibration-length", "128", "--evaluation-windows", "4",
-    "--evaluation-length", "128",
-]  # fmt: skip
+    "--calibration-windows",
+    "8",
+    "--calibration-length",
+    "128",
+    "--evaluation-windows",
+    "4",
+    "--evaluation-length",
+    "128",
+]
 
 
 def prune(model: Path, out: Path, method: str) -> dict[str, float]:
@@ -74,9 +80,14 @@ def main() -> int:
             shutil.rmtree(folder, ignore_errors=True)
     peak = max(row["peak_mb"] for row in rows.values())
     return conclude(
-        [check("streaming_peak_mb", peak, BAR_MB)], options.json,
-        packages=("safetensors",), quick=options.quick, runs=rows, blocks=layers, stored_bytes=stored,
-    )  # fmt: skip
+        [check("streaming_peak_mb", peak, BAR_MB)],
+        options.json,
+        packages=("safetensors",),
+        quick=options.quick,
+        runs=rows,
+        blocks=layers,
+        stored_bytes=stored,
+    )
 
 
 if __name__ == "__main__":

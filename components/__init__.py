@@ -1,0 +1,1 @@
+"""The page: places with their panels, on top of state, jobs, charts, words and widgets."""

@@ -3,15 +3,23 @@
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from components.session import Workspace, find_run
+from components.state.known_runs import find_run
+from components.state.workspace import Workspace
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
-from eggs_core.runs import Run
+from eggs_core.runs.run import Run
 
 TABS = {  # what a tab is called on the page -> its name in an address
-    "Overview": "overview", "Masks": "masks", "Expander graph": "graph", "Spectrum": "spectrum",
-    "Accuracy": "accuracy", "Latency & size": "latency", "Compare": "compare", "Runs": "runs", "Learn": "learn",
-}  # fmt: skip
+    "Overview": "overview",
+    "Masks": "masks",
+    "Expander graph": "graph",
+    "Spectrum": "spectrum",
+    "Accuracy": "accuracy",
+    "Latency & size": "latency",
+    "Compare": "compare",
+    "Runs": "runs",
+    "Learn": "learn",
+}
 CHOICES = ("score", "selection", "permutation", "reconstruction", "beta", "diagonals", "calibration")
 COUNTS = ("seed", "calibration_windows", "calibration_length")
 

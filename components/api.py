@@ -15,21 +15,23 @@ from typing import Any
 
 import gradio as gr
 
-from components.events import WATCH
-from components.jobs import known_run, prune_work
-from components.queue import QUEUE, Waiting, Work
-from components.runs_view import open_run
-from components.texts_view import measure_text
-from eggs_core.calibration import Text
+from components.jobs.events import WATCH
+from components.jobs.prune import known_run, prune_work
+from components.jobs.queue import QUEUE, Waiting, Work
+from components.places.quality.texts.view import measure_text
+from components.state.asked import number, shown, whole_number, words
+from components.state.reports import open_run
+from components.state.results import run_id
 from eggs_core.config import DEFAULT_METHOD, METHODS, make_config
 from eggs_core.errors import EggsError
-from eggs_core.expansion import SIDES, expansion_curve
-from eggs_core.graph import certificate_sigma2
-from eggs_core.hosting import check_config, hosted, limits, sentence
-from eggs_core.models import BUNDLED
-from eggs_core.pipeline import Progress
-from eggs_core.runs import Run
-from eggs_core.texts import PREFIX, dataset_text
+from eggs_core.graph.expansion import SIDES, expansion_curve
+from eggs_core.graph.measures import certificate_sigma2
+from eggs_core.limits import check_config, hosted, limits, sentence
+from eggs_core.models.source import BUNDLED
+from eggs_core.progress import Progress
+from eggs_core.runs.run import Run
+from eggs_core.text.datasets import PREFIX, dataset_text
+from eggs_core.text.sources import Text
 
 KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", types.NoneType: "null"}
 LONGEST_NAME = 500
@@ -91,11 +93,20 @@ def prune(
         `status` (waiting, running or done), `text`, `share` done from 0 to 1, `key` of the run, and `report` once done.
     """
     config = make_config(
-        model.strip(), pattern, method, score=score, selection=selection, permutation=permutation,
-        reconstruction=reconstruction, beta=beta, diagonals=diagonals, seed=seed,
-        calibration_windows=calibration_windows, calibration_length=calibration_length,
+        model.strip(),
+        pattern,
+        method,
+        score=score,
+        selection=selection,
+        permutation=permutation,
+        reconstruction=reconstruction,
+        beta=beta,
+        diagonals=diagonals,
+        seed=seed,
+        calibration_windows=calibration_windows,
+        calibration_length=calibration_length,
         calibration=PREFIX + calibration_dataset.strip() if calibration_dataset else None,
-    )  # fmt: skip
+    )
     check_config(config)
     key = config.key()
     if not anew and (run := known_run(config)) is not None:
@@ -132,7 +143,7 @@ def analyze_layer(key: str, layer: str) -> Iterator[dict]:
     """
     run = open_run(key)
     found = run.layer(layer)
-    for event in QUEUE.follow(Work(("expansion", key, layer), expansion_steps, (run, layer))):
+    for event in QUEUE.follow(Work(("expansion", *run_id(run), layer), expansion_steps, (run, layer))):
         if isinstance(event, Waiting):
             yield _waiting(event)
         else:
@@ -208,11 +219,15 @@ def _endpoint(function: Callable) -> Callable:
 def _check(name: str, value: Any, hint: Any) -> Any:
     """A value of the JSON kind that a type hint names; raises EggsError for another one."""
     kinds = typing.get_args(hint) or (hint,)
-    if float in kinds and type(value) is int:
-        return float(value)
+    if float in kinds and type(value) in (int, float):
+        return number(value, name)
     if type(value) not in kinds:
         wanted = " or ".join(KINDS[kind] for kind in kinds)
-        raise EggsError(f"{name} must be {wanted}; got {str(value)[:80]!r}.")
+        raise EggsError(f"{name} must be {wanted}; got {shown(value)}.")
+    if type(value) is int:
+        return whole_number(value, name)
+    if isinstance(value, str):
+        words(value, name)
     if name != "text" and isinstance(value, str) and len(value) > LONGEST_NAME:
         raise EggsError(f"{name} has {len(value):,} characters, and {LONGEST_NAME} are read; shorten it.")
     return value

@@ -4,21 +4,24 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from components.accuracy_tab import create_accuracy_tab
 from components.address import TABS, address, asked_config, asked_run, restore
 from components.api import create_api
-from components.compare_tab import create_compare_tab
-from components.events import CHEAP, FINISHED, finish, run_by_buttons
-from components.graph_tab import create_graph_tab
-from components.jobs import Follow, message, refusal, run_job
-from components.latency_tab import create_latency_tab
-from components.learn_tab import create_learn_tab
-from components.masks_tab import create_masks_tab
-from components.overview_tab import create_overview_tab
-from components.runs_tab import create_runs_tab
-from components.session import Workspace, first_run, problems
+from components.jobs.events import CHEAP, FINISHED, finish, run_by_buttons
+from components.jobs.messages import message, refusal
+from components.jobs.prune import Follow, run_job
+from components.places.home.overview.tab import create_overview_tab
+from components.places.layers.graph.tab import create_graph_tab
+from components.places.layers.mask.tab import create_masks_tab
+from components.places.layers.spectrum.tab import create_spectrum_tab
+from components.places.learn.lesson.tab import create_learn_tab
+from components.places.quality.tab import create_accuracy_tab
+from components.places.runs.compare.tab import create_compare_tab
+from components.places.runs.stored.tab import create_runs_tab
+from components.places.speed.latency.tab import create_latency_tab
 from components.sidebar import DEFAULT_CHOICE, controls_of, create_sidebar, read
-from components.spectrum_tab import create_spectrum_tab
+from components.state.asked import told, whole_number
+from components.state.known_runs import first_run, problems
+from components.state.workspace import Workspace
 from components.tab import Tab
 from components.widgets.assets import ASSETS
 from eggs_core.config import PruneConfig, make_config
@@ -56,7 +59,7 @@ def create_page() -> None:
         with gr.Tab("Expander graph", id="graph"):
             graph = create_graph_tab(state)
         with gr.Tab("Spectrum", id="spectrum"):
-            spectrum = create_spectrum_tab(state, sidebar.inputs)
+            spectrum = create_spectrum_tab(state, sidebar.inputs, read)
         with gr.Tab("Accuracy", id="accuracy"):
             accuracy = create_accuracy_tab(state)
         with gr.Tab("Latency & size", id="latency"):
@@ -113,8 +116,8 @@ def create_page() -> None:
         opened = gr.Tabs(selected=workspace.tab) if workspace.tab != "overview" else gr.skip()
         return [workspace, opened, said, start, *finish(sidebar.inputs, controls), *render(workspace)]
 
-    def open_tab(workspace: Workspace, event: gr.SelectData) -> str:
-        workspace.tab = TABS.get(str(event.value), "overview")
+    def open_tab(workspace: Workspace, event: gr.EventData) -> str:
+        workspace.tab = TABS.get(str(told(event, "value")), "overview")
         return address(workspace) or gr.skip()
 
     def prune(follow: Follow, workspace: Workspace, anew: bool, *values) -> Iterator[list]:
@@ -142,14 +145,15 @@ def create_page() -> None:
 
     def pick_layer(workspace: Workspace, event: gr.EventData) -> list:
         try:
-            workspace.run.layer(str(event.layer))
+            workspace.run.layer(str(told(event, "layer")))
         except (AttributeError, EggsError):
             return [gr.skip()] * len(masks.outputs[1:])
-        workspace.open_layer(str(event.layer))
+        workspace.open_layer(str(told(event, "layer")))
         return finish(masks.outputs[1:], masks.render(workspace)[1:])
 
     def move_window(workspace: Workspace, event: gr.EventData) -> list:
-        workspace.row, workspace.column = int(event.row), int(event.column)
+        row, column = (whole_number(told(event, name), "A place") for name in ("row", "column"))
+        workspace.row, workspace.column = max(0, row), max(0, column)
         return draw_graph(workspace)
 
     def draw_graph(workspace: Workspace) -> list:
@@ -164,9 +168,13 @@ def create_page() -> None:
     tab_bar.select(open_tab, state, link, **CHEAP)
     page.load(None, None, None, js=CLOSE_SIDEBAR_ON_PHONES, queue=False, api_visibility="private")
     run_by_buttons(
-        sidebar.start, sidebar.stop, prune, [state, sidebar.anew, *sidebar.inputs],
-        [sidebar.progress, link, few, whole], stopped=stopped,
-    )  # fmt: skip
+        sidebar.start,
+        sidebar.stop,
+        prune,
+        [state, sidebar.anew, *sidebar.inputs],
+        [sidebar.progress, link, few, whole],
+        stopped=stopped,
+    )
     few.change(growing, state, part, trigger_mode="always_last", **FINISHED)
     whole.change(render, state, outputs, trigger_mode="always_last", **FINISHED)
     # The mask first; what other tabs say of the layer follows.

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from components.events import CHEAP
-from components.text import escape
-from eggs_core.calibration import Text
+from components.jobs.events import CHEAP
+from components.state.asked import number, whole_number, words
+from components.words.html import escape
 from eggs_core.config import (
     CUSTOM,
     DEFAULT_METHOD,
@@ -19,10 +19,11 @@ from eggs_core.config import (
     make_config,
 )
 from eggs_core.errors import EggsError
-from eggs_core.hosting import hosted, limits
-from eggs_core.models import BUNDLED
+from eggs_core.limits import hosted, limits
+from eggs_core.models.source import BUNDLED
 from eggs_core.pattern import NMPattern
-from eggs_core.texts import PREFIX
+from eggs_core.text.datasets import PREFIX
+from eggs_core.text.sources import Text
 
 PATTERNS = ("1:4", "2:4", "3:4", "2:8", "4:8")
 OTHER = "other"
@@ -33,8 +34,11 @@ PERMUTATION_LABELS = {"none": "none", "zigzag": "zigzag", "lsa": "linear sum ass
 BUNDLED_TEXT, OWN_TEXT, DATASET = "bundled", "own", "dataset"
 SOURCES = [("Bundled speeches", BUNDLED_TEXT), ("Text of your own", OWN_TEXT), ("Hub dataset", DATASET)]
 RECONSTRUCTION_LABELS = {
-    "none": "none", "obs": "OBS (SparseGPT)", "admm": "ADMM", "admm-block": "ADMM, block by block",
-}  # fmt: skip
+    "none": "none",
+    "obs": "OBS (SparseGPT)",
+    "admm": "ADMM",
+    "admm-block": "ADMM, block by block",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,11 @@ def read_pattern(choice: str, keep: float | None, group: float | None) -> NMPatt
     """The chosen pattern; raises EggsError if the free N and M make none."""
     if choice != OTHER:
         return NMPattern.parse(choice)
-    if any(n is None or not float(n).is_integer() for n in (keep, group)):
-        raise EggsError("Give N and M as whole numbers, for example N = 2 and M = 4.")
-    return NMPattern(int(keep), int(group))
+    try:
+        kept, of = (whole_number("" if n is None else n, "N or M") for n in (keep, group))
+    except EggsError as error:
+        raise EggsError("Give N and M as whole numbers, for example N = 2 and M = 4.") from error
+    return NMPattern(kept, of)
 
 
 def method_note(method: str) -> str:
@@ -73,25 +79,40 @@ def method_note(method: str) -> str:
 
 
 def read(
-    model, pattern, keep, group, method, score, selection, permutation, reconstruction, beta, diagonals,
-    windows, length, seed, source, text, dataset,
-) -> tuple[PruneConfig, dict[str, Text]]:  # fmt: skip
+    model,
+    pattern,
+    keep,
+    group,
+    method,
+    score,
+    selection,
+    permutation,
+    reconstruction,
+    beta,
+    diagonals,
+    windows,
+    length,
+    seed,
+    source,
+    text,
+    dataset,
+) -> tuple[PruneConfig, dict[str, Text]]:
     """The configuration that the controls describe, and the user's own texts by name; raises EggsError."""
-    calibration, texts = _calibration(source, text or "", (dataset or "").strip())
+    calibration, texts = _calibration(source, words(text, "Your text"), words(dataset, "The dataset").strip())
     config = make_config(
-        (model or "").strip(),
+        words(model, "The model").strip(),
         read_pattern(pattern, keep, group),
         method,
         score=score,
         selection=selection,
         permutation=permutation,
         reconstruction=reconstruction,
-        beta=None if selection != "degree" or not beta else beta / 100,
-        diagonals=None if selection != "diagonal" or not diagonals else int(diagonals),
+        beta=(number(beta, "β") / 100 or None) if selection == "degree" else None,
+        diagonals=(whole_number(diagonals, "The number of diagonals") or None) if selection == "diagonal" else None,
         calibration=calibration,
-        calibration_windows=int(windows or 0),
-        calibration_length=int(length or 0),
-        seed=int(seed or 0),
+        calibration_windows=whole_number(windows, "The number of calibration windows"),
+        calibration_length=whole_number(length, "The calibration length"),
+        seed=whole_number(seed, "The seed"),
     )
     return config, texts
 
@@ -114,9 +135,13 @@ def create_sidebar() -> Sidebar:
     """Build the controls and the cheap events among them."""
     most = limits()
     model = gr.Dropdown(
-        list(BUNDLED), value=DEFAULT_CHOICE[0], label="Model", allow_custom_value=True, elem_id="model",
+        list(BUNDLED),
+        value=DEFAULT_CHOICE[0],
+        label="Model",
+        allow_custom_value=True,
+        elem_id="model",
         info="Bundled, or a Hub id." if hosted() else "Bundled, or a Hub id, a local folder, or a .gguf file.",
-    )  # fmt: skip
+    )
     pattern = gr.Radio([*PATTERNS, OTHER], value=DEFAULT_CHOICE[1], label="Pattern N:M", elem_id="pattern")
     with gr.Row(visible=False, elem_id="free-pattern") as free:
         keep = gr.Number(2, label="N, kept", precision=0, minimum=1, maximum=most.group, elem_id="keep", min_width=80)
@@ -124,12 +149,18 @@ def create_sidebar() -> Sidebar:
     note = gr.HTML(pattern_note("2:4", 2, 4), elem_id="pattern-note", padding=False)
     method = gr.Dropdown(
         [(m.label, name) for name, m in METHODS.items()] + [("Custom", CUSTOM)],
-        value=DEFAULT_METHOD, label="Method", elem_id="method", filterable=False,
-    )  # fmt: skip
+        value=DEFAULT_METHOD,
+        label="Method",
+        elem_id="method",
+        filterable=False,
+    )
     about = gr.HTML(method_note(DEFAULT_METHOD), elem_id="method-note", padding=False)
     default = METHODS[DEFAULT_METHOD]
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-        labelled = lambda labels: [(label, name) for name, label in labels.items()]  # noqa: E731
+
+        def labelled(labels):
+            return [(label, name) for name, label in labels.items()]
+
         score = gr.Dropdown(
             labelled(SCORE_LABELS),
             value=default.score,
@@ -191,18 +222,29 @@ def create_sidebar() -> Sidebar:
             )
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed")
         source = gr.Dropdown(
-            SOURCES, value=BUNDLED_TEXT, label="Calibration text", info="Whose activations guide the choice?",
-            filterable=False, elem_id="calibration-source",
-        )  # fmt: skip
+            SOURCES,
+            value=BUNDLED_TEXT,
+            label="Calibration text",
+            info="Whose activations guide the choice?",
+            filterable=False,
+            elem_id="calibration-source",
+        )
         text = gr.Textbox(
-            label="Your text", lines=3, max_length=most.characters, placeholder="Some pages of plain text.",
-            elem_id="calibration-text", visible=False,
-        )  # fmt: skip
+            label="Your text",
+            lines=3,
+            max_length=most.characters,
+            placeholder="Some pages of plain text.",
+            elem_id="calibration-text",
+            visible=False,
+        )
         dataset = gr.Textbox(
-            label="Dataset", max_length=200, placeholder="Salesforce/wikitext:wikitext-2-raw-v1",
+            label="Dataset",
+            max_length=200,
+            placeholder="Salesforce/wikitext:wikitext-2-raw-v1",
             info="owner/name, or owner/name:configuration; its train split is streamed.",
-            elem_id="calibration-dataset", visible=False,
-        )  # fmt: skip
+            elem_id="calibration-dataset",
+            visible=False,
+        )
         anew = gr.Checkbox(
             False, label="Compute again", info="Even if this run is known already.", elem_id="anew", container=False
         )
@@ -221,18 +263,37 @@ def create_sidebar() -> Sidebar:
     )
     selection.change(
         lambda name: [gr.Slider(visible=name == "degree"), gr.Number(visible=name == "diagonal")],
-        selection, [beta, diagonals], **CHEAP,
-    )  # fmt: skip
+        selection,
+        [beta, diagonals],
+        **CHEAP,
+    )
     source.change(
         lambda name: [gr.Textbox(visible=name == OWN_TEXT), gr.Textbox(visible=name == DATASET)],
-        source, [text, dataset], **CHEAP,
-    )  # fmt: skip
+        source,
+        [text, dataset],
+        **CHEAP,
+    )
     for control in (score, selection, permutation, reconstruction):
         control.input(_name_of, [score, selection, permutation, reconstruction], [method, about], **CHEAP)
     inputs = [
-        model, pattern, keep, group, method, score, selection, permutation, reconstruction, beta, diagonals,
-        windows, length, seed, source, text, dataset,
-    ]  # fmt: skip
+        model,
+        pattern,
+        keep,
+        group,
+        method,
+        score,
+        selection,
+        permutation,
+        reconstruction,
+        beta,
+        diagonals,
+        windows,
+        length,
+        seed,
+        source,
+        text,
+        dataset,
+    ]
     return Sidebar(inputs, anew, start, stop, progress)
 
 
@@ -245,11 +306,24 @@ def controls_of(config: PruneConfig) -> list:
     elif config.calibration != "bundled":
         source = OWN_TEXT
     return [
-        config.model, str(config.pattern) if known else OTHER, config.pattern.keep, config.pattern.group, config.method,
-        config.score, config.selection, config.permutation, config.reconstruction,
-        round(100 * (config.beta or 0)), config.diagonals or 0,
-        config.calibration_windows, config.calibration_length, config.seed, source, "", dataset,
-    ]  # fmt: skip
+        config.model,
+        str(config.pattern) if known else OTHER,
+        config.pattern.keep,
+        config.pattern.group,
+        config.method,
+        config.score,
+        config.selection,
+        config.permutation,
+        config.reconstruction,
+        round(100 * (config.beta or 0)),
+        config.diagonals or 0,
+        config.calibration_windows,
+        config.calibration_length,
+        config.seed,
+        source,
+        "",
+        dataset,
+    ]
 
 
 def _choices(method: str) -> list:

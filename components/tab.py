@@ -6,7 +6,7 @@ from typing import Any
 
 from gradio.components import Component
 
-from components.session import Workspace
+from components.state.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

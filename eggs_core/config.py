@@ -14,6 +14,7 @@ SCHEMA = 3  # 2: diagonals are chosen by their cost; 3: automatic β keeps 99.99
 SCORES = ("magnitude", "wanda", "ria", "obs")
 SELECTIONS = ("topn", "diagonal", "degree")
 PERMUTATIONS = ("none", "zigzag", "lsa")
+TEXTS = ("model", "method", "score", "selection", "permutation", "reconstruction", "calibration", "evaluation")
 RECONSTRUCTIONS = ("none", "obs", "admm", "admm-block")
 
 
@@ -48,10 +49,14 @@ METHODS: dict[str, Method] = {
     ),
     "eggs-ptp-cp": Method("EGGS-PTP + CP", "ria", "diagonal", "lsa", summary="EGGS-PTP after reordering channels."),
     "eggs-ptp-plus": Method(
-        "EGGS-PTP+", "ria", "degree", "lsa", "admm-block",
+        "EGGS-PTP+",
+        "ria",
+        "degree",
+        "lsa",
+        "admm-block",
         summary="Exact degree bound, channel order, and kept weights re-fitted to each block's output.",
     ),
-}  # fmt: skip
+}
 CUSTOM = "custom"
 DEFAULT_METHOD = "eggs-ptp-plus"
 
@@ -63,6 +68,10 @@ def _member(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +100,10 @@ class PruneConfig:
     evaluation_length: int = 256
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, str) or not self.model or len(self.model) > 500:
+        for name in TEXTS:
+            if not isinstance(value := getattr(self, name), str):
+                raise EggsError(f"{name.capitalize()} must be a text; got {str(value)[:40]}.")
+        if not self.model or len(self.model) > 500:
             raise EggsError("Choose a model: a bundled name, a Hub id, a local folder or a GGUF file.")
         if not (self.model + self.calibration + self.evaluation).isprintable():
             raise EggsError("The name of the model or text has characters that cannot be printed; type it again.")
@@ -112,17 +124,23 @@ class PruneConfig:
             raise EggsError(
                 f"Selection {self.selection} does not use diagonals; leave them out or choose selection diagonal."
             )
-        if self.beta is not None and not (isinstance(self.beta, int | float) and 0 <= self.beta <= 1):
-            raise EggsError(f"β must lie between 0 (top-N) and 1 (every input equally connected); got {self.beta}.")
+        if self.beta is not None and not (_is_number(self.beta) and 0 <= self.beta <= 1):
+            raise EggsError(
+                f"β must lie between 0 (top-N) and 1 (every input equally connected); got {str(self.beta)[:40]}."
+            )
         if self.diagonals is not None and not (_is_whole(self.diagonals) and self.diagonals >= 0):
-            raise EggsError(f"The number of diagonals B must be a whole number from 0; got {self.diagonals}.")
+            raise EggsError(f"The number of diagonals B must be a whole number from 0; got {str(self.diagonals)[:40]}.")
         for name, low, high in (
-            ("seed", 0, 2**31 - 1), ("calibration_windows", 1, 4096), ("calibration_length", 16, 8192),
-            ("evaluation_windows", 1, 4096), ("evaluation_length", 16, 8192),
-        ):  # fmt: skip
+            ("seed", 0, 2**31 - 1),
+            ("calibration_windows", 1, 4096),
+            ("calibration_length", 16, 8192),
+            ("evaluation_windows", 1, 4096),
+            ("evaluation_length", 16, 8192),
+        ):
             value = getattr(self, name)
             if not (_is_whole(value) and low <= value <= high):
-                raise EggsError(f"{name.replace('_', ' ')} must be a whole number from {low} to {high}; got {value}.")
+                name, got = name.replace("_", " "), str(value)[:40]
+                raise EggsError(f"{name} must be a whole number from {low} to {high}; got {got}.")
 
     @property
     def label(self) -> str:
@@ -135,10 +153,13 @@ class PruneConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "PruneConfig":
-        """The inverse of to_dict; unknown keys are refused by name."""
+        """The inverse of to_dict; raises EggsError for what is no dict, and for unknown keys, by name."""
+        if not isinstance(values, dict):
+            raise EggsError(f"A configuration is an object of names and values; got {str(values)[:40]!r}.")
         known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise EggsError(f"Unknown option {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}.")
+        if unknown := sorted(map(str, set(values) - known)):
+            shown = ", ".join(map(repr, unknown))[:200]
+            raise EggsError(f"Unknown option {shown}; known are {', '.join(sorted(known))}.")
         return cls(**{"model": "", **values, "pattern": NMPattern.parse(values.get("pattern", "2:4"))})
 
     def command_line(self) -> str:

@@ -10,20 +10,22 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
 from eggs_core.errors import EggsError
+
+if TYPE_CHECKING:  # torch takes seconds to import, and only tensors need it
+    from torch import Tensor
 
 PART = ".part"  # how the name of everything unfinished ends; it begins with a dot
 ABANDONED_SECONDS = 3600  # an unfinished file or folder in which nothing changed for so long belongs to no one
 MOST_DEPTH = 64  # of brackets inside each other in a file from outside
 MOST_JSON_BYTES = 64 << 20
 MOST_YAML_BYTES = 1 << 20
+MOST_TEXT_BYTES = 256 << 20
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
 
 
@@ -41,7 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep_abandoned(path.parent, path.name)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=PART, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_prefix(path.name), suffix=PART, dir=path.parent)
         os.close(handle)
         part = Path(name)
         yield part
@@ -60,14 +62,17 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     `path` is new or an empty folder. Raises DiskFull or EggsError, naming the folder, when it cannot be written.
     """
-    path = Path(path).absolute()
+    path = Path(os.path.realpath(path))
     part = None
+    check_new(path)
+    if path.exists() and (path.is_mount() or path == Path.cwd() or not os.access(path.parent, os.W_OK)):
+        with filled(path) as part:  # as this one cannot be replaced
+            yield part
+        return
     try:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise EggsError(f"{path} is not empty; choose a new folder.")
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep_abandoned(path.parent, path.name)
-        part = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=PART, dir=path.parent))
+        part = Path(tempfile.mkdtemp(prefix=_prefix(path.name), suffix=PART, dir=path.parent))
         yield part
         part.chmod(0o755)
         if path.exists():
@@ -80,14 +85,57 @@ def new_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
 
 
+@contextmanager
+def filled(folder: Path, instead: str = "") -> Iterator[Path]:
+    """A folder inside `folder`, which is there, whose files move up when all went well; it is removed in any case.
+
+    Files of the same name give way, and those that the pattern `instead` names; others stay. Raises DiskFull or
+    EggsError, naming the folder.
+    """
+    part = None
+    try:
+        sweep_abandoned(folder)
+        part = Path(tempfile.mkdtemp(prefix=_prefix(folder.name), suffix=PART, dir=folder))
+        yield part
+        names = {file.name for file in part.iterdir()}
+        for old in [p for p in folder.iterdir() if p.is_dir() and p.name in names]:
+            shutil.rmtree(old)
+        for name in sorted(names):
+            os.replace(part / name, folder / name)
+        for old in folder.glob(instead) if instead else ():
+            if old.name not in names:
+                old.unlink()
+    except (OSError, SafetensorError) as error:
+        raise write_error(folder / "it", error) from error
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def check_new(folder: Path) -> None:
+    """Raise EggsError unless `folder` is an empty folder or not there yet, and can be written."""
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise write_error(folder / "it", error) from error
+    if taken:
+        raise EggsError(f"{folder} is not empty; choose a new folder.")
+    check_writable(folder)
+
+
 def sweep_abandoned(folder: Path, name: str = "") -> None:
     """Remove what `replacing` and `new_folder` left in a folder when they were killed: for `name`, or for any name."""
     for part in folder.glob(f".*{PART}"):
-        if (not name or part.name.startswith(f".{name[:100]}.")) and _idle_seconds(part) > ABANDONED_SECONDS:
+        if (not name or part.name.startswith(_prefix(name))) and _idle_seconds(part) > ABANDONED_SECONDS:
             if part.is_dir() and not part.is_symlink():
                 shutil.rmtree(part, ignore_errors=True)
             else:
                 part.unlink(missing_ok=True)
+
+
+def _prefix(name: str) -> str:
+    """How the names of what is unfinished of `name` begin; so short that they are no longer than a name may be."""
+    return f".{os.fsdecode(os.fsencode(name)[:100])}."
 
 
 def _idle_seconds(part: Path) -> float:
@@ -95,6 +143,18 @@ def _idle_seconds(part: Path) -> float:
         return time.time() - max(p.lstat().st_mtime for p in (part, *part.rglob("*")))
     except OSError:  # it is gone, or just being moved
         return 0.0
+
+
+def check_disk(folder: Path, needed: float, doing: str) -> None:
+    """Raise DiskFull, before the work, if the disk that holds `folder` has fewer free bytes than are needed."""
+    folder = Path(folder).absolute()
+    nearest = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(nearest).free
+    if needed > free:
+        raise DiskFull(
+            f"{doing} needs {needed / 1e9:.3g} GB in {folder} and {free / 1e9:.3g} GB are free; free some or choose "
+            "another folder."
+        )
 
 
 def check_writable(folder: Path) -> None:
@@ -115,8 +175,10 @@ def check_writable(folder: Path) -> None:
         raise write_error(folder / "it", error) from error
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file."""
+    from safetensors.torch import save_file
+
     with replacing(path) as part:
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, part, metadata=metadata)
 
@@ -134,9 +196,21 @@ def write_text(path: Path, text: str) -> None:
 
 def read_json(path: Path) -> Any:
     """A JSON file's value; raises OSError, or ValueError as `parse_json` does."""
-    if path.stat().st_size > MOST_JSON_BYTES:
-        raise ValueError(f"it is larger than {MOST_JSON_BYTES >> 20} MiB")
-    return parse_json(path.read_bytes())
+    return parse_json(read_bytes(path, MOST_JSON_BYTES))
+
+
+def read_text(path: Path, most: int = MOST_TEXT_BYTES) -> str:
+    """A text file in UTF-8, its lines ended by "\\n"; raises OSError, or ValueError for other bytes or too many."""
+    return read_bytes(path, most).decode().replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """A file's bytes; raises OSError, or ValueError for more than `most` of them (some files have no end)."""
+    with open(path, "rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"it is larger than {most >> 20} MiB")
+    return data
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -166,17 +240,20 @@ def parse_yaml(text: str) -> Any:
 
     if len(text) > MOST_YAML_BYTES:
         raise ValueError(f"it is longer than {MOST_YAML_BYTES >> 20} MiB")
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # twenty times as fast, where it was compiled
     try:
         depth = 0
-        for event in yaml.parse(text, Loader=yaml.BaseLoader):
+        for event in yaml.parse(text, Loader=loader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > MOST_DEPTH:
                 raise ValueError(f"it is nested more than {MOST_DEPTH} deep")
             if isinstance(event, yaml.AliasEvent):
                 raise ValueError("it uses aliases (*name), which are not read")
-        return yaml.load(text, Loader=yaml.BaseLoader)
+        return yaml.load(text, Loader=loader)
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(" ".join(str(error).split())) from error
+        mark = getattr(error, "problem_mark", None)
+        said = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise ValueError(f"{said} in line {mark.line + 1}" if mark else said) from error
 
 
 def _refused(word: str) -> float:

@@ -15,7 +15,7 @@ from benchmarks.app import served
 from benchmarks.load import Visitor
 from components.widgets.plot import PLOTLY_JS
 from eggs_core.config import PruneConfig, make_config
-from eggs_core.store import RunStore
+from eggs_core.runs.store import RunStore
 
 pytestmark = pytest.mark.timeout(400)
 QUICK = make_config("tiny-opt", "2:8", "magnitude", calibration_windows=4, calibration_length=64)

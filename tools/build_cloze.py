@@ -38,9 +38,10 @@ def build(heldout: str, calibration: str, items: int = ITEMS, seed: int = SEED) 
         if not CONTEXT[0] <= place - start <= CONTEXT[1] or place - last < GAP or bare not in often:
             continue
         wrong = [
-            other for other in alike[bare[-ENDING:]]
+            other
+            for other in alike[bare[-ENDING:]]
             if other != bare and often[bare] / CLOSE <= often[other] <= often[bare] * CLOSE
-        ]  # fmt: skip
+        ]
         if len(bare) < LETTERS or often[bare] < OFTEN or len(wrong) < 3:
             continue
         choices, gold = draw.sample(wrong, 3), len(found) % 4

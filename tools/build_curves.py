@@ -9,9 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from eggs_core.beta_curve import CURVES, BetaCurve, beta_curve, save_curve  # noqa: E402
 from eggs_core.config import make_config  # noqa: E402
-from eggs_core.models import BUNDLED  # noqa: E402
+from eggs_core.models.source import BUNDLED  # noqa: E402
+from eggs_core.pruning.beta_curve import CURVES, BetaCurve, beta_curve, save_curve  # noqa: E402
 
 
 def main() -> None:

@@ -16,8 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from eggs_core.config import METHODS, make_config  # noqa: E402
-from eggs_core.pipeline import Finished, execute  # noqa: E402
-from eggs_core.runs import save_run  # noqa: E402
+from eggs_core.runs.events import Finished  # noqa: E402
+from eggs_core.runs.execute import execute  # noqa: E402
+from eggs_core.runs.run import save_run  # noqa: E402
 
 RUNS = ROOT / "assets" / "runs"
 BUNDLED = [("tiny-llama", "2:4", method) for method in METHODS] + [

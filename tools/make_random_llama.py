@@ -28,10 +28,17 @@ def make(
     """Write the checkpoint and return its number of parameters; one shard is in memory at a time."""
     heads = width // 64
     config = LlamaConfig(
-        hidden_size=width, intermediate_size=inner, num_hidden_layers=layers, num_attention_heads=heads,
-        num_key_value_heads=max(1, heads // 8), vocab_size=vocabulary, max_position_embeddings=2048,
-        tie_word_embeddings=False, dtype="float16", architectures=["LlamaForCausalLM"],
-    )  # fmt: skip
+        hidden_size=width,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=max(1, heads // 8),
+        vocab_size=vocabulary,
+        max_position_embeddings=2048,
+        tie_word_embeddings=False,
+        dtype="float16",
+        architectures=["LlamaForCausalLM"],
+    )
     with torch.device("meta"):
         shapes = {n: tuple(p.shape) for n, p in AutoModelForCausalLM.from_config(config).named_parameters()}
     parts: list[list[str]] = [[n for n in shapes if ".layers." not in n]]

@@ -45,19 +45,37 @@ CALIBRATION_OFFSETS, CALIBRATION_STRIDE = 12, 40  # a part of training, again sp
 CONFIGS = {
     "tiny-llama": lambda: LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=VOCAB, hidden_size=192, intermediate_size=512, num_hidden_layers=6, num_attention_heads=3,
-            num_key_value_heads=3, max_position_embeddings=CONTEXT, tie_word_embeddings=True, bos_token_id=0,
-            eos_token_id=0, pad_token_id=0,
+            vocab_size=VOCAB,
+            hidden_size=192,
+            intermediate_size=512,
+            num_hidden_layers=6,
+            num_attention_heads=3,
+            num_key_value_heads=3,
+            max_position_embeddings=CONTEXT,
+            tie_word_embeddings=True,
+            bos_token_id=0,
+            eos_token_id=0,
+            pad_token_id=0,
         )
     ),
     "tiny-opt": lambda: OPTForCausalLM(
         OPTConfig(
-            vocab_size=VOCAB, hidden_size=192, ffn_dim=768, num_hidden_layers=6, num_attention_heads=3,
-            max_position_embeddings=CONTEXT, word_embed_proj_dim=192, tie_word_embeddings=True, bos_token_id=0,
-            eos_token_id=0, pad_token_id=0, dropout=DROPOUT, attention_dropout=0.0,
+            vocab_size=VOCAB,
+            hidden_size=192,
+            ffn_dim=768,
+            num_hidden_layers=6,
+            num_attention_heads=3,
+            max_position_embeddings=CONTEXT,
+            word_embed_proj_dim=192,
+            tie_word_embeddings=True,
+            bos_token_id=0,
+            eos_token_id=0,
+            pad_token_id=0,
+            dropout=DROPOUT,
+            attention_dropout=0.0,
         )
     ),
-}  # fmt: skip
+}
 
 
 def clean(text: str) -> str:
@@ -177,9 +195,12 @@ def train(name: str, steps: int, batch: int, lr: float, minutes: float) -> None:
             score = perplexity(model, validation)
             seconds = spent + time.time() - started
             row = {
-                "step": step + 1, "tokens": (step + 1) * batch * CONTEXT, "seconds": round(seconds),
-                "train_loss": float(np.mean(running)), "validation_perplexity": score,
-            }  # fmt: skip
+                "step": step + 1,
+                "tokens": (step + 1) * batch * CONTEXT,
+                "seconds": round(seconds),
+                "train_loss": float(np.mean(running)),
+                "validation_perplexity": score,
+            }
             running = []
             print(json.dumps(row), flush=True)
             with log.open("a") as f:
@@ -190,9 +211,12 @@ def train(name: str, steps: int, batch: int, lr: float, minutes: float) -> None:
                 weights = {k: v.clone() for k, v in model.state_dict().items() if k != "lm_head.weight"}
                 save_file(weights, WORK / f"{name}.safetensors")
             state = {
-                "model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers],
-                "step": step + 1, "best": best, "seconds": seconds,
-            }  # fmt: skip
+                "model": model.state_dict(),
+                "optimizers": [o.state_dict() for o in optimizers],
+                "step": step + 1,
+                "best": best,
+                "seconds": seconds,
+            }
             torch.save(state, checkpoint.with_suffix(".part"))
             checkpoint.with_suffix(".part").replace(checkpoint)
         if out_of_time:
@@ -210,9 +234,12 @@ def export(name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(folder)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_file=str(WORK / "tokenizer.json"), bos_token=END, eos_token=END, pad_token=END,
+        tokenizer_file=str(WORK / "tokenizer.json"),
+        bos_token=END,
+        eos_token=END,
+        pad_token=END,
         model_max_length=CONTEXT,
-    )  # fmt: skip
+    )
     tokenizer.save_pretrained(folder)
 
     # The figure is that of the files as shipped: opened again, fp16 weights widened to fp32.

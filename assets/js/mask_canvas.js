@@ -14,7 +14,8 @@ function decode(text) {
 function load() {
   const v = shown = props.value ? JSON.parse(props.value) : null, same = v && root.dataset.layer === v.name && R === v.rows && C === v.cols;
   if (!v) { R = 0; root.dataset.layer = ''; draw(); return; }
-  R = v.rows; C = v.cols; stride = (C + 7) >> 3; A = decode(v.bits); B = decode(v.other);
+  R = v.rows; C = v.cols; stride = (C + 7) >> 3; A = decode(v.bits); B = v.other ? decode(v.other) : A;   // without another, all that is kept is of one kind
+ 
   degrees = new Int32Array(decode(v.inDegrees).buffer); rowDegrees = new Int32Array(decode(v.outDegrees).buffer);
   counts = {}; images = {}; hover = null;
   if (!same || !view) { detail = null; fit(); follow(peer()); }
@@ -146,7 +147,7 @@ function tell() {                                              // the window in 
 }
 const ORDER = ['st', 'nd', 'rd'], WHY = ['pruned', 'kept, as top-N would', 'kept, though top-N by the same score prunes it'];
 function describe(r, c) {
-  const kind = at(r, c), [one, two] = shown.names || [], why = shown.difference ? ['pruned by both', 'kept by both', `kept by ${one} only`, `kept by ${two} only`][kind] : WHY[kind];
+  const kind = at(r, c), [one, two] = shown.names || [], why = !shown.other ? ['pruned', 'kept'][kind] : shown.difference ? ['pruned by both', 'kept by both', `kept by ${one} only`, `kept by ${two} only`][kind] : WHY[kind];
   let text = `output ${r}, input ${c} (group ${Math.floor(c / shown.group)}): ${why}`;
   if (detail && detail.layer === shown.name && r >= detail.row && r < detail.row + detail.rows && c >= detail.column && c < detail.column + detail.columns) {
     const i = k => (r - detail.row) * detail.columns + k - detail.column, first = c - c % shown.group, score = detail.scores[i(c)];
@@ -185,7 +186,7 @@ downloads(root, canvas, {
   name: () => `mask-${shown.name}-${shown.label}`,
   csv: () => {                                                 // the weights in view
     const rows = [['output', 'input', 'kind']], r1 = Math.min(R, view.y + (canvas.clientHeight - TOP) / view.cell), c1 = Math.min(C, view.x + (canvas.clientWidth - LEFT) / view.cell);
-    const names = shown.difference ? ['pruned by both', 'kept by both', 'first only', 'second only'] : ['pruned', 'importance', 'connectivity'];
+    const names = !shown.other ? ['pruned', 'kept'] : shown.difference ? ['pruned by both', 'kept by both', 'first only', 'second only'] : ['pruned', 'importance', 'connectivity'];
     for (let r = Math.floor(view.y); r < r1; r++) for (let c = Math.floor(view.x); c < c1; c++) rows.push([r, c, names[at(r, c)]]);
     return rows;
   },

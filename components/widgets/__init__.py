@@ -1,0 +1,1 @@
+"""Gradio components of our own, and their scripts."""

@@ -9,6 +9,9 @@ class MaskBench(_JsonWidget):
 
     def __init__(self, value: dict | None = None, **kwargs) -> None:
         super().__init__(
-            value=value, html_template='<div class="bench"></div>', js_on_load=script("mask_bench"),
-            apply_default_css=False, **kwargs,
-        )  # fmt: skip
+            value=value,
+            html_template='<div class="bench"></div>',
+            js_on_load=script("mask_bench"),
+            apply_default_css=False,
+            **kwargs,
+        )

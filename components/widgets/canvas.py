@@ -1,15 +1,13 @@
 """Canvas widgets: the model map, the mask viewer and the bipartite graph; each takes plain JSON values."""
 
-import base64
 import json
 
 import gradio as gr
-import torch
 
 from components.widgets.assets import script
-from eggs_core.masks import pack_bits
 
 MASK_HINT = "Scroll to zoom, drag to move; arrow keys, + and − work too. Hover a cell to read it."
+
 GRAPH_HINT = "Hover a channel to light up its neighbours; click channels to pick a set. Arrow keys and Enter work too."
 
 
@@ -75,9 +73,13 @@ class CellDetail(_JsonWidget):
 
     def __init__(self, value: dict | None = None, **kwargs) -> None:
         super().__init__(
-            value=value, html_template="<div></div>", js_on_load=script("cell_detail"), apply_default_css=False,
-            elem_classes="unseen", **kwargs,
-        )  # fmt: skip
+            value=value,
+            html_template="<div></div>",
+            js_on_load=script("cell_detail"),
+            apply_default_css=False,
+            elem_classes="unseen",
+            **kwargs,
+        )
 
 
 class GraphCanvas(_JsonWidget):
@@ -100,13 +102,3 @@ class GraphCanvas(_JsonWidget):
             apply_default_css=False,
             **kwargs,
         )
-
-
-def base64_bits(mask: torch.Tensor) -> str:
-    """A bool mask (rows, columns) as base64 of its bits, row by row, each row padded to whole bytes."""
-    return base64_values(pack_bits(mask))
-
-
-def base64_values(values: torch.Tensor) -> str:
-    """A tensor's bytes in base64, little-endian."""
-    return base64.b64encode(values.contiguous().numpy().tobytes()).decode()

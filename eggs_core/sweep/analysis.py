@@ -7,7 +7,7 @@ import numpy as np
 
 from eggs_core.config import CUSTOM, PruneConfig
 from eggs_core.errors import EggsError
-from eggs_core.evaluate import Interval, paired_ratio
+from eggs_core.evaluation.intervals import Interval, paired_ratio
 from eggs_core.sweep.results import Cell, Sweep
 
 

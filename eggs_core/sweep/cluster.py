@@ -19,9 +19,21 @@ PORT_SECONDS = 5.0  # to wait until a port answers
 ANSWER_SECONDS = 20.0  # to wait until what answers proves to be a cluster
 AUTO = "auto"
 NOT_NEEDED = (
-    ".git", ".venv", "build", "tests", "docs", "benchmarks", "components", "tools", "/assets/runs", "/assets/sweeps",
-    "/assets/curves", "/assets/tasks", "/assets/*.png", "__pycache__",
-)  # fmt: skip
+    ".git",
+    ".venv",
+    "build",
+    "tests",
+    "docs",
+    "benchmarks",
+    "components",
+    "tools",
+    "/assets/runs",
+    "/assets/sweeps",
+    "/assets/curves",
+    "/assets/tasks",
+    "/assets/*.png",
+    "__pycache__",
+)
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1",  # a node's workers read one copy of the dense weights

@@ -2,23 +2,24 @@
 
 import datetime
 import json
-import math
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eggs_core.calibration import ASSETS
+from eggs_core.assets import ASSETS
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
+from eggs_core.fields import mapping
+from eggs_core.files import read_json, write_text
+from eggs_core.sweep.reading import DONE, FAILED, FINISHED, KNOWN, WAITING, check_sweep
 
+__all__ = ["DONE", "FAILED", "KNOWN", "WAITING", "Cell", "Sweep", "from_reports", "load_sweep", "save_sweep"]
 SCHEMA = 1
 FOLDER = "EGGS_SWEEPS"  # the environment variable that names another folder
 RESULTS = "sweep.json"
 EXAMPLES = ASSETS / "sweeps"
-WAITING, DONE, KNOWN, FAILED = "waiting", "done", "known", "failed"  # known: answered from the run store
 DIGITS = 5  # of a window's loss in nats per token
 
 
@@ -41,7 +42,7 @@ class Cell:
     @property
     def finished(self) -> bool:
         """Are its figures here?"""
-        return self.status in (DONE, KNOWN)
+        return self.status in FINISHED
 
     @property
     def layout(self) -> tuple[str, str, bool]:
@@ -85,53 +86,45 @@ class Sweep:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Sweep":
-        """The inverse of to_dict; raises EggsError for a file of another version."""
-        if values.pop("schema", None) != SCHEMA:
+        """The inverse of to_dict; raises EggsError for values of another version or that are damaged, saying where."""
+        if isinstance(values, dict) and not (type(schema := values.get("schema")) is int and schema == SCHEMA):
             raise EggsError("The sweep was written by another version of EGGS Explorer; run it again.")
         cells = []
-        for cell in values.pop("cells"):
-            config, figures = PruneConfig.from_dict(cell["config"]), cell.get("figures", {})
-            cells.append(Cell(config, cell["status"], cell["seconds"], cell.get("error", ""), figures))
-        found = cls(cells=cells, **values)
-        _check(found)
-        return found
-
-
-def _check(sweep: Sweep) -> None:
-    """Raise KeyError, TypeError or ValueError where a sweep that was read lacks what is drawn from it."""
-    finished = [cell for cell in sweep.cells if cell.finished]
-    needed = ("perplexity", "top1", "packed_bytes", "mean_gap", "orphans")
-    sides = [(cell.figures, needed) for cell in finished] + [(d, ("perplexity", "bytes")) for d in sweep.dense.values()]
-    numbers = [sweep.seconds, sweep.machine.get("nodes", 1)]
-    for figures, names in sides:
-        numbers += [*(figures[name] for name in names), *figures["window_nats"]]
-        if len(figures["window_nats"]) != sweep.evaluation["windows"]:
-            raise ValueError("a window is missing")
-    if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers):
-        raise ValueError("a figure is no number")
-    words = [sweep.name, sweep.created, *(cell.error for cell in sweep.cells)]
-    if not all(isinstance(x, str) for x in words + [sweep.evaluation[k] for k in ("text", "sha256") if sides]):
-        raise TypeError("a name is no text")
-    if {cell.config.model for cell in finished} - set(sweep.dense):
-        raise KeyError("dense")
-    for row in sweep.latency:
-        _ = row["model"], row["pattern"], row["permuted"]
-        if not all(row["ms_per_token"][side]["median"] > 0 for side in ("dense", "packed")):
-            raise ValueError("a time is no time")
+        try:
+            check_sweep(mapping(values))
+            for number, cell in enumerate(values["cells"], 1):
+                try:
+                    config = PruneConfig.from_dict(cell["config"])
+                except EggsError as error:
+                    raise ValueError(f"cell {number}: {error}") from error
+                figures = cell.get("figures", {})
+                cells.append(Cell(config, cell["status"], cell.get("seconds"), cell.get("error", ""), figures))
+        except ValueError as error:
+            raise EggsError(f"The sweep is damaged ({error}); remove it and run the sweep again.") from error
+        return cls(cells=cells, **{name: value for name, value in values.items() if name not in ("schema", "cells")})
 
 
 def figures_of(report: dict[str, Any]) -> dict[str, Any]:
     """The figures of a finished run's report that a sweep keeps."""
     layers = report["layers"]
-    mean = lambda name: round(sum(layer[name] for layer in layers) / len(layers), 6)  # noqa: E731
+
+    def mean(name):
+        return round(sum(layer[name] for layer in layers) / len(layers), 6)
+
+    spent = seconds_of(report, "prune")
     return _rounded(report["evaluation"]["pruned"]) | {
         "packed_bytes": report["size"]["packed_bytes"],
         "mean_gap": mean("spectral_gap"),
         "retained_score": mean("retained_score"),
         "orphans": sum(layer["orphans"] for layer in layers),
         "min_in_degree": min(layer["min_in_degree"] for layer in layers),
-        "prune_seconds": round(report["seconds"]["prune"], 3),
+        "prune_seconds": None if spent is None else round(spent, 3),
     }
+
+
+def seconds_of(report: dict[str, Any], part: str = "total") -> float | None:
+    """Seconds that a run or a part of it took, where its report says so."""
+    return (report.get("seconds") or {}).get(part)
 
 
 def dense_of(report: dict[str, Any]) -> dict[str, Any]:
@@ -165,6 +158,12 @@ def latency_row(layout: tuple[str, str, bool], latency: dict[str, Any], fingerpr
     return row | where | {"fingerprint": fingerprint}
 
 
+def add_speed(sweep: Sweep, cell: Cell, latency: dict[str, Any] | None, fingerprint: str) -> None:
+    """Keep the speed of a cell's layout, unless it is known; a model larger than memory has none."""
+    if latency is not None and sweep.speed(cell) is None:
+        sweep.latency.append(latency_row(cell.layout, latency, fingerprint))
+
+
 def from_reports(reports: Iterable[dict[str, Any]], name: str) -> Sweep:
     """Finished runs as a sweep: those that share the protocol of evaluation that most of them have."""
     groups: dict[tuple, list[dict[str, Any]]] = {}
@@ -172,12 +171,11 @@ def from_reports(reports: Iterable[dict[str, Any]], name: str) -> Sweep:
         groups.setdefault(tuple(protocol_of(report).values()), []).append(report)
     sweep = Sweep(name, [])
     for report in max(groups.values(), key=len, default=[]):
-        cell = Cell(PruneConfig.from_dict(report["config"]), KNOWN, report["seconds"]["total"], "", figures_of(report))
+        cell = Cell(PruneConfig.from_dict(report["config"]), KNOWN, seconds_of(report), "", figures_of(report))
         sweep.cells.append(cell)
         sweep.evaluation = protocol_of(report)
         sweep.dense.setdefault(report["model"], dense_of(report))
-        if sweep.speed(cell) is None:
-            sweep.latency.append(latency_row(cell.layout, report["latency"], report.get("fingerprint", "")))
+        add_speed(sweep, cell, report.get("latency"), report.get("fingerprint", ""))
     return sweep
 
 
@@ -185,16 +183,7 @@ def save_sweep(sweep: Sweep, folder: Path) -> Path:
     """Write sweep.json into a folder, in one step; raises EggsError when it cannot be written."""
     path = Path(folder) / RESULTS
     sweep.created = sweep.created or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", encoding="utf-8", delete=False) as part:
-            part.write(_text(sweep))
-        os.chmod(part.name, 0o644)
-        os.replace(part.name, path)
-    except OSError as error:
-        raise EggsError(
-            f"The results cannot be written to {path}: {error.strerror}; free space or choose another."
-        ) from error
+    write_text(path, _text(sweep))
     return path
 
 
@@ -209,10 +198,12 @@ def _text(sweep: Sweep) -> str:
 def load_sweep(path: Path) -> Sweep:
     """Read a sweep from its file or folder; raises EggsError if it is missing or damaged."""
     path = Path(path)
-    file = path / RESULTS if path.is_dir() else path
+    file = path
     try:
-        return Sweep.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        file = path / RESULTS if path.is_dir() else path
+        return Sweep.from_dict(read_json(file))
     except FileNotFoundError as error:
         raise EggsError(f"There is no sweep in {path}: {RESULTS} is missing.") from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise EggsError(f"The sweep {file} is damaged; remove it and run the sweep again.") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise EggsError(f"The sweep {file} cannot be read ({reason}); remove it and run the sweep again.") from error

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ def killed(script: str, arguments: list[str], check: Callable[[bool], None], see
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'support'}", "OMP_NUM_THREADS": "1"},
         )
         assert process.stdout is not None and process.stdout.readline().strip() == "go"
         started = time.monotonic()
@@ -136,4 +136,47 @@ def killed(script: str, arguments: list[str], check: Callable[[bool], None], see
             ended_early += process.wait(timeout=60) != 0
         process.stdout.close()
         check(process.returncode == 0)
+    return ended_early
+
+
+_FORKS = r"""
+import os, sys
+import eggs_core.cli.commands, eggs_core.models.loading, eggs_core.runs.execute, eggs_core.runs.export
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_RDWR), 1)
+        eggs_core.cli.commands.app(line.rstrip("\n").split("\t"))
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+
+
+def killed_commands(arguments: list[str], check: Callable[[bool], None], seed: int, kills: int = KILLS) -> int:
+    """As `killed`, for a command of this project: a process that has imported all of it forks for every run."""
+    moments, length, ended_early = random.Random(seed), None, 0
+    with subprocess.Popen(
+        [sys.executable, "-c", _FORKS],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    ) as forks:
+        assert forks.stdin is not None and forks.stdout is not None
+        for _ in range(kills + 1):
+            forks.stdin.write("\t".join(arguments) + "\n")
+            forks.stdin.flush()
+            child, started = int(forks.stdout.readline()), time.monotonic()
+            if length is not None:
+                time.sleep(moments.random() * length)
+                with suppress(ProcessLookupError):  # it may have ended by itself
+                    os.kill(child, signal.SIGKILL)
+            status = int(forks.stdout.readline())
+            if length is None:
+                assert status == 0
+                length = time.monotonic() - started
+            ended_early += status != 0
+            check(status == 0)
+        forks.stdin.close()
     return ended_early

@@ -8,30 +8,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from gguf_files import write_gguf
+from harness import ROOT
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from eggs_core.checkpoint import Checkpoint
-from eggs_core.cli import app
+from eggs_core.cli.commands import app
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
-from eggs_core.fingerprints import (
-    KEPT,
-    PREFIX,
-    Known,
-    WeightFiles,
-    check_same_weights,
-    of_files,
-    same_weights,
-)
-from eggs_core.measurement import measure
-from eggs_core.model_cache import ModelCache
-from eggs_core.models import LoadedModel, load
-from eggs_core.pipeline import execute
-from eggs_core.runs import load_run, save_run
-from eggs_core.weights import WeightCache, keep, recover
-from tests.attack.harness import ROOT
-from tests.core.test_models import write_gguf
+from eggs_core.models.checkpoint import Checkpoint
+from eggs_core.models.dense_models import ModelCache
+from eggs_core.models.fingerprints import KEPT, PREFIX, Known, WeightFiles, check_same_weights, of_files, same_weights
+from eggs_core.models.loading import LoadedModel, load
+from eggs_core.runs.execute import execute
+from eggs_core.runs.measured_speed import measure
+from eggs_core.runs.pruned_models import WeightCache, keep, recover
+from eggs_core.runs.run import load_run, save_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")

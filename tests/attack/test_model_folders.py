@@ -13,6 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from gguf_files import write_gguf
+from harness import ROOT, damaged_bytes, damaged_value, fuzz, only_sentences
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -24,12 +26,10 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedTokeniz
 from transformers.utils import logging
 from typer.testing import CliRunner
 
-from eggs_core.checkpoint import Checkpoint
-from eggs_core.cli import app
+from eggs_core.cli.commands import app
 from eggs_core.errors import EggsError
-from eggs_core.models import load
-from tests.attack.harness import ROOT, damaged_bytes, damaged_value, fuzz, only_sentences
-from tests.core.test_models import write_gguf
+from eggs_core.models.checkpoint import Checkpoint
+from eggs_core.models.loading import load
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
@@ -52,10 +52,16 @@ def quiet() -> Iterator[None]:
 def tiny(tmp_path_factory) -> Path:
     """Two blocks of width 16 over 64 words in two shards: the least that has every part of a model's folder."""
     sizes = {
-        "vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 64,
+        "vocab_size": 64,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "max_position_embeddings": 64,
         "tie_word_embeddings": True,
-    }  # fmt: skip
+    }
     torch.manual_seed(1)
     folder = tmp_path_factory.mktemp("models") / "tiny"
     model = AutoModelForCausalLM.from_config(CONFIG_MAPPING["llama"](**sizes)).half()
@@ -218,16 +224,33 @@ def test_an_absurd_number_of_blocks(single, count):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"vocab_size": -1}, {"vocab_size": 0}, {"vocab_size": 10**9}, {"hidden_size": -16}, {"hidden_size": 0},
-        {"hidden_size": 10**7}, {"hidden_size": "16"}, {"intermediate_size": 10**12}, {"num_attention_heads": 0},
-        {"num_attention_heads": 10**9}, {"num_key_value_heads": -1}, {"head_dim": 10**9}, {"num_hidden_layers": "2"},
-        {"num_hidden_layers": None}, {"num_hidden_layers": [2]}, {"architectures": 5}, {"model_type": ["llama"]},
-        {"rope_parameters": {"rope_type": "no-such"}}, {"hidden_act": "no-such"}, {"dtype": "int8"}, {"dtype": 5},
-        {"transformers_weights": "other.safetensors"}, {"quantization_config": {"quant_method": "fp8"}},
+        {"vocab_size": -1},
+        {"vocab_size": 0},
+        {"vocab_size": 10**9},
+        {"hidden_size": -16},
+        {"hidden_size": 0},
+        {"hidden_size": 10**7},
+        {"hidden_size": "16"},
+        {"intermediate_size": 10**12},
+        {"num_attention_heads": 0},
+        {"num_attention_heads": 10**9},
+        {"num_key_value_heads": -1},
+        {"head_dim": 10**9},
+        {"num_hidden_layers": "2"},
+        {"num_hidden_layers": None},
+        {"num_hidden_layers": [2]},
+        {"architectures": 5},
+        {"model_type": ["llama"]},
+        {"rope_parameters": {"rope_type": "no-such"}},
+        {"hidden_act": "no-such"},
+        {"dtype": "int8"},
+        {"dtype": 5},
+        {"transformers_weights": "other.safetensors"},
+        {"quantization_config": {"quant_method": "fp8"}},
         {"quantization_config": {"quant_method": "gptq", "bits": 4}},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_config_that_does_not_fit(single, changes):
     rewrite(single / "config.json", **changes)
     for way in (load, Checkpoint):
@@ -238,9 +261,16 @@ def test_a_config_that_does_not_fit(single, changes):
 
 
 NO_OBJECTS = {
-    "list": b"[1]", "number": b"5", "empty": b"", "binary": b"\0\xff\xfe" * 50, "deep list": b"[" * 100_000,
-    "deep object": b'{"a":' * 100_000, "BOM": b"\xef\xbb\xbf{}", "NaN": b'{"a": NaN}', "surrogate": b'{"a": "\\ud800"}',
-}  # fmt: skip
+    "list": b"[1]",
+    "number": b"5",
+    "empty": b"",
+    "binary": b"\0\xff\xfe" * 50,
+    "deep list": b"[" * 100_000,
+    "deep object": b'{"a":' * 100_000,
+    "BOM": b"\xef\xbb\xbf{}",
+    "NaN": b'{"a": NaN}',
+    "surrogate": b'{"a": "\\ud800"}',
+}
 NO_WEIGHTS = {"empty": b"", "ones": b"\xff" * 9, "cut": b"\x10\0\0\0\0\0\0\0{", "no tensors": b"\x02\0\0\0\0\0\0\0{}"}
 
 
@@ -332,7 +362,7 @@ def test_a_model_of_the_hub_is_checked_and_its_files_are_hashed(folder, tmp_path
     del lacking[name]
     save_file(lacking, tmp_path / "lacking", metadata={"format": "pt"})
     code = (
-        "import shutil, sys, torch\nfrom eggs_core.errors import EggsError\nfrom eggs_core.models import load\n"
+        "import shutil, sys, torch\nfrom eggs_core.errors import EggsError\nfrom eggs_core.models.loading import load\n"
         "print(load('owner/tiny', torch.device('cpu')).fingerprint)\n"
         "shutil.copyfile(sys.argv[1], sys.argv[2])\n"
         "try:\n    load('owner/tiny', torch.device('cpu'))\nexcept EggsError as error:\n    print(error)"

@@ -7,15 +7,16 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from components import jobs, session
-from components.queue import Work
-from eggs_core import pipeline
+from components.jobs import prune as jobs
+from components.jobs.queue import Work
+from components.state import workspace as session
 from eggs_core.config import PruneConfig, make_config
-from eggs_core.model_cache import ModelCache
-from eggs_core.models import LoadedModel
-from eggs_core.pipeline import execute
-from eggs_core.runs import Run
-from eggs_core.store import RunStore
+from eggs_core.models.dense_models import ModelCache
+from eggs_core.models.loading import LoadedModel
+from eggs_core.runs import execute as pipeline
+from eggs_core.runs.execute import execute
+from eggs_core.runs.run import Run
+from eggs_core.runs.store import RunStore
 
 LAYERS = 14  # two blocks of seven
 SMALL = {"calibration_windows": 2, "calibration_length": 32, "evaluation_windows": 6, "evaluation_length": 32}
@@ -31,9 +32,15 @@ def micro_cache(bundled) -> ModelCache:
     """A cache that knows one model, "micro": random Llama weights, two blocks of width 32, and a real tokenizer."""
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=4096, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=128, tie_word_embeddings=True,
-    )  # fmt: skip
+        vocab_size=4096,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        tie_word_embeddings=True,
+    )
     cache = ModelCache()
     cache.get = cache.loaded = lambda name: LoadedModel(name, model, tokenizer)
     model, tokenizer = LlamaForCausalLM(config).eval(), bundled("tiny-llama").tokenizer

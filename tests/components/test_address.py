@@ -5,8 +5,9 @@ from urllib.parse import parse_qsl
 import pytest
 
 from components.address import address, asked_config, asked_run, restore
-from components.session import Workspace, first_run
 from components.sidebar import controls_of, read
+from components.state.known_runs import first_run
+from components.state.workspace import Workspace
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
 
@@ -25,7 +26,10 @@ def test_a_view_comes_back_from_its_address():
     again = Workspace()
     again.show(asked_run(query))
     restore(again, query)
-    seen = lambda w: (w.run.key, w.tab, w.layer, w.row, w.column)  # noqa: E731
+
+    def seen(w):
+        return (w.run.key, w.tab, w.layer, w.row, w.column)
+
     assert seen(again) == seen(workspace)
     assert address(Workspace()) == "" and asked_run({}) is None and asked_config({}) is None
 
@@ -56,11 +60,13 @@ def test_every_configuration_comes_back_from_the_address_and_from_the_controls(c
 @pytest.mark.parametrize(
     "query",
     [
-        {"run": "../../etc/passwd"}, {"run": "x" * 400}, {"run": "0000000000000000"},
+        {"run": "../../etc/passwd"},
+        {"run": "x" * 400},
+        {"run": "0000000000000000"},
         {"tab": "<script>", "layer": "nonsense", "row": "1e9", "column": "-4"},
         {"row": "9" * 5000, "layer": "model.layers.0.mlp.down_proj"},
     ],
-)  # fmt: skip
+)
 def test_nonsense_opens_the_usual_page(query):
     workspace = Workspace()
     workspace.show(first_run())

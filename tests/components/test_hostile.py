@@ -10,69 +10,143 @@ import pytest
 import torch
 
 import components
-from components import (
-    compare_view,
-    jobs,
-    latency_text,
-    mask_view,
-    race,
-    readings,
-    report_page,
-    runs_view,
-    sidebar,
-    tasks_view,
-    text,
-    texts_view,
-    token_view,
-    writing_view,
-)
-from components.lesson import feedback
-from components.lesson_steps import STEPS
-from components.session import Workspace
-from eggs_core.betas import BetaStep
+from components import sidebar
+from components.jobs import prune as jobs
+from components.places.layers.mask import view as mask_view
+from components.places.learn.lesson.scene import feedback
+from components.places.learn.lesson.steps import STEPS
+from components.places.quality.perplexity import words as readings
+from components.places.quality.report import page as report_page
+from components.places.quality.tasks import view as tasks_view
+from components.places.quality.texts import view as texts_view
+from components.places.quality.tokens import view as token_view
+from components.places.quality.writing import view as writing_view
+from components.places.runs.compare import view as compare_view
+from components.places.runs.stored import view as runs_view
+from components.places.speed.latency import words as latency_text
+from components.places.speed.race import view as race
+from components.state.results import RESULTS, run_id
+from components.state.workspace import Workspace
+from components.words import recorded
+from components.words import run as text
 from eggs_core.config import make_config
-from eggs_core.evaluate import Interval
-from eggs_core.expansion import CurvePoint, Expansion, spread
-from eggs_core.runs import Run
-from eggs_core.store import RunStore
+from eggs_core.evaluation.intervals import Interval
+from eggs_core.evaluation.tokens import Prediction, TokenChange
+from eggs_core.evaluation.zeroshot import TaskScore
+from eggs_core.graph.expansion import CurvePoint, Expansion, spread
+from eggs_core.pruning.one_layer import BetaStep
+from eggs_core.runs.run import Run
+from eggs_core.runs.store import RunStore
 from eggs_core.sweep.results import FAILED, Cell, Sweep
-from eggs_core.tokens import Prediction, TokenChange
-from eggs_core.zeroshot import TaskScore
 
 EVIL = (
     "\"'><img src=x onerror=alert(1)><script>alert(2)</script>${alert(3)}{{value}}"
     "\0\u202egnp.exe\x1b[31m</td></div></script>"
 )
 TAGS = {
-    "a", "abbr", "b", "br", "button", "caption", "circle", "div", "g", "h3", "i", "line", "mark", "p", "path",
-    "polyline", "section",
-    "span", "strong", "sub", "svg", "table", "tbody", "td", "text", "th", "thead", "tr",
-}  # fmt: skip
+    "a",
+    "abbr",
+    "b",
+    "br",
+    "button",
+    "caption",
+    "circle",
+    "div",
+    "g",
+    "h3",
+    "i",
+    "line",
+    "mark",
+    "p",
+    "path",
+    "polyline",
+    "section",
+    "span",
+    "strong",
+    "sub",
+    "svg",
+    "table",
+    "tbody",
+    "td",
+    "text",
+    "th",
+    "thead",
+    "tr",
+}
 # Functions that give no HTML: words that are escaped where they are used, keys, colours and numbers.
 PLAIN = {
-    "address.address", "figures.color", "jobs.run_job", "latency_figures.token_time", "mask_view.compare_choices",
-    "race.run_race", "race.race_steps", "report_page.report_json", "runs_view.all_reports", "runs_view.title_of",
-    "runs_view.as_json", "session.run_label", "session.label_of", "session.problems", "sidebar.read", "text.size",
-    "text.seconds", "readings.plural", "api.expansion_steps", "tasks_view.task_steps", "tokens_panel.token_steps",
-    "widgets.canvas.base64_bits", "widgets.canvas.base64_values", "writing_view.write", "writing_view.write_steps",
-    "spectrum_view.density", "spectrum_view.tradeoff", "spectrum_view.reach", "mask_view.degree_chart",
+    "address.address",
+    "figures.color",
+    "jobs.run_job",
+    "latency_figures.token_time",
+    "mask_view.compare_choices",
+    "race.run_race",
+    "race.race_steps",
+    "report_page.report_json",
+    "runs_view.all_reports",
+    "runs_view.title_of",
+    "runs_view.as_json",
+    "session.run_label",
+    "session.label_of",
+    "session.problems",
+    "sidebar.read",
+    "text.size",
+    "text.seconds",
+    "readings.plural",
+    "recorded.made_on",
+    "recorded.took",
+    "recorded.decode_speed",
+    "recorded.made_with",
+    "results.run_id",
+    "results.model_id",
+    "api.expansion_steps",
+    "tasks_view.task_steps",
+    "tokens_panel.token_steps",
+    "widgets.canvas.base64_bits",
+    "widgets.canvas.base64_values",
+    "writing_view.write",
+    "writing_view.write_steps",
+    "spectrum_view.density",
+    "spectrum_view.tradeoff",
+    "spectrum_view.reach",
+    "mask_view.degree_chart",
     "mask_view.compared",  # their sentences come from readings, which is walked
-    "compare_figures.base_label", "compare_view.models_of", "compare_view.options_of", "compare_view.sources",
-    "text.reading", "text.lesson_link",  # these take HTML, or a step's name of our own
-    *(f"lesson_figures.{n}" for n in ("outputs", "error_curve", "stored", "kept_by_method", "graph", "signal",
-    "costs")),
-    "lesson_figures.challenge", "lesson.measures",  # of masks of 64 bits
-    "latency_text.layers_reading", "latency_text.limit_reading", "latency_text.layer_table",
+    "compare_figures.base_label",
+    "compare_view.models_of",
+    "compare_view.options_of",
+    "compare_view.sources",
+    "text.reading",
+    "text.lesson_link",  # these take HTML, or a step's name of our own
+    *(
+        f"lesson_figures.{n}"
+        for n in ("outputs", "error_curve", "stored", "kept_by_method", "graph", "signal", "costs")
+    ),
+    "lesson_figures.challenge",
+    "lesson.measures",  # of masks of 64 bits
+    "latency_text.layers_reading",
+    "latency_text.limit_reading",
+    "latency_text.layer_table",
     "latency_text.formula_line",
-    "breakdown_view.breakdown_reading", "readings.beta_reading", "readings.density_reading",
+    "breakdown_view.breakdown_reading",
+    "readings.beta_reading",
+    "readings.density_reading",
     "readings.measure_reading",
-    "readings.scatter_reading", "readings.pruned_cards", "readings.degree_reading", "writing_view.lanes_html",
-}  # fmt: skip
+    "readings.scatter_reading",
+    "readings.pruned_cards",
+    "readings.degree_reading",
+    "writing_view.lanes_html",
+}
 SILENT = {  # they get a hostile run and show none of its texts
-    "latency_text.size_reading", "latency_text.gpu_cards", "mask_view.legend", "mask_view.comparison",
+    "latency_text.size_reading",
+    "latency_text.gpu_cards",
+    "mask_view.legend",
+    "mask_view.comparison",
     "race.empty_lanes",
-    "race.race_note", "race.verdict", "sidebar.method_note", "sidebar.pattern_note",
-}  # fmt: skip
+    "race.race_note",
+    "race.verdict",
+    "sidebar.method_note",
+    "sidebar.pattern_note",
+}
 
 
 class _Reader(HTMLParser):
@@ -109,11 +183,16 @@ def evil(make_run) -> Run:
     ]
     packed = report["latency"] | {"kernel": EVIL}
     report = report | {
-        "model": EVIL, "device": EVIL, "created": EVIL, "layers": layers, "latency": packed,
+        "model": EVIL,
+        "device": EVIL,
+        "created": EVIL,
+        "layers": layers,
+        "latency": packed,
         "calibration": report["calibration"] | {"text": EVIL},
         "evaluation": report["evaluation"] | {"text": EVIL, "sha256": EVIL},
-        "label": EVIL, "key": "0123456789abcdef",
-    }  # fmt: skip
+        "label": EVIL,
+        "key": "0123456789abcdef",
+    }
     source = make_run("ria")
     rename = dict(zip(source.packed_masks, (layer["name"] for layer in layers), strict=True))
     return Run(
@@ -179,7 +258,7 @@ def calls(run: Run) -> dict:
         "text.term": lambda: text.term("orphans", EVIL),
         "text.overview_cards": lambda: text.overview_cards(run),
         "text.latency_card": lambda: text.latency_card(run.report["latency"]),
-        "text.facts": lambda: text.facts(run),
+        "recorded.facts": lambda: recorded.facts(run),
         "text.overview_reading": lambda: text.overview_reading(run, EVIL),
         "text.layer_reading": lambda: text.layer_reading(layer),
         "texts_view.texts_table": lambda: texts_view.texts_table(run),
@@ -202,8 +281,8 @@ def test_every_function_that_gives_html_is_walked_or_known_to_be_plain(evil):
     assert walked | PLAIN <= found | PLAIN and not walked - found
 
 
-def test_no_hostile_text_gets_into_html(evil, monkeypatch):
-    monkeypatch.setitem(texts_view._known, evil.key, [evil.report["evaluation"]])
+def test_no_hostile_text_gets_into_html(evil):
+    RESULTS.keep(run_id(evil), texts_view.KIND, "", evil.report["evaluation"])
     for name, call in calls(evil).items():
         html = call()
         try:

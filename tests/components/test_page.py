@@ -9,7 +9,7 @@ from gradio.blocks import BlocksConfig
 from gradio.state_holder import SessionState
 
 from app import build_app
-from components.events import finish
+from components.jobs.events import finish
 from components.widgets.canvas import MaskCanvas
 from components.widgets.plot import Plot
 

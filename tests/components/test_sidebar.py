@@ -10,10 +10,24 @@ from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
 
 DEFAULTS = {
-    "model": "tiny-llama", "pattern": "2:4", "keep": 2, "group": 4, "method": "ria", "score": "ria",
-    "selection": "topn", "permutation": "none", "reconstruction": "none", "beta": 0, "diagonals": 0, "windows": 64,
-    "length": 256, "seed": 0, "source": "bundled", "text": "", "dataset": "",
-}  # fmt: skip
+    "model": "tiny-llama",
+    "pattern": "2:4",
+    "keep": 2,
+    "group": 4,
+    "method": "ria",
+    "score": "ria",
+    "selection": "topn",
+    "permutation": "none",
+    "reconstruction": "none",
+    "beta": 0,
+    "diagonals": 0,
+    "windows": 64,
+    "length": 256,
+    "seed": 0,
+    "source": "bundled",
+    "text": "",
+    "dataset": "",
+}
 
 
 def values(**changes) -> list:

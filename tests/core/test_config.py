@@ -7,9 +7,9 @@ import pytest
 
 from eggs_core.config import CUSTOM, DEFAULT_METHOD, METHODS, PruneConfig, make_config
 from eggs_core.errors import EggsError
-from eggs_core.masks import SELECTIONS
-from eggs_core.permute import PERMUTATIONS
-from eggs_core.scores import SCORES
+from eggs_core.masks.selection import SELECTIONS
+from eggs_core.pruning.permutation import PERMUTATIONS
+from eggs_core.pruning.scores import SCORES
 
 
 def test_the_method_ids():
@@ -52,10 +52,21 @@ def test_the_content_hash_is_stable():
 def test_every_field_counts_in_the_hash():
     base = make_config("m", "2:4", CUSTOM, score="ria", selection="topn", permutation="none", reconstruction="none")
     others = {
-        "model": "n", "pattern": "1:4", "method": "ria", "score": "wanda", "selection": "degree",
-        "permutation": "lsa", "reconstruction": "admm", "seed": 1, "calibration": "text:00", "evaluation": "text:00",
-        "calibration_windows": 8, "calibration_length": 32, "evaluation_windows": 8, "evaluation_length": 32,
-    }  # fmt: skip
+        "model": "n",
+        "pattern": "1:4",
+        "method": "ria",
+        "score": "wanda",
+        "selection": "degree",
+        "permutation": "lsa",
+        "reconstruction": "admm",
+        "seed": 1,
+        "calibration": "text:00",
+        "evaluation": "text:00",
+        "calibration_windows": 8,
+        "calibration_length": 32,
+        "evaluation_windows": 8,
+        "evaluation_length": 32,
+    }
     keys = {base.key()} | {PruneConfig.from_dict({**base.to_dict(), k: v}).key() for k, v in others.items()}
     keys.add(PruneConfig.from_dict({**base.to_dict(), "selection": "degree", "beta": 0.5}).key())
     keys.add(PruneConfig.from_dict({**base.to_dict(), "selection": "diagonal", "diagonals": 4}).key())
@@ -86,10 +97,13 @@ def test_every_field_counts_in_the_hash():
         ({"seed": 0.5}, "seed must be a whole number"),
         ({"calibration_windows": 0}, "calibration windows must be a whole number from 1 to 4096; got 0"),
         ({"evaluation_length": 8193}, "evaluation length must be"),
-        ({"model": ""}, "Choose a model"), ({"model": "x" * 501}, "Choose a model"),
-        ({"pattern": "5:4"}, "N cannot exceed M"), ({"pattern": "4:64"}, "at most 32"), ({"pattern": None}, "2:4"),
+        ({"model": ""}, "Choose a model"),
+        ({"model": "x" * 501}, "Choose a model"),
+        ({"pattern": "5:4"}, "N cannot exceed M"),
+        ({"pattern": "4:64"}, "at most 32"),
+        ({"pattern": None}, "2:4"),
     ],
-)  # fmt: skip
+)
 def test_refused_before_any_work(changes, says):
     base = make_config("m", "2:4", CUSTOM, score="ria", selection="topn", permutation="none", reconstruction="none")
     with pytest.raises(EggsError, match=says):
@@ -114,9 +128,16 @@ def test_configurations_cannot_be_changed():
 
 def test_the_command_line_names_every_choice_that_is_not_the_default():
     config = make_config(
-        "a b", "4:8", "ria", selection="degree", beta=0.25, seed=3, calibration_windows=8,
-        calibration="dataset:owner/name", evaluation="text:00",
-    )  # fmt: skip
+        "a b",
+        "4:8",
+        "ria",
+        selection="degree",
+        beta=0.25,
+        seed=3,
+        calibration_windows=8,
+        calibration="dataset:owner/name",
+        evaluation="text:00",
+    )
     assert config.command_line() == (
         "python -m eggs_core prune --model 'a b' --pattern 4:8 --method custom --seed 3 --score ria --selection degree "
         "--permutation none --reconstruction none --beta 0.25 --calibration-windows 8 "

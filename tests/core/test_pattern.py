@@ -29,12 +29,21 @@ def test_text_round_trip(pair):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("5:4", "N cannot exceed M; got 5:4"), ("0:4", "at least 1; got 0:4"), ("-1:4", "at least 1"),
-        ("2:64", "at most 32"), ("0:0", "at least 1"), ("", "two whole numbers"), ("2", "two whole numbers"),
-        ("2.0:4", "two whole numbers"), ("a:b", "two whole numbers"), ("2:4:8", "two whole numbers"),
-        ("²:4", "two whole numbers"), ("9" * 40 + ":4", "two whole numbers"), ("2:4\n;", "two whole numbers"),
+        ("5:4", "N cannot exceed M; got 5:4"),
+        ("0:4", "at least 1; got 0:4"),
+        ("-1:4", "at least 1"),
+        ("2:64", "at most 32"),
+        ("0:0", "at least 1"),
+        ("", "two whole numbers"),
+        ("2", "two whole numbers"),
+        ("2.0:4", "two whole numbers"),
+        ("a:b", "two whole numbers"),
+        ("2:4:8", "two whole numbers"),
+        ("²:4", "two whole numbers"),
+        ("9" * 40 + ":4", "two whole numbers"),
+        ("2:4\n;", "two whole numbers"),
     ],
-)  # fmt: skip
+)
 def test_refused(text, says):
     with pytest.raises(EggsError, match=says) as caught:
         NMPattern.parse(text)

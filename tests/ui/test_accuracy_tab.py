@@ -3,10 +3,10 @@
 import pytest
 from actions import data, open_section, open_tab
 
-from components.session import first_run
-from eggs_core.tokens import compare_tokens
-from eggs_core.weights import recover
-from eggs_core.zeroshot import TaskScore, zero_shot
+from components.state.known_runs import first_run
+from eggs_core.evaluation.tokens import compare_tokens
+from eggs_core.evaluation.zeroshot import TaskScore, zero_shot
+from eggs_core.runs.pruned_models import recover
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
 TEXT = "The Congress of the United States met on Monday, and 12 members spoke of peace and of the public debt."

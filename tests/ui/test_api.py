@@ -18,9 +18,16 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text(encod
 ENDPOINTS = {"/models", "/prune", "/report", "/analyze_layer", "/evaluate"}
 LONG = "a" * 100_000
 HOSTILE = (
-    "../../etc/passwd", "/etc/passwd", "<img src=x onerror=alert(1)>", "${alert(1)}", "a\0b", "\u202eterces", LONG, "",
+    "../../etc/passwd",
+    "/etc/passwd",
+    "<img src=x onerror=alert(1)>",
+    "${alert(1)}",
+    "a\0b",
+    "\u202eterces",
+    LONG,
+    "",
     "a/b/c",
-)  # fmt: skip
+)
 KNOWN = {"model": "tiny-llama", "pattern": "2:4", "method": "ria"}
 
 
@@ -90,15 +97,24 @@ def test_hostile_names_are_refused_in_one_sentence(client, bad):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"pattern": "5:4"}, "5:4"), ({"pattern": "4:4:4"}, "N:M"), ({"seed": -1}, "seed"),
+        ({"pattern": "5:4"}, "5:4"),
+        ({"pattern": "4:4:4"}, "N:M"),
+        ({"seed": -1}, "seed"),
         ({"seed": 1.5}, "whole number"),
-        ({"seed": True}, "whole number"), ({"seed": "0"}, "whole number"), ({"beta": 2.0, "selection": "degree"}, "β"),
-        ({"beta": -0.1, "selection": "degree"}, "β"), ({"calibration_windows": 10**9}, "4096"),
-        ({"calibration_length": 0}, "calibration length"), ({"diagonals": -1, "selection": "diagonal"}, "diagonals"),
-        ({"model": 5}, "text"), ({"model": {"path": "/etc/passwd"}}, "text"), ({"model": ["tiny-llama"]}, "text"),
-        ({"anew": "yes"}, "true or false"), ({"score": "obs"}, "obs"),
+        ({"seed": True}, "whole number"),
+        ({"seed": "0"}, "whole number"),
+        ({"beta": 2.0, "selection": "degree"}, "β"),
+        ({"beta": -0.1, "selection": "degree"}, "β"),
+        ({"calibration_windows": 10**9}, "4096"),
+        ({"calibration_length": 0}, "calibration length"),
+        ({"diagonals": -1, "selection": "diagonal"}, "diagonals"),
+        ({"model": 5}, "text"),
+        ({"model": {"path": "/etc/passwd"}}, "text"),
+        ({"model": ["tiny-llama"]}, "text"),
+        ({"anew": "yes"}, "true or false"),
+        ({"score": "obs"}, "obs"),
     ],
-)  # fmt: skip
+)
 def test_what_the_page_refuses_the_api_refuses(client, values, words):
     assert words in refused(client, "/prune", **KNOWN | values)
 

@@ -3,62 +3,15 @@
 from pathlib import Path
 
 import pytest
-from actions import TABS, data, open_tab, pick
+from actions import TABS, choose, data, free_pattern, open_tab, pick, prune, refusal, small_calibration, wait_done
 
-from components.session import Workspace, first_run, run_label
+from components.state.known_runs import first_run
+from components.state.workspace import Workspace
+from components.words.labels import run_label
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
-
-
-def choose(page, model: str | None = None, pattern: str | None = None, method: str | None = None) -> None:
-    """Set the sidebar's main controls."""
-    if model is not None:
-        page.fill("#model input", model)
-        page.press("#model input", "Enter")
-    if pattern is not None:
-        page.locator("#pattern label").get_by_text(pattern, exact=True).click()
-    if method is not None:
-        page.click("#method input")
-        page.get_by_role("option", name=method, exact=True).click()
-        page.wait_for_function("m => document.querySelector('#method input').value === m", arg=method)
-
-
-def free_pattern(page, keep: int, group: int) -> None:
-    """Choose N and M freely."""
-    choose(page, pattern="other")
-    page.fill("#keep input", str(keep))
-    page.fill("#group input", str(group))
-    page.press("#group input", "Tab")
-
-
-def small_calibration(page, windows: int = 4, length: int = 64) -> None:
-    """Open "Advanced" and ask for little calibration, so that a run takes seconds."""
-    page.locator("#advanced").get_by_text("Advanced").click()
-    page.fill("#windows input", str(windows))
-    page.fill("#length input", str(length))
-    page.press("#length input", "Tab")
-
-
-def prune(page) -> None:
-    page.click("#prune:enabled")
-
-
-def wait_done(page, model: str, pattern: str) -> None:
-    """Wait for the finished run of a model and pattern."""
-    page.wait_for_function(
-        "start => document.querySelector('#facts')?.textContent.trim().startsWith(start)", arg=f"{model} · {pattern} ·"
-    )
-    page.wait_for_function("document.querySelector('#progress').textContent.includes('Done in')")
-    page.wait_for_selector("#prune:enabled", state="attached")
-
-
-def refusal(page) -> str:
-    """The sentence that says what is wrong; Prune works again."""
-    page.wait_for_selector("#progress .bad")
-    page.wait_for_selector("#prune:enabled")
-    return page.inner_text("#progress .bad")
 
 
 def colours(page, selector: str) -> int:
@@ -187,8 +140,11 @@ def test_masks_and_graphs_are_those_of_the_core(page):
         page.locator("#graph-layout label").get_by_text(kind, exact=True).click()
         page.wait_for_function(f"before => {bars} !== before", arg=before)
         shown = data(page, "#mask-graph .graph-view")
-        assert {k: int(shown[k]) for k in wanted} == {**wanted, "edges": int(Workspace().window(mask, 32)[0].sum()),
-                "orphans": int((Workspace().window(mask, 32)[0].sum(0) == 0).sum())}  # fmt: skip
+        assert {k: int(shown[k]) for k in wanted} == {
+            **wanted,
+            "edges": int(Workspace().window(mask, 32)[0].sum()),
+            "orphans": int((Workspace().window(mask, 32)[0].sum(0) == 0).sum()),
+        }
     assert colours(page, "#mask-graph canvas") > 3
 
 

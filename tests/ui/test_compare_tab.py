@@ -5,7 +5,7 @@ import csv
 import pytest
 from actions import open_tab, pick
 
-from components.compare_view import Choice, chosen, open_source
+from components.places.runs.compare.view import Choice, chosen, open_source
 from eggs_core.sweep.results import EXAMPLES
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]

@@ -4,11 +4,12 @@ import pytest
 import torch
 from actions import data, open_tab, pick, wait_data
 
-from components.session import Workspace, first_run
-from eggs_core.betas import beta_step
-from eggs_core.expansion import expansion, lowest_degree_set, spread, worst_set
-from eggs_core.graph import certificate_sigma2, count_components
+from components.state.known_runs import first_run
+from components.state.workspace import Workspace
+from eggs_core.graph.expansion import expansion, lowest_degree_set, spread, worst_set
+from eggs_core.graph.measures import certificate_sigma2, count_components
 from eggs_core.pattern import NMPattern
+from eggs_core.pruning.one_layer import beta_step
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
 GRAPH, TOPN = "#mask-graph .graph-view", "#topn-graph .graph-view"
@@ -30,7 +31,10 @@ def test_click_channels_and_see_their_neighbours(page, layer):
     run, name = layer
     open_tab(page, "Expander graph")
     box = page.locator("#mask-graph canvas").bounding_box()
-    at = lambda i: (18 + i * (box["width"] - 36) / 15, 30)  # noqa: E731 - sixteen inputs along the top
+
+    def at(i):
+        return (18 + i * (box["width"] - 36) / 15, 30)
+
     page.locator("#mask-graph canvas").hover(position={"x": at(3)[0], "y": at(3)[1]})
     wait_data(page, GRAPH, hover=3)
     for count, i in enumerate((3, 7), 1):

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from actions import TABS, open_section, open_tab
 
-from eggs_core.calibration import ASSETS
+from eggs_core.assets import ASSETS
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(400)]
 EVIL = "<img src=x onerror=alert(1)>"

@@ -2,16 +2,15 @@
 
 import pytest
 import torch
-from actions import data, open_tab
-from test_app import choose, prune, small_calibration, wait_done
+from actions import choose, data, open_tab, prune, small_calibration, wait_done
 
-from components.race import PROMPT
-from components.session import first_run
-from eggs_core.export import load_packed
-from eggs_core.kernels.layer import PackedLinear
-from eggs_core.latency import TOKENS
-from eggs_core.measurement import shapes_of
-from eggs_core.models import load
+from components.state.known_runs import first_run
+from components.words.prompt import PROMPT
+from eggs_core.models.loading import load
+from eggs_core.packed.file import load_packed
+from eggs_core.packed.linear import PackedLinear
+from eggs_core.runs.measured_speed import shapes_of
+from eggs_core.speed.layers import TOKENS
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(400)]
 TRACES = "s => document.querySelector(s + ' .plot').data.map(t => ({name: t.name, x: t.x, y: t.y}))"

@@ -4,9 +4,9 @@ import pytest
 import torch
 from actions import TABS, open_tab
 
-from components.lesson_steps import KEYS, STEPS
+from components.places.learn.lesson.steps import KEYS, STEPS
 from eggs_core.pattern import NMPattern
-from eggs_core.toy import judge, suggest, toy_layer
+from eggs_core.pruning.toy_layer import judge, suggest, toy_layer
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
 
@@ -41,7 +41,10 @@ def test_steps_change_the_address_and_the_matrix(open_page):
 
 def test_the_signal_passes_an_orphan_by_until_it_gets_an_edge(open_page):
     page = open_page(query="?step=expander")
-    share = lambda side, i: page.get_attribute(f"#lesson-extra .{side}[data-channel='{i}']", "data-share")  # noqa: E731
+
+    def share(side, i):
+        return page.get_attribute(f"#lesson-extra .{side}[data-channel='{i}']", "data-share")
+
     page.get_by_text("After 1 step the").wait_for()
     assert share("outputs", 1) == "17%" and share("outputs", 4) == "0%"
     number = page.locator("#lesson-slider input[type=number]")

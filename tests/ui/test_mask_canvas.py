@@ -3,9 +3,10 @@
 import pytest
 from actions import data, open_tab, pick, wait_data
 
-from components.session import bundled_runs, first_run, run_label
-from components.text import MEASURES
-from eggs_core.betas import layer_scores
+from components.state.known_runs import bundled_runs, first_run
+from components.words.glossary import MEASURES
+from components.words.labels import run_label
+from eggs_core.pruning.one_layer import layer_scores
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
 ONE, TWO = "#mask-canvas .mask-view", "#other-canvas .mask-view"

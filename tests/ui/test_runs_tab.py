@@ -6,10 +6,10 @@ import json
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from actions import data, open_tab, wait_data
-from test_app import choose, prune, small_calibration, wait_done
+from actions import choose, data, open_tab, prune, small_calibration, wait_data, wait_done
 
-from components.session import bundled_runs, first_run, run_label
+from components.state.known_runs import bundled_runs, first_run
+from components.words.labels import run_label
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
 HOSTILE = "<img src=x onerror=alert(1)> ${alert(2)}"

@@ -1,12 +1,12 @@
 """Spectrum in a real browser: a layer's singular values, and the curve over β, shipped and measured anew."""
 
 import pytest
-from actions import open_tab
-from test_app import choose, small_calibration
+from actions import choose, open_tab, small_calibration
 
-from components.session import Workspace, first_run
-from eggs_core.beta_curve import CURVES, load_curve
-from eggs_core.spectral import singular_density
+from components.state.known_runs import first_run
+from components.state.workspace import Workspace
+from eggs_core.graph.spectrum import singular_density
+from eggs_core.pruning.beta_curve import CURVES, load_curve
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
 TRACES = "s => document.querySelector(s + ' .plot').data.map(t => ({name: t.name, x: t.x, y: t.y}))"

@@ -1,0 +1,1 @@
+"""Figures and colours that several places share; no gradio here."""

@@ -1,0 +1,34 @@
+"""Lines of HTML that say how a job stands: a progress bar, a place in the queue, a refusal."""
+
+from components.jobs.queue import Waiting
+from components.words.html import escape, seconds
+from eggs_core.limits import sentence
+from eggs_core.progress import Progress
+
+
+def progress_bar(share: float, text: str, left: float | None = None) -> str:
+    """A progress bar with what is being done and the time left."""
+    remaining = f" · about {seconds(left)} left" if left is not None and left >= 1 else ""
+    return (
+        f'<div class="progress" role="progressbar" aria-valuenow="{share:.0%}">'
+        f'<div style="width:{share:.1%}"></div></div>'
+        f'<p class="hint">{escape(text)}{remaining}</p>'
+    )
+
+
+def message(text: str, bad: bool = False) -> str:
+    """A line where the progress bar was."""
+    return f'<p class="hint{" bad" if bad else ""}">{escape(text)}</p>'
+
+
+def refusal(error: Exception) -> str:
+    """What is said of an error, where the progress bar was."""
+    return message(sentence(error), bad=True)
+
+
+def bar(event: object) -> str:
+    """The line for a place in the queue or for progress; empty for any other value of a work."""
+    if isinstance(event, Waiting):
+        wait = f", about {seconds(event.seconds)}" if event.seconds is not None and event.seconds >= 1 else ""
+        return message(f"Waiting: place {event.place}{wait}.")
+    return progress_bar(event.share, event.text, event.seconds_left) if isinstance(event, Progress) else ""

@@ -1,0 +1,142 @@
+"""Running a configuration while pages watch: pipeline events become runs that grow, workspaces and progress bars."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from components.jobs.messages import bar, message
+from components.jobs.queue import Waiting, Work
+from components.state.known_runs import bundled_runs, find_run
+from components.state.workspace import Workspace
+from components.words.recorded import made_on, took
+from eggs_core.config import PruneConfig
+from eggs_core.errors import EggsError
+from eggs_core.limits import check_config, hosted, sentence
+from eggs_core.masks.bits import pack_bits
+from eggs_core.models.dense_models import CACHE
+from eggs_core.models.fingerprints import same_weights
+from eggs_core.progress import Progress
+from eggs_core.runs.events import Finished, LayerDone
+from eggs_core.runs.execute import execute, is_current
+from eggs_core.runs.pruned_models import keep
+from eggs_core.runs.run import Run
+from eggs_core.runs.store import STORE
+from eggs_core.sweep.results import seconds_of
+from eggs_core.text.sources import Text
+
+REDRAW_SECONDS = 0.6
+
+Follow = Callable[[Work], Iterator]  # puts work into the queue and gives its place and its values
+
+
+def partial_run(config: PruneConfig) -> Run:
+    """A run that has no finished layer yet, nor a fingerprint: `begun` tells it from others of its configuration."""
+    report = {"key": config.key(), "model": config.model, "pattern": str(config.pattern), "method": config.method}
+    report |= {"seed": config.seed, "config": config.to_dict(), "layers": [], "evaluation": {}, "size": {}}
+    report |= {"begun": uuid.uuid4().hex}
+    return Run(report, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A run under way as all its watchers see it: progress, and the layers so far; `said` once it is complete."""
+
+    progress: Progress
+    run: Run | None = None
+    said: str = ""
+
+
+def prune_work(config: PruneConfig, texts: dict[str, Text], anew: bool = False) -> Work:
+    """The work of running a configuration, the same for all who ask for it; its values are Seen."""
+    alike = [r for r in bundled_runs() if (r.report["model"], r.report["method"]) == (config.model, config.method)]
+    return Work(
+        ("prune", config.key()),
+        prune_steps,
+        (config, texts, anew),
+        config.model,
+        expected=seconds_of(alike[0].report) if alike else None,
+        kind=(prune_steps, config.model, config.method),
+    )
+
+
+def prune_steps(config: PruneConfig, texts: dict[str, Text], anew: bool = False) -> Iterator[Seen]:
+    """Run a configuration and store the result, unless it is stored already and not wanted `anew`.
+
+    Raises EggsError for what cannot run.
+    """
+    if not anew and (run := find_run(config.key())) is not None:
+        yield Seen(Progress(f"Opening {config.model}", 0.0))
+        if is_current(run):
+            yield Seen(Progress("Known", 1.0), run, _kept_since(run))
+            return
+    run, progress = partial_run(config), Progress("", 0.0)
+    for event in execute(config, texts, store=STORE.folder):
+        if isinstance(event, Progress):
+            progress = event
+            yield Seen(progress, run)
+        elif isinstance(event, LayerDone):
+            layer = event.report
+            # A run of its own for each layer: pages read it while the next one is added.
+            run = Run(
+                run.report | {"layers": [*run.report["layers"], layer.to_dict()]},
+                run.packed_masks | {layer.name: pack_bits(layer.mask)},
+                run.packed_topn | {layer.name: pack_bits(layer.topn_mask)},
+            )
+            done = f"{layer.name}: layer {len(run.report['layers'])} of {event.total}"
+            yield Seen(Progress(done, progress.share, progress.seconds_left), run)
+        elif isinstance(event, Finished):
+            keep(event)
+            said = f"Done in {took(event.run.report)}."
+            if (place := event.run.report.get("checkpoint")) and not hosted():
+                said += f" The pruned model lies in {place}."
+            try:
+                STORE.put(event.run)
+            except EggsError as error:  # the result is shown all the same
+                said += f" {sentence(error)}"
+            yield Seen(Progress("Done", 1.0), event.run, said)
+
+
+def known_run(config: PruneConfig) -> Run | None:
+    """The finished run of a configuration: shipped, or stored and made with the weights of the model in memory."""
+    run = find_run(config.key())
+    if run is None or any(run is shipped for shipped in bundled_runs()):
+        return run
+    model = CACHE.loaded(config.model)
+    return run if model and same_weights(run.report.get("fingerprint"), model) else None
+
+
+def _kept_since(run: Run) -> str:
+    taken = "Done before" if seconds_of(run.report) is None else f"Done in {took(run.report)}"
+    day = f" on {made_on(run.report)}" if run.report.get("created") else ""
+    return f"{taken}{day}, kept since then; “Compute again” under Advanced runs it anew."
+
+
+def run_job(
+    follow: Follow, workspace: Workspace, config: PruneConfig, texts: dict[str, Text], anew: bool = False
+) -> Iterator[tuple[str, bool]]:
+    """Run a configuration, or show it if it is known and not wanted `anew`, and keep the workspace up to date.
+
+    Yields the progress bar's HTML and whether the figures should be drawn anew; the layers that were seen stay in the
+    workspace when the generator is closed. Raises EggsError for what cannot run.
+    """
+    check_config(config)
+    if not anew and (run := known_run(config)) is not None:
+        workspace.show(run)
+        yield message(_kept_since(run)), True
+        return
+    drawn, layers = 0.0, 0
+    for event in follow(prune_work(config, texts, anew)):
+        if isinstance(event, Waiting):
+            yield bar(event), False
+        elif event.said:
+            workspace.show(event.run)
+            yield message(event.said), True
+        else:
+            count, redraw = len(event.run.report["layers"]) if event.run else 0, False
+            if count > layers:
+                workspace.show(event.run, finished=False)
+                layers = count
+                redraw = time.monotonic() - drawn > REDRAW_SECONDS
+                drawn = time.monotonic() if redraw else drawn
+            yield bar(event.progress), redraw

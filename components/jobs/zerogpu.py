@@ -1,0 +1,54 @@
+"""Steps on ZeroGPU, where a GPU is lent for some seconds at a time; anywhere else they simply run here."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from eggs_core.errors import EggsError
+from eggs_core.hub import hub_bytes
+from eggs_core.models.source import BUNDLED
+
+try:
+    import spaces
+except ImportError:  # only Spaces has it
+
+    def gpu(seconds):
+        return lambda function: function
+else:
+
+    def gpu(seconds):
+        return spaces.GPU(duration=seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """An EggsError on its way between processes: ZeroGPU would replace an exception by its class's name."""
+
+    sentence: str
+
+
+@gpu(lambda steps, args, seconds: seconds)
+def _lent(steps: Callable[..., Iterator[Any]], args: tuple, seconds: float) -> Iterator[Any]:
+    try:
+        yield from steps(*args)
+    except EggsError as error:
+        yield _Refused(str(error))
+
+
+def lent_seconds(model: str) -> float:
+    """For how long a GPU is asked for: a minute, and half a minute per GB of the model's files, five at most."""
+    if not os.environ.get("SPACES_ZERO_GPU") or not model or model in BUNDLED:
+        return 60
+    return min(300, 60 + 30 * hub_bytes(model) / 1e9)
+
+
+def on_gpu(steps: Callable[..., Iterator[Any]], args: tuple, model: str) -> Iterator[Any]:
+    """The values of `steps(*args)`, on ZeroGPU with a GPU lent for as long as the model needs; raises what they raise.
+
+    There, the steps run in a process of their own: what they remember in memory is gone afterwards.
+    """
+    for value in _lent(steps, args, lent_seconds(model)):
+        if isinstance(value, _Refused):
+            raise EggsError(value.sentence)
+        yield value

@@ -1,0 +1,1 @@
+"""The places of the page; they never import each other."""

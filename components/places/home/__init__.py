@@ -1,0 +1,1 @@
+"""Home: what pruning did, at a glance."""

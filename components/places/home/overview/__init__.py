@@ -1,0 +1,1 @@
+"""Overview: cards, one sentence and one chart."""

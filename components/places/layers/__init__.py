@@ -1,0 +1,1 @@
+"""Layers: masks, graphs and spectra."""

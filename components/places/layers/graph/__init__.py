@@ -1,0 +1,1 @@
+"""Expander graph: a layer's mask as a graph."""

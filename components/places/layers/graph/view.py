@@ -1,0 +1,240 @@
+"""What the graph tab shows, as plain values; no gradio here."""
+
+from dataclasses import dataclass
+
+import networkx as nx
+import torch
+
+from components.state.results import Memory, remember, run_id
+from components.state.workspace import Workspace, recorded_topn
+from components.widgets.encoding import base64_bits, base64_values
+from components.words.labels import run_label
+from eggs_core.graph.drawing import layout, window_graph
+from eggs_core.graph.expansion import (
+    SIDES,
+    Expansion,
+    SpreadStep,
+    expansion,
+    lowest_degree_set,
+    random_set,
+    spread,
+    worst_set,
+)
+from eggs_core.graph.measures import certificate_sigma2
+from eggs_core.graph.spectrum import second_singular_value
+from eggs_core.pattern import NMPattern
+from eggs_core.pruning.one_layer import BetaStep, beta_step
+
+SIZES = (8, 16, 32, 64, 128, 256, 512)
+BUNDLES = 48  # at most, on each side
+STEPS = 8
+TOPN = "top-N"
+_PLACES, _SPREADS = Memory(64), Memory(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One of the two graphs on show: its name, mask bool (out, in), σ₂, and a key that changes when it does."""
+
+    label: str
+    mask: torch.Tensor
+    sigma2: float
+    key: str
+
+
+Pair = tuple[Graph | None, Graph]  # top-N's, where the run holds it, and the method's
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Which channels of a layer are drawn: from `first`, `count` nodes of `each` channels, for inputs and outputs."""
+
+    first: dict[str, int]
+    count: dict[str, int]
+    each: dict[str, int]
+    total: dict[str, int]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the whole layer is drawn in bundles."""
+        return self.first["inputs"] < 0
+
+    def channels(self, side: str, nodes: list[int]) -> torch.Tensor:
+        """The whole-layer numbers of the channels behind nodes; int64."""
+        start = max(self.first[side], 0)
+        found = [
+            start + node * self.each[side] + k
+            for node in nodes
+            if 0 <= node < self.count[side]
+            for k in range(self.each[side])
+        ]
+        return torch.tensor([channel for channel in found if channel < self.total[side]], dtype=torch.int64)
+
+    def nodes(self, side: str, channels: tuple[int, ...]) -> list[int]:
+        """The nodes behind channels, each once; channels outside are left out."""
+        start = max(self.first[side], 0)
+        found = sorted({(channel - start) // self.each[side] for channel in channels if channel >= start})
+        return [node for node in found if node < self.count[side]]
+
+    def drawn(self, side: str) -> torch.Tensor:
+        """All channels that are drawn."""
+        return self.channels(side, list(range(self.count[side])))
+
+    def bundled(self, values: torch.Tensor, side: str) -> torch.Tensor:
+        """Sums of one value per channel of the whole layer over each node; (nodes,)."""
+        start, n, each = max(self.first[side], 0), self.count[side], self.each[side]
+        part = values[start : start + n * each]
+        return torch.nn.functional.pad(part, (0, n * each - len(part))).view(n, each).sum(1)
+
+
+def frame_of(workspace: Workspace, mask: torch.Tensor) -> Frame:
+    """The window in view, or the whole layer in bundles."""
+    total = dict(zip(("outputs", "inputs"), mask.shape, strict=True))
+    if workspace.graph.size:
+        window, row, column = workspace.window(mask, workspace.graph.size)
+        count = dict(zip(("outputs", "inputs"), window.shape, strict=True))
+        return Frame({"inputs": column, "outputs": row}, count, dict.fromkeys(SIDES, 1), total)
+    each = {side: -(-total[side] // BUNDLES) for side in SIDES}
+    return Frame(dict.fromkeys(SIDES, -1), {s: -(-total[s] // each[s]) for s in SIDES}, each, total)
+
+
+def graphs(workspace: Workspace) -> Pair:
+    """Top-N, and beside it the mask as pruned or, if β is set, the exact selection at that β by the same scores.
+
+    Top-N is None where the run does not hold it.
+    """
+    run, name = workspace.run, workspace.layer
+    of = " ".join(run_id(run))
+    if workspace.graph.beta is not None:
+        pair = [step_of(workspace, 0.0), step_of(workspace, workspace.graph.beta)]
+        labels = [TOPN, f"degree bound, β = {pair[1].beta:g}"]
+        topn, own = (
+            Graph(label, step.mask, step.sigma2, f"{of} {name} beta {step.beta}")
+            for label, step in zip(labels, pair, strict=True)
+        )
+        return topn, own
+    topn = recorded_topn(run, name)
+    own = Graph(run_label(run), run.mask(name), run.layer(name)["sigma2"], f"{of} {name} mask")
+    if topn is None:
+        return None, own
+    sigma2 = remember((of, name, "topn σ₂"), lambda: second_singular_value(topn).item())
+    return Graph(TOPN, topn, sigma2, f"{of} {name} topn"), own
+
+
+def certified(graph: Graph) -> float:
+    """The σ₂ that the graph's certificates rest on."""
+    return remember((graph.key, "certificate"), lambda: certificate_sigma2(graph.mask, graph.sigma2))
+
+
+def step_of(workspace: Workspace, beta: float) -> BetaStep:
+    """The exact degree-bounded selection of the chosen layer at a β; raises EggsError if its model is not at hand."""
+    report = workspace.run.report
+    return beta_step(
+        report["model"],
+        workspace.layer,
+        report["config"]["score"],
+        NMPattern.parse(report["pattern"]),
+        beta,
+        report.get("fingerprint"),
+    )
+
+
+def graph_value(workspace: Workspace, graph: Graph, other: Graph | None, frame: Frame, play: bool = False) -> dict:
+    """What one graph canvas draws; edges that `other` lacks are marked, none where there is no other."""
+    view = workspace.graph
+    degrees = {"inputs": graph.mask.sum(0), "outputs": graph.mask.sum(1)}
+    value = {
+        "key": f"{graph.key} {frame.first} {view.size} {view.layout}",
+        "place": f"{workspace.layer} {frame.first} {view.size} {view.layout}",
+        "label": graph.label,
+        "square": view.layout != "bipartite",
+        "bundle": frame.each if frame.whole else None,
+        "side": view.side,
+        "chosen": frame.nodes(view.side, view.members),
+        "spread": None,
+    }
+    if frame.whole:
+        counts, weights = bundle_weights(graph.mask, frame)
+        value["weights"] = base64_values(weights)
+        net = window_graph(counts > 0)
+        nx.set_edge_attributes(
+            net, {(("in", c), ("out", r)): counts[r, c].item() for r, c in counts.nonzero().tolist()}, "weight"
+        )
+    else:
+        rows = slice(frame.first["outputs"], frame.first["outputs"] + frame.count["outputs"])
+        columns = slice(frame.first["inputs"], frame.first["inputs"] + frame.count["inputs"])
+        part = graph.mask[rows, columns]
+        value |= {"bits": base64_bits(part), "other": base64_bits((other or graph).mask[rows, columns])}
+        net = window_graph(part)
+    places = _PLACES(value["key"], lambda: _places(net, view.layout))
+    for side, kind in zip(SIDES, ("in", "out"), strict=True):
+        count, first = frame.count[side], max(frame.first[side], 0)
+        value[side] = {
+            "id": [first + i * frame.each[side] for i in range(count)],
+            "x": [places[kind, i][0] for i in range(count)],
+            "y": [places[kind, i][1] for i in range(count)],
+            "degree": frame.bundled(degrees[side], side).tolist(),
+        }
+    if play and view.members:
+        steps = spread_of(workspace, graph, view.members)
+        value["spread"] = {"play": True, "steps": [_step_value(step, degrees, frame) for step in steps]}
+    return value
+
+
+def _places(net: nx.Graph, kind: str) -> dict:
+    return {node: (round(x, 4), round(y, 4)) for node, (x, y) in layout(net, kind).items()}
+
+
+def bundle_weights(mask: torch.Tensor, frame: Frame) -> tuple[torch.Tensor, torch.Tensor]:
+    """Edges between bundles, int64 (output nodes, input nodes), and how dense they are, uint8: 1..255, 0 for none."""
+    r, c = frame.each["outputs"], frame.each["inputs"]
+    rows, columns = frame.count["outputs"], frame.count["inputs"]
+    padded = torch.nn.functional.pad(
+        mask.to(torch.uint8), (0, columns * c - mask.shape[1], 0, rows * r - mask.shape[0])
+    )
+    counts = padded.view(rows, r, columns, c).sum((1, 3))
+    low, high = counts.min(), counts.max()
+    scaled = 1 + 254 * (counts - low) / (high - low).clamp_min(1)
+    return counts, torch.where(counts > 0, scaled, 0).to(torch.uint8)
+
+
+def signal_sources(workspace: Workspace, graph: Graph) -> tuple[int, ...]:
+    """Where a signal starts: the chosen set, or as long as there is none, the channel with the fewest edges."""
+    view = workspace.graph
+    if view.members:
+        return view.members
+    everybody = torch.arange(graph.mask.shape[1 if view.side == "inputs" else 0])
+    return tuple(lowest_degree_set(graph.mask, view.side, everybody, 1).tolist())
+
+
+def spread_of(workspace: Workspace, graph: Graph, sources: tuple[int, ...]) -> list[SpreadStep]:
+    """A unit of signal put on `sources`, over the whole layer."""
+    side = workspace.graph.side
+    key = (graph.key, side, sources)
+    return _SPREADS(key, lambda: spread(graph.mask, side, torch.tensor(sources), STEPS))
+
+
+def _step_value(step: SpreadStep, degrees: dict[str, torch.Tensor], frame: Frame) -> dict:
+    even = degrees[step.side].double()
+    level = frame.bundled(step.amounts, step.side) / frame.bundled(even / even.sum().clamp_min(1), step.side)
+    level = torch.nan_to_num(level, 0, 0, 0)  # an orphan's share of an even spread is none
+    return {"side": step.side, "level": [round(x, 4) for x in level.tolist()], "uneven": round(step.uneven, 5)}
+
+
+def pick_set(workspace: Workspace, graph: Graph, frame: Frame, how: str, side: str, size: int) -> tuple[int, ...]:
+    """A set among the channels drawn: "lowest" degree, "random", or the "worst" found."""
+    among = frame.drawn(side)
+    if how == "lowest":
+        found = lowest_degree_set(graph.mask, side, among, size)
+    elif how == "worst":
+        found = worst_set(graph.mask, side, among, size)
+    else:
+        workspace.graph.draws += 1
+        found = random_set(among, size, workspace.graph.draws)
+    return tuple(found.tolist())
+
+
+def chosen_expansion(workspace: Workspace, graph: Graph) -> Expansion:
+    """The chosen set in the whole layer's graph."""
+    view = workspace.graph
+    return expansion(graph.mask, view.side, torch.tensor(view.members, dtype=torch.int64), certified(graph))

@@ -1,0 +1,105 @@
+"""Sentences about the graph: chosen sets, certificates, β."""
+
+import torch
+
+from components.words.html import escape, lesson_link, reading, term
+from components.words.phrases import NO_TOPN, plural
+from eggs_core.graph.expansion import CurvePoint, Expansion, SpreadStep
+from eggs_core.pruning.one_layer import BetaStep
+
+
+def set_table(rows: list[tuple[str, Expansion]], side: str) -> str:
+    """T, Γ(T), their ratio and the certificate, one row per graph, over the whole layer."""
+    body = "".join(
+        f"<tr><th>{escape(label)}</th><td>{e.size}</td><td>{e.neighbours}</td><td><b>{e.ratio:.2f}</b></td>"
+        f"<td>≥ {e.certificate:.2f}</td></tr>"
+        for label, e in rows
+    )
+    return (
+        f'<table class="set-table"><caption>The chosen set T of {side}, in the whole layer</caption>'
+        f"<thead><tr><th></th><th>|T|</th><th>{term('Γ(T)', '|Γ(T)|')}</th><th>|Γ(T)| ÷ |T|</th>"
+        f"<th>{term('certificate')}</th></tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def set_reading(rows: list[tuple[str, Expansion]], side: str, others: int) -> str:
+    """What the chosen set reaches, in one sentence."""
+    if not rows or not rows[0][1].size:
+        return reading("Pick a set T: click channels in a graph, or let one of the buttons choose.")
+    said = " and ".join(f"{e.neighbours} under {escape(label)}" for label, e in rows)
+    label, last = rows[-1]
+    return reading(
+        f"{plural(last.size, side[:-1])} ({last.share:.1%} of the edges) reach {said}, of {others} on the other side; "
+        f"no set with this share of the edges of {escape(label)} can have fewer than {last.certificate:.2f} "
+        f"neighbours for each of its members.",
+        "expander",
+    )
+
+
+def curve_reading(points: list[CurvePoint], label: str, side: str) -> str:
+    """How close the worst sets come to the certificate, in one sentence."""
+    closest = min((p for p in points if p.certificate), key=lambda p: p.worst_found / p.certificate, default=None)
+    if closest is None:
+        return reading(
+            f"Nothing is certified for {side} of {escape(label)}: at least one of them has no connection.", "expander"
+        )
+    times = closest.worst_found / closest.certificate
+    return reading(
+        f"The certificate of {escape(label)} holds everywhere; the closest set found has "
+        f"{plural(closest.size, side[:-1])} and reaches {closest.worst_found:.2f} neighbours each, "
+        f"{times:.1f} × the certified {closest.certificate:.2f}.",
+        "expander",
+    )
+
+
+def mixing_reading(rows: list[tuple[str, float, list[SpreadStep]]], origin: str) -> str:
+    """How fast the signal from `origin`, as it should be called, becomes even, in one sentence."""
+    said = " and ".join(
+        f"{steps[2].uneven:.1%} away from even under {escape(label)} (σ₂ = {sigma2:.3f})"
+        for label, sigma2, steps in rows
+    )
+    lost = [1 - steps[-1].amounts.sum().item() for _, _, steps in rows]
+    tail = f" Of the signal {lost[-1]:.0%} is lost in orphans." if lost[-1] > 1e-6 else ""
+    return reading(f"After one step across and one back, a signal from {escape(origin)} is {said}.{tail}", "expander")
+
+
+def beta_cards(step: BetaStep, topn: BetaStep, source: str) -> str:
+    """What follows the β slider: gap, orphans, lowest degree and kept score, beside top-N."""
+    rows = [
+        ("spectral gap", f"{1 - topn.sigma2:.4f}", f"{1 - step.sigma2:.4f}"),
+        ("orphans", str(topn.orphans), str(step.orphans)),
+        ("min in-degree", str(topn.min_in_degree), str(step.min_in_degree)),
+        ("retained score", "100 %", f"{100 * step.retained:.3f} %"),
+    ]
+    note = (
+        f"Exact selection with at least {step.bound} weights per input (β = {step.beta:g}), retained score relative to "
+        f"top-N; scores from {source}, channels in their original order." + lesson_link("degree-bound")
+    )
+    return _minis(rows, note, f"{step.beta:g}")
+
+
+def pruned_cards(layer: dict, degrees: torch.Tensor, topn: tuple[torch.Tensor, float] | None) -> str:
+    """Gap, orphans and lowest degree of the mask as pruned, beside top-N's degrees and σ₂; degrees: int64 (in,)."""
+    gap, orphans, least = "", "", ""
+    if topn is not None:
+        gap, orphans, least = f"{1 - topn[1]:.4f}", str(int((topn[0] == 0).sum())), str(int(topn[0].min()))
+    rows = [
+        ("spectral gap", gap, f"{layer['spectral_gap']:.4f}"),
+        ("orphans", orphans, str(int((degrees == 0).sum()))),
+        ("min in-degree", least, str(int(degrees.min()))),
+        ("retained score", "", f"{layer['retained_score']:.1%}"),
+    ]
+    beta = layer.get("choice", {}).get("beta")
+    chosen = "" if beta is None else f", at β = {beta:.2f}"
+    beside = f"; {NO_TOPN}" if topn is None else ", beside top-N by the same scores"
+    return _minis(rows, f"The mask as pruned{chosen}{beside}. Retained: share of all score.")
+
+
+def _minis(rows: list[tuple[str, str, str]], note: str, beta: str = "") -> str:
+    arrow = '<span class="arrow" aria-label="becomes">→</span>'
+    cells = "".join(
+        f'<div class="mini"><div class="card-label">{term(name)}</div><span class="before">{before}</span> '
+        f'{arrow if before else ""} <span class="after">{after}</span></div>'
+        for name, before, after in rows
+    )
+    return f'<div class="minis" data-beta="{beta}">{cells}</div><p class="hint">{escape(note)}</p>'

@@ -1,0 +1,1 @@
+"""Masks: the map of the model, and a layer's mask."""

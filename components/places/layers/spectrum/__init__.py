@@ -1,0 +1,1 @@
+"""Spectrum: how well layers mix information."""

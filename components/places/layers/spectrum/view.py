@@ -1,0 +1,121 @@
+"""What the Spectrum tab computes for its figures; no gradio here."""
+
+import dataclasses
+from collections.abc import Iterator
+from functools import cache
+
+import plotly.graph_objects as go
+import torch
+
+from components.jobs.queue import Work
+from components.places.layers.spectrum.figures import beta_figures, density_figure
+from components.places.layers.spectrum.words import beta_reading, density_reading, layer_extras
+from components.state.results import RESULTS, Results, on_same_weights, remember, run_id
+from components.state.workspace import Workspace
+from components.words.labels import run_label
+from eggs_core.config import PruneConfig
+from eggs_core.errors import EggsError
+from eggs_core.graph.expansion import chains, paths_through
+from eggs_core.graph.spectrum import second_singular_value, singular_density
+from eggs_core.limits import check_config
+from eggs_core.masks.selection import topn
+from eggs_core.pattern import NMPattern
+from eggs_core.progress import Progress
+from eggs_core.pruning.beta_curve import CURVES, BetaCurve, beta_curve, curve_config, load_curve
+from eggs_core.pruning.one_layer import layer_scores
+from eggs_core.text.sources import Text
+
+
+def density(workspace: Workspace) -> tuple[go.Figure, str]:
+    """The singular values of the chosen layer beside those of one random mask, and a sentence."""
+    run, layer = workspace.run, workspace.layer_report()
+    mask, pattern, shape = run.mask(layer["name"]), run.report["pattern"], tuple(layer["shape"])
+    own = remember(("density", *run_id(run), layer["name"]), lambda: singular_density(mask))
+    random = remember(("density", pattern, shape), lambda: singular_density(_random_mask(shape, pattern)))
+    text = density_reading(layer, own.exact) + layer_extras(layer, _weighted(workspace, mask), reach(workspace))
+    return density_figure(own, random, layer, run_label(run)), text
+
+
+def _random_mask(shape: tuple[int, int], pattern: str) -> torch.Tensor:
+    return topn(torch.rand(shape, generator=torch.Generator().manual_seed(0)), NMPattern.parse(pattern))
+
+
+def _weighted(workspace: Workspace, mask: torch.Tensor) -> float | None:
+    """σ₂ of the kept weights' magnitudes; None while the model is not at hand."""
+    report, name = workspace.run.report, workspace.layer
+    try:
+        weight = layer_scores(report["model"], name, "magnitude", report.get("fingerprint")).weight
+    except EggsError:
+        return None
+    key = ("weighted", *run_id(workspace.run), name)
+    return remember(key, lambda: second_singular_value(weight.abs() * mask).item())
+
+
+def reach(workspace: Workspace) -> tuple[str, str, int, int] | None:
+    """The two consecutive layers that the chosen one belongs to, the pairs with no path through both, and all pairs."""
+    run, name = workspace.run, workspace.layer
+    pair = next((pair for pair in chains(run.report["layers"]) if name in pair), None)
+    if pair is None:
+        return None
+
+    def count() -> tuple[int, int]:
+        paths = paths_through(*map(run.mask, pair))
+        return int((paths == 0).sum()), paths.numel()
+
+    return *pair, *remember(("reach", *run_id(run), *pair), count)
+
+
+@cache
+def bundled_curves() -> tuple[BetaCurve, ...]:
+    """The curves that ship with the app; a damaged one is left out."""
+    found = []
+    for path in sorted(CURVES.glob("*.json")):
+        try:
+            found.append(load_curve(path))
+        except EggsError:
+            continue
+    return tuple(found)
+
+
+KIND = "curve"  # of result, whoever asked for it
+
+
+def curve_work(config: PruneConfig, texts: dict[str, Text], results: Results = RESULTS) -> Work:
+    """The work of measuring a curve; its values are (Progress, the curve so far or None)."""
+    check_config(config)
+    key = curve_config(config).key()
+
+    def keep(last: tuple[Progress, BetaCurve | None]) -> None:
+        results.keep(config.model, KIND, key, last[1])
+
+    return Work((KIND, key), curve_steps, (config, texts), config.model, keep)
+
+
+def curve_steps(config: PruneConfig, texts: dict[str, Text]) -> Iterator[tuple[Progress, BetaCurve | None]]:
+    """Progress and the curve so far, which is another object after each point."""
+    progress, found = Progress("", 0.0), None
+    for event in beta_curve(config, texts):
+        if isinstance(event, BetaCurve):
+            found = dataclasses.replace(event, points=[*event.points])
+        else:
+            progress = Progress(event.text, event.share)
+        yield progress, found
+
+
+def curve_of(workspace: Workspace, results: Results = RESULTS) -> BetaCurve | None:
+    """This visitor's own curve for the weights and pattern in view, else the bundled one, else another visitor's."""
+    report = workspace.run.report
+    others = results.of(report["model"], KIND).values()
+    for curve in [*reversed(workspace.curves), *bundled_curves(), *reversed(others)]:
+        made = {"model": curve.config["model"], "fingerprint": curve.fingerprint}
+        alike = (curve.config["model"], curve.config["pattern"]) == (report["model"], report["pattern"])
+        if curve.points and alike and on_same_weights(made, report):
+            return curve
+    return None
+
+
+def tradeoff(curve: BetaCurve | None) -> list[go.Figure | str | None]:
+    """The three figures over β and a sentence; nothing while there is no point."""
+    if curve is None or not curve.points:
+        return [None, None, None, ""]
+    return [*beta_figures(curve), beta_reading(curve)]

@@ -1,0 +1,66 @@
+"""Sentences about singular values, gaps and the trade-off over β."""
+
+from components.words.html import escape, reading, term
+from eggs_core.pruning.beta_curve import BetaCurve
+
+
+def density_reading(layer: dict, exact: bool) -> str:
+    """Where σ₂ of the chosen layer lies, in one sentence."""
+    edge = layer["sigma2"] + layer["ramanujan_margin"]
+    side = "below" if layer["ramanujan_margin"] >= 0 else "above"
+    how = "" if exact else " The density is a stochastic estimate, as the layer is large."
+    apart = " The graph falls apart, so σ₂ is 1 and the gap 0." if layer["components"] > 1 else ""
+    return reading(
+        f"<b>{escape(layer['name'])}</b>: {term('σ₂')} = {layer['sigma2']:.3f} lies {side} the "
+        f"{term('Ramanujan edge')} {edge:.3f} (degrees {layer['shape'][1] and layer['mean_in_degree']:.0f} per input, "
+        f"{layer['mean_in_degree'] * layer['shape'][1] / layer['shape'][0]:.0f} per output); random masks have "
+        f"σ₂ = {1 - layer['null_gap_mean']:.3f} ± {layer['null_gap_std']:.3f}.{apart}{how}",
+        "expander",
+    )
+
+
+def beta_reading(curve: BetaCurve) -> str:
+    """What β costs and gives, in one sentence."""
+    first, last = curve.points[0], curve.points[-1]
+    best = min(curve.points, key=lambda p: p.perplexity)
+    sure = last.low > first.perplexity or last.high < first.perplexity
+    verdict = "a difference beyond chance" if sure else "which these windows cannot tell from chance"
+    return reading(
+        f"From β = {first.beta:g} to β = {last.beta:g} the worst-connected input rises from {first.min_in_degree} to "
+        f"{last.min_in_degree} kept weights and {term('perplexity')} goes from {first.perplexity:.2f} to "
+        f"{last.perplexity:.2f} ({verdict}); the lowest, "
+        f"{best.perplexity:.2f}, is at β = {best.beta:g}. The dense model has {curve.dense_perplexity:.2f}.",
+        "degree-bound",
+    )
+
+
+def layer_extras(layer: dict, weighted: float | None, reach: tuple[str, str, int, int] | None) -> str:
+    """Weighted σ₂ and reach across the next layer, in one sentence; empty where neither is known."""
+    said = []
+    if weighted is not None:
+        said.append(
+            f"Weighted by the sizes of the kept dense weights, σ₂ is {weighted:.3f} (gap {1 - weighted:.3f}): strong "
+            f"weights mix {'less' if weighted > layer['sigma2'] else 'more'} evenly than connections alone."
+        )
+    if reach is not None:
+        first, second, lost, total = reach
+        pairs = f"every one of the {total:,} pairs" if not lost else f"all but {lost:,} of the {total:,} pairs"
+        said.append(f"Through {escape(first)} and {escape(second)}, {pairs} of an input and an output stay connected.")
+    return reading(" ".join(said)) if said else ""
+
+
+def gap_reading(label: str, layers: list[dict], means: dict[str, float]) -> str:
+    """How the gaps compare with random masks and between methods, in one sentence."""
+    below = sum(layer["gap_z"] < -2 for layer in layers)
+    best = max(means, key=means.get)
+    tail = (
+        f" Of {len(means)} methods, {escape(best)} has the largest mean gap, {means[best]:.3f}."
+        if len(means) > 1
+        else ""
+    )
+    return reading(
+        f"{escape(label)}: in {below} of {len(layers)} layers the {term('spectral gap')} lies more than two standard "
+        f"deviations below that of random masks of the same shape; a mask that keeps strong weights is never random, "
+        f"so this is the price of choosing.{tail}",
+        "expander",
+    )

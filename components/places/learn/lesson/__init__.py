@@ -1,0 +1,1 @@
+"""The lesson: steps on one matrix that is pruned by hand."""

@@ -1,0 +1,1 @@
+"""Where pruning does its harm."""

@@ -1,0 +1,1 @@
+"""Perplexity of all comparable methods."""

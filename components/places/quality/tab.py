@@ -1,0 +1,34 @@
+"""Accuracy: methods against the dense model, tasks, tokens, texts side by side, where it breaks, and a report."""
+
+import gradio as gr
+
+from components.places.quality.breakdown.tab import create_breakdown_panel
+from components.places.quality.perplexity.tab import _create_perplexity
+from components.places.quality.report.tab import create_report_panel
+from components.places.quality.tasks.tab import create_tasks_panel
+from components.places.quality.texts.tab import create_texts_panel
+from components.places.quality.tokens.tab import create_tokens_panel
+from components.places.quality.writing.tab import create_writing_panel
+from components.state.workspace import Workspace
+from components.tab import Tab
+
+
+def create_accuracy_tab(state: gr.State) -> Tab:
+    """Fill an open gr.Tab."""
+    with gr.Tabs(elem_id="accuracy-sections"):
+        with gr.Tab("Perplexity", id="perplexity"):
+            panels = [_create_perplexity(), create_texts_panel(state)]
+        for name, key, create in (
+            ("Zero-shot tasks", "tasks", create_tasks_panel),
+            ("Token by token", "tokens", create_tokens_panel),
+            ("Side by side", "writing", create_writing_panel),
+            ("Where it breaks", "breakdown", create_breakdown_panel),
+            ("Report", "report", create_report_panel),
+        ):
+            with gr.Tab(name, id=key):
+                panels.append(create(state))
+
+    def render(workspace: Workspace) -> list:
+        return [value for panel in panels for value in panel.render(workspace)]
+
+    return Tab([component for panel in panels for component in panel.outputs], render)

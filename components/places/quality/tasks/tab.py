@@ -1,0 +1,80 @@
+"""Zero-shot tasks: controls and pictures of tasks_view."""
+
+from collections.abc import Iterator
+
+import gradio as gr
+
+from components.jobs.events import run_by_buttons, start_stop
+from components.jobs.messages import bar, message
+from components.jobs.prune import Follow
+from components.places.quality.tasks.figures import task_chart
+from components.places.quality.tasks.view import measure_tasks, task_pairs
+from components.places.quality.tasks.words import task_table, tasks_reading
+from components.state.asked import whole_number, words
+from components.state.workspace import Workspace, finished_run
+from components.tab import Tab
+from components.widgets.plot import Plot
+from components.words.labels import run_label
+from eggs_core.evaluation.task_file import CLOZE
+from eggs_core.evaluation.zeroshot import MISSING, ONLINE, installed
+from eggs_core.limits import hosted, limits
+from eggs_core.runs.run import Run
+
+CHOICES = [("State of the Union cloze (bundled)", CLOZE), *((f"{name} (Hub)", name) for name in ONLINE)]
+NOTE = (
+    "The bundled task asks which of four words comes next in speeches that the bundled models never saw. Others are "
+    "fetched from the Hub by lm-eval’s name"
+)
+OWN_FILE = ", or read from the path of a .jsonl file of your own."
+
+
+def create_tasks_panel(state: gr.State) -> Tab:
+    """Fill the place at hand."""
+    with gr.Row():
+        choice = gr.Dropdown(
+            CHOICES,
+            value=[CLOZE],
+            multiselect=True,
+            allow_custom_value=not hosted(),
+            label="Tasks",
+            info=NOTE + ("." if hosted() else OWN_FILE),
+            elem_id="tasks-choice",
+            scale=3,
+            min_width=260,
+        )
+        limit = gr.Slider(
+            20,
+            limits().items,
+            200,
+            step=20,
+            label="Items",
+            elem_id="tasks-limit",
+            scale=2,
+            min_width=200,
+            info="The first so many of each task.",
+        )
+    start, stop = start_stop("Answer them", "tasks")
+    sentence = gr.HTML(elem_id="tasks-reading", padding=False)
+    chart = Plot(elem_id="tasks-chart", height=260)
+    table = gr.HTML(elem_id="tasks-table", padding=False)
+
+    def answer(follow: Follow, workspace: Workspace, chosen: list[str], most: float) -> Iterator[list]:
+        """State, tasks and limit in; sentence, chart and table out."""
+        run = finished_run(workspace)
+        tasks = [words(task, "The name of a task") for task in chosen or []]
+        for event in measure_tasks(follow, run, tasks, whole_number(most, "The number of items")):
+            yield [bar(event), gr.skip(), gr.skip()]
+        yield render(workspace)
+
+    def drawn(run: Run) -> list:
+        pairs = task_pairs(run)
+        if not pairs:
+            return [message("" if installed() else MISSING, bad=not installed()), None, ""]
+        return [tasks_reading(run, pairs), task_chart(pairs, run_label(run)), task_table(pairs, run_label(run))]
+
+    run_by_buttons(start, stop, answer, [state, choice, limit], [sentence, chart, table])
+
+    def render(workspace: Workspace) -> list:
+        return drawn(workspace.run) if workspace.run and workspace.finished else ["", None, ""]
+
+    return Tab([sentence, chart, table], render)

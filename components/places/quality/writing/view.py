@@ -1,0 +1,118 @@
+"""Side by side: one prompt, the dense model and up to three pruned ones, which all write at once; no gradio."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from components.charts.colors import COLORS, color
+from components.jobs.messages import bar, message
+from components.jobs.prune import Follow
+from components.jobs.queue import Work
+from components.state.results import run_id
+from components.words.html import escape, reading
+from components.words.labels import run_label
+from eggs_core.errors import EggsError
+from eggs_core.limits import check_text
+from eggs_core.progress import Progress, memory_errors
+from eggs_core.runs.pruned_models import recover
+from eggs_core.runs.run import Run
+from eggs_core.speed.generation import sample
+
+MOST_RUNS, MOST_TOKENS = 3, 256
+REDRAW_SECONDS = 0.15
+
+
+@dataclass(slots=True)
+class Writer:
+    """One lane: its name and colour, the tokens so far, and where they first differ from the dense model's."""
+
+    title: str
+    hue: str
+    tokens: list[int] = field(default_factory=list)
+    parted: int | None = None
+
+
+def write(
+    follow: Follow, runs: list[Run], prompt: str, tokens: int, temperature: float, seed: int
+) -> Iterator[tuple[str, str]]:
+    """Let the dense model and each run's pruned one continue the prompt; yields (sentence or progress, lanes' HTML).
+
+    All draw with the same chance at the same place (see `sample`). Raises EggsError for an empty prompt, one that fills
+    the model, more than MOST_RUNS runs or none, more than MOST_TOKENS tokens, and weights that cannot be had.
+    """
+    if not (prompt or "").strip():
+        raise EggsError("Type a few words for the models to continue.")
+    if not 1 <= len(runs) <= MOST_RUNS:
+        raise EggsError(f"Choose one to {MOST_RUNS} pruned models to write beside the dense one.")
+    if not (1 <= tokens <= MOST_TOKENS and temperature >= 0 and seed >= 0):
+        raise EggsError(f"Choose 1 to {MOST_TOKENS} tokens, and a temperature and a seed from 0.")
+    check_text(prompt)
+    key = ("write", *map(run_id, runs), prompt, tokens, temperature, seed)
+    args = runs, prompt, tokens, temperature, seed
+    for event in follow(Work(key, write_steps, args, runs[0].report["model"], lasting=False)):
+        yield event if isinstance(event, tuple) else (bar(event), "")
+
+
+def write_steps(
+    runs: list[Run], prompt: str, tokens: int, temperature: float, seed: int
+) -> Iterator[Progress | tuple[str, str]]:
+    """Progress until all models are at hand, then what `write` yields."""
+    models = []
+    for run in runs:
+        models.append((yield from recover(run)))
+    dense = models[0].dense
+    ids = dense.tokenizer(prompt, return_tensors="pt").input_ids.to(dense.model.device)
+    dense.check_tokens(ids)
+    limit = getattr(dense.model.config, "max_position_embeddings", None) or 1 << 30
+    if ids.shape[1] >= limit:
+        raise EggsError(f"The prompt has {ids.shape[1]} tokens, the model reads {limit} at most; shorten it.")
+    writers = [Writer("Dense", COLORS["Dense"]), *(Writer(run_label(r), color(run_label(r))) for r in runs)]
+    steps = [sample(model, ids, temperature, seed) for model in (dense.model, *(m.zeros for m in models))]
+    drawn = 0.0
+    with memory_errors("Writing"):
+        for place in range(min(tokens, limit - ids.shape[1])):
+            for writer, lane in zip(writers, steps, strict=True):
+                writer.tokens.append(next(lane))
+                if writer.parted is None and writer.tokens[-1] != writers[0].tokens[-1]:
+                    writer.parted = place
+            if time.monotonic() - drawn > REDRAW_SECONDS:
+                drawn = time.monotonic()
+                yield message("Writing…"), lanes_html(writers, dense.tokenizer, prompt)
+    yield _read(writers), lanes_html(writers, dense.tokenizer, prompt)
+
+
+def lanes_html(writers: list[Writer], tokenizer, prompt: str) -> str:
+    """All lanes side by side; where a lane leaves the dense text, its token is marked."""
+    return f'<div class="writers">{"".join(_lane(w, tokenizer, prompt) for w in writers)}</div>'
+
+
+def _lane(writer: Writer, tokenizer, prompt: str) -> str:
+    at = len(writer.tokens) if writer.parted is None else writer.parted
+    whole = tokenizer.decode(writer.tokens)
+    same = tokenizer.decode(writer.tokens[:at])
+    until = tokenizer.decode(writer.tokens[: at + 1])
+    if not (whole.startswith(same) and whole.startswith(until)):  # a character that is made of several tokens
+        same, until = "", ""
+    marked = f'<mark title="first other token">{escape(until[len(same) :])}</mark>' if len(until) > len(same) else ""
+    parted = "" if writer.parted is None else writer.parted + 1
+    state = f"{len(writer.tokens)} tokens" + ("" if writer.parted is None else f" · parts at token {parted}")
+    return (
+        f'<section class="lane" data-writer="{escape(writer.title)}" data-tokens="{len(writer.tokens)}" '
+        f'data-parted="{parted}" style="border-top: 4px solid {writer.hue}">'
+        f'<div class="lane-head"><b>{escape(writer.title)}</b><span class="hint">{state}</span></div>'
+        f'<div class="written" tabindex="0" role="region" aria-label="Text of {escape(writer.title)}"><p>'
+        f'<span class="prompt">{escape(prompt)}</span><span class="generated">{escape(same)}{marked}'
+        f"{escape(whole[len(until) :])}</span></p></div></section>"
+    )
+
+
+def _read(writers: list[Writer]) -> str:
+    longest = max(writers[1:], key=lambda w: len(w.tokens) if w.parted is None else w.parted)
+    if longest.parted is None:
+        return reading(f"{escape(longest.title)} wrote the dense model’s text to the end.", "costs")
+    others = ", ".join(f"{escape(w.title)} at token {w.parted + 1}" for w in writers[1:] if w.parted is not None)
+    return reading(
+        f"With the same chance at every place, they leave the dense text: {others}. The marked token is the first that "
+        "differs; after it each reads another text, so that only the first says how alike the models are.",
+        "costs",
+    )

@@ -1,0 +1,199 @@
+"""Figures of a sweep, drawn with plotly; no gradio here."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from components.charts.colors import COLORS, SYMBOLS, color
+from components.charts.layout import base_layout
+from eggs_core.evaluation.intervals import Interval
+from eggs_core.sweep.analysis import Group, pareto_front
+
+INK = "#6B7587"
+MEASURES = {  # of the heat map: name -> (title, figure of a group and the dense perplexity, format, higher is better)
+    "ratio": ("perplexity ÷ dense", lambda g, dense: g.perplexity / dense, ".2f", False),
+    "top1": ("next token right, %", lambda g, _: 100 * g.mean("top1"), ".1f", True),
+    "gap": ("spectral gap, mean of layers", lambda g, _: g.mean("mean_gap"), ".3f", True),
+    "orphans": ("orphans", lambda g, _: g.mean("orphans"), ".0f", False),
+}
+
+
+def base_label(label: str) -> str:
+    """The method's name without its β, as colours are given to methods."""
+    return label.split(", β ")[0]
+
+
+def front_of(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Numbers of the points that no other beats in both costs, from the first cost's lowest to its highest."""
+    on = np.flatnonzero(pareto_front(np.array(points).reshape(-1, 2)))
+    return sorted(map(int, on), key=lambda i: points[i])
+
+
+def pareto_figure(
+    groups: list[Group], costs: list[float], dense: tuple[float, float], title: str, unit: str
+) -> go.Figure:
+    """Perplexity against a cost, one point per group and one for the dense model; what nothing beats is ringed."""
+    figure = go.Figure()
+    points = [*zip(costs, (g.perplexity for g in groups), strict=True), dense]
+    names = [f"{g.label}, {g.pattern}" for g in groups] + ["dense"]
+    front = front_of(points)
+    figure.add_scatter(
+        x=[points[i][0] for i in front],
+        y=[points[i][1] for i in front],
+        name="Pareto front",
+        mode="lines+markers",
+        line={"shape": "hv", "width": 1.5, "dash": "dot", "color": INK},
+        hoverinfo="skip",
+        marker={"symbol": "circle-open", "size": 19, "color": INK, "line": {"width": 2}},
+        customdata=[names[i] for i in front],
+    )
+    patterns = list(dict.fromkeys(g.pattern for g in groups))
+    for label in dict.fromkeys(g.label for g in groups):
+        own = [i for i, g in enumerate(groups) if g.label == label]
+        spread = [groups[i].spread for i in own]
+        values = [groups[i].perplexity for i in own]
+        figure.add_scatter(
+            x=[costs[i] for i in own],
+            y=values,
+            mode="markers",
+            name=label,
+            marker={
+                "symbol": [SYMBOLS[patterns.index(groups[i].pattern) % len(SYMBOLS)] for i in own],
+                "size": 11,
+                "color": color(base_label(label)),
+                "line": {"width": 2 if ", β " in label else 0, "color": INK},
+            },
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "thickness": 1.5,
+                "width": 4,
+                "array": [high - value for (_, high), value in zip(spread, values, strict=True)],
+                "arrayminus": [value - low for (low, _), value in zip(spread, values, strict=True)],
+            },
+            customdata=[[groups[i].pattern, len(groups[i].cells)] for i in own],
+            hovertemplate=f"{label}, %{{customdata[0]}}<br>perplexity %{{y:.2f}}, %{{x:.2f}} {unit}"
+            "<br>seeds: %{customdata[1]}<extra></extra>",
+        )
+    figure.add_scatter(
+        x=[dense[0]],
+        y=[dense[1]],
+        mode="markers",
+        name="dense",
+        marker={"symbol": "star-diamond", "size": 13, "color": COLORS["Dense"]},
+        hovertemplate=f"dense<br>perplexity %{{y:.2f}}, %{{x:.2f}} {unit}<extra></extra>",
+    )
+    for i, pattern in enumerate(patterns):
+        figure.add_scatter(
+            x=[None],
+            y=[None],
+            mode="markers",
+            name=pattern,
+            legendgroup="patterns",
+            marker={"symbol": SYMBOLS[i % len(SYMBOLS)], "size": 10, "color": INK},
+        )
+    ticks = _log_ticks([y for _, y in points])
+    figure.update_layout(
+        base_layout(
+            xaxis={"title": title, "rangemode": "normal"},
+            yaxis={"title": "perplexity", "type": "log", "tickvals": ticks, "ticktext": [f"{t:g}" for t in ticks]},
+        )
+    )
+    return figure
+
+
+def _log_ticks(values: list[float]) -> list[float]:
+    """1, 2 and 5 times powers of ten about the values."""
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    return [
+        m * 10**e for e in range(low, high + 1) for m in (1, 2, 3, 5) if min(values) / 2 < m * 10**e < max(values) * 2
+    ]
+
+
+def heat_figure(groups: list[Group], measure: str, dense: float) -> go.Figure:
+    """One measure over patterns and methods; pairs that were not run stay empty."""
+    title, value_of, form, better = MEASURES[measure]
+    patterns = list(dict.fromkeys(g.pattern for g in groups))
+    labels = list(dict.fromkeys(g.label for g in groups))[::-1]
+    known = {(g.label, g.pattern): value_of(g, dense) for g in groups}
+    values = [[known.get((label, pattern)) for pattern in patterns] for label in labels]
+    shade = math.log if measure == "ratio" else float  # a ratio of 2 and one of 4 are as far apart as 4 and 8
+    figure = go.Figure()
+    figure.add_heatmap(
+        x=patterns,
+        y=labels,
+        z=[[None if v is None else shade(v) for v in row] for row in values],
+        text=[["" if v is None else format(v, form) for v in row] for row in values],
+        texttemplate="%{text}",
+        colorscale="Cividis",
+        reversescale=not better,
+        showscale=False,
+        xgap=3,
+        ygap=3,
+        hoverongaps=False,
+        hovertemplate=f"%{{y}}, %{{x}}: {title} %{{text}}<extra></extra>",
+    )
+    axis = {"type": "category", "showgrid": False}
+    figure.update_layout(base_layout(xaxis={"title": "pattern", **axis}, yaxis={"title": "", **axis}))
+    return figure
+
+
+def significance_figure(rows: list[tuple[Group, Interval, int]], baseline: str) -> go.Figure:
+    """Perplexity of each method over the baseline's with 95 % intervals; filled where the interval excludes 1."""
+    figure = go.Figure()
+    labels = list(dict.fromkeys(g.label for g, _, _ in rows))[::-1]
+    patterns = list(dict.fromkeys(g.pattern for g, _, _ in rows))
+    for number, pattern in enumerate(patterns):
+        own = [(g, found, seeds) for g, found, seeds in rows if g.pattern == pattern]
+        symbol = SYMBOLS[number % len(SYMBOLS)]
+        offset = 0.55 * ((len(patterns) - 1) / 2 - number) / max(1, len(patterns))
+        figure.add_scatter(
+            x=[found.value for _, found, _ in own],
+            y=[labels.index(g.label) + offset for g, _, _ in own],
+            mode="markers",
+            name=pattern,
+            showlegend=False,
+            marker={
+                "size": 10,
+                "color": [color(base_label(g.label)) for g, _, _ in own],
+                "line": {"width": 2},
+                "symbol": [symbol if clear(found) else f"{symbol}-open" for _, found, _ in own],
+            },
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "thickness": 1.5,
+                "width": 4,
+                "color": INK,
+                "array": [found.high - found.value for _, found, _ in own],
+                "arrayminus": [found.value - found.low for _, found, _ in own],
+            },
+            customdata=[[g.label, found.low, found.high, seeds] for g, found, seeds in own],
+            hovertemplate=f"%{{customdata[0]}}, {pattern}: × %{{x:.3f}} "
+            "[%{customdata[1]:.3f}, %{customdata[2]:.3f}]<br>seeds in common: %{customdata[3]}<extra></extra>",
+        )
+        figure.add_scatter(
+            x=[None], y=[None], mode="markers", name=pattern, marker={"symbol": symbol, "size": 10, "color": INK}
+        )
+    figure.add_vline(x=1, line={"dash": "dot", "color": COLORS["Dense"]})
+    figure.update_layout(
+        base_layout(
+            xaxis={"title": f"perplexity ÷ {baseline}’s, 95 % interval"},
+            yaxis={
+                "title": "",
+                "tickvals": list(range(len(labels))),
+                "ticktext": labels,
+                "showgrid": False,
+                "zeroline": False,
+                "range": [-0.6, len(labels) - 0.4],
+            },
+        )
+    )
+    return figure
+
+
+def clear(found: Interval) -> bool:
+    """Does the interval of a ratio exclude 1?"""
+    return not found.low <= 1 <= found.high

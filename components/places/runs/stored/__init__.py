@@ -1,0 +1,1 @@
+"""Every finished run, to find, open, name and compare."""

@@ -1,0 +1,1 @@
+"""Size, measured speed, their limits, and exports."""

@@ -1,0 +1,207 @@
+"""Words of the Latency & size tab: sentences made from figures, the table of layer shapes, and the cards for a GPU."""
+
+from typing import Any
+
+from components.places.speed.latency.figures import token_time
+from components.words.html import escape, reading, size, term
+from eggs_core.packed.accelerator import gpu_plan
+from eggs_core.pattern import NMPattern
+from eggs_core.runs.measured_speed import Measurement
+from eggs_core.runs.run import Run
+from eggs_core.speed.layers import TOKENS
+
+EVEN = 0.03  # ratios this near to 1 are called equal
+
+
+def size_reading(run: Run, file_bytes: int | None = None) -> str:
+    """Why the file is not smaller by itself, and what packing does, in words."""
+    space, pattern = run.report["size"], NMPattern.parse(run.report["pattern"])
+    share = space["packed_pruned"] / max(space["dense_pruned"], 1)
+    on_disk = "" if file_bytes is None else f" Written to disk, the packed file has {size(file_bytes)}."
+    return reading(
+        f"A zero takes as many bytes as any other number, so a pruned model stored as usual stays at "
+        f"<b>{size(space['dense_bytes'])}</b>. Packed, each group of {pattern.group} stores its {pattern.keep} kept "
+        f"{_plural(pattern.keep, 'value')} and where {'it sits' if pattern.keep == 1 else 'they sit'} "
+        f"({pattern.position_bits} bits each): the pruned layers shrink to <b>{share:.1%}</b>, the model to "
+        f"<b>{size(space['packed_bytes'])}</b>. Embeddings, head and norms, {size(space['untouched'])}, are not pruned "
+        f"and limit what can be saved.{on_disk}",
+        "n-m",
+    ) + formula_line(run)
+
+
+def formula_line(run: Run) -> str:
+    """The bytes per weight, spelt out."""
+    return f'<p class="hint formula">Bytes per weight: {escape(run.report["size"]["formula"])}</p>'
+
+
+def _fastest(latency: dict[str, Any], kind: str) -> tuple[float, str]:
+    """Tokens per second and dtype of the fastest dense or packed model that was timed."""
+    sides = [latency[side] for side in latency if side == kind or side.startswith(f"{kind}_")]
+    return max((side["decode_tokens_per_s"]["median"], side.get("dtype", "")) for side in sides)
+
+
+def latency_reading(latency: dict[str, Any] | None, where: str = "") -> str:
+    """What was timed, and whether packing made it faster, in words."""
+    if latency is None:
+        return reading("No speed was measured with this run, as its model went through block by block from disk.")
+    ratio = {
+        kind: latency["packed"][kind]["median"] / latency["dense"][kind]["median"]
+        for kind in ("decode_tokens_per_s", "prefill_tokens_per_s")
+    }
+    dense, packed = (_fastest(latency, kind) for kind in ("dense", "packed"))
+    both = (
+        f" In the faster of both dtypes, packed ({packed[1]}) writes {packed[0] / dense[0]:.2f} × as many tokens per "
+        f"second as dense ({dense[1]})."
+        if any(side.startswith("dense_") for side in latency)
+        else ""
+    )
+    threads = f"{latency['threads']} {_plural(latency['threads'], 'thread')}"
+    small = (
+        " In a model this small most of the time goes into Python and small operators, not into weights: "
+        "larger models gain more."
+        if ratio["decode_tokens_per_s"] < 1.5
+        else ""
+    )
+    return reading(
+        f"Packed, {term('decode', 'decoding')} is {_say(ratio['decode_tokens_per_s'])}; {term('prefill')} is "
+        f"{_say(ratio['prefill_tokens_per_s'])}, as it unpacks weights into the same dense product. Zeros stored "
+        f"densely run at dense speed.{both}{small}",
+        "costs",
+    ) + (
+        f'<p class="hint">{escape(where)} Timed in turn, {threads} each, {escape(latency["dense"]["dtype"])}; kernel: '
+        f"<b>{escape(latency['kernel'])}</b>. Bars are medians, whiskers quartiles.</p>"
+    )
+
+
+def _plural(count: int, word: str) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def _say(ratio: float) -> str:
+    if abs(ratio - 1) < EVEN:
+        return f"as fast as dense ({ratio:.2f} ×)"
+    return f"{ratio:.2f} × as fast as dense" if ratio > 1 else f"slower than dense, {ratio:.2f} × its speed"
+
+
+def layer_table(found: Measurement | None, shapes: list[tuple[int, int]]) -> str:
+    """Packed against dense for each layer shape and number of tokens, as a table coloured by the ratio."""
+    timings = {} if found is None else {(t["out_features"], t["in_features"], t["tokens"]): t for t in found.layers}
+    head = "".join(f'<th scope="col">{n:,} {_plural(n, "token")}</th>' for n in TOKENS)
+    body = "".join(_shape_rows(shape, timings) for shape in shapes)
+    return (
+        '<div class="wide" tabindex="0" role="region" aria-label="Packed against dense by layer shape">'
+        f'<table class="timings"><thead><tr><th scope="col">outputs × inputs</th><th scope="col">numbers</th>{head}'
+        f"</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _shape_rows(shape: tuple[int, int], timings: dict[tuple, dict]) -> str:
+    rows = []
+    for kind in ("fp32", "bf16", "best"):
+        cells = "".join(_cell(timings.get((*shape, n)), kind) for n in TOKENS)
+        name = f'<th scope="rowgroup" rowspan="3">{shape[0]:,} × {shape[1]:,}</th>' if kind == "fp32" else ""
+        label = "best of both" if kind == "best" else kind
+        rows.append(f'<tr class="{kind}">{name}<th scope="row">{label}</th>{cells}</tr>')
+    return "".join(rows)
+
+
+def _cell(timing: dict[str, Any] | None, kind: str) -> str:
+    if timing is None:
+        return '<td class="pending">·</td>'
+    if kind == "best":
+        dense, ratio = timing["dense"][timing["best_dense"]], timing["best_speedup"]
+        best = min(timing["packed"], key=lambda d: timing["packed"][d]["median"])
+        packed, path = timing["packed"][best], f"dense {timing['best_dense']} → packed {best}, {timing['paths'][best]}"
+    else:
+        dense, packed, ratio = timing["dense"][kind], timing["packed"][kind], timing["speedup"][kind]
+        path = timing["paths"][kind]
+    tone = "even" if abs(ratio - 1) < EVEN else "faster" if ratio > 1 else "slower"
+    strength = min(70, 14 + round(40 * abs(ratio - 1) if ratio > 1 else 40 * (1 / ratio - 1)))
+    spread = f"quartiles dense {_micro(dense['low'])}–{_micro(dense['high'])}, packed {_micro(packed['low'])}–"
+    return (
+        f'<td class="{tone}" style="--strength:{strength}%" data-ratio="{ratio:.4f}" '
+        f'data-dense="{dense["median"]:.9f}" data-packed="{packed["median"]:.9f}" '
+        f'title="{escape(path)}; {spread}{_micro(packed["high"])}"><b>{ratio:.2f} ×</b>'
+        f"<span>{_micro(dense['median'])} → {_micro(packed['median'])}</span></td>"
+    )
+
+
+def _micro(value: float) -> str:
+    return f"{1e6 * value:.0f} µs" if value < 1e-3 else f"{1e3 * value:.1f} ms"
+
+
+def layers_reading(found: Measurement) -> str:
+    """Where packing helps and where it does not, and which path ran."""
+    faster = [t for t in found.layers if t["best_speedup"] > 1 + EVEN]
+    slower = [t for t in found.layers if t["best_speedup"] < 1 - EVEN]
+    most = max(found.layers, key=lambda t: t["best_speedup"])
+    least = min(found.layers, key=lambda t: t["best_speedup"])
+    paths = dict.fromkeys(f"{d}: {path}" for t in found.layers for d, path in t["paths"].items())
+
+    def where(t):
+        return f"{t['out_features']:,} × {t['in_features']:,} at {t['tokens']:,}"
+
+    bad = (
+        f"; in <b>{len(slower)}</b> it is slower, most at {where(least)} tokens ({least['best_speedup']:.2f} ×)"
+        if slower
+        else ""
+    )
+    return reading(
+        f"Against the faster of torch’s fp32 and bf16, packed is faster in <b>{len(faster)}</b> of "
+        f"{len(found.layers)} cases, most at {where(most)} {_plural(most['tokens'], 'token')} "
+        f"({most['best_speedup']:.2f} ×){bad}. With few tokens, reading weights takes the time, and there are fewer "
+        "bytes to read; with many, multiplying does.",
+        "n-m",
+    ) + (
+        f'<p class="hint">{found.layers[0]["threads"]} {_plural(found.layers[0]["threads"], "thread")} each, in turn; '
+        f"{escape(' · '.join(paths))}. Kernel: {escape(found.kernel_note)}. Load average before: {found.load:.1f}.</p>"
+    )
+
+
+def limit_reading(found: Measurement) -> str:
+    """Which part of a token's time could still gain, in words."""
+    if not found.bandwidth:
+        return reading("On an accelerator memory bandwidth is not measured here.")
+    times = token_time(found)
+    packed, dense = times["packed"], times["dense"]
+    name = {"layers": "reading the packed layers", "head": "reading the unpruned output head", "rest": "the rest"}
+    largest = max(name, key=packed.get)
+    advice = {
+        "layers": "fewer bytes (a sparser pattern, bf16) would still make it faster.",
+        "head": "pruning more of the layers cannot gain much; the head would have to shrink.",
+        "rest": "Python and small operators: here packing can gain little, a larger model gains more.",
+    }[largest]
+    saved = dense["layers"] - packed["layers"]
+    return reading(
+        f"One packed token takes <b>{packed['total']:.2f} ms</b>. At the {found.bandwidth:.0f} GB/s that this machine "
+        f"reads, its layers’ {size(found.packed_bytes['linear'])} need {packed['layers']:.2f} ms "
+        f"({packed['layers'] / packed['total']:.0%}), the head’s {size(found.packed_bytes['head'])} "
+        f"{packed['head']:.2f} ms ({packed['head'] / packed['total']:.0%}). Packing saves {saved:.2f} ms of reading a "
+        f"token. The largest part is {name[largest]}: {advice}",
+        "costs",
+    )
+
+
+def gpu_cards(run: Run) -> str:
+    """What the pruned layers would need on a GPU; counted, not timed."""
+    plan = gpu_plan([tuple(layer["shape"]) for layer in run.report["layers"]], NMPattern.parse(run.report["pattern"]))
+    card = '<div class="card"><div class="card-label">{}</div><div class="card-figures">{}</div>{}</div>'
+    figure = '<span class="before">{}</span><span class="arrow" aria-label="becomes">→</span>'
+    figure += '<span class="after">{}</span>'
+    note = '<div class="card-note">{}</div>'
+    share = plan["sparse_bytes"] / max(plan["dense_bytes"], 1)
+    cards = [
+        card.format(
+            "Pruned layers in fp16",
+            figure.format(size(plan["dense_bytes"]), size(plan["sparse_bytes"])),
+            note.format(f"{share:.1%} of dense: half the values and 2 bits for each")
+            if plan["fits"]
+            else note.format("no smaller: zeros are stored"),
+        ),
+        card.format(
+            "Layers that the 2:4 units take",
+            f'<span class="after">{plan["fits"]} of {plan["layers"]}</span>',
+            note.format("up to twice the dense arithmetic rate by the maker’s figures; not timed here"),
+        ),
+    ]
+    return f'<div class="cards gpu">{"".join(cards)}</div><p class="hint">On a GPU: {escape(plan["reason"])}</p>'

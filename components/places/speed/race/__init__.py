@@ -1,0 +1,1 @@
+"""A race of two models that write."""

@@ -1,0 +1,1 @@
+"""What a visitor looks at and what is known of runs; no gradio here."""

@@ -1,0 +1,55 @@
+"""Finished runs by their keys: those that ship with the app, and the stored ones."""
+
+import weakref
+from collections.abc import Hashable
+from functools import cache
+from pathlib import Path
+
+from components.state.results import run_id
+from eggs_core.errors import EggsError
+from eggs_core.runs.run import Run, load_run
+from eggs_core.runs.store import STORE
+
+BUNDLED_RUNS = Path(__file__).resolve().parents[1] / "assets" / "runs"
+
+DEFAULT_RUN = ("tiny-llama", "2:4", "eggs-ptp-plus")
+
+
+_SHARED: weakref.WeakValueDictionary[Hashable, Run] = weakref.WeakValueDictionary()
+
+
+def bundled_runs() -> tuple[Run, ...]:
+    """The finished runs that ship with the app; a damaged one is left out, and `problems` says so."""
+    return _read_bundled()[0]
+
+
+def problems() -> tuple[str, ...]:
+    """One sentence for every shipped run that is damaged."""
+    return _read_bundled()[1]
+
+
+@cache
+def _read_bundled() -> tuple[tuple[Run, ...], tuple[str, ...]]:
+    runs, said = [], []
+    for folder in sorted(BUNDLED_RUNS.glob("*/")):
+        try:
+            runs.append(load_run(folder))
+        except EggsError as error:
+            said.append(str(error).replace(str(folder), folder.name))
+    return tuple(runs), tuple(said)
+
+
+def find_run(key: str) -> Run | None:
+    """The finished run of that key, shipped or stored; raises EggsError for what is no key."""
+    shipped = next((run for run in bundled_runs() if run.key == key), None)
+    if shipped or (stored := STORE.get(key)) is None:
+        return shipped
+    # One in memory, however many look at it.
+    return _SHARED.setdefault((*run_id(stored), stored.report.get("created")), stored)
+
+
+def first_run() -> Run | None:
+    """The run that a first visitor sees."""
+    runs = bundled_runs()
+    wanted = [r for r in runs if (r.report["model"], r.report["pattern"], r.report["method"]) == DEFAULT_RUN]
+    return (wanted or list(runs) or [None])[0]

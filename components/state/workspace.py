@@ -1,0 +1,138 @@
+"""What one visitor looks at: a gradio-free state, and the runs that ship with the app."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from components.state.known_runs import bundled_runs
+from components.state.results import on_same_weights
+from components.words.labels import run_label
+from eggs_core.config import METHODS, PruneConfig
+from eggs_core.errors import EggsError
+from eggs_core.pruning.beta_curve import BetaCurve
+from eggs_core.runs.run import Run
+
+OWN_RUNS = 16  # that a visitor compares
+
+
+@dataclass(slots=True)
+class GraphView:
+    """What the graph tab shows: channels a side (0: the whole layer), layout, β if it is set, and the chosen set."""
+
+    size: int = 16
+    layout: str = "bipartite"
+    beta: float | None = None
+    side: str = "inputs"
+    members: tuple[int, ...] = ()  # channel numbers in the whole layer
+    draws: int = 0
+
+
+@dataclass(slots=True)
+class Workspace:
+    """One visitor's runs, and the run, layer and window in view.
+
+    While a run is under way `run` holds the layers finished so far, and `finished` is False.
+    """
+
+    run: Run | None = None
+    finished: bool = True
+    layer: str = ""
+    row: int = 0
+    column: int = 0
+    own: dict[str, Run] = field(default_factory=dict)
+    graph: GraphView = field(default_factory=GraphView)
+    measure: str = "spectral_gap"  # that colours the model map
+    spectrum: str = "spectral_gap"  # that the Spectrum tab compares
+    curves: list[BetaCurve] = field(default_factory=list)  # this visitor's own curves over β, newest last
+    jobs: dict[str, object] = field(default_factory=dict)  # name of a job that may go on -> its token
+    tab: str = "overview"  # that is open
+    draws: dict[str, int] = field(default_factory=lambda: {"few": 0, "whole": 0})  # times that the page was drawn
+    pending: PruneConfig | None = None  # that the address asked for and nobody has run yet
+    compare: str = ""  # the method beside the one in view on the Masks tab; "" is none
+    difference: bool = False  # compare in one picture rather than side by side
+
+    def still(self) -> "Workspace":
+        """A copy that stays as it is while it is drawn, whatever the visitor does meanwhile."""
+        return replace(self, graph=replace(self.graph), own=dict(self.own))
+
+    def begin(self, name: str) -> object:
+        """Let a job of that name go on, and any older one of that name end; returns its token."""
+        self.jobs[name] = object()
+        return self.jobs[name]
+
+    def goes_on(self, name: str, token: object) -> bool:
+        """May the job with this token go on? Jobs ask after every step; nothing else ends them."""
+        return token is not None and self.jobs.get(name) is token
+
+    def end(self, name: str) -> object | None:
+        """Let the job of that name end after the step at hand; returns its token."""
+        return self.jobs.pop(name, None)
+
+    def show(self, run: Run, finished: bool = True) -> None:
+        """Put a run in view, keeping the chosen layer where the run has it."""
+        self.run, self.finished = run, finished
+        if finished:
+            self.own.pop(run.key, None)
+            self.own[run.key] = run
+            while len(self.own) > OWN_RUNS:
+                del self.own[next(iter(self.own))]
+        layers = run.report["layers"]
+        if self.layer not in [layer["name"] for layer in layers]:
+            # The widest layer of the first block has the most to see.
+            first = [layer for layer in layers if layer["block"] == 0]
+            self.open_layer(max(first, key=lambda layer: layer["shape"][1])["name"] if first else "")
+
+    def own_curve(self, curve: BetaCurve) -> None:
+        """Keep a curve of this visitor's own, in place of an older state of the same one."""
+        others = [other for other in self.curves if other.config != curve.config]
+        self.curves = [*others, curve][-OWN_RUNS:]
+
+    def open_layer(self, name: str) -> None:
+        """Choose a layer and go back to its top left corner."""
+        self.layer, self.row, self.column = name, 0, 0
+        self.graph.beta, self.graph.members = None, ()
+
+    def layer_report(self) -> dict[str, Any] | None:
+        """The report of the chosen layer, if there is one."""
+        return self.run.layer(self.layer) if self.run and self.layer else None
+
+    def window(self, mask: torch.Tensor, size: int) -> tuple[torch.Tensor, int, int]:
+        """A window of at most size × size of a mask, and the row and column at which it really starts."""
+        rows, columns = mask.shape
+        row = max(0, min(self.row, rows - size))
+        column = max(0, min(self.column, columns - size))
+        return mask[row : row + size, column : column + size], row, column
+
+    def comparable(self) -> list[Run]:
+        """Finished runs on the weights, pattern and evaluation of the one in view, one per method, newest last."""
+        if self.run is None:
+            return []
+        found: dict[str, Run] = {}
+        for run in [*bundled_runs(), *self.own.values()]:
+            if _same_subject(run, self.run):
+                found[run_label(run)] = run
+        if self.finished:
+            found[run_label(self.run)] = self.run
+        order = {method.label: i for i, method in enumerate(METHODS.values())}
+        return [found[label] for label in sorted(found, key=lambda label: (order.get(label, 99), label))]
+
+
+def _same_subject(a: Run, b: Run) -> bool:
+    protocol = ("sha256", "window", "windows")
+    evaluations = [[r.report["evaluation"].get(name) for name in protocol] for r in (a, b)]
+    same = all(a.report[name] == b.report[name] for name in ("model", "pattern"))
+    measured = evaluations[0] == evaluations[1] and on_same_weights(a.report, b.report)
+    return same and (measured or not b.report["evaluation"])
+
+
+def finished_run(workspace: Workspace | None) -> Run:
+    """The finished run in view; raises EggsError if there is none."""
+    if not workspace or not workspace.run or not workspace.finished:
+        raise EggsError("Finish a run first.")
+    return workspace.run
+
+
+def recorded_topn(run: Run, layer: str) -> torch.Tensor | None:
+    """What plain top-N keeps of a layer by the same scores, bool (out, in); None where the run does not hold it."""
+    return run.topn_mask(layer) if layer in run.packed_topn else None

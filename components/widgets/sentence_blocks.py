@@ -1,0 +1,46 @@
+"""Blocks whose events end with an answer or with one sentence, whatever a page or a program sends."""
+
+import logging
+from typing import Any
+
+import gradio as gr
+
+from eggs_core.errors import EggsError
+from eggs_core.limits import sentence
+
+WRONG_KIND = "This request holds a value of another kind than the page sends; reload the page and try again."
+log = logging.getLogger(__name__)
+
+
+class SentenceBlocks(gr.Blocks):
+    """A page of which no event tells more of an error than a person needs; the log tells what was not expected."""
+
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
+        """As gradio does it; raises gr.Error for values that a component cannot read."""
+        try:
+            for block, value in zip(block_fn.inputs, inputs, strict=True):
+                _check_choice(block, value)
+            return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
+        except Exception as error:
+            said = error.message if isinstance(error, gr.Error) and error.message.startswith("Value ") else WRONG_KIND
+            raise gr.Error(said[:200], print_exception=False) from None
+
+    async def call_function(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As gradio does it; raises gr.Error for whatever a listener raises."""
+        try:
+            return await super().call_function(*args, **kwargs)
+        except gr.Error as error:
+            error.print_exception = False
+            raise
+        except Exception as error:
+            if not isinstance(error, EggsError):
+                log.exception("an event failed")
+            raise gr.Error(sentence(error), print_exception=False) from None
+
+
+def _check_choice(block: Any, value: Any) -> None:
+    """Raise EggsError for several values of a list to choose one from, and one of a list to choose several from."""
+    if isinstance(block, gr.Dropdown) and value is not None and isinstance(value, list) != bool(block.multiselect):
+        raise EggsError(WRONG_KIND)
+    if isinstance(block, gr.Dropdown) and isinstance(value, dict):
+        raise EggsError(WRONG_KIND)

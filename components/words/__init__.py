@@ -1,0 +1,1 @@
+"""Terms, phrases and sentences that several places share; no gradio here."""

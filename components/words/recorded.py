@@ -1,0 +1,56 @@
+"""What a run is and how it was made, in words, also where its report does not say; no gradio here."""
+
+from typing import Any
+
+from components.words.html import escape, seconds
+from eggs_core.runs.run import Run
+from eggs_core.sweep.results import seconds_of
+
+NOT_RECORDED = "not recorded"
+NOT_MEASURED = "not measured (larger than memory)"
+UNKNOWN = "a machine that was not recorded"
+
+
+def made_on(report: dict[str, Any], characters: int = 10) -> str:
+    """The day on which a run was made, with 16 characters the minute too."""
+    created = report.get("created")
+    return created[:characters].replace("T", " ") if created else NOT_RECORDED
+
+
+def took(report: dict[str, Any], part: str = "total") -> str:
+    """How long a run took, or its pruning alone ("prune")."""
+    spent = seconds_of(report, part)
+    return NOT_RECORDED if spent is None else seconds(spent)
+
+
+def decode_speed(report: dict[str, Any]) -> str:
+    """Tokens a second of the packed model, writing one after another."""
+    latency = report.get("latency")
+    return f"{latency['packed']['decode_tokens_per_s']['median']:.0f} tokens/s" if latency else NOT_MEASURED
+
+
+def made_with(report: dict[str, Any]) -> str:
+    """The libraries and the machine behind a run."""
+    versions = ", ".join(f"{name} {version}" for name, version in (report.get("versions") or {}).items())
+    return f"With {versions or 'versions that were not recorded'}, on {report.get('device') or UNKNOWN}."
+
+
+def facts(run: Run) -> str:
+    """One line of HTML that says what this result is and when it was made."""
+    report = run.report
+    evaluation, calibration = report["evaluation"], report.get("calibration")
+    calibrated = "calibration not recorded"
+    if calibration:
+        calibrated = (
+            f"calibrated on {calibration['windows']} × {calibration['window']} tokens of "
+            f"“{escape(calibration['text'])}” (seed {report['seed']})"
+        )
+    time = "" if seconds_of(report) is None else f" in {took(report)}"
+    computed = f"computed {escape(made_on(report))}" if report.get("created") else "date not recorded"
+    return (
+        f'<p class="facts">{escape(report["model"])} · {escape(report["pattern"])} · {computed} '
+        f"on {escape(report.get('device') or UNKNOWN)}{time} · {calibrated}, evaluated on "
+        f"{evaluation['windows']} × {evaluation['window']} tokens of "
+        f"“{escape(evaluation['text'])}” · SHA-256 {escape(evaluation['sha256'][:12])}… · "
+        f"run {escape(report['key'])}</p>"
+    )

@@ -1,0 +1,84 @@
+"""A run in words: cards, facts and sentences."""
+
+from typing import Any
+
+from components.words.html import escape, reading, size, term
+from eggs_core.runs.run import Run
+
+
+def _card(label: str, before: str, after: str, note: str, tone: str = "") -> str:
+    return (
+        f'<div class="card {tone}"><div class="card-label">{label}</div>'
+        f'<div class="card-figures"><span class="before">{before}</span>'
+        '<span class="arrow" aria-label="becomes">→</span>'
+        f'<span class="after">{after}</span></div><div class="card-note">{note}</div></div>'
+    )
+
+
+def overview_cards(run: Run) -> str:
+    """Dense → pruned: perplexity, accuracy, size and speed, as cards."""
+    evaluation, space = run.report["evaluation"], run.report["size"]
+    dense, pruned = evaluation["dense"], evaluation["pruned"]
+    ratio = pruned["perplexity"] / dense["perplexity"]
+    share = space["packed_bytes"] / space["dense_bytes"]
+    cards = [
+        _card(
+            term("perplexity", "Perplexity"),
+            f"{dense['perplexity']:.1f}",
+            f"{pruned['perplexity']:.1f}",
+            f"× {ratio:.2f}, lower is better",
+        ),
+        _card(
+            term("top-1 accuracy", "Next token right"),
+            f"{dense['top1']:.1%}",
+            f"{pruned['top1']:.1%}",
+            f"in the first five: {dense['top5']:.1%} → {pruned['top5']:.1%}",
+        ),
+        _card(
+            term("packed size", "Size"),
+            size(space["dense_bytes"]),
+            size(space["packed_bytes"]),
+            f"packed, {share:.0%} of dense; saved with zeros it would not shrink",
+        ),
+        latency_card(run.report.get("latency")),
+    ]
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def latency_card(latency: dict[str, Any] | None) -> str:
+    """Decode speed, dense → packed, as a card that names the kernel; why not, for a model larger than memory."""
+    if latency is None:
+        return _card(term("decode", "Decode speed"), "–", "–", "not measured: the model is larger than memory")
+    dense, packed = (
+        latency["dense"]["decode_tokens_per_s"]["median"],
+        latency["packed"]["decode_tokens_per_s"]["median"],
+    )
+    word = "faster" if packed >= dense else "slower"
+    return _card(
+        term("decode", "Decode speed"),
+        f"{dense:.0f}",
+        f"{packed:.0f} tok/s",
+        f"× {packed / dense:.2f}, {word}; kernel: {escape(latency['kernel'])}",
+    )
+
+
+def overview_reading(run: Run, label: str) -> str:
+    """What happened, in two sentences made from the figures."""
+    layers, evaluation = run.report["layers"], run.report["evaluation"]
+    ratio = evaluation["pruned"]["perplexity"] / evaluation["dense"]["perplexity"]
+    orphans = sum(layer["orphans"] for layer in layers)
+    worst = max(layers, key=lambda layer: layer["output_error"])
+    keep, group = run.report["pattern"].split(":")
+    return reading(
+        f"{escape(label)} kept {keep} of every {group} weights in {len(layers)} layers; "
+        f"perplexity {'rose' if ratio >= 1 else 'fell'} by {abs(ratio - 1):.0%}. {_orphans(orphans)} "
+        f"Of all layers the output of <b>{escape(worst['name'])}</b> is the furthest from its dense one "
+        f"({term('output error')} {worst['output_error']:.2f}).",
+        "costs",
+    )
+
+
+def _orphans(count: int) -> str:
+    if count == 0:
+        return "No input channel lost all its connections."
+    return f"{count} input channel{'s' if count > 1 else ''} lost every connection."

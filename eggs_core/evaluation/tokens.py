@@ -1,0 +1,110 @@
+"""Token by token: how hard a text is for the dense and for the pruned model, and which kinds of tokens suffer."""
+
+import re
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from eggs_core.errors import EggsError
+from eggs_core.limits import check_text
+from eggs_core.text.windows import check_tokens
+
+MOST_TOKENS = 512
+FIRST_TOKENS = 16  # tokens with little context before them
+KINDS = {  # name -> what it holds, the first that fits
+    "first tokens": f"the {FIRST_TOKENS} at the start, with little context before them",
+    "digits": "tokens with a digit",
+    "punctuation": "tokens without a letter or digit",
+    "names": "capitalised words within a sentence",
+    "word endings": "pieces that continue a word",
+    "words": "all other words",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A model's view of one place: the loss of the token that is there, nats, and its five likeliest, with shares."""
+
+    nats: float
+    likeliest: list[tuple[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChange:
+    """One token of the text, before and after pruning."""
+
+    text: str
+    kind: str
+    dense: Prediction
+    pruned: Prediction
+
+    @property
+    def change(self) -> float:
+        """Rise of the loss in nats; above 0 the token became harder."""
+        return self.pruned.nats - self.dense.nats
+
+
+def compare_tokens(
+    tokenizer: PreTrainedTokenizerBase, dense: PreTrainedModel, pruned: PreTrainedModel, text: str
+) -> tuple[str, list[TokenChange]]:
+    """The text's first token, which nothing predicts, and every later one, at most MOST_TOKENS in all.
+
+    Raises EggsError for a text of fewer than two tokens, and for a model whose output is not finite.
+    """
+    check_text(text)
+    ids = tokenizer(text, return_tensors="pt", truncation=False).input_ids[:, : _room(dense)]
+    if ids.shape[1] < 2:
+        raise EggsError("The text has fewer than two tokens, so there is nothing to predict; write a sentence.")
+    check_tokens("this model", dense, ids)
+    pieces = [tokenizer.decode([i]) for i in ids[0].tolist()]
+    sides = [_predictions(tokenizer, model, ids) for model in (dense, pruned)]
+    kinds = [kind_of(pieces, i) for i in range(1, len(pieces))]
+    return pieces[0], [TokenChange(*row) for row in zip(pieces[1:], kinds, *sides, strict=True)]
+
+
+def kind_of(pieces: list[str], index: int) -> str:
+    """The kind of one token, given the texts of all; see KINDS."""
+    piece = pieces[index]
+    word = piece.strip()
+    if index < FIRST_TOKENS:
+        return "first tokens"
+    if re.search(r"\d", word):
+        return "digits"
+    if not re.search(r"\w", word):
+        return "punctuation"
+    if piece[0].isalnum() and re.search(r"\w$", pieces[index - 1]):
+        return "word endings"
+    before = "".join(pieces[:index]).rstrip()
+    return "names" if word[0].isupper() and before[-1:] not in '.!?:"”' else "words"
+
+
+def mean_changes(changes: list[TokenChange]) -> dict[str, tuple[float, int]]:
+    """Mean rise of the loss in nats and number of tokens, for each kind that occurs, in the order of KINDS."""
+    result = {}
+    for kind in KINDS:
+        rises = [c.change for c in changes if c.kind == kind]
+        if rises:
+            result[kind] = sum(rises) / len(rises), len(rises)
+    return result
+
+
+def _room(model: PreTrainedModel) -> int:
+    return min(MOST_TOKENS, getattr(model.config, "max_position_embeddings", None) or MOST_TOKENS)
+
+
+@torch.no_grad()
+def _predictions(tokenizer, model: PreTrainedModel, ids: torch.Tensor) -> list[Prediction]:
+    ids = ids.to(model.device)
+    logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+    if not torch.isfinite(logits).all():
+        raise EggsError("The model's output holds NaN or infinite values, so no token can be judged; load it in fp32.")
+    logs = logits.log_softmax(-1)
+    nats = -logs.gather(1, ids[0, 1:, None])[:, 0]
+    best = logs.topk(min(5, logs.shape[1]), dim=1)
+    words = [[tokenizer.decode([i]) for i in row] for row in best.indices.tolist()]
+    shares = best.values.exp().tolist()
+    return [
+        Prediction(loss, list(zip(*row, strict=True)))
+        for loss, row in zip(nats.tolist(), zip(words, shares, strict=True), strict=True)
+    ]

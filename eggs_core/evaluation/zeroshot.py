@@ -1,0 +1,213 @@
+"""Zero-shot multiple-choice tasks through EleutherAI's lm-eval, on models in memory; lm-eval is imported when used."""
+
+import copy
+import importlib.util
+import logging
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from eggs_core.errors import EggsError
+from eggs_core.evaluation.intervals import Interval, paired_difference
+from eggs_core.evaluation.task_file import CLOZE, read_items, task_file, write_task
+from eggs_core.limits import OWN, check_items, hosted
+from eggs_core.progress import Progress, memory_errors
+
+ONLINE = ("arc_easy", "piqa", "openbookqa", "winogrande", "hellaswag", "boolq")  # offered by name; any other works too
+MISSING = "Zero-shot tasks need lm-eval: pip install -r requirements-eval.txt, then start again."
+BATCH = 16
+LOOK_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class TaskScore:
+    """One model on one task: accuracy, and accuracy by the answer's log-likelihood per byte, each with standard error.
+
+    `right` and `right_norm` say of each item, in the task's order, whether it was answered rightly.
+    """
+
+    task: str
+    items: int
+    chance: float  # accuracy of guessing
+    acc: float
+    acc_stderr: float
+    acc_norm: float | None
+    acc_norm_stderr: float | None
+    right: list[int]
+    right_norm: list[int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @property
+    def best_acc(self) -> float:
+        """Normalised accuracy where the task has it, else accuracy."""
+        return self.acc if self.acc_norm is None else self.acc_norm
+
+    @property
+    def best_right(self) -> list[int]:
+        """Each item by normalised accuracy where the task has it, else by accuracy."""
+        return self.right_norm or self.right
+
+
+def difference(dense: TaskScore, pruned: TaskScore) -> Interval:
+    """Change of accuracy (normalised where the task has it) on the same items, with its bootstrap 95 % interval."""
+    return paired_difference(dense.best_right, pruned.best_right)
+
+
+def installed() -> bool:
+    """Is lm-eval there?"""
+    return importlib.util.find_spec("lm_eval") is not None
+
+
+def zero_shot(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tasks: list[str], limit: int | None = None
+) -> Iterator[Progress | TaskScore]:
+    """Answer the first `limit` items of each task; yields progress, and a TaskScore after each task.
+
+    A task is CLOZE, the path of a .jsonl file (see write_task), or a name that lm-eval knows, which is fetched from the
+    Hub. Closing the generator stops after the batch at hand. Raises EggsError for no or an unknown task, a task that
+    does not score choices, no network, and lm-eval missing.
+    """
+    check_tasks(tasks, limit)
+    for number, task in enumerate(tasks):
+        yield from _one(model, tokenizer, task, limit, number / len(tasks), 1 / len(tasks))
+
+
+def check_tasks(tasks: list[str], limit: int | None) -> None:
+    """Raise EggsError for tasks that cannot be answered, or not here."""
+    if not tasks:
+        raise EggsError("Choose at least one task.")
+    if limit is not None and limit < 1:
+        raise EggsError(f"At least one item is needed; got a limit of {limit}.")
+    check_items(limit)
+    if hosted() and not {*tasks} <= {CLOZE, *ONLINE}:
+        raise EggsError(f"This public server answers only {CLOZE}, {', '.join(ONLINE)}; choose among them, {OWN}.")
+    if not installed():
+        raise EggsError(MISSING)
+    for task in tasks:
+        if file := task_file(task):
+            read_items(file)
+
+
+def _one(model, tokenizer, task: str, limit: int | None, share: float, part: float) -> Iterator[Progress | TaskScore]:
+    """One task, in a thread of its own so that it can be watched and stopped."""
+    yield Progress(f"Reading {Path(task).stem}", share)
+    watched, found = _watched(model, tokenizer), []
+
+    def work() -> None:
+        try:
+            with (
+                memory_errors(f"Answering {Path(task).stem}"),
+                tempfile.TemporaryDirectory(prefix="eggs-task-") as place,
+            ):
+                found.append(_score(watched, task, limit, Path(place)))
+        except BaseException as error:
+            found.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(LOOK_SECONDS)
+            if watched.started and watched.total:
+                done = min(1.0, watched.done / watched.total)
+                left = (time.monotonic() - watched.started) * (1 / done - 1) if done else None
+                yield Progress(f"{Path(task).stem}: {done:.0%} of {watched.total} choices", share + part * done, left)
+    finally:
+        watched.stop.set()
+        thread.join()
+    if isinstance(found[0], BaseException):
+        raise found[0]
+    yield found[0]
+
+
+class _Stopped(Exception):
+    """Raised inside lm-eval when nobody waits for the result any more."""
+
+
+def _watched(model, tokenizer):
+    """lm-eval's wrapper of a model in memory, which counts what it has answered and can be stopped."""
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    from lm_eval.models.huggingface import HFLM
+
+    class Watched(HFLM):
+        def __init__(self):
+            self.stop, self.done, self.total, self.started = threading.Event(), 0, 0, 0.0
+            super().__init__(pretrained=model, tokenizer=_with_end(tokenizer), batch_size=BATCH)
+
+        def _loglikelihood_tokens(self, requests, disable_tqdm=False, override_bs=None):
+            self.total, self.started = len(requests), time.monotonic()
+            return super()._loglikelihood_tokens(requests, disable_tqdm=True, override_bs=override_bs)
+
+        def _model_call(self, inps, *args, **kwargs):
+            if self.stop.is_set():
+                raise _Stopped
+            logits = super()._model_call(inps, *args, **kwargs)
+            if not torch.isfinite(logits).all():
+                raise EggsError(
+                    "The model's output holds NaN or infinite values, so it answers nothing; load it in fp32."
+                )
+            self.done += len(inps)
+            return logits
+
+    return Watched()
+
+
+def _with_end(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """A copy that has an end token and pads with it, as lm-eval needs; whatever follows a choice is not scored."""
+    tokenizer = copy.deepcopy(tokenizer)
+    if tokenizer.eos_token is None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(0)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _score(lm, task: str, limit: int | None, folder: Path) -> TaskScore:
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    file = task_file(task)
+    name = write_task(file, folder) if file else task
+    manager = TaskManager(include_path=str(folder), include_defaults=file is None)
+    if name not in manager.all_tasks:
+        raise EggsError(f"lm-eval knows no task {name!r}; choose another, or give the path of a .jsonl file.")
+    try:
+        result = simple_evaluate(lm, tasks=[name], limit=limit, task_manager=manager, bootstrap_iters=2)
+    except (_Stopped, EggsError):
+        raise
+    except (OSError, ConnectionError) as error:
+        raise EggsError(
+            f"The task {name} could not be fetched from the Hub; check the network, or choose the bundled cloze task."
+        ) from error
+    except (AssertionError, ValueError, TypeError, LookupError) as error:  # a choice is longer than the model reads
+        said = (str(error).strip().splitlines() or ["one is longer than the model reads"])[0][:200].rstrip(" .")
+        raise EggsError(f"lm-eval cannot answer the items of {name[:80]} ({said}); correct them.") from error
+    figures, samples = result["results"].get(name, {}), result["samples"].get(name, [])
+    if "acc,none" not in figures or not samples:
+        raise EggsError(f"The task {name} does not score choices by accuracy; choose another.")
+    samples = sorted(samples, key=lambda sample: sample["doc_id"])
+
+    def number(key):
+        return float(figures[key]) if key in figures else None
+
+    return TaskScore(
+        Path(task).stem if file else name,
+        len(samples),
+        sum(1 / len(s["arguments"]) for s in samples) / len(samples),
+        number("acc,none"),
+        number("acc_stderr,none"),
+        number("acc_norm,none"),
+        number("acc_norm_stderr,none"),
+        [int(s["acc"]) for s in samples],
+        [int(s["acc_norm"]) for s in samples if "acc_norm" in s],
+    )

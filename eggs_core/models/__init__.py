@@ -1,0 +1,1 @@
+"""Language models: where they are, what their files hold, how they are opened, where their layers lie."""

@@ -1,0 +1,81 @@
+"""Whatever opening a model raises, as the one sentence that a person needs."""
+
+import errno
+import re
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+from safetensors import SafetensorError
+
+from eggs_core.errors import EggsError, OutOfMemory
+from eggs_core.models.source import BUNDLED
+
+_ALTERNATIVE = f"the bundled models {' and '.join(BUNDLED)} need no download"
+
+
+def explain(name: str, error: Exception) -> EggsError:
+    """The one sentence that a person needs for an error raised while loading."""
+    chain, text = error, ""
+    causes = []
+    while chain is not None and len(causes) < 10:
+        causes.append(chain)
+        text += f" {chain}"
+        chain = chain.__cause__ or chain.__context__
+
+    def has(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(cause, kinds) for cause in causes)
+
+    if has(GatedRepoError):
+        return EggsError(f"The model {name} is gated: accept its licence on the Hub and set HF_TOKEN; {_ALTERNATIVE}.")
+    if has(RepositoryNotFoundError):
+        return EggsError(f"The Hub has no public model {name!r}; check the spelling (owner/model); {_ALTERNATIVE}.")
+    if has(HFValidationError):
+        return EggsError(f"{name!r} is neither a model folder nor a valid Hub id such as owner/model; {_ALTERNATIVE}.")
+    if has(MemoryError, torch.OutOfMemoryError) or "can't allocate memory" in text:
+        return OutOfMemory(f"The model {name} does not fit into memory; choose a smaller one.")
+    if any(isinstance(c, OSError) and c.errno == errno.ENOSPC for c in causes):
+        return EggsError(f"The disk is full, so {name} could not be downloaded; free some space and try again.")
+    if has(LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError) or "couldn't connect" in text.lower():
+        return EggsError(f"The Hugging Face Hub cannot be reached, so {name!r} cannot be downloaded; {_ALTERNATIVE}.")
+    if has(SafetensorError):
+        return EggsError(f"The safetensors weights of {name} are damaged or only partly downloaded; fetch them again.")
+    if "safetensors" in text or "pytorch_model.bin" in text:
+        return EggsError(f"The model {name} has no readable safetensors weights; only safetensors and GGUF are opened.")
+    if has(HfHubHTTPError):
+        return EggsError(f"The Hub refused to hand out {name}; try again later; {_ALTERNATIVE}.")
+    if "trust_remote_code" in text or "custom code" in text:
+        return EggsError(
+            f"The model {name} needs code of its own to run, which is never executed here; choose another."
+        )
+    if name.lower().endswith(".gguf") and has(struct.error, IndexError, OverflowError, UnicodeDecodeError):
+        return EggsError(f"The GGUF file {name} is damaged or only partly downloaded; fetch it again.")
+    if "tokenizer" in text:
+        return EggsError(f"The model {name} has no readable tokenizer; copy the whole model, with its tokenizer.json.")
+    sentence = re.split(r"\.\s", str(error).strip() + " ")[0].splitlines()  # the rest is advice for programmers
+    first = sentence[0][:200].rstrip(" :.") if sentence and sentence[0].strip() else type(error).__name__
+    return EggsError(f"The model {name} could not be opened: {first}.")
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Turn whatever opening a model raises into the sentence that a person needs; the cause is kept."""
+    try:
+        yield
+    except EggsError:
+        raise
+    except Exception as error:  # transformers raises many kinds
+        raise explain(name, error) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # what Rust's tokenizers raise for some damaged files
+            raise
+        raise EggsError(f"The tokenizer of {name} is damaged; copy the whole model.") from error

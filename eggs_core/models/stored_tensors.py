@@ -1,0 +1,150 @@
+"""Tensors as safetensors files hold them, read from the headers alone and matched with the model they belong to."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightRenaming, rename_source_key
+
+from eggs_core.errors import EggsError
+from eggs_core.models.architectures import find_blocks
+from eggs_core.models.folder import CONFIG, INDEX, check_counts, check_folder, shown, weight_files
+
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where a tensor of the model lies: file, name there, shape, and its kind as safetensors names it."""
+
+    file: str
+    key: str
+    shape: tuple[int, ...]
+    kind: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of a tensor that can be pruned."""
+        return DTYPES[self.kind]
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return torch.Size(self.shape).numel()
+
+
+def most_common_dtype(found: Mapping[str, Stored]) -> torch.dtype:
+    """The dtype that most tensors are stored in, of those that can be pruned; fp32 if there is none."""
+    counts = Counter(place.dtype for place in found.values() if place.kind in DTYPES)
+    return max(counts, key=counts.get, default=torch.float32)
+
+
+def open_file(name: str, folder: Path, file: str):
+    """A safetensors file of the model `name`, opened; raises EggsError if it is missing or damaged."""
+    try:
+        return safe_open(folder / file, framework="pt")
+    except FileNotFoundError as error:
+        raise EggsError(f"{name} lacks the weight file {file}; copy the whole model.") from error
+    except (OSError, SafetensorError, ValueError) as error:
+        raise EggsError(
+            f"The weight file {file} of {name} is damaged or only partly downloaded; fetch it again."
+        ) from error
+
+
+def read_folder(name: str, folder: Path) -> dict[str, Stored]:
+    """Every tensor of a model's folder, whose small files are checked and compared with the tensors first.
+
+    Raises EggsError, quickly, for whatever is damaged or does not fit.
+    """
+    config, found = check_folder(name, folder), headers(name, folder)
+    check_counts(name, config, len(found), sum(place.count for place in found.values()))
+    return found
+
+
+def headers(name: str, folder: Path) -> dict[str, Stored]:
+    """Every tensor of a folder by its name in the files, the index checked against the files' own headers.
+
+    Raises EggsError for files that are damaged or empty and for an index that does not agree with them.
+    """
+    files, said = weight_files(name, folder)
+    found: dict[str, Stored] = {}
+    for file in files:
+        with open_file(name, folder, file) as opened:
+            for key in sorted(opened.keys()):
+                if key in found:
+                    raise EggsError(
+                        f"{shown(key)} is in both {found[key].file} and {file} of {name}; fetch the files again."
+                    )
+                piece = opened.get_slice(key)
+                found[key] = Stored(file, key, tuple(piece.get_shape()), piece.get_dtype())
+    if not found:
+        raise EggsError(f"The weight files of {name} hold no weights; fetch them again.")
+    if said is None:
+        return found
+    if lost := sorted(key for key, file in said.items() if key not in found or found[key].file != file):
+        raise EggsError(
+            f"The index of {name} is wrong: {said[lost[0]]} does not hold {shown(lost[0])} "
+            f"({len(lost)} such tensors); fetch {INDEX} and its files again."
+        )
+    return {key: place for key, place in found.items() if key in said}
+
+
+def matched(name: str, model: PreTrainedModel, found: dict[str, Stored]) -> tuple[dict[str, Stored], str | None]:
+    """The files' tensors by the model's own names, tied ones once; raises EggsError unless every weight is there.
+
+    The model may be on the meta device. The second is the name of a tensor that transformers builds anew from parts,
+    None if there is none; where there is one, weights that are missing are left to transformers' own report.
+    """
+    state = model.state_dict(keep_vars=True)
+    transforms = get_model_conversion_mapping(model)
+    renamings = [t for t in transforms if isinstance(t, WeightRenaming)]
+    converters = [t for t in transforms if not isinstance(t, WeightRenaming)]
+    stored: dict[str, Stored] = {}
+    rebuilt = None
+    for key, place in found.items():  # named as from_pretrained names them
+        target, converted = rename_source_key(key, renamings, converters, model.base_model_prefix, state)
+        if target not in state:
+            continue
+        if place.kind not in DTYPES:
+            raise EggsError(
+                f"{name} stores {shown(key)} as {place.kind}; only fp32, fp16 and bf16 weights can be pruned."
+            )
+        if converted is not None:
+            rebuilt = rebuilt or key
+        elif place.shape != (expected := tuple(state[target].shape)):
+            raise EggsError(f"{name} is damaged: {shown(key)} has shape {place.shape}, its model expects {expected}.")
+        else:
+            stored[target] = place
+    _check_blocks(name, model, found)
+    first: dict[int, str] = {}
+    for target in [n for n in state if n in stored]:
+        if first.setdefault(id(state[target]), target) != target:
+            del stored[target]  # of tied weights one is read and written
+    if rebuilt is None:
+        check_complete(name, [n for n in state if n not in stored and id(state[n]) not in first])
+    return stored, rebuilt
+
+
+def check_complete(name: str, missing: Iterable[str]) -> None:
+    """Raise EggsError, naming the first, if weights of a model are missing from its files."""
+    if lost := list(missing):
+        raise EggsError(f"{name} holds no weight {lost[0]} ({len(lost)} are missing); copy the whole model.")
+
+
+def _check_blocks(name: str, model: PreTrainedModel, found: Iterable[str]) -> None:
+    """Raise EggsError if the files hold blocks that the configuration leaves out."""
+    path, blocks = find_blocks(model)
+    number = re.compile(rf"(?:^|\.){re.escape(path.rpartition('.')[2])}\.(\d+)\.")
+    ignored = [re.compile(pattern) for pattern in model._keys_to_ignore_on_load_unexpected or ()]
+    held = {int(m[1]) for key in found if (m := number.search(key)) and not any(i.search(key) for i in ignored)}
+    if held and max(held) >= len(blocks):
+        raise EggsError(
+            f"The weights of {name} hold {max(held) + 1} blocks and its {CONFIG} says {len(blocks)}; "
+            f"copy the whole model."
+        )

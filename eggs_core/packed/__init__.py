@@ -1,0 +1,1 @@
+"""Packed models: only kept weights and their positions, in memory and in one file."""

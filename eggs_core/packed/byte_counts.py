@@ -1,0 +1,117 @@
+"""Counted bytes: what a pruned model takes dense and packed, and what one decoded token reads."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from eggs_core.errors import EggsError
+from eggs_core.packed import layout
+from eggs_core.packed.linear import PackedLinear
+from eggs_core.pattern import NMPattern
+
+
+def decode_bytes(model: PreTrainedModel) -> dict[str, int]:
+    """Bytes of weights that one decoded token reads: {"linear": …, "head": …, "other": …, "total": …}.
+
+    "linear" are the decoder's linear layers, "head" the LM head (with tied embeddings the embedding table), "other"
+    norms and the one row of each embedding table. Divided by memory_bandwidth it is the least time a token can take.
+    """
+    head = model.get_output_embeddings()
+    linear = other = 0
+    seen = {id(t) for t in head.parameters()} if head is not None else set()
+    for module in model.modules():
+        if module is head:
+            continue
+        if isinstance(module, PackedLinear):
+            linear += module.nbytes
+        elif isinstance(module, nn.Embedding):
+            other += module.weight.nbytes // max(1, module.num_embeddings)
+        else:
+            mine = sum(p.nbytes for p in module.parameters(recurse=False) if id(p) not in seen)
+            if isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D":
+                linear += mine
+            else:
+                other += mine
+    heads = head.nbytes if isinstance(head, PackedLinear) else sum(p.nbytes for p in head.parameters()) if head else 0
+    return {"linear": linear, "head": heads, "other": other, "total": linear + heads + other}
+
+
+def size_breakdown(
+    model: PreTrainedModel,
+    masks: Mapping[str, Tensor] | Iterable[str] = (),
+    pattern: NMPattern | None = None,
+    permutations: Iterable[str] | None = None,
+) -> dict[str, Any]:
+    """Count a pruned model's bytes: dense with zeros, and packed split into values, positions and what is untouched.
+
+    "dense_bytes" = "dense_pruned" (the pruned layers, zeros stored) + "untouched"; "packed_bytes" = "packed_pruned" +
+    "untouched"; "packed_pruned" = "values" + "positions" + "permutations"; "untouched" = "embeddings" + "head" (0 when
+    tied to the embeddings) + "rest" (norms, biases, unpruned layers); "formula" spells out the bytes per weight.
+
+    The model is dense (then `masks` names the pruned layers, of `pattern`, and `permutations` those that are permuted)
+    or packed already. Tied weights count once. Raises EggsError for a name that the model lacks.
+    """
+    names, permuted = set(masks), set(permutations or ())
+    if names and pattern is None:
+        raise EggsError("Counting a dense model's packed bytes needs the N:M pattern beside the layers' names.")
+    modules = dict(model.named_modules())
+    if unknown := sorted(names - set(modules)):
+        raise EggsError(f"The model has no layer named {unknown[0]}.")
+    dense = values = positions = orders = 0
+    used, counted = set(), set()
+    for name, module in modules.items():
+        if isinstance(module, PackedLinear):
+            shape, own, order = (
+                (module.out_features, module.in_features),
+                module.pattern,
+                module.permutation is not None,
+            )
+            size = module.values.dtype.itemsize
+        elif name in names:
+            shape = tuple(module.weight.shape)
+            shape = shape[::-1] if type(module).__name__ == "Conv1D" else shape
+            own, order, size = pattern, name in permuted, module.weight.dtype.itemsize
+            counted.add(id(module.weight))
+        else:
+            continue
+        kept = own.groups(shape[1]) * own.keep
+        dense += shape[0] * shape[1] * size
+        values += shape[0] * kept * size
+        positions += shape[0] * layout.words_per_row(kept, own.position_bits) * 4
+        orders += 4 * shape[1] * order
+        used.add((own, size))
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    parts = {"embeddings": 0, "head": 0, "rest": 0}
+    for kind, module in (("embeddings", embedding), ("head", head), ("rest", model)):
+        tensors = [] if module is None else list(module.parameters())
+        if kind == "rest":  # the packed layers' biases are buffers
+            tensors += [m.bias for m in modules.values() if isinstance(m, PackedLinear) and m.bias is not None]
+        for tensor in tensors:
+            if id(tensor) not in counted:
+                counted.add(id(tensor))
+                parts[kind] += tensor.nbytes
+    packed, untouched = values + positions + orders, sum(parts.values())
+    return {
+        "dense_bytes": dense + untouched,
+        "packed_bytes": packed + untouched,
+        "dense_pruned": dense,
+        "packed_pruned": packed,
+        "values": values,
+        "positions": positions,
+        "permutations": orders,
+        "untouched": untouched,
+        **parts,
+        "formula": " · ".join(map(_formula, sorted(used, key=str))),
+    }
+
+
+def _formula(case: tuple[NMPattern, int]) -> str:
+    """The packed bytes per dense weight, spelt out."""
+    pattern, size = case
+    per_weight = size * pattern.keep / pattern.group + pattern.position_bits * pattern.keep / (8 * pattern.group)
+    return (
+        f"{pattern}: {size} B × {pattern.keep}/{pattern.group} + {pattern.position_bits} bit / 8 × "
+        f"{pattern.keep}/{pattern.group} = {per_weight:g} B per weight, {per_weight / size:.1%} of dense"
+    )

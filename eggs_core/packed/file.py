@@ -1,0 +1,203 @@
+"""The packed file: opening it as a model, with every part checked before anything computes with it."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from transformers import GenerationConfig, PreTrainedModel
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.pytorch_utils import Conv1D
+
+from eggs_core.errors import EggsError
+from eggs_core.fields import flag, mapping, part, text, whole
+from eggs_core.files import parse_json
+from eggs_core.models.meta import compute_buffers, skeleton
+from eggs_core.packed import layout
+from eggs_core.packed.kernel.library import DTYPES
+from eggs_core.packed.linear import PackedLinear
+from eggs_core.packed.model import join_siblings, set_submodule
+from eggs_core.pattern import NMPattern
+
+FORMAT, VERSION = "eggs-packed-nm", "1"
+FILE = "model.eggs.safetensors"  # the packed file's name inside a folder
+CHECKSUM = "sha256"  # the metadata that holds the file's checksum; files written before it have none
+PARTS = ("values", "positions", "permutation", "bias")
+
+
+def load_packed(path: str | Path) -> PreTrainedModel:
+    """Open a packed file, or the folder that holds one, as a model that generates; the dense weights never exist.
+
+    The tensors stay in the mapped file until they are used. Raises EggsError for a file that is no packed model, is
+    damaged or does not fit its own configuration.
+    """
+    file, metadata, tensors = _opened(Path(path))
+    model, described = _model_of(metadata, len(tensors), file)
+    for name, spec in described.items():
+        set_submodule(model, name, _layer_of(model, name, spec, tensors, file))
+    _fill(model, tensors, file)
+    for name, layer in packed_layers(model):
+        _check_contents(name, layer)
+    join_siblings(model)
+    try:
+        model.generation_config = GenerationConfig.from_dict(mapping(parse_json(metadata["generation_config"])))
+    except Exception as error:  # of another kind than a missing or damaged one, transformers raises nearly anything
+        raise EggsError(f"{file} is damaged: its generation settings cannot be read.") from error
+    if CHECKSUM not in metadata:
+        _try(model, file)
+    return model.eval()
+
+
+def _opened(path: Path) -> tuple[str, dict[str, str], dict[str, Tensor]]:
+    """A packed file's name, metadata and tensors, which are finite and, where it has a checksum, as they were saved."""
+    try:
+        file = path / FILE if path.is_dir() else path
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            _check_format(metadata, file.name)
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
+    except FileNotFoundError as error:
+        raise EggsError(f"There is no packed model file {path if path.suffix else path / FILE}.") from error
+    except (OSError, SafetensorError, ValueError, RuntimeError, TypeError) as error:
+        raise EggsError(f"{path.name[:200]} is damaged or no safetensors file: {_reason(error)}.") from error
+    for name, tensor in tensors.items():
+        if not layout.all_finite(tensor):
+            raise EggsError(f"Tensor {name} of {file.name} has values that are NaN or infinite; save the model again.")
+    if CHECKSUM in metadata and metadata[CHECKSUM] != checksum(tensors, metadata):
+        raise EggsError(f"{file.name} is damaged: its contents do not match their checksum; copy or export it again.")
+    return file.name, metadata, tensors
+
+
+def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """SHA-256, as hex, over a packed file's metadata and over the name, dtype, shape and bytes of each tensor."""
+
+    def of(item: tuple[str, Tensor]) -> bytes:
+        name, tensor = item
+        digest = hashlib.sha256(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+        return digest.digest()
+
+    words = sorted((key, value) for key, value in metadata.items() if key != CHECKSUM)
+    whole = hashlib.sha256(repr(words).encode())
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # hashlib lets other threads run
+        for part_of_it in pool.map(of, sorted(tensors.items())):
+            whole.update(part_of_it)
+    return whole.hexdigest()
+
+
+def packed_info(path: str | Path) -> dict[str, object]:
+    """What a packed file says of itself, without its tensors: {"layers": {name: …}, "info": …, "bytes": on disk}."""
+    path = Path(path)
+    try:
+        file = path / FILE if path.is_dir() else path
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+        _check_format(metadata, file.name)
+        layers, info = (mapping(parse_json(metadata[name]), name) for name in ("layers", "info"))
+        return {"layers": layers, "info": info, "bytes": file.stat().st_size}
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise EggsError(f"{path.name[:200]} is damaged or no packed model: {_reason(error)}.") from error
+
+
+def _check_format(metadata: Mapping[str, str], file: str) -> None:
+    if metadata.get("format") != FORMAT:
+        raise EggsError(f"{file} is no packed N:M model; it was not written by this app's packed export.")
+    if metadata.get("format_version") != VERSION:
+        version = str(metadata.get("format_version"))[:40]
+        raise EggsError(f"{file} has packed format {version!r}; this version reads {VERSION}.")
+
+
+def packed_layers(model: nn.Module) -> Iterator[tuple[str, PackedLinear]]:
+    """The packed layers of a model with their names."""
+    return ((n, m) for n, m in model.named_modules() if isinstance(m, PackedLinear))
+
+
+def _model_of(metadata: dict[str, str], tensors: int, file: str) -> tuple[PreTrainedModel, dict[str, dict]]:
+    """The file's model on the meta device and the description of its packed layers."""
+    try:
+        config, described = (mapping(parse_json(metadata[name]), f"its {name}") for name in ("config", "layers"))
+        config.pop("auto_map", None)
+        built = CONFIG_MAPPING[config.pop("model_type")].from_dict(config)
+        if not 0 < int(getattr(built, "num_hidden_layers", 1)) <= tensors:
+            raise ValueError(f"it claims {built.num_hidden_layers} layers and holds {tensors} tensors")
+        return skeleton(built), described
+    except Exception as error:  # a damaged configuration makes transformers raise nearly anything
+        raise EggsError(f"{file} is damaged: its model cannot be built ({_reason(error)}).") from error
+
+
+def _layer_of(model: nn.Module, name: str, spec: object, tensors: dict[str, Tensor], file: str) -> PackedLinear:
+    """The packed layer that `spec` describes, on the meta device; raises EggsError unless it fits the model."""
+    try:
+        size = tuple(part(mapping(spec), side, whole, low=1) for side in ("in_features", "out_features"))
+        pattern, conv1d = NMPattern.parse(part(spec, "pattern", text)), part(spec, "conv1d", flag)
+        old = model.get_submodule(name)
+        if conv1d != isinstance(old, Conv1D):
+            raise ValueError("a Conv1D is described as a Linear, or the other way round")
+        dtype = tensors[f"{name}.values"].dtype
+    except (KeyError, TypeError, ValueError, AttributeError, EggsError) as error:
+        raise EggsError(f"{file} is damaged: its description of layer {name} does not fit its model.") from error
+    if not isinstance(old, nn.Linear | Conv1D) or size != (
+        tuple(old.weight.shape) if isinstance(old, Conv1D) else tuple(old.weight.shape)[::-1]
+    ):
+        raise EggsError(
+            f"{file} is damaged: its model has no linear layer {name} of {size[0]} inputs, {size[1]} outputs."
+        )
+    has_bias, has_order = f"{name}.bias" in tensors, f"{name}.permutation" in tensors
+    return PackedLinear(
+        *size, pattern, dtype, bias=has_bias, permutation=has_order, conv1d=conv1d, device="meta", name=name
+    )
+
+
+def _fill(model: PreTrainedModel, tensors: dict[str, Tensor], file: str) -> None:
+    """Put the file's tensors into the model; what they leave out must be tied, or computed as by from_pretrained."""
+    wanted, packed = model.state_dict(), dict(packed_layers(model))
+    for name, tensor in tensors.items():
+        if name not in wanted:
+            raise EggsError(f"{file} is damaged: its model has no place for tensor {name}.")
+        if tensor.shape != wanted[name].shape:
+            raise EggsError(
+                f"{file} is damaged: tensor {name} has shape {tuple(tensor.shape)}, its model expects "
+                f"{tuple(wanted[name].shape)}."
+            )
+        own = name.rpartition(".")[0] in packed  # the kernel reads its bias as its values
+        floats = tensor.dtype in DTYPES and wanted[name].is_floating_point() and not own
+        if tensor.dtype != wanted[name].dtype and not floats:
+            raise EggsError(f"{file} is damaged: tensor {name} is {tensor.dtype}, not {wanted[name].dtype}.")
+    model.load_state_dict(tensors, strict=False, assign=True)
+    model.tie_weights()
+    if missing := [n for n, t in model.state_dict().items() if t.is_meta]:
+        raise EggsError(f"{file} is damaged: tensor {missing[0]} is missing ({len(missing)} in all).")
+    try:
+        compute_buffers(model, file)
+    except EggsError:
+        raise
+    except Exception as error:  # a damaged configuration makes transformers raise nearly anything
+        raise EggsError(f"{file} is damaged: its buffers cannot be computed ({_reason(error)}).") from error
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+
+
+def _check_contents(name: str, layer: PackedLinear) -> None:
+    """Raise EggsError for positions or permutations that are none."""
+    if layer.permutation is not None:
+        layout.check_permutation(layer.permutation, layer.in_features, name)
+    layer.check_positions(name)
+
+
+@torch.no_grad()
+def _try(model: PreTrainedModel, file: str) -> None:
+    """Raise EggsError unless the model computes finite logits: a file without a checksum may be damaged anywhere."""
+    try:
+        finite = layout.all_finite(model.eval()(torch.zeros(1, 2, dtype=torch.int64)).logits)
+    except Exception as error:  # whatever a damaged configuration leads to
+        raise EggsError(f"{file} is damaged: its model does not compute ({_reason(error)}).") from error
+    if not finite:
+        raise EggsError(f"{file} is damaged: its model's output holds NaN or infinite values.")
+
+
+def _reason(error: BaseException) -> str:
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return (words.strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")

@@ -1,0 +1,68 @@
+"""A pruned model as an ordinary Hugging Face folder, its zeros stored."""
+
+import copy
+import os
+import re
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from eggs_core.files import filled, new_folder
+from eggs_core.models.meta import skeleton
+from eggs_core.packed.file import PARTS, packed_layers
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+
+
+def save_hf(model: PreTrainedModel, tokenizer: object | None, folder: str | Path) -> Path:
+    """Write an ordinary Hugging Face folder: dense safetensors with zeros, config and tokenizer; returns the folder.
+
+    It appears whole or not at all; of a folder that is there already, other files stay. Takes dense and packed models,
+    and models loaded from GGUF. Raises EggsError when the folder cannot be written.
+    """
+    folder = Path(folder)
+    with filled(folder, "model*.safetensors*") if folder.exists() else new_folder(folder) as part:
+        write_hf(model, tokenizer, part)
+    return folder
+
+
+def write_hf(model: PreTrainedModel, tokenizer: object | None, folder: Path) -> None:
+    """As save_hf, file by file into a folder that nobody reads yet; raises OSError or SafetensorError."""
+    state = dict(model.state_dict())
+    for name, layer in packed_layers(model):
+        for part in PARTS:
+            state.pop(f"{name}.{part}", None)
+        dense = layer.to_dense()
+        state[f"{name}.weight"] = dense.t().contiguous() if layer.conv1d else dense
+        if layer.bias is not None:
+            state[f"{name}.bias"] = layer.bias
+    clean = skeleton(_plain_config(model), type(model))
+    clean.load_state_dict(state, assign=True)
+    clean.tie_weights()
+    clean.generation_config = copy.deepcopy(model.generation_config)
+    clean.save_pretrained(folder)
+    write_tokenizer(tokenizer, folder)
+
+
+def write_tokenizer(tokenizer: object | None, folder: Path) -> None:
+    """Write a tokenizer's files; raises OSError, also where the tokenizers library raises a bare Exception."""
+    if tokenizer is None:
+        return
+    try:
+        tokenizer.save_pretrained(folder)
+    except OSError:
+        raise
+    except Exception as error:
+        number = _OS_ERROR.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+def _plain_config(model: PreTrainedModel):
+    """The model's config without what a GGUF import left in it, which transformers would refuse to save."""
+    config = copy.deepcopy(model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    config.architectures = [type(model).__name__]
+    return config

@@ -1,0 +1,141 @@
+"""One call of the C kernel: the C structs of the layers that it multiplies, and siblings that share a call."""
+
+import threading
+
+import torch
+from torch import Tensor, nn
+
+from eggs_core.errors import EggsError
+from eggs_core.packed.kernel import library as kernels
+
+FIELDS = ("values", "positions", "permutation", "bias")  # the buffers of a PackedLinear, in the C struct's order
+
+
+class Call:
+    """One kernel call for some layers that read the same input: their C structs, and the tensors these point into."""
+
+    __slots__ = ("layers", "seen", "sizes", "structs", "total")
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        self.layers = layers
+        self.seen = [(m._buffers, [m._buffers[n] for n in FIELDS]) for m in layers]
+        self.structs = (kernels.CLayer * len(layers))(*(_struct(m) for m in layers))
+        self.sizes = [m.out_features for m in layers]
+        self.total = sum(self.sizes)
+
+    def is_current(self) -> bool:
+        """Do the structs still point at the layers' own tensors (nothing moved, converted or loaded since)?"""
+        for now, (values, positions, permutation, bias) in self.seen:
+            if (
+                now["values"] is not values
+                or now["positions"] is not positions
+                or now["permutation"] is not permutation
+                or now["bias"] is not bias
+            ):
+                return False
+        return True
+
+    def run(self, x: Tensor, tokens: int) -> tuple[Tensor, ...] | list[Tensor]:
+        """x (…, in) → one (…, out) for each layer."""
+        found = kernels.kernel()
+        if not x.is_contiguous():
+            x = x.contiguous()
+        lead = x.shape[:-1]
+        y = x.new_empty((*lead, self.total))
+        failed = found.lib.eggs_linear(
+            self.structs,
+            len(self.sizes),
+            x.data_ptr(),
+            y.data_ptr(),
+            tokens,
+            torch.get_num_threads(),
+            kernels.path_number(),
+            found.parallel,
+        )
+        if failed:
+            raise (
+                MemoryError("the packed product found no memory for its scratch")
+                if failed == 2
+                else RuntimeError("the packed layers of one call do not fit together")
+            )
+        if len(self.sizes) == 1:
+            return (y,)
+        if tokens == 1:
+            return torch.split_with_sizes(y, self.sizes, -1)
+        parts = y.view(-1).split([tokens * n for n in self.sizes])  # each layer's (tokens, out) lies in one piece
+        return [p.view(*lead, n) for p, n in zip(parts, self.sizes, strict=True)]
+
+
+def _struct(layer: nn.Module) -> kernels.CLayer:
+    buffers = [layer._buffers[n] for n in FIELDS]
+    for tensor in buffers:
+        if tensor is not None and not (tensor.is_cpu and tensor.is_contiguous()):
+            raise EggsError(f"The packed layer's {tuple(tensor.shape)} tensor must be contiguous on the CPU.")
+    values, positions = buffers[:2]
+    return kernels.CLayer(
+        *(None if t is None else t.data_ptr() for t in buffers),
+        layer.out_features,
+        layer.in_features,
+        values.shape[1],
+        positions.shape[1],
+        layer.pattern.keep,
+        layer.pattern.group,
+        layer.pattern.position_bits,
+        kernels.DTYPES[values.dtype],
+    )
+
+
+class Siblings:
+    """Projections that receive the same tensor one after the other: the first call computes all, the rest collect.
+
+    Results wait in a thread-local store, tied to the input tensor and its version, so that threads never mix and a
+    changed input is computed anew. When siblings turn out to receive different inputs, the group dissolves.
+    """
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        self.layers = layers
+        self._reset()
+
+    def _reset(self) -> None:
+        self.index = {id(m): i for i, m in enumerate(self.layers)}
+        self.call: Call | None = None
+        self.local = threading.local()
+        self.wasted = 0
+
+    def __getstate__(self) -> dict:
+        return {"layers": self.layers}
+
+    def __setstate__(self, state: dict) -> None:
+        self.layers = state["layers"]
+        self.call, self.local, self.wasted, self.index = None, threading.local(), 0, {}
+
+    def waiting(self, layer: nn.Module, x: Tensor) -> Tensor | None:
+        """The layer's product with x, if a sibling has just computed it from this very tensor as it is now."""
+        store = self.local.__dict__
+        if store.get("x") is not x or store["version"] != x._version:
+            return None
+        outputs, i = store["outputs"], self.index[id(layer)]
+        y, outputs[i] = outputs[i], None
+        if y is not None:
+            store["left"] -= 1
+            if not store["left"]:
+                store.clear()
+        return y
+
+    def run(self, layer: nn.Module, x: Tensor, tokens: int) -> Tensor:
+        """The layer's product with x, and meanwhile those of its siblings, which wait for them to ask."""
+        if not self.index:
+            self._reset()
+        store = self.local.__dict__
+        if store:
+            self.wasted = self.wasted + 1 if store["left"] == len(self.layers) - 1 else 0
+            store.clear()
+        if self.wasted > 3 or x.is_inference():  # inference tensors have no version that would tell of a change
+            return layer._own_call().run(x, tokens)[0]
+        call = self.call
+        if call is None or not call.is_current():
+            call = self.call = Call(self.layers)
+        outputs, i = list(call.run(x, tokens)), self.index[id(layer)]
+        y, outputs[i] = outputs[i], None
+        store.update(x=x, version=x._version, outputs=outputs, left=len(outputs) - 1)
+        return y

@@ -1,0 +1,126 @@
+"""Packed models: swap a pruned model's linear layers for packed N:M ones, and back."""
+
+import copy
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from eggs_core.errors import EggsError
+from eggs_core.packed.byte_counts import size_breakdown
+from eggs_core.packed.kernel.call import Siblings
+from eggs_core.packed.kernel.huge_pages import Arena
+from eggs_core.packed.kernel.library import kernel_path
+from eggs_core.packed.linear import PackedLinear
+from eggs_core.pattern import NMPattern
+
+__all__ = [
+    "PackedLinear",
+    "kernel_path",
+    "pack_layer",
+    "pack_model",
+    "packed_copy",
+    "size_breakdown",
+    "unpack_model",
+]
+
+# Projections of one parent module that receive the same input: one kernel call computes them all.
+SIBLINGS = (
+    ("q_proj", "k_proj", "v_proj"),
+    ("query", "key", "value"),
+    ("gate_proj", "up_proj"),
+    ("w1", "w3"),
+)
+
+
+def pack_model(
+    model: nn.Module,
+    masks: Mapping[str, Tensor],
+    pattern: NMPattern,
+    permutations: Mapping[str, Tensor] | None = None,
+) -> nn.Module:
+    """Swap the named nn.Linear and Conv1D layers of a model for packed ones, in place; returns the model.
+
+    `masks[name]` is bool (out, in), True = kept; `permutations[name]` (in,), where there is one. Sibling projections
+    are joined into one kernel call. Raises EggsError, with the model unchanged, for a name or a mask that does not fit.
+    """
+    permutations = permutations or {}
+    if unknown := sorted(set(permutations) - set(masks)):
+        raise EggsError(f"There is a permutation but no mask for layer {unknown[0]}.")
+    packed, arena = {}, Arena()
+    for name, mask in masks.items():
+        packed[name] = arena.settle(pack_layer(model, name, mask, pattern, permutations.get(name)))
+    for name, layer in packed.items():
+        layer.train(model.training)
+        set_submodule(model, name, layer)
+    join_siblings(model)
+    return model
+
+
+def pack_layer(
+    model: nn.Module, name: str, mask: Tensor, pattern: NMPattern, permutation: Tensor | None = None
+) -> PackedLinear:
+    """A packed copy of the model's layer `name`, which stays as it is; raises EggsError as pack_model does."""
+    layer = _submodule(model, name)
+    if not isinstance(layer, nn.Linear | Conv1D):
+        raise EggsError(f"Layer {name} is a {type(layer).__name__}; only nn.Linear and Conv1D can be packed.")
+    conv1d = isinstance(layer, Conv1D)
+    weight = layer.weight.t() if conv1d else layer.weight
+    return PackedLinear.from_dense(weight, mask, pattern, layer.bias, permutation, conv1d=conv1d, name=name)
+
+
+def packed_copy(
+    model: nn.Module,
+    masks: Mapping[str, Tensor],
+    pattern: NMPattern,
+    permutations: Mapping[str, Tensor] | None = None,
+) -> nn.Module:
+    """A packed twin of a dense model, which stays as it is; tensors that are not packed are shared, not copied."""
+    shared = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    return pack_model(copy.deepcopy(model, shared), masks, pattern, permutations)
+
+
+def unpack_model(model: nn.Module) -> nn.Module:
+    """Undo pack_model in place: dense nn.Linear (or Conv1D) layers with zeros where weights were pruned."""
+    for name, layer in list(model.named_modules()):
+        if not isinstance(layer, PackedLinear):
+            continue
+        weight = layer.to_dense()
+        if layer.conv1d:
+            dense = Conv1D(layer.out_features, layer.in_features)
+            weight = weight.t().contiguous()
+        else:
+            dense = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
+        dense.weight = nn.Parameter(weight, requires_grad=weight.is_floating_point())
+        if layer.bias is not None:
+            dense.bias = nn.Parameter(layer.bias.clone())
+        set_submodule(model, name, dense.train(layer.training))
+    return model
+
+
+def join_siblings(model: nn.Module) -> int:
+    """Join packed projections that share parent and input into one kernel call each; returns how many were joined."""
+    joined = 0
+    for parent in model.modules():
+        for names in SIBLINGS:
+            layers = [m for n in names if isinstance(m := parent._modules.get(n), PackedLinear)]
+            same = {(m.in_features, m.values.dtype, m.values.device) for m in layers}
+            if len(layers) > 1 and len(same) == 1:
+                group = Siblings(layers)
+                for layer in layers:
+                    layer._siblings = group
+                joined += len(layers)
+    return joined
+
+
+def set_submodule(model: nn.Module, name: str, layer: nn.Module) -> None:
+    """Put `layer` in the place of the model's submodule `name`."""
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, layer)
+
+
+def _submodule(model: nn.Module, name: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        raise EggsError(f"The model has no layer named {name}.") from None

@@ -1,0 +1,101 @@
+"""Writing a packed model: one safetensors file, and the folder that goes with it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from eggs_core.errors import EggsError
+from eggs_core.files import filled, new_folder
+from eggs_core.packed import layout
+from eggs_core.packed.file import CHECKSUM, FILE, FORMAT, PARTS, VERSION, checksum, packed_layers
+from eggs_core.packed.hf_folder import _plain_config, write_tokenizer
+from eggs_core.packed.model import pack_layer
+from eggs_core.pattern import NMPattern
+
+
+def save_packed(
+    model: PreTrainedModel,
+    path: str | Path,
+    *,
+    masks: Mapping[str, Tensor] | None = None,
+    pattern: NMPattern | None = None,
+    permutations: Mapping[str, Tensor] | None = None,
+    tokenizer: object | None = None,
+    info: Mapping[str, object] | None = None,
+) -> Path:
+    """Write the packed file (docs/packed-format.md) and return its path; it appears whole or not at all.
+
+    `path` ends in .safetensors, or is a folder that also takes the tokenizer. The model is a packed one, or a dense one
+    with `masks` {layer name: bool (out, in)} and `pattern`; it is left as it is. `info` holds plain values for people.
+    Raises EggsError for masks that do not fit and when the file cannot be written.
+    """
+    path = Path(path)
+    folder, name = (path.parent, path.name) if path.suffix == ".safetensors" else (path, FILE)
+    tensors, metadata = _packed(model, masks, pattern, permutations, info)
+    with filled(folder) if folder.exists() else new_folder(folder) as part:
+        save_file(tensors, part / name, metadata=metadata)
+        write_tokenizer(tokenizer, part)
+    return folder / name
+
+
+def write_packed(model: PreTrainedModel, tokenizer: object | None, folder: Path, info: Mapping[str, object]) -> None:
+    """As save_packed, into a folder that nobody reads yet; raises OSError or SafetensorError."""
+    tensors, metadata = _packed(model, None, None, None, info)
+    save_file(tensors, folder / FILE, metadata=metadata)
+    write_tokenizer(tokenizer, folder)
+
+
+def _packed(
+    model: PreTrainedModel,
+    masks: Mapping[str, Tensor] | None,
+    pattern: NMPattern | None,
+    permutations: Mapping[str, Tensor] | None,
+    info: Mapping[str, object] | None,
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What a packed file holds: its tensors and its metadata."""
+    layers = dict(packed_layers(model))
+    if masks is not None:
+        if pattern is None:
+            raise EggsError("Saving a dense model as a packed file needs the N:M pattern beside its masks.")
+        for name, mask in masks.items():
+            layers[name] = pack_layer(model, name, mask, pattern, (permutations or {}).get(name))
+    if not layers:
+        raise EggsError("This model has no packed layers; give the masks and the pattern that it was pruned with.")
+    tensors: dict[str, Tensor] = {}
+    seen: dict[tuple, str] = {}
+    for name, tensor in model.state_dict().items():
+        if name.rpartition(".")[0] in layers:
+            continue
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if tensor.numel() and seen.setdefault(place, name) != name:
+            continue  # tied to a tensor that is stored already
+        tensors[name] = tensor.detach().cpu().contiguous()
+    for name, layer in layers.items():
+        for part in PARTS:
+            if getattr(layer, part) is not None:
+                tensors[f"{name}.{part}"] = getattr(layer, part).detach().cpu().contiguous()
+    described = {
+        name: {
+            "in_features": layer.in_features,
+            "out_features": layer.out_features,
+            "pattern": str(layer.pattern),
+            "conv1d": layer.conv1d,
+        }
+        for name, layer in layers.items()
+    }
+    metadata = {
+        "format": FORMAT,
+        "format_version": VERSION,
+        "config": json.dumps(_plain_config(model).to_dict(), default=str),
+        "generation_config": json.dumps(model.generation_config.to_dict(), default=str),
+        "layers": json.dumps(described),
+        "info": json.dumps(dict(info or {})),
+    }
+    for name, tensor in tensors.items():
+        if not layout.all_finite(tensor):
+            raise EggsError(f"Tensor {name} has values that are NaN or infinite, so the model cannot be packed.")
+    return tensors, metadata | {CHECKSUM: checksum(tensors, metadata)}

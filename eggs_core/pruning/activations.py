@@ -1,0 +1,237 @@
+"""Calibration tokens on their way through the model: hidden states before each block, statistics of layers' inputs."""
+
+from collections.abc import Iterator, MutableSequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from eggs_core.models.architectures import LinearLayer
+from eggs_core.models.hooks import hooked
+
+TOKENS_PER_BATCH = 4096
+SAMPLE_TOKENS = 512  # inputs kept per layer to measure the error of its output
+
+
+@dataclass(slots=True)
+class InputStatistics:
+    """What calibration tells of one layer's input x: sums over `tokens` tokens of x² and, if asked, of products.
+
+    `cross` and `drift` are there if the layer should make up for those pruned before it in its block: sums of y xᵀ,
+    with y the input that it had before, and of r xᵀ, with r what the residual stream lacks where the layer writes.
+    """
+
+    squares: torch.Tensor  # (in,)
+    gram: torch.Tensor | None  # (in, in), of x xᵀ
+    sample: torch.Tensor  # (at most SAMPLE_TOKENS, in)
+    tokens: int = 0
+    cross: torch.Tensor | None = None  # (in, in)
+    drift: torch.Tensor | None = None  # (out, in)
+    dense_sample: torch.Tensor | None = None  # as sample, of the block as it was
+    lack_sample: torch.Tensor | None = None  # (at most SAMPLE_TOKENS, out)
+    sensitivity: torch.Tensor | None = None  # (out, out), of the block to the layer's outputs
+
+    @classmethod
+    def empty(cls, width: int, device: torch.device, need_gram: bool) -> "InputStatistics":
+        """Before the first token."""
+
+        def zeros(*shape):
+            return torch.zeros(*shape, dtype=torch.float32, device=device)
+
+        return cls(zeros(width), zeros(width, width) if need_gram else None, zeros(0, width))
+
+    @classmethod
+    def white(cls, width: int, device: torch.device, need_gram: bool) -> "InputStatistics":
+        """What stands in for an input that no token reached: channels of equal power, uncorrelated."""
+        eye = torch.eye(width, device=device)
+        return cls(torch.ones(width, device=device), eye if need_gram else None, eye, 1)
+
+    def to(self, device: torch.device) -> "InputStatistics":
+        """The same on another device; itself if it is there already."""
+        tensors = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), torch.Tensor)}
+        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
+
+    def update(self, x: torch.Tensor, dense: torch.Tensor | None = None, lack: torch.Tensor | None = None) -> None:
+        """Add inputs x (tokens, in), and for the same tokens those of the block as it was and what the stream lacks."""
+        x = x.to(torch.float32)
+        self.squares += x.square().sum(0)
+        if self.gram is not None:
+            self.gram.addmm_(x.T, x)
+        if dense is not None:
+            dense = dense.to(torch.float32)
+            self.cross = _add(self.cross, dense.T @ x)
+            self.dense_sample = self._sampled(self.dense_sample, dense)
+        if lack is not None:
+            lack = lack.to(torch.float32)
+            self.drift = _add(self.drift, lack.T @ x)
+            self.lack_sample = self._sampled(self.lack_sample, lack)
+        self.sample = self._sampled(self.sample, x)
+        self.tokens += len(x)
+
+    def _sampled(self, sample: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+        room = max(SAMPLE_TOKENS - self.tokens, 0)
+        return x[:room].clone() if sample is None else torch.cat([sample, x[:room]]) if room else sample
+
+    def wanted(self, weight: torch.Tensor) -> torch.Tensor:
+        """The output that the sample's tokens should have, (tokens, out), with the dense weight (out, in)."""
+        output = (self.sample if self.dense_sample is None else self.dense_sample) @ weight.T
+        return output if self.lack_sample is None else output + self.lack_sample
+
+    def target(self, weight: torch.Tensor) -> torch.Tensor | None:
+        """The wanted output's correlation with the input, Yᵀ X / tokens, (out, in); None for the layer's own output."""
+        if self.cross is None:
+            return None
+        wanted = weight @ self.cross
+        return (wanted if self.drift is None else wanted + self.drift) / self.tokens
+
+
+Statistics = dict[str, InputStatistics]  # by the layer's name
+
+
+class Reached(Exception):
+    """Ends a forward pass as soon as what is asked for is known."""
+
+
+class Activations:
+    """The hidden states before the block that is pruned next, for every batch of tokens.
+
+    windows: (windows, length) int64. `hidden` is a list, or what else holds one tensor for each batch: empty, or as an
+    earlier process left it. `arguments` are each block's other arguments, equal for all batches; `wrapped` says
+    whether blocks return a tuple.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        blocks: nn.ModuleList,
+        windows: torch.Tensor,
+        hidden: MutableSequence[torch.Tensor] | None = None,
+    ):
+        self.hidden: MutableSequence[torch.Tensor] = [] if hidden is None else hidden
+        self.batches = _batches(windows)
+        self.arguments, self.wrapped = _arguments(model, blocks, self.batches[0])
+        if not self.hidden:
+            _capture(model, blocks, self.batches, self.hidden)
+
+    def gather(self, layers: list[LinearLayer], number: int, block: nn.Module, need_gram: bool) -> Statistics:
+        """Statistics of every layer's input over all batches; layers that share an input share its statistics."""
+        return _gather(block, layers, self.hidden, self.arguments[number], need_gram)
+
+    def advance(self, number: int, block: nn.Module) -> None:
+        """Go on to the next block, through this one as it is now."""
+        for i, batch in enumerate(self.hidden):
+            self.hidden[i] = run_block(block, batch, self.arguments[number])
+
+
+def _add(total: torch.Tensor | None, product: torch.Tensor) -> torch.Tensor:
+    return product if total is None else total.add_(product)
+
+
+def flat(x: torch.Tensor) -> torch.Tensor:
+    """(…, width) as (tokens, width)."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def _batches(windows: torch.Tensor) -> list[torch.Tensor]:
+    """Split (windows, length) into equal batches of at most TOKENS_PER_BATCH tokens."""
+    count, length = windows.shape
+    size = max(d for d in range(1, count + 1) if count % d == 0 and (d * length <= TOKENS_PER_BATCH or d == 1))
+    return list(windows.split(size))
+
+
+@contextmanager
+def replaced(blocks: list[nn.Module], forward) -> Iterator[None]:
+    """Let `forward` stand in for each of these blocks' own computation."""
+    before = [block.__dict__.get("forward") for block in blocks]
+    for block in blocks:
+        block.forward = forward
+    try:
+        yield
+    finally:
+        for block, own in zip(blocks, before, strict=True):
+            del block.forward
+            if own is not None:
+                block.forward = own
+
+
+def input_device(model: PreTrainedModel) -> torch.device:
+    """Where the model takes its tokens."""
+    return model.get_input_embeddings().weight.device
+
+
+@torch.no_grad()
+def _arguments(model: PreTrainedModel, blocks: nn.ModuleList, batch: torch.Tensor) -> tuple[list[tuple], bool]:
+    """Each block's arguments beside its hidden states, and whether blocks return a tuple; only the first block runs."""
+    arguments: list[tuple[tuple, dict]] = []
+    output: list = []
+
+    def before(_module, args, kwargs):
+        arguments.append((args[1:], {k: v for k, v in kwargs.items() if k != "hidden_states"}))
+        if 1 < len(blocks) == len(arguments):
+            raise Reached
+
+    def after(_module, _args, result):
+        output.append(result)
+        if len(blocks) == 1:
+            raise Reached
+
+    hooks = [block.register_forward_pre_hook(before, with_kwargs=True) for block in blocks]
+    hooks.append(blocks[0].register_forward_hook(after))
+    others = replaced(list(blocks)[1:], lambda *_args, **_kwargs: output[0])
+    with hooked(hooks), suppress(Reached), others:
+        model(input_ids=batch.to(input_device(model)), use_cache=False)
+    return arguments, isinstance(output[0], tuple)
+
+
+@torch.no_grad()
+def _capture(model: PreTrainedModel, blocks: nn.ModuleList, batches: list[torch.Tensor], hidden) -> None:
+    """Append the first block's input for every batch."""
+
+    def record(_module, args, kwargs):
+        hidden.append(args[0] if args else kwargs["hidden_states"])
+        raise Reached
+
+    with blocks[0].register_forward_pre_hook(record, with_kwargs=True):
+        for batch in batches:
+            with suppress(Reached):
+                model(input_ids=batch.to(input_device(model)), use_cache=False)
+
+
+@torch.no_grad()
+def run_block(block: nn.Module, hidden: torch.Tensor, arguments: tuple[tuple, dict]) -> torch.Tensor:
+    """A block's hidden states after it, without gradients."""
+    return block_output(block, hidden, arguments)
+
+
+def block_output(block: nn.Module, hidden: torch.Tensor, arguments: tuple[tuple, dict]) -> torch.Tensor:
+    """A block's hidden states after it."""
+    args, kwargs = arguments
+    output = block(hidden, *args, **kwargs)
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _gather(block, layers: list[LinearLayer], hidden, arguments, need_gram: bool) -> Statistics:
+    """Statistics of every layer's input over all batches; layers that share an input share its statistics."""
+    statistics: Statistics = {}
+    seen: dict[int, tuple[torch.Tensor, InputStatistics]] = {}  # by identity of the input, within one batch
+
+    def hook_for(layer: LinearLayer):
+        def hook(_module, args):
+            x = args[0]
+            if id(x) in seen:
+                statistics.setdefault(layer.name, seen[id(x)][1])
+                return
+            if layer.name not in statistics:
+                statistics[layer.name] = InputStatistics.empty(x.shape[-1], x.device, need_gram)
+            statistics[layer.name].update(flat(x))
+            seen[id(x)] = (x, statistics[layer.name])
+
+        return hook
+
+    with hooked(layer.module.register_forward_pre_hook(hook_for(layer)) for layer in layers):
+        for batch in hidden:
+            run_block(block, batch, arguments)
+            seen.clear()
+    return statistics

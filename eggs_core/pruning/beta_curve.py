@@ -1,0 +1,182 @@
+"""The trade-off over β: prune and evaluate the same model at rising degree bounds, everything else unchanged."""
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from eggs_core.assets import ASSETS
+from eggs_core.config import CUSTOM, PruneConfig
+from eggs_core.errors import EggsError
+from eggs_core.evaluation.intervals import paired_ratio
+from eggs_core.evaluation.perplexity import join, protocol, score_windows
+from eggs_core.fields import listed, mapping, number, only, part, text, whole
+from eggs_core.files import read_json, write_json
+from eggs_core.limits import check_config
+from eggs_core.models.dense_models import CACHE, ModelCache
+from eggs_core.progress import memory_errors
+from eggs_core.pruning.loop import prune
+from eggs_core.text.named import chosen_text
+from eggs_core.text.sources import Text
+from eggs_core.text.windows import calibration_windows, evaluation_windows
+
+BETAS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
+CURVES = ASSETS / "curves"
+
+
+@dataclass(frozen=True, slots=True)
+class BetaPoint:
+    """One pruned model at one β: perplexity, with its interval against β = 0, and what its graphs are like."""
+
+    beta: float
+    perplexity: float
+    low: float
+    high: float
+    mean_gap: float
+    min_gap: float
+    retained_score: float
+    min_in_degree: int
+    orphans: int
+    window_nats: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class BetaProgress:
+    """Where a curve stands: what it does now, and the share done in 0..1."""
+
+    text: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class BetaCurve:
+    """A finished or growing curve, with the configuration it varies and the protocol of its figures.
+
+    `fingerprint` is that of the model's weights; curves that ship with the app have none.
+    """
+
+    config: dict[str, Any]
+    evaluation: dict[str, Any]
+    dense_perplexity: float
+    points: list[BetaPoint]
+    fingerprint: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "BetaCurve":
+        """The inverse of to_dict; raises ValueError or EggsError for values of which something is missing or wrong."""
+        only(mapping(values), {f.name for f in dataclasses.fields(cls)})
+        config = PruneConfig.from_dict(part(values, "config", mapping)).to_dict()
+        evaluation = part(values, "evaluation", mapping)
+        for name in ("text", "sha256"):
+            part(evaluation, name, text, "evaluation")
+        for name in ("window", "windows"):
+            part(evaluation, name, whole, "evaluation")
+        part(values, "dense_perplexity", number, low=1e-6)
+        points = part(values, "points", listed, each=_read_point, most=1000)
+        return cls(**{**values, "config": config, "points": points})
+
+
+def curve_config(config: PruneConfig) -> PruneConfig:
+    """The configuration that a curve varies: the same choices, with the degree bound as selection.
+
+    SparseGPT chooses its own mask, which no bound can steer: it is refused with EggsError.
+    """
+    if config.score == "obs":
+        raise EggsError("SparseGPT chooses its mask while it sweeps, so β cannot steer it; choose another method.")
+    return dataclasses.replace(config, method=CUSTOM, selection="degree", diagonals=None, beta=0.0)
+
+
+def beta_curve(
+    config: PruneConfig,
+    texts: dict[str, Text] | None = None,
+    betas: tuple[float, ...] = BETAS,
+    cache: ModelCache = CACHE,
+) -> Iterator[BetaProgress | BetaCurve]:
+    """Prune and evaluate at each β in turn, yielding progress and, after each β, the curve so far.
+
+    Close the generator to stop. Raises EggsError for what cannot run.
+    """
+    check_config(config)
+    base = curve_config(config)
+    yield BetaProgress(f"Loading {config.model}", 0.0)
+    dense = cache.get(config.model)
+    calibration_text = chosen_text(config.calibration, "calibration", texts)
+    evaluation_text = chosen_text(config.evaluation, "heldout", texts)
+    dense.check_window(max(config.calibration_length, config.evaluation_length))
+    calibration = calibration_windows(
+        dense.tokenizer, calibration_text, config.calibration_windows, config.calibration_length, config.seed
+    )
+    evaluation = evaluation_windows(
+        dense.tokenizer, evaluation_text, config.evaluation_windows, config.evaluation_length
+    )
+    dense.check_tokens(calibration, evaluation)
+    with memory_errors("The curve over β"):
+        yield BetaProgress("Evaluating the dense model", 0.02)
+        dense_scores = join(list(score_windows(dense.model, evaluation)))
+        found = BetaCurve(
+            base.to_dict(), protocol(evaluation_text, evaluation), dense_scores.perplexity, [], dense.fingerprint
+        )
+        for number, beta in enumerate(betas):
+            model, layers = copy.deepcopy(dense.model), []
+            for layer in prune(model, calibration, dataclasses.replace(base, beta=beta)):
+                layers.append(layer)
+                share = (number + len(layers) / (len(layers) + 8)) / len(betas)
+                yield BetaProgress(f"β = {beta:g}: layer {len(layers)}, {layer.name}", share)
+            yield BetaProgress(f"β = {beta:g}: evaluating", (number + 0.95) / len(betas))
+            scores = join(list(score_windows(model, evaluation))).to_dict()
+            found.points.append(_point(beta, layers, scores, found.points))
+            yield found
+
+
+def _point(beta: float, layers: list, scores: dict[str, Any], earlier: list[BetaPoint]) -> BetaPoint:
+    nats = scores["window_nats"]
+    first = earlier[0].window_nats if earlier else nats
+    interval, start = paired_ratio(first, nats), earlier[0].perplexity if earlier else scores["perplexity"]
+    gaps = [layer.graph.spectral_gap for layer in layers]
+    return BetaPoint(
+        beta=beta,
+        perplexity=scores["perplexity"],
+        low=start * interval.low,
+        high=start * interval.high,
+        mean_gap=sum(gaps) / len(gaps),
+        min_gap=min(gaps),
+        retained_score=sum(layer.retained_score for layer in layers) / len(layers),
+        min_in_degree=min(layer.graph.min_in_degree for layer in layers),
+        orphans=sum(layer.graph.orphans for layer in layers),
+        window_nats=nats,
+    )
+
+
+def _read_point(values: Any, what: str) -> BetaPoint:
+    """A point from plain values; raises ValueError for what is none."""
+    names = {f.name for f in dataclasses.fields(BetaPoint)}
+    only(mapping(values, what), names, what)
+    for name in ("mean_gap", "min_gap", "retained_score"):
+        part(values, name, number, what, low=-1.0)
+    for name in ("perplexity", "low", "high"):
+        part(values, name, number, what, low=1e-6)
+    part(values, "beta", number, what, low=0.0, high=1.0)
+    for name in ("min_in_degree", "orphans"):
+        part(values, name, whole, what)
+    part(values, "window_nats", listed, what, each=number)
+    return BetaPoint(**values)
+
+
+def save_curve(curve: BetaCurve, path: Path) -> None:
+    """Write a curve as JSON; raises EggsError when it cannot be written."""
+    write_json(path, curve.to_dict())
+
+
+def load_curve(path: Path) -> BetaCurve:
+    """Read a curve; raises EggsError if the file is missing or damaged."""
+    try:
+        return BetaCurve.from_dict(read_json(path))
+    except (OSError, ValueError, EggsError) as error:
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise EggsError(f"The curve {path.name} cannot be read ({reason}); compute it again.") from error

@@ -1,0 +1,159 @@
+"""One layer between top-N (β = 0) and a biregular graph (β = 1): its scores, and the exact selection at each β."""
+
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from eggs_core.errors import EggsError
+from eggs_core.graph.spectrum import second_singular_value
+from eggs_core.masks.bits import pack_bits, unpack_bits
+from eggs_core.masks.degree_bound import degree_mask, min_degree_bound
+from eggs_core.masks.selection import retained_score
+from eggs_core.models.architectures import linear_layers
+from eggs_core.models.dense_models import CACHE
+from eggs_core.models.fingerprints import check_same_weights
+from eggs_core.models.hooks import hooked
+from eggs_core.models.loading import LoadedModel
+from eggs_core.pattern import NMPattern
+from eggs_core.pruning.scores import NEEDS_ACTIVATIONS, score
+from eggs_core.text.sources import bundled_text
+from eggs_core.text.windows import calibration_windows
+
+BETAS = tuple(k / 10 for k in range(11))
+NORM_WINDOWS, NORM_LENGTH = 16, 128
+AT_ONCE = 1_000_000  # weights up to which all steps are computed together
+_LOCK = threading.Lock()  # one computation of norms or steps at a time; a second visitor finds it in the cache
+
+
+@dataclass(frozen=True, slots=True)
+class LayerScores:
+    """A layer's dense weight and scores, fp32 (out, in), and what the scores were made of, in words."""
+
+    weight: torch.Tensor
+    scores: torch.Tensor
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class BetaStep:
+    """The exact degree-bounded mask at one β, bit-packed, and what it costs and gives."""
+
+    beta: float
+    bound: int
+    packed: torch.Tensor
+    shape: tuple[int, int]
+    sigma2: float
+    orphans: int
+    min_in_degree: int
+    retained: float  # share of top-N's kept score
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """The mask, bool (out, in)."""
+        return unpack_bits(self.packed, self.shape)
+
+
+@torch.no_grad()
+def input_norms(dense: LoadedModel) -> dict[str, torch.Tensor]:
+    """L2 norms of every linear layer's input channels over the bundled calibration text, fp32 (in,) by layer name."""
+    limit = getattr(dense.model.config, "max_position_embeddings", None)
+    length = min(NORM_LENGTH, limit) if isinstance(limit, int) else NORM_LENGTH
+    windows = calibration_windows(dense.tokenizer, bundled_text("calibration"), NORM_WINDOWS, length, 0)
+    dense.check_tokens(windows)
+    squares: dict[str, torch.Tensor] = {}
+
+    def hook_for(name: str):
+        def hook(_module, args):
+            here = args[0].reshape(-1, args[0].shape[-1]).float().square().sum(0)
+            squares[name] = squares[name] + here if name in squares else here
+
+        return hook
+
+    with hooked(x.module.register_forward_pre_hook(hook_for(x.name)) for x in linear_layers(dense.model)):
+        for window in windows.split(4):
+            dense.model(input_ids=window.to(dense.model.device), use_cache=False)
+    return {name: values.sqrt().cpu() for name, values in squares.items()}
+
+
+def _dense(model: str, recorded: str | None) -> LoadedModel:
+    """A model, whose weights must be those that a run recorded the fingerprint of."""
+    dense = CACHE.get(model)
+    check_same_weights({"model": model, "fingerprint": recorded}, dense)
+    return dense
+
+
+@lru_cache(maxsize=4)
+def _norms(model: str, _fingerprint: str) -> dict[str, torch.Tensor]:
+    return input_norms(CACHE.get(model))
+
+
+def layer_scores(model: str, layer: str, kind: str, recorded: str | None = None) -> LayerScores:
+    """A dense layer's weight and its scores of one kind; "obs" is read as wanda, its nearest score without a sweep.
+
+    `recorded` is the fingerprint in the report of the run that is looked at. Raises EggsError when the model cannot be
+    opened, has no such layer or has other weights by now.
+    """
+    return _layer_scores(model, _dense(model, recorded).fingerprint, layer, "wanda" if kind == "obs" else kind)
+
+
+@lru_cache(maxsize=8)
+def _layer_scores(model: str, fingerprint: str, layer: str, kind: str) -> LayerScores:
+    found = [one for one in linear_layers(CACHE.get(model).model) if one.name == layer]
+    if not found:
+        raise EggsError(f"The model {model} has no layer {layer}; prune it again to look into it.")
+    weight = found[0].weight().cpu()
+    if kind not in NEEDS_ACTIVATIONS:
+        return LayerScores(weight, score(kind, weight), "the dense weights' magnitudes")
+    with _LOCK:
+        norms = _norms(model, fingerprint)
+    if layer not in norms:
+        return LayerScores(weight, score("magnitude", weight), "the dense weights' magnitudes (calibration skipped it)")
+    tokens = NORM_WINDOWS * NORM_LENGTH
+    source = f"the dense weights and activation norms over {tokens:,} calibration tokens ({kind} score)"
+    return LayerScores(weight, score(kind, weight, norms[layer]), source)
+
+
+@lru_cache(maxsize=8)
+def _steps(
+    model: str, fingerprint: str, layer: str, kind: str, pattern: NMPattern, betas: tuple[float, ...]
+) -> tuple[BetaStep, ...]:
+    """The steps at the given β in rising order; each starts from the prices of the one before."""
+    scores = _layer_scores(model, fingerprint, layer, kind).scores
+    pattern.check(layer, tuple(scores.shape))
+    best, steps, prices = None, [], None
+    for beta in betas:
+        bound = min_degree_bound(scores.shape[0], pattern, beta)
+        mask, prices = degree_mask(scores, pattern, bound, prices)
+        if best is None:
+            best = retained_score(scores, mask if beta == 0 else degree_mask(scores, pattern, 0)[0])
+        degrees = mask.sum(0)
+        steps.append(
+            BetaStep(
+                beta,
+                bound,
+                pack_bits(mask),
+                tuple(mask.shape),
+                second_singular_value(mask).item(),
+                int((degrees == 0).sum()),
+                int(degrees.min()),
+                retained_score(scores, mask) / max(best, 1e-30),
+            )
+        )
+    return tuple(steps)
+
+
+def beta_step(
+    model: str, layer: str, kind: str, pattern: NMPattern, beta: float, recorded: str | None = None
+) -> BetaStep:
+    """The exact selection of a layer at one of BETAS; small layers have all steps computed at the first call.
+
+    Raises EggsError as `layer_scores` does.
+    """
+    nearest = min(BETAS, key=lambda b: abs(b - beta))
+    fingerprint, kind = _dense(model, recorded).fingerprint, "wanda" if kind == "obs" else kind
+    small = _layer_scores(model, fingerprint, layer, kind).scores.numel() <= AT_ONCE
+    betas = BETAS if small else (nearest,)
+    steps = _steps(model, fingerprint, layer, kind, pattern, betas)
+    return steps[betas.index(nearest)]

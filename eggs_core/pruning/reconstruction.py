@@ -1,0 +1,287 @@
+"""Reconstruction: give the kept weights new values, so that the layer's output changes as little as possible.
+
+With the gram H = XᵀX / tokens of the layer's inputs, the output's squared error is tr((W − Ŵ) H (W − Ŵ)ᵀ).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from eggs_core.errors import EggsError
+from eggs_core.masks.degree_bound import keep_best
+from eggs_core.masks.selection import check_mask, topn
+from eggs_core.pattern import NMPattern
+
+Choose = Callable[[torch.Tensor], torch.Tensor]  # scores (out, in) -> mask, both in original column order
+
+DAMPING = 0.01  # share of the gram's mean diagonal that obs adds to it, as SparseGPT's published code does
+DAMPING_TRIES = 4  # each ten times the one before
+SWEEP = 128  # columns that obs updates before it passes their errors on, as published
+ITERATIONS = 30  # of admm; measured on SmolLM2-135M at 2:4, as are the next three: 60 gain nothing
+CHOOSING = 25  # iterations that choose the mask anew,
+LAST_CHOICES = 5  # of which these, the last, by the given selection; those before take the N best, which is faster
+PENALTY = (0.3, 1.0)  # first and last: a growing penalty finds masks of less error than 1.0 throughout
+EVENLY = 0.1  # share of the plain sum of squares in what a sensitivity weighs
+RIDGE = 0.03  # pulls weights to what they were, for error on text that calibration did not see: see admm
+STAGE = 5  # iterations between factorisations
+
+
+@dataclass(slots=True)
+class Reconstruction:
+    """New weight, fp32 (out, in), zero off the mask; its mask, bool (out, in); and what a report should say."""
+
+    weight: torch.Tensor
+    mask: torch.Tensor
+    notes: list[str] = field(default_factory=list)
+
+
+def none(
+    weight: torch.Tensor,
+    gram: torch.Tensor | None,
+    pattern: NMPattern,
+    mask: torch.Tensor | None = None,
+    *,
+    choose: Choose | None = None,
+    permutation: torch.Tensor | None = None,
+    target: torch.Tensor | None = None,
+    sensitivity: torch.Tensor | None = None,
+) -> Reconstruction:
+    """Leave the kept weights as they are; arguments as for admm, of which only weight and mask are used.
+
+    >>> none(torch.tensor([[1.0, 2.0]]), None, NMPattern(1, 2), torch.tensor([[False, True]])).weight.tolist()
+    [[0.0, 2.0]]
+    """
+    mask = _given(mask, weight, pattern, permutation, "none")
+    return Reconstruction(weight.to(torch.float32) * mask, mask)
+
+
+def obs(
+    weight: torch.Tensor,
+    gram: torch.Tensor | None,
+    pattern: NMPattern,
+    mask: torch.Tensor | None = None,
+    *,
+    choose: Choose | None = None,
+    permutation: torch.Tensor | None = None,
+    target: torch.Tensor | None = None,
+    sensitivity: torch.Tensor | None = None,
+) -> Reconstruction:
+    """Sweep over the columns, each pruned weight's error made up for by those after it (SparseGPT, arXiv 2301.00774).
+
+    weight: (out, in), any float dtype; gram: (in, in), fp32; mask: bool (out, in), or None for SparseGPT's own choice,
+    the N of every M with the largest w² / [H⁻¹]² at the moment when the sweep reaches the group; permutation: (in,),
+    the order in which columns are grouped and swept; choose, target and sensitivity are not used.
+    Damped by 1 % of the mean diagonal as published; more, or silent input channels, stand in the notes.
+    Raises EggsError for a gram that is missing, misshapen, not finite or not positive.
+
+    >>> obs(torch.tensor([[1.0, 2.0]]), torch.eye(2), NMPattern(1, 2)).weight.tolist()
+    [[0.0, 2.0]]
+    """
+    order = _order(permutation, weight)
+    gram, notes = _checked(gram, weight, "obs")
+    own = mask is None
+    kept = torch.zeros_like(weight, dtype=torch.bool) if own else _given(mask, weight, pattern, permutation, "obs")
+    kept = kept[:, order]
+    work, gram = weight.to(torch.float32)[:, order], gram[order][:, order]
+    dead = gram.diagonal() == 0
+    gram.diagonal()[dead] = 1
+    work[:, dead] = 0
+    factor = torch.linalg.cholesky(_damped_inverse(gram, notes), upper=True)  # (in, in), Uᵀ U = H⁻¹
+    size, cols = pattern.group, weight.shape[1]
+    step = max(SWEEP // size, 1) * size
+    for start in range(0, cols, step):
+        stop = min(start + step, cols)
+        errors = torch.zeros_like(work[:, start:stop])
+        for i in range(start, stop):
+            if own and i % size == 0:
+                group = slice(i, i + size)
+                saliency = work[:, group] ** 2 / factor.diagonal()[group] ** 2
+                kept[:, group] = keep_best(saliency, pattern.keep, dim=1)
+            error = work[:, i].masked_fill(kept[:, i], 0) / factor[i, i]  # (out,)
+            work[:, i:stop].addr_(error, factor[i, i:stop], alpha=-1)
+            work[:, i].masked_fill_(~kept[:, i], 0)
+            errors[:, i - start] = error
+        work[:, stop:].addmm_(errors, factor[start:stop, stop:], alpha=-1)
+    back = order.argsort()
+    return Reconstruction(work[:, back], kept[:, back], notes)
+
+
+def admm(
+    weight: torch.Tensor,
+    gram: torch.Tensor | None,
+    pattern: NMPattern,
+    mask: torch.Tensor | None = None,
+    *,
+    choose: Choose | None = None,
+    permutation: torch.Tensor | None = None,
+    target: torch.Tensor | None = None,
+    sensitivity: torch.Tensor | None = None,
+    iterations: int = ITERATIONS,
+    ridge: float = RIDGE,
+) -> Reconstruction:
+    """Minimise the output's error over the kept weights by ADMM on the column-normalised gram (Boža 2024, 2401.02938).
+
+    With `choose`, most iterations also choose the mask anew from |W + U|, a projection onto the pattern, while the
+    penalty grows from 0.3 to 1: first the weights lead, then the mask (as in ALPS, arXiv 2406.07831). The ridge adds
+    that share of each channel's own power to the gram, as independent noise on the inputs would: it costs error on the
+    calibration text and saves error on other texts.
+    weight: (out, in), any float dtype; gram: (in, in), fp32; mask: bool (out, in), the one to start from;
+    choose: scores (out, in) -> mask, in original column order, that keeps to the pattern, permutation and degree bound;
+    permutation: (in,), used to check masks; target: (out, in), the inputs' correlation with the wanted output,
+    Yᵀ X / tokens, if that is not weight @ gram; sensitivity: (out, out), G of the error tr(G (W − Ŵ) H (W − Ŵ)ᵀ), up to
+    a factor, by default the identity (see sensitivity.py).
+    A silent channel keeps its weights, as nothing is known of it.
+    Raises EggsError for a missing mask and for a gram that is missing, misshapen, not finite or not positive.
+
+    >>> found = admm(torch.tensor([[1.0, 2.0]]), torch.eye(2), NMPattern(1, 2), torch.tensor([[False, True]]))
+    >>> [round(w, 2) for w in found.weight[0].tolist()]
+    [0.0, 2.0]
+    """
+    mask = _given(mask, weight, pattern, permutation, "admm")
+    gram, notes = _checked(gram, weight, "admm")
+    order = _order(permutation, weight)
+    back = order.argsort()
+    scale = gram.diagonal().sqrt()
+    scale = torch.where(scale == 0, 1.0, scale)  # (in,)
+    gram = gram / scale[:, None] / scale
+    rows, matter = _normalised(sensitivity)
+    work = weight.to(torch.float32) * scale * rows
+    goal = (work @ gram if target is None else target.to(torch.float32) / scale * rows) + ridge * work  # (out, in)
+    gram.diagonal().add_(ridge)
+    solve = _least_squares(gram) if matter is None else _weighted_least_squares(gram, matter)
+    if matter is not None:
+        goal = matter @ goal
+    kept, dual = work * mask, torch.zeros_like(work)
+    stages = -(-iterations // STAGE)
+    choosing = iterations * CHOOSING // ITERATIONS if choose is not None else 0
+    first, last = PENALTY if choose is not None else (PENALTY[1], PENALTY[1])
+    penalty = None
+    for i in range(iterations):
+        if i % STAGE == 0 and penalty != (now := first * (last / first) ** (i // STAGE / max(stages - 1, 1))):
+            dual *= 1.0 if penalty is None else penalty / now
+            penalty = now
+        candidate = dual + solve(goal + penalty * (kept - dual), penalty)  # W + U, (out, in)
+        if i < choosing - LAST_CHOICES:
+            mask = topn(candidate.abs()[:, order], pattern)[:, back]
+        elif i < choosing:
+            mask = choose((candidate / rows).abs())
+        kept = candidate * mask
+        dual = candidate - kept
+    if choosing:
+        mask = _given(mask, weight, pattern, permutation, "admm")
+    plain = work * mask
+    if not _objective(kept, gram, goal, matter) <= _objective(plain, gram, goal, matter):
+        notes.append("admm did not lower the output's error, so the kept weights stay as they were")
+        kept = plain
+    return Reconstruction((kept / scale / rows).masked_fill_(~mask, 0), mask, notes)
+
+
+RECONSTRUCTIONS: dict[str, Callable[..., Reconstruction]] = {"none": none, "obs": obs, "admm": admm, "admm-block": admm}
+# Reconstructions that go stage by stage through a block, so that each layer makes up for those before it.
+STAGEWISE = frozenset({"admm-block"})
+
+
+def _objective(weight: torch.Tensor, gram: torch.Tensor, goal: torch.Tensor, matter: torch.Tensor | None) -> float:
+    """Squared output error up to a constant: tr(G Ŵ H Ŵᵀ) − 2 tr(Ŵ Tᵀ), with T the goal, which G has weighed."""
+    product = weight @ gram
+    return float((((product if matter is None else matter @ product) - 2 * goal) * weight).sum(dtype=torch.float64))
+
+
+def _normalised(sensitivity: torch.Tensor | None) -> tuple[torch.Tensor | float, torch.Tensor | None]:
+    """Scales of the rows, (out, 1), and G between the scaled rows, its diagonal 1; 1.0 and None without sensitivity."""
+    if sensitivity is None:
+        return 1.0, None
+    size = sensitivity.diagonal().clamp_min(0).sqrt()
+    size = size.clamp_min(1e-3 * size.max())
+    matter = sensitivity / size[:, None] / size * (1 - EVENLY)
+    matter.diagonal().fill_(1.0)
+    return (size / size.square().mean().sqrt())[:, None], matter
+
+
+Solve = Callable[[torch.Tensor, float], torch.Tensor]  # right side T (out, in) and penalty ρ -> W (out, in)
+
+
+def _least_squares(gram: torch.Tensor) -> Solve:
+    """Solve W (H + ρ I) = T; factors H anew when the penalty changes."""
+    known: dict[float, torch.Tensor] = {}
+
+    def solve(right: torch.Tensor, penalty: float) -> torch.Tensor:
+        if penalty not in known:
+            known.clear()
+            known[penalty] = _inverse(gram, penalty)
+        return right @ known[penalty]
+
+    return solve
+
+
+def _weighted_least_squares(gram: torch.Tensor, matter: torch.Tensor) -> Solve:
+    """Solve G W H + ρ W = T through the eigenvectors of both, in which each weight stands alone."""
+    (left, p), (right, q) = (torch.linalg.eigh(matrix) for matrix in (matter, gram))
+    product = left.clamp_min(0)[:, None] * right.clamp_min(0)
+
+    def solve(goal: torch.Tensor, penalty: float) -> torch.Tensor:
+        return p @ (p.T @ goal @ q / (product + penalty)) @ q.T
+
+    return solve
+
+
+def _given(mask, weight: torch.Tensor, pattern: NMPattern, permutation, name: str) -> torch.Tensor:
+    if mask is None or mask.shape != weight.shape:
+        got = "none" if mask is None else tuple(mask.shape)
+        raise EggsError(f"Reconstruction {name} needs a mask of the weight's shape {tuple(weight.shape)}; got {got}.")
+    check_mask(mask[:, _order(permutation, weight)], pattern, f"reconstruction {name}")
+    return mask
+
+
+def _order(permutation: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
+    return torch.arange(weight.shape[1], device=weight.device) if permutation is None else permutation
+
+
+def _checked(gram: torch.Tensor | None, weight: torch.Tensor, name: str) -> tuple[torch.Tensor, list[str]]:
+    """The gram as an fp32 copy, and notes on silent channels and rank."""
+    cols = weight.shape[1]
+    if gram is None or tuple(gram.shape) != (cols, cols):
+        got = "none" if gram is None else tuple(gram.shape)
+        raise EggsError(
+            f"Reconstruction {name} of a weight {tuple(weight.shape)} needs a gram ({cols}, {cols}); got {got}."
+        )
+    gram = gram.detach().to(weight.device, torch.float32, copy=True)
+    diagonal = gram.diagonal()
+    if not torch.isfinite(gram).all() or (diagonal < 0).any():
+        bad = int((~torch.isfinite(gram)).any(dim=0).sum() + (diagonal < 0).sum())
+        raise EggsError(
+            f"The gram of {cols} input channels is NaN, infinite or negative in {bad} of them; check the model."
+        )
+    notes = []
+    dead = diagonal == 0
+    if dead.any():
+        notes.append(f"{int(dead.sum())} of {cols} input channels were silent during calibration")
+    scale = diagonal.sqrt().masked_fill(dead, 1.0)
+    normal = gram / scale[:, None] / scale
+    normal.diagonal()[dead] = 1
+    factor, failed = torch.linalg.cholesky_ex(normal)
+    if failed or float(factor.diagonal().min()) < 1e-3:
+        notes.append(
+            "the gram is singular to working precision, so damping decides part of the weights: calibrate longer"
+        )
+    return gram, notes
+
+
+def _damped_inverse(gram: torch.Tensor, notes: list[str]) -> torch.Tensor:
+    mean = gram.diagonal().mean()
+    for attempt in range(DAMPING_TRIES):
+        share = DAMPING * 10**attempt
+        factor, failed = torch.linalg.cholesky_ex(gram + share * mean * torch.eye(len(gram), device=gram.device))
+        if not failed:
+            if attempt:
+                notes.append(f"the gram needed damping by {share:.0%} of its mean diagonal instead of {DAMPING:.0%}")
+            return torch.cholesky_inverse(factor)
+    raise EggsError(f"The gram of {len(gram)} input channels is not positive even with heavy damping; check the model.")
+
+
+def _inverse(gram: torch.Tensor, penalty: float) -> torch.Tensor:
+    factor, failed = torch.linalg.cholesky_ex(gram + penalty * torch.eye(len(gram), device=gram.device))
+    if failed:
+        raise EggsError(f"The gram of {len(gram)} input channels is not positive semi-definite; check the calibration.")
+    return torch.cholesky_inverse(factor)

@@ -1,0 +1,65 @@
+"""How much each layer's outputs matter for what its block computes: one factor of a Gauss-Newton approximation.
+
+An error e of a layer's output changes the block's output by J e. Averaged over tokens, with the block's output measured
+against its own size, that costs eᵀ G e with G = E[Jᵀ J]: a second factor beside the gram of the inputs, as in K-FAC
+(Martens and Grosse 2015, arXiv 1503.05671). Rows of a weight whose errors cancel in J then make up for each other.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from eggs_core.models.architectures import LinearLayer
+from eggs_core.models.hooks import hooked
+from eggs_core.pruning.activations import block_output, flat
+
+TOKENS = 8192  # that G is estimated on
+
+
+def sensitivities(
+    block: nn.Module, layers: list[LinearLayer], batches: Iterable[torch.Tensor], arguments: tuple[tuple, dict]
+) -> dict[str, torch.Tensor]:
+    """Each layer's G, fp32 (out, out), by the layer's name, up to a factor; a layer that no token reached has none.
+
+    batches: hidden states before the block, (windows, length, hidden) each; the first are used, up to 8,192 tokens.
+    Random directions v at the block's output give Jᵀ v by one backward pass, and E[Jᵀ v vᵀ J] = E[Jᵀ J].
+    """
+    found: dict[str, torch.Tensor] = {}
+
+    def hook_for(name: str):
+        def add(gradient: torch.Tensor) -> None:
+            gradient = flat(gradient).float()
+            product = gradient.T @ gradient
+            found[name] = found[name].add_(product) if name in found else product
+
+        def hook(_module, _args, output):
+            if output.requires_grad:
+                output.register_hook(add)
+
+        return hook
+
+    learning = [parameter for parameter in block.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        tokens = 0
+        with hooked(layer.module.register_forward_hook(hook_for(layer.name)) for layer in layers):
+            for number, hidden in enumerate(batches):
+                _backward(block, hidden, arguments, number)
+                tokens += len(flat(hidden))
+                if tokens >= TOKENS:
+                    break
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+    return {name: product for name, product in found.items() if torch.isfinite(product).all() and product.any()}
+
+
+@torch.enable_grad()
+def _backward(block: nn.Module, hidden: torch.Tensor, arguments: tuple[tuple, dict], seed: int) -> None:
+    """One backward pass from random directions at the output, each as long as the output there is short."""
+    output = block_output(block, hidden.detach().requires_grad_(), arguments)
+    direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed)).to(output.device)
+    size = output.detach().float().norm(dim=-1, keepdim=True).clamp_min(1e-30)
+    output.backward((direction * size.mean() / size).to(output.dtype))

@@ -1,0 +1,127 @@
+"""Stage by stage through a block: each layer is re-fitted so that it makes up for those pruned before it.
+
+A stage is what reads one input: q, k and v; the attention's output; gate and up; down. Its statistics are gathered from
+the block with its earlier stages pruned, and its target is what the block as it was computes there from the same hidden
+states: the layer's output then, and for the last layer also what the residual stream lacks by now. Queries, keys and
+values, the first stage, are fitted to what matters for the block's output; on tiny-llama the others gain nothing by it.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from eggs_core.models.architectures import LinearLayer, block_layers
+from eggs_core.models.hooks import hooked
+from eggs_core.pruning.activations import Activations, InputStatistics, Reached, Statistics, flat, run_block
+from eggs_core.pruning.sensitivity import sensitivities
+
+WIDEST = 4096  # outputs of a layer whose sensitivity is used: what it costs grows with their cube
+SAME = 1e-3  # relative difference below which two activations count as the same
+
+
+def rounds(activations: Activations, path: str, number: int, block: nn.Module) -> Iterator[tuple[list, Statistics]]:
+    """The stages of a block as lists of layers, each with its input's statistics once those before it were pruned."""
+    hidden, arguments = activations.hidden, activations.arguments[number]
+    before = copy.deepcopy(block)
+    named, twins = ({layer.name: layer for layer in block_layers(path, number, b)} for b in (block, before))
+    last = _last_write(before, list(twins.values()), hidden[0], arguments)
+    stages = _stages(before, list(twins.values()), hidden[0], arguments)
+    weighed = [twins[name] for name in stages[0] if twins[name].shape[0] <= WIDEST]
+    matter = sensitivities(before, weighed, hidden, arguments)
+    for names in stages:
+        pair = (block, named[names[0]]), (before, twins[names[0]])
+        statistics = _gather_stage(*pair, hidden, arguments, last in names)
+        found = {name: replace(statistics, sensitivity=matter.get(name)) for name in names} if statistics else {}
+        yield [named[name] for name in names], found
+
+
+def _gather_stage(pruned, before, batches, arguments, whole: bool) -> InputStatistics | None:
+    """Statistics of one stage's input, in the block as it is and as it was; None if no token reached it."""
+    found, aligned = None, True
+    for hidden in batches:
+        (x, rest), (y, wanted) = (_input(*side, hidden, arguments, whole) for side in (pruned, before))
+        if x is None:
+            continue
+        found = found or InputStatistics.empty(x.shape[-1], x.device, True)
+        # A router may send other tokens to an expert than before: then its own output is the target.
+        aligned &= y is not None and x.shape == y.shape and len(flat(x)) == len(flat(hidden))
+        lack = flat(wanted - rest) if whole and aligned else None
+        found.update(flat(x), flat(y) if aligned else None, lack)
+    if found is not None and not aligned:
+        found.cross = found.drift = found.dense_sample = found.lack_sample = None
+    return found
+
+
+@torch.no_grad()
+def _input(
+    block, layer: LinearLayer, hidden, arguments, whole: bool
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """A layer's input, None if no token reaches it; and if `whole`, the block's output without the layer's own."""
+    found: list[torch.Tensor] = []
+    own: list[torch.Tensor] = []
+
+    def before(_module, args):
+        found.append(args[0])
+        if not whole:
+            raise Reached
+
+    def after(_module, _args, output):
+        own.append(output.clone())
+
+    hooks = [layer.module.register_forward_pre_hook(before), layer.module.register_forward_hook(after)]
+    with hooked(hooks), suppress(Reached):
+        output = run_block(block, hidden, arguments)
+    if not found or not whole:
+        return (found[0] if found else None), None
+    return found[0], output - own[0].view_as(output)
+
+
+@torch.no_grad()
+def _stages(block, layers: list[LinearLayer], hidden, arguments) -> list[list[str]]:
+    """Names of layers in the order in which the block calls them, those that read the same tensor together."""
+    calls: list[tuple[torch.Tensor, list[str]]] = []  # holds the tensors, so that none takes another's identity
+
+    def hook_for(name: str):
+        def hook(_module, args):
+            same = next((names for x, names in calls if x is args[0]), None)
+            if same is None:
+                calls.append((args[0], [name]))
+            else:
+                same.append(name)
+
+        return hook
+
+    with hooked(layer.module.register_forward_pre_hook(hook_for(layer.name)) for layer in layers):
+        run_block(block, hidden, arguments)
+    stages = [names for _, names in calls]
+    called = {name for names in stages for name in names}
+    return stages + [[layer.name] for layer in layers if layer.name not in called]
+
+
+@torch.no_grad()
+def _last_write(block, layers: list[LinearLayer], hidden, arguments) -> str | None:
+    """The name of the layer called last, if its output is added to the residual stream as it is.
+
+    Found by doubling that output and looking at the block's, so that norms behind a layer need no table.
+    """
+    last: list[LinearLayer] = []
+    own: list[torch.Tensor] = []
+
+    def hook_for(layer: LinearLayer):
+        def hook(_module, _args, output):
+            last[:], own[:] = [layer], [output.clone()]  # blocks may add to it in place
+
+        return hook
+
+    with hooked(layer.module.register_forward_hook(hook_for(layer)) for layer in layers):
+        whole = run_block(block, hidden, arguments)
+    if not last or own[0].numel() != whole.numel():
+        return None
+    with last[0].module.register_forward_hook(lambda _module, _args, output: 2 * output):
+        added = run_block(block, hidden, arguments) - whole
+    wanted = own[0].view_as(whole)
+    return last[0].name if (added - wanted).float().norm() <= SAME * wanted.float().norm() else None

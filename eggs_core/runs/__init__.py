@@ -1,0 +1,1 @@
+"""Whole runs: from a configuration to a report, kept on disk, opened again, exported."""

@@ -1,0 +1,33 @@
+"""What a run yields while it is computed: progress, each layer, and the end."""
+
+from dataclasses import dataclass
+
+import torch
+
+from eggs_core.models.loading import LoadedModel
+from eggs_core.progress import Progress
+from eggs_core.pruning.loop import LayerReport
+from eggs_core.runs.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class LayerDone:
+    """A layer was pruned; `total` layers in all."""
+
+    report: LayerReport
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The run is complete; `model` is the pruned model, dense with zeros, and `dense` the one that it came from.
+
+    Both are None for a model that is larger than memory: its pruned checkpoint lies in the report's "checkpoint".
+    """
+
+    run: Run
+    dense: LoadedModel | None
+    model: torch.nn.Module | None
+
+
+Event = Progress | LayerDone | Finished

@@ -1,0 +1,144 @@
+"""Taking a finished run along: a Hugging Face folder, the packed file or the masks, with a card; and to the Hub."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from safetensors.torch import save_file
+
+from eggs_core.errors import EggsError
+from eggs_core.fields import mapping, text
+from eggs_core.files import check_disk, check_new, new_folder, read_json
+from eggs_core.models.folder import INDEX
+from eggs_core.packed.hf_folder import write_hf
+from eggs_core.packed.writing import write_packed
+from eggs_core.progress import Progress
+from eggs_core.runs.folder import DETAILS, MASKS, REPORT
+from eggs_core.runs.model_card import HUB_ID, model_card, shown_name
+from eggs_core.runs.pruned_models import PrunedModel, recover
+from eggs_core.runs.run import Run
+
+CARD = "README.md"
+FORMATS = {
+    "hf": "Hugging Face folder, zeros stored: opens with transformers, vLLM, SGLang, TensorRT-LLM",
+    "packed": "packed safetensors: small, opens with this project",
+    "masks": "the masks and channel orders alone",
+}
+NO_ENGINE = (
+    "There is no {0} export: serving engines no longer read compressed 2:4 weights (compressed-tensors dropped "
+    "sparse-24-bitmask in 0.15, vLLM by 0.19.1); use hf, the layout that they all read."
+)
+DROPPED = ("compressed-tensors", "sparse-24-bitmask", "sparse24", "2:4", "vllm", "sglang")
+
+
+def check_format(name: str) -> str:
+    """The name of a format; raises EggsError, with the reason, for one that is not written."""
+    if name.lower() in DROPPED:
+        raise EggsError(NO_ENGINE.format(name))
+    if name not in FORMATS:
+        raise EggsError(f"Unknown format {name!r}; choose one of {', '.join(FORMATS)}.")
+    return name
+
+
+def export_run(run: Run, kind: str, out: Path) -> Iterator[Progress]:
+    """Write a run into the folder `out`, which is new or empty, in one of FORMATS, with a model card.
+
+    It appears whole or not at all. Weights come from the pruned checkpoint of a streamed run, from memory, or from
+    pruning once more. Raises EggsError, before any work, for a format or a folder that cannot be, and DiskFull.
+    """
+    check_format(kind)
+    out = Path(out)
+    check_new(out)
+    source, models = None, None
+    if kind == "hf" and (source := _checkpoint(run)):
+        yield Progress(f"Copying {source.name}", 0.0)
+        files = _files_of(source)
+        check_disk(out, sum(file.stat().st_size for file in files), "The copy")
+    elif kind != "masks":
+        check_disk(out, run.report["size"][f"{'dense' if kind == 'hf' else 'packed'}_bytes"], "The export")
+        models = yield from recover(run)
+        yield Progress("Writing", 1.0)
+    with new_folder(out) as part:
+        if source:
+            for file in files:
+                shutil.copyfile(file, part / file.name)
+        else:
+            _write(run, models, kind, part)
+        (part / CARD).write_text(model_card(run, kind), encoding="utf-8")
+
+
+def _write(run: Run, models: PrunedModel | None, kind: str, folder: Path) -> None:
+    """Write a run whose models are at hand; masks need none."""
+    if kind == "hf":
+        write_hf(models.zeros, models.dense.tokenizer, folder)
+    elif kind == "packed":
+        info = {k: run.report[k] for k in ("pattern", "method", "seed", "key")}
+        name = shown_name(run.report["model"])
+        write_packed(models.packed, models.dense.tokenizer, folder, info | {"model": name})
+    else:
+        shapes = {layer["name"]: layer["shape"] for layer in run.report["layers"]}
+        masks = {name: mask.contiguous() for name, mask in run.packed_masks.items()}
+        save_file(masks, folder / MASKS, {"shapes": json.dumps(shapes), "pattern": run.report["pattern"]})
+        if orders := {f"{n}.permutation": order.to(torch.int32) for n, order in run.permutations.items()}:
+            save_file(orders, folder / DETAILS)
+
+
+def push_plan(folder: Path) -> list[tuple[str, int]]:
+    """What a push would upload: (path inside the folder, bytes), in alphabetical order."""
+    files = [f for f in sorted(Path(folder).rglob("*")) if f.is_file() and not f.name.startswith(".")]
+    return [(str(f.relative_to(folder)), f.stat().st_size) for f in files]
+
+
+def check_push(repository: str, dry_run: bool) -> None:
+    """Raise EggsError for a name that is none, and if there is no token to push with."""
+    if not HUB_ID.fullmatch(repository) or repository.startswith((".", "-")):
+        raise EggsError(f"{repository!r} is no repository of the Hub: give owner/name.")
+    if not dry_run and not get_token():
+        raise EggsError("There is no token to push with: set HF_TOKEN, or log in with `hf auth login`.")
+
+
+def push(folder: Path, repository: str, private: bool = True) -> str:
+    """Upload a folder to the Hub with the user's own token, creating the repository if need be; returns its address.
+
+    Raises EggsError, which never holds the token, when the Hub refuses or cannot be reached.
+    """
+    check_push(repository, False)
+    token = get_token()
+    api = HfApi(token=token)
+    try:
+        address = api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=repository, folder_path=folder, allow_patterns=[name for name, _ in push_plan(folder)]
+        )
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        said = str(error).replace(token, "…").strip().splitlines() or [type(error).__name__]
+        said = re.sub(r"hf_\w+", "…", said[0])[:200].rstrip(" .")
+        raise EggsError(f"The Hub did not take {repository}: {said}; check the token's rights and try again.") from None
+    return str(address)
+
+
+def _checkpoint(run: Run) -> Path | None:
+    """The pruned checkpoint of a streamed run, if it is still here."""
+    place = run.report.get("checkpoint")
+    return Path(place) if place and (Path(place) / INDEX).is_file() else None
+
+
+def _files_of(source: Path) -> list[Path]:
+    """The files of a pruned checkpoint that make a model folder; raises EggsError where one is missing."""
+    try:
+        names = set(mapping(mapping(read_json(source / INDEX)).get("weight_map")).values())
+        files = [source / text(name, "a file of the index") for name in sorted(names)]
+        ours = {REPORT, MASKS, DETAILS, CARD}
+        files += [
+            f for f in sorted(source.iterdir()) if f.is_file() and f.suffix != ".safetensors" and f.name not in ours
+        ]
+        if lost := [file for file in files if file.parent != source or not file.is_file()]:
+            raise ValueError(f"{lost[0].name[:200]} is missing")
+    except (OSError, ValueError) as error:
+        raise EggsError(f"The pruned model in {source} is incomplete ({error}); prune it once more.") from error
+    return files

@@ -1,0 +1,111 @@
+"""The README.md that goes with an exported model: what it is, what it reaches, how it was made."""
+
+import dataclasses
+import json
+import os
+import re
+from pathlib import Path
+
+from eggs_core.config import PruneConfig
+from eggs_core.runs.run import Run
+
+NOT_RECORDED = "not recorded"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+OPENING = {
+    "hf": 'model = AutoModelForCausalLM.from_pretrained("THIS_FOLDER")   # from transformers',
+    "packed": 'model = load_packed("THIS_FOLDER")   # from eggs_core; the zeros are not stored',
+    "masks": 'unpack_bits(load_file("masks.safetensors")[layer], shape)   # from eggs_core.masks.bits',
+}
+
+
+def shown_name(model: str) -> str:
+    """A model's name for readers elsewhere: a Hub id or bundled name as it is, a path's last part."""
+    return model if HUB_ID.fullmatch(model) and not os.path.exists(model) else Path(model).name
+
+
+def model_card(run: Run, layout: str) -> str:
+    """The card in Markdown, for a model exported as "hf", "packed" or "masks"; holds no path of this machine."""
+    report, config = run.report, PruneConfig.from_dict(run.report["config"])
+    name, pattern = shown_name(report["model"]), report["pattern"]
+    header = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["pruned", f"sparsity-{pattern}"],
+    }
+    if HUB_ID.fullmatch(name):
+        header["base_model"] = name
+    front = "\n".join(f"{key}: {json.dumps(value)}" for key, value in header.items())
+    calibration, evaluation, size = report["calibration"], report["evaluation"], report["size"]
+    dense, pruned = evaluation["dense"], evaluation["pruned"]
+    choices = {
+        "score": config.score,
+        "selection": config.selection,
+        "channel order": config.permutation,
+        "reconstruction": config.reconstruction,
+    }
+    if config.beta is not None:
+        choices["β"] = config.beta
+    if config.diagonals is not None:
+        choices["B"] = config.diagonals
+    command = dataclasses.replace(config, model=name).command_line()
+    versions = ", ".join(f"{k} {v}" for k, v in report.get("versions", {}).items()) or NOT_RECORDED
+    return f"""---
+{front}
+---
+
+# {_text(name)}, pruned to {pattern} by {config.label}
+
+Of every {config.pattern.group} consecutive weights of its decoder's {len(report["layers"])} linear layers
+{config.pattern.keep} are kept; embeddings, norms and LM head are untouched.{_order(run)}
+The licence of the original model applies.
+
+```python
+{OPENING[layout]}
+```
+
+| | dense | pruned |
+|---|---|---|
+| perplexity | {dense["perplexity"]:.2f} | {pruned["perplexity"]:.2f} |
+| next token right | {dense["top1"]:.1%} | {pruned["top1"]:.1%} |
+| among the first five | {dense["top5"]:.1%} | {pruned["top5"]:.1%} |
+| bytes, zeros stored → packed | {size["dense_bytes"]:,} | {size["packed_bytes"]:,} |
+
+Evaluated on {_tokens(evaluation)}
+(SHA-256 `{evaluation["sha256"]}`).
+
+## How it was made
+
+| | |
+|---|---|
+{chr(10).join(f"| {key} | {value} |" for key, value in choices.items())}
+| calibration | {_tokens(calibration)}, seed {report["seed"]} |
+| calibration text's SHA-256 | `{calibration["sha256"]}` |
+| original weights' fingerprint | `{report.get("fingerprint", "not recorded")}` |
+| made | {report.get("created", NOT_RECORDED)}, {_text(report.get("device", NOT_RECORDED))} |
+| versions | {versions} |
+| configuration | `{report["key"]}` |
+
+```
+{command}
+```
+
+Made with EGGS Explorer.
+"""
+
+
+def _order(run: Run) -> str:
+    if not run.permutations:
+        return ""
+    return (
+        " Each layer's groups are those of a channel order of its own, so in the stored order of columns the zeros do "
+        "not fall into groups; the orders are kept in the packed file and beside the masks."
+    )
+
+
+def _tokens(protocol: dict) -> str:
+    return f"{protocol['windows']} × {protocol['window']} tokens of “{_text(protocol['text'])}”"
+
+
+def _text(words: str) -> str:
+    """A user's words inside Markdown: one line, nothing that formats."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(words.split()))

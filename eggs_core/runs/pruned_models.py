@@ -1,0 +1,170 @@
+"""The weights behind a finished run: kept from its pruning, masked anew, or pruned once more."""
+
+import copy
+import dataclasses
+import threading
+from collections import OrderedDict
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+import torch
+from transformers import PreTrainedModel
+
+from eggs_core.config import PruneConfig
+from eggs_core.device import check_room, free_memory
+from eggs_core.errors import EggsError
+from eggs_core.models.dense_models import CACHE, ModelCache
+from eggs_core.models.fingerprints import check_same_weights, same_weights
+from eggs_core.models.loading import LoadedModel
+from eggs_core.packed.model import packed_copy
+from eggs_core.pattern import NMPattern
+from eggs_core.progress import Progress, memory_errors
+from eggs_core.pruning.loop import prune
+from eggs_core.runs.events import Finished
+from eggs_core.runs.execute import COPIES
+from eggs_core.runs.run import Run
+from eggs_core.runs.streamed import check_in_memory
+from eggs_core.text.sources import bundled_text
+from eggs_core.text.windows import calibration_windows
+
+KEPT_BYTES = 3 << 30  # of the models of all kept runs together, at most
+SHARE = 0.25  # of the memory that would be free without them, at most
+KEPT_RUNS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PrunedModel:
+    """One run's models: `dense` as it was, `zeros` pruned with its zeros stored, `packed` the same without them.
+
+    `masks` and `permutations` are what it was pruned with; `packed` is None until somebody asks for it.
+    """
+
+    dense: LoadedModel
+    zeros: PreTrainedModel
+    masks: dict[str, torch.Tensor]
+    permutations: dict[str, torch.Tensor]
+    origin: str  # "kept", "masked" or "pruned again"
+    packed: PreTrainedModel | None = field(default=None)
+
+    def tensors(self) -> dict[int, int]:
+        """Bytes of every tensor that these models hold, by its address: shared ones are there once."""
+        models = [m for m in (self.dense.model, self.zeros, self.packed) if m is not None]
+        return {t.data_ptr(): t.nbytes for m in models for t in (*m.parameters(), *m.buffers())}
+
+
+class WeightCache:
+    """The pruned models of recent runs by run key, bounded in bytes and number; safe to share between threads."""
+
+    def __init__(self, most_bytes: int | None = None, most_runs: int = KEPT_RUNS) -> None:
+        self._most_bytes, self._most_runs = most_bytes, most_runs
+        self._kept: OrderedDict[str, PrunedModel] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> PrunedModel | None:
+        """The models of that run, if they are still here."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def put(self, key: str, models: PrunedModel) -> None:
+        """Keep a run's models; the oldest make room. Models larger than the whole cache are not kept."""
+        with self._lock:
+            self._kept.pop(key, None)
+            most = self._most_bytes
+            if most is None:
+                most = min(KEPT_BYTES, SHARE * (free_memory(models.dense.device) + self._bytes()))
+            self._kept[key] = models
+            while self._kept and (len(self._kept) > self._most_runs or self._bytes() > most):
+                self._kept.popitem(last=False)
+
+    def _bytes(self) -> int:
+        found: dict[int, int] = {}
+        for models in self._kept.values():
+            found |= models.tensors()
+        return sum(found.values())
+
+
+WEIGHTS = WeightCache()
+
+
+def keep(event: Finished, cache: WeightCache = WEIGHTS) -> None:
+    """Keep the pruned model that a pipeline has just finished."""
+    run = event.run
+    if event.model is None:  # larger than memory
+        return
+    cache.put(run.key, PrunedModel(event.dense, event.model, _masks(run), run.permutations, "kept"))
+
+
+def weights_at_hand(run: Run, cache: WeightCache = WEIGHTS) -> bool:
+    """Can `recover` give this run's weights without pruning again?"""
+    return cache.get(run.key) is not None or run.report["config"]["reconstruction"] == "none"
+
+
+def recover(
+    run: Run, cache: WeightCache = WEIGHTS, models: ModelCache = CACHE
+) -> Generator[Progress, None, PrunedModel]:
+    """Yield progress and return the models of a finished run, packed twin included: models = yield from recover(run).
+
+    Runs in the cache come at once; runs without reconstruction are the dense weights under their masks; the others are
+    pruned again with the run's own configuration. Raises EggsError when that cannot be done, and when the model's
+    weights have changed since the run.
+    """
+    found = cache.get(run.key)
+    if found is not None and not same_weights(run.report.get("fingerprint"), found.dense):
+        found = None  # of a run with the same configuration and other weights
+    if found is None:
+        check_in_memory(run)
+    with memory_errors("Rebuilding the pruned model"):
+        if found is None:
+            config = PruneConfig.from_dict(run.report["config"])
+            yield Progress(f"Loading {config.model}", 0.0)
+            dense = models.get(config.model)
+            check_same_weights(run.report, dense)
+            check_room(COPIES * dense.nbytes, dense.device, f"Rebuilding the pruned {config.model}")
+            if config.reconstruction == "none":
+                zeros, masks = copy.deepcopy(dense.model), _masks(run)
+                _apply(zeros, masks)
+                found = PrunedModel(dense, zeros, masks, run.permutations, "masked")
+            else:
+                found = yield from _prune_again(dense, config, len(run.report["layers"]))
+        if found.packed is None:
+            yield Progress("Packing", 1.0)
+            pattern = NMPattern.parse(run.report["pattern"])
+            packed = packed_copy(found.zeros, found.masks, pattern, found.permutations)
+            found = dataclasses.replace(found, packed=packed)
+            cache.put(run.key, found)
+    return found
+
+
+def _masks(run: Run) -> dict[str, torch.Tensor]:
+    return {layer["name"]: run.mask(layer["name"]) for layer in run.report["layers"]}
+
+
+@torch.no_grad()
+def _apply(model: PreTrainedModel, masks: dict[str, torch.Tensor]) -> None:
+    """Set the pruned weights to zero; masks are (out, in), as is every weight but Conv1D's."""
+    for name, mask in masks.items():
+        layer = model.get_submodule(name)
+        mask = mask.t() if type(layer).__name__ == "Conv1D" else mask
+        if layer.weight.shape != mask.shape:
+            raise EggsError(f"The run's mask of {name} does not fit the model; it has changed since. Prune it again.")
+        layer.weight.mul_(mask.to(layer.weight.device))
+
+
+def _prune_again(dense: LoadedModel, config: PruneConfig, total: int) -> Generator[Progress, None, PrunedModel]:
+    """Prune a copy as the run did; another machine may round otherwise, so its own masks are what counts."""
+    if config.calibration != "bundled":
+        raise EggsError("This run's weights are no longer in memory, nor is its calibration text; press Prune again.")
+    windows = calibration_windows(
+        dense.tokenizer, bundled_text("calibration"), config.calibration_windows, config.calibration_length, config.seed
+    )
+    dense.check_tokens(windows)
+    yield Progress("The re-fitted weights are not stored: pruning again", 0.0)
+    model, masks, permutations = copy.deepcopy(dense.model), {}, {}
+    for report in prune(model, windows, config):
+        masks[report.name] = report.mask
+        if report.permutation is not None:
+            permutations[report.name] = report.permutation
+        yield Progress(f"Pruning again: layer {len(masks)} of {total}", len(masks) / total)
+    return PrunedModel(dense, model, masks, permutations, "pruned again")

@@ -1,0 +1,171 @@
+"""Finished runs on disk: report.json and masks.safetensors in one folder, written atomically, checked when read."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from eggs_core.errors import EggsError, OtherVersion
+from eggs_core.files import read_json
+from eggs_core.masks.bits import unpack_bits
+from eggs_core.masks.codes import pack_masks, unpack_masks
+from eggs_core.pattern import NMPattern
+from eggs_core.runs.folder import DETAILS, MASKS, REPORT, current, new_part, publish, steady
+from eggs_core.runs.report import LayerEntry, Report, checked_report
+
+
+@dataclass(slots=True, weakref_slot=True)
+class Run:
+    """One run: its report (plain values, ready for JSON) and its masks by layer name, bit-packed uint8 (out, ⌈in/8⌉).
+
+    `packed_topn` holds what plain top-N would have kept by the same scores, for all layers or, in a run of more than
+    MOST_TOPN weights, for none; `permutations` the channel orders, int64 (in,).
+    """
+
+    report: Report
+    packed_masks: dict[str, torch.Tensor]
+    packed_topn: dict[str, torch.Tensor] = field(default_factory=dict)
+    permutations: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The configuration's hash."""
+        return self.report["key"]
+
+    @property
+    def has_topn(self) -> bool:
+        """Were the masks of plain top-N recorded?"""
+        return bool(self.packed_topn)
+
+    def layer(self, name: str) -> LayerEntry:
+        """The report of one layer; raises EggsError if the run has none of that name."""
+        for layer in self.report["layers"]:
+            if layer["name"] == name:
+                return layer
+        raise EggsError(f"This run has no layer {name!r}.")
+
+    def mask(self, name: str) -> torch.Tensor:
+        """One layer's mask, bool (out, in); raises EggsError if the run has none of that name."""
+        shape = tuple(self.layer(name)["shape"])
+        if name not in self.packed_masks:
+            raise EggsError(f"The mask of layer {name} is missing from this run; run it again.")
+        return unpack_bits(self.packed_masks[name], shape)
+
+    def topn_mask(self, name: str) -> torch.Tensor:
+        """What plain top-N keeps by the same scores, bool (out, in); raises EggsError where `has_topn` is false."""
+        if name not in self.packed_topn:
+            raise EggsError(f"What top-N keeps in {name} was not recorded with this run.")
+        return unpack_bits(self.packed_topn[name], tuple(self.layer(name)["shape"]))
+
+
+def save_run(run: Run, folder: Path, beside: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Write a run, and texts `beside` it by file name, into `folder`, where other files stay.
+
+    Whatever ends the process, a reader finds the run that was there before or this one. Raises EggsError when the disk
+    is full or the folder cannot be written.
+    """
+    folder = Path(folder).absolute()
+    try:
+        part = new_part(folder)
+    except OSError as error:
+        raise EggsError(f"The run cannot be saved in {folder}: {error.strerror}; choose another folder.") from error
+    try:
+        for name, text in beside.items():
+            (part / name).write_text(text, encoding="utf-8")
+        masks, details, about = _stored(run)
+        save_file(masks, part / MASKS, metadata=about)
+        if details:
+            save_file(details, part / DETAILS, metadata=about)
+        (part / REPORT).write_text(json.dumps(run.report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        part.chmod(0o755)
+        publish(part, folder)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise EggsError(f"The run could not be saved in {folder}: {reason}; free some space and try again.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@steady
+def load_run(folder: Path) -> Run:
+    """Read a run; raises EggsError, saying what is wrong, if a file is missing or damaged.
+
+    Its report is checked (report.checked_report), and every mask keeps exactly N in every group.
+    """
+    folder = Path(folder)
+    try:
+        return _loaded(folder)
+    except FileNotFoundError as error:
+        missing = MASKS if current(folder, REPORT).is_file() else REPORT
+        raise EggsError(f"There is no run in {folder}: {missing} is missing.") from error
+    except OtherVersion as error:
+        raise EggsError(
+            f"The run in {folder} was written by another version of EGGS Explorer; run it again."
+        ) from error
+    except EggsError as error:
+        said = str(error).rstrip(".")
+        raise EggsError(f"The run in {folder} is damaged: {said[:1].lower()}{said[1:]}; run it again.") from error
+    except (OSError, SafetensorError, ValueError) as error:
+        raise EggsError(f"The run in {folder} is damaged: its masks cannot be read; run it again.") from error
+
+
+def _loaded(folder: Path) -> Run:
+    report = read_report(folder)
+    shapes, pattern = _shapes(report), NMPattern.parse(report["pattern"])
+    masks, about = _read(current(folder, MASKS))
+    details, about_details = _read(file) if (file := current(folder, DETAILS)).is_file() else ({}, {})
+    if unknown := sorted(details.keys() - {f"{n}{kind}" for n in shapes for kind in (".topn", ".permutation")}):
+        raise EggsError(f"{DETAILS} holds {unknown[0][:200]!r}, which belongs to no layer of the report.")
+    orders, topn = _orders(_named(details, ".permutation"), shapes), _named(details, ".topn")
+    packed = unpack_masks(masks, about, shapes, pattern, orders)
+    return Run(report, packed, unpack_masks(topn, about_details, shapes, pattern, {}) if topn else {}, orders)
+
+
+def read_report(folder: Path) -> Report:
+    """The checked report of the run in a folder; raises FileNotFoundError where there is none, EggsError if damaged."""
+    try:
+        return checked_report(read_json(current(folder, REPORT)))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise EggsError(f"{REPORT} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+
+
+def _shapes(report: Report) -> dict[str, tuple[int, int]]:
+    return {layer["name"]: (layer["shape"][0], layer["shape"][1]) for layer in report["layers"]}
+
+
+def _stored(run: Run) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors of the two files that a run's masks and orders go to, and the metadata of both."""
+    shapes, pattern = _shapes(run.report), NMPattern.parse(run.report["pattern"])
+    masks, about = pack_masks(run.packed_masks, shapes, pattern, run.permutations)
+    topn = pack_masks(run.packed_topn, shapes, pattern, {})[0] if run.has_topn else {}
+    details = {f"{name}.topn": mask for name, mask in topn.items()}
+    details |= {f"{name}.permutation": order.to(torch.int32) for name, order in run.permutations.items()}
+    return masks, details, about
+
+
+def _orders(found: dict[str, torch.Tensor], shapes: dict[str, tuple[int, int]]) -> dict[str, torch.Tensor]:
+    """Channel orders as int64; raises EggsError for what is no order of a layer's columns."""
+    for name, order in found.items():
+        columns = torch.arange(shapes[name][1]) if name in shapes else torch.empty(0)
+        if order.dtype != torch.int32 or not torch.equal(order.sort().values.long(), columns):
+            raise EggsError(f"The channel order of {name[:200]} is no order of its columns.")
+    return {name: order.long() for name, order in found.items()}
+
+
+def _named(tensors: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:
+    return {name.removesuffix(kind): tensor for name, tensor in tensors.items() if name.endswith(kind)}
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """A safetensors file's tensors, in memory, as whoever changes a mapped file ends the process; and its metadata."""
+    with safe_open(path, framework="pt") as file:
+        found = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
+        return found, file.metadata() or {}

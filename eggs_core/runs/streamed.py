@@ -1,0 +1,181 @@
+"""A whole run of a model that is larger than memory: as pipeline.execute, block by block from a safetensors folder."""
+
+import copy
+import datetime
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download
+
+from eggs_core.config import PruneConfig
+from eggs_core.device import best_device, describe, every_device, free_memory
+from eggs_core.errors import EggsError
+from eggs_core.evaluation.perplexity import protocol
+from eggs_core.limits import hosted
+from eggs_core.models.checkpoint import Checkpoint
+from eggs_core.models.fingerprints import same_weights
+from eggs_core.models.folder import CONFIG, read_object
+from eggs_core.models.meta import skeleton
+from eggs_core.models.opening_errors import explained
+from eggs_core.models.source import model_source
+from eggs_core.packed.byte_counts import size_breakdown
+from eggs_core.progress import Progress, memory_errors
+from eggs_core.pruning.memory_estimate import Shapes, peak_bytes
+from eggs_core.pruning.out_of_core import StreamedPruning
+from eggs_core.runs.events import Event, Finished, LayerDone
+from eggs_core.runs.folder import has_run
+from eggs_core.runs.heading import heading, versions
+from eggs_core.runs.run import Run, load_run, save_run
+from eggs_core.runs.store import RunStore
+from eggs_core.text.named import chosen_text
+from eggs_core.text.sources import Text
+from eggs_core.text.windows import calibration_windows, evaluation_windows
+
+IN_MEMORY = 2.6  # times its weights that a run in memory takes: the dense model, the pruned copy, its packed twin
+FILES = ["*.safetensors", "*.json", "tokenizer*", "*.model", "*.txt"]  # of a Hub model that a run needs
+SECONDS = 10  # to wait for the Hub's answer
+
+
+def streams(name: str) -> bool:
+    """Is the model too large for a run in memory, and can it be read block by block? Downloads nothing."""
+    source, extra = model_source(name)
+    if extra or hosted():  # a public server neither fills its disk nor takes models that large
+        return False
+    if folder := _here(source):
+        saved = read_object(name, folder / CONFIG)
+        stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        half = (saved.get("dtype") or saved.get("torch_dtype")) in ("float16", "bfloat16")
+    else:
+        try:
+            files = HfApi().model_info(source, files_metadata=True, timeout=SECONDS).siblings or []
+        except Exception:  # whatever it is, loading the model says it in a sentence
+            return False
+        stored, half = sum(f.size or 0 for f in files if f.rfilename.endswith(".safetensors")), True
+    device = best_device()
+    loaded = stored * (2 if half and device.type == "cpu" else 1)  # in memory the CPU computes in fp32
+    return loaded * IN_MEMORY > free_memory(device)
+
+
+def check_in_memory(run: Run) -> None:
+    """Raise EggsError if a run was made block by block and its model's weights do not fit into memory at once."""
+    if (place := run.report.get("checkpoint")) and streams(run.report["model"]):
+        raise EggsError(
+            f"{run.report['model']} is larger than memory and was pruned block by block, so nothing that needs all its "
+            f"weights at once is available here; the pruned model lies in {place}."
+        )
+
+
+def checkpoint_of(name: str) -> Checkpoint:
+    """The checkpoint of that name, downloaded first if it is on the Hub and not here yet."""
+    source, _ = model_source(name)
+    if os.path.isdir(source):
+        return Checkpoint(name)
+    with explained(name):
+        return Checkpoint(name, folder=Path(snapshot_download(source, allow_patterns=FILES)))
+
+
+def _here(source: str) -> Path | None:
+    """The folder of a model that is on this machine, in a place of its own or in the Hub's cache."""
+    if os.path.isdir(source):
+        return Path(source)
+    try:
+        found = Path(snapshot_download(source, local_files_only=True))
+    except Exception:  # not here, or no name of a Hub model: asking for it says which
+        return None
+    return found if (found / "config.json").is_file() and any(found.glob("*.safetensors")) else None
+
+
+def streamed_folder(key: str) -> Path:
+    """Where the pruned checkpoint of a run goes unless another folder is named: a hidden place in the run store.
+
+    Raises EggsError if that is not the store's to write to.
+    """
+    return RunStore().checkpoint(key)
+
+
+def execute_streamed(
+    config: PruneConfig, texts: dict[str, Text] | None = None, out: Path | None = None
+) -> Iterator[Event]:
+    """Run a configuration block by block; the pruned Hugging Face folder, report and masks go to `out`.
+
+    A run that was ended goes on where it was, and a finished one is read back. Nothing that needs all weights in memory
+    is measured: the report's "latency" is None. Raises EggsError for all that cannot run.
+    """
+    started = time.monotonic()
+    stored = out is None
+    out = streamed_folder(config.key()) if stored else Path(out)
+    yield Progress("Reading the texts", 0.0)
+    calibration_text = chosen_text(config.calibration, "calibration", texts)
+    evaluation_text = chosen_text(config.evaluation, "heldout", texts)
+    yield Progress(f"Opening {config.model}, which is pruned block by block from disk", 0.0)
+    checkpoint = checkpoint_of(config.model)
+    known = load_run(out) if has_run(out) else None
+    if known and known.key == config.key() and same_weights(known.report.get("fingerprint"), checkpoint):
+        yield Finished(known, None, None)
+        return
+    calibration = calibration_windows(
+        checkpoint.tokenizer, calibration_text, config.calibration_windows, config.calibration_length, config.seed
+    )
+    evaluation = evaluation_windows(
+        checkpoint.tokenizer, evaluation_text, config.evaluation_windows, config.evaluation_length
+    )
+    checkpoint.check_window(max(config.calibration_length, config.evaluation_length))
+    checkpoint.check_tokens(calibration, evaluation)
+    if stored:
+        RunStore().claim(config.key(), checkpoint.nbytes * 17 // 16)  # masks are a sixteenth of fp16 weights
+    job = StreamedPruning(checkpoint, config, calibration, evaluation, out, every_device(checkpoint.device))
+    try:
+        kept = max(job.finished, 0)
+        again = f", going on after {kept} finished blocks" if kept else ""
+        need = peak_bytes(Shapes.of(checkpoint), config, checkpoint.dtype.itemsize) / 1e9
+        yield Progress(f"Streaming into {out} in some {need:.1f} GB of memory{again}", 0.01)
+        with memory_errors("Calibrating"):
+            job.capture()
+        pruning = time.monotonic()
+        with memory_errors("Pruning"):
+            yield from _layers(job, kept)
+        pruning = time.monotonic() - pruning
+        yield Progress("Evaluating both models from their last hidden states", 0.95)
+        with memory_errors("Evaluating"):
+            job.evaluate()
+        done = job.finish()
+        whole = skeleton(copy.deepcopy(checkpoint.config), dtype=checkpoint.stored_dtype)
+        names = [layer["name"] for layer in done.layers]
+        report = heading(config) | {
+            "calibration": protocol(calibration_text, calibration) | {"seed": config.seed},
+            "layers": done.layers,
+            "evaluation": protocol(evaluation_text, evaluation)
+            | {"dense": done.dense.to_dict(), "pruned": done.pruned.to_dict()},
+            "size": size_breakdown(whole, names, config.pattern, done.permutations),
+            "latency": None,
+            "checkpoint": str(out.resolve()),
+            "parameters": checkpoint.parameters,
+            "fingerprint": checkpoint.fingerprint,
+            "device": describe(checkpoint.device),
+            "seconds": {"total": time.monotonic() - started, "prune": pruning},
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "versions": versions(),
+        }
+        run = Run(report, done.masks, done.topn, done.permutations)
+        save_run(run, out)
+        job.clear()
+    finally:
+        job.close()
+    yield Finished(run, None, None)
+
+
+def _layers(job: StreamedPruning, kept: int) -> Iterator[Event]:
+    """Prune what is left, with progress over all blocks."""
+    started, total = time.monotonic(), job.total_layers
+    before = total * kept // len(job)
+    first, last = 0.03, 0.94
+    for done, report in enumerate(job.prune(), 1):
+        left = (time.monotonic() - started) / done * (total - before - done)
+        yield LayerDone(report, total)
+        yield Progress(
+            f"Streaming block {report.block + 1} of {len(job)}, {report.projection}",
+            first + (last - first) * (before + done) / total,
+            left,
+        )

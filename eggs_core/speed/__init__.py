@@ -1,0 +1,1 @@
+"""Measured time, dense against packed, always in alternation."""

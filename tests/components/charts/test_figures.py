@@ -1,0 +1,117 @@
+"""Every figure names its axes and units, and a method has one colour everywhere."""
+
+import plotly.graph_objects as go
+import pytest
+
+from components.charts.colors import COLORS, OTHER, color
+from components.charts.layers import layer_chart
+from components.charts.sizes import size_bars
+from components.charts.speeds import speed_bars
+from components.places.layers.mask.figures import degree_histogram
+from components.places.layers.spectrum.figures import gap_by_layer
+from components.places.quality.perplexity.figures import perplexity_forest, window_scatter
+from components.words.glossary import MEASURES
+from components.words.labels import run_label
+from eggs_core.config import METHODS
+
+METHODS_SHOWN = ("magnitude", "ria", "eggs-ptp")
+
+
+@pytest.fixture
+def runs(make_run):
+    return [make_run(method) for method in METHODS_SHOWN]
+
+
+def axis_titles(figure: go.Figure) -> tuple[str, str]:
+    return figure.layout.xaxis.title.text or "", figure.layout.yaxis.title.text or ""
+
+
+def test_every_method_has_a_colour_of_its_own():
+    labels = ["Dense", *(method.label for method in METHODS.values())]
+    assert set(labels) == set(COLORS)
+    assert len(set(COLORS.values())) == len(labels)
+    assert color("RIA · something else") == OTHER
+    assert OTHER not in COLORS.values()
+
+
+def test_axes_have_titles_with_units(runs):
+    run, latency = runs[1], runs[1].report["latency"]
+    wanted = {
+        "layers": (layer_chart(run, "spectral_gap"), "block", "spectral gap"),
+        "gaps": (gap_by_layer(runs), "layer", "spectral gap"),
+        "windows": (window_scatter(run), "nats per token", "nats per token"),
+        "degrees": (degree_histogram([1, 2], [2, 2], "RIA"), "weights kept per input", "input channels"),
+        "forest": (perplexity_forest(runs), "95 % interval", ""),
+        "size": (size_bars(run), "megabytes", ""),
+        "decode": (speed_bars(latency, "decode_tokens_per_s"), "tokens per second", ""),
+        "prefill": (speed_bars(latency, "prefill_tokens_per_s"), "tokens per second", ""),
+    }
+    for name, (figure, x, y) in wanted.items():
+        assert isinstance(figure, go.Figure), name
+        assert figure.data, name
+        titles = axis_titles(figure)
+        assert x in titles[0], name
+        assert y in titles[1], name
+
+
+@pytest.mark.parametrize("measure", list(MEASURES))
+def test_layer_charts_show_every_layer_once(make_run, measure):
+    run = make_run("ria")
+    figure = layer_chart(run, measure)
+    shown = {name: y for trace in figure.data for name, y in zip(trace.customdata, trace.y, strict=True)}
+    assert shown == {layer["name"]: layer[measure] for layer in run.report["layers"]}
+    assert axis_titles(figure)[1] == MEASURES[measure][0]
+
+
+def test_an_unfinished_run_can_be_drawn(make_run):
+    run = make_run("ria")
+    none_yet = type(run)({**run.report, "layers": [], "evaluation": {}, "size": {}}, {})
+    assert isinstance(layer_chart(none_yet, "spectral_gap"), go.Figure)
+
+
+def test_a_method_keeps_its_colour_from_figure_to_figure(runs):
+    for run in runs:
+        label = run_label(run)
+        hue = COLORS[label]
+        drawn = [
+            next(t for t in gap_by_layer(runs).data if t.name == label),
+            next(t for t in perplexity_forest(runs).data if t.name == label),
+            next(t for t in window_scatter(run).data if t.name == label),
+            next(t for t in degree_histogram([1], [1], label).data if t.name == label),
+        ]
+        assert [trace.marker.color for trace in drawn] == [hue] * len(drawn)
+
+
+def test_the_spectrum_has_every_method_and_the_band_of_random_masks(runs):
+    figure = gap_by_layer(runs)
+    names = [trace.name for trace in figure.data if trace.name]
+    assert names[0].startswith("random masks")
+    assert names[1:] == [run_label(run) for run in runs]
+    assert not any((t.name or "").startswith("random") for t in gap_by_layer(runs, "orphans").data)
+    assert not gap_by_layer([]).data
+
+
+def test_the_forest_shows_ratios_inside_their_intervals(runs):
+    figure = perplexity_forest(runs)
+    assert len(figure.data) == len(runs)
+    for trace in figure.data:
+        evaluation = next(r for r in runs if run_label(r) == trace.y[0]).report["evaluation"]
+        ratio = evaluation["pruned"]["perplexity"] / evaluation["dense"]["perplexity"]
+        assert trace.x[0] == pytest.approx(ratio, rel=1e-3)
+        assert trace.error_x.array[0] >= 0
+        assert trace.error_x.arrayminus[0] >= 0
+
+
+def test_the_bars_of_size_add_up_to_the_counted_bytes(make_run):
+    run = make_run("ria")
+    figure = size_bars(run)
+    dense, packed = (sum(trace.x[row] for trace in figure.data) for row in (0, 1))
+    assert dense * 1e6 == pytest.approx(run.report["size"]["dense_bytes"])
+    assert packed * 1e6 == pytest.approx(run.report["size"]["packed_bytes"])
+
+
+def test_speed_is_shown_for_all_three_forms(make_run):
+    latency = make_run("ria").report["latency"]
+    bars = speed_bars(latency, "decode_tokens_per_s").data[0]
+    assert list(bars.y) == ["dense", "zeros stored", "packed"]
+    assert bars.x[0] == latency["dense"]["decode_tokens_per_s"]["median"]

@@ -1,0 +1,174 @@
+"""What the explorer's tabs show of ordinary and of broken layers, without a browser."""
+
+import dataclasses
+import uuid
+
+import gradio as gr
+import pytest
+import torch
+
+from components.places.layers.graph.tab import create_graph_tab
+from components.places.layers.graph.view import Graph, bundle_weights, frame_of, graph_value, graphs, pick_set
+from components.places.layers.mask.tab import create_masks_tab
+from components.places.layers.mask.view import cell_values, compare_choices, comparison, legend, mask_values
+from components.places.layers.mask.words import degree_reading
+from components.places.layers.spectrum import view as spectrum_view
+from components.places.layers.spectrum.words import layer_extras
+from components.state import workspace as session
+from components.state.workspace import Workspace
+from eggs_core.graph.measures import measure
+from eggs_core.masks.bits import pack_bits
+from eggs_core.pattern import NMPattern
+from eggs_core.runs.run import Run
+
+
+def workspace_of(mask: torch.Tensor, pattern: str = "2:4") -> Workspace:
+    """A visitor who looks at one layer of a made-up run."""
+    layer = {"name": "one", "block": 0, "projection": "one", "shape": list(mask.shape), "retained_score": 0.9}
+    layer |= {"output_error": 0.1, "notes": [], **dataclasses.asdict(measure(mask, NMPattern.parse(pattern)))}
+    report = {"key": "made-up", "model": "nowhere", "pattern": pattern, "method": "wanda", "layers": [layer]}
+    report |= {"config": {"score": "wanda"}, "evaluation": {}, "fingerprint": uuid.uuid4().hex}
+    return Workspace(run=Run(report, {"one": pack_bits(mask)}), layer="one")
+
+
+BROKEN = {
+    "one row": torch.tensor([[1, 1, 0, 0]]).bool(),
+    "every input an orphan": torch.zeros(6, 8, dtype=torch.bool),
+    "two parts": torch.tensor([[1, 1, 0, 0]] * 3 + [[0, 0, 1, 1]] * 3).bool(),
+}
+
+
+@pytest.fixture
+def tabs():
+    with gr.Blocks():
+        state = gr.State(None)
+        yield create_graph_tab(state), create_masks_tab(state)[0]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("size", [16, 0])
+def test_broken_layers_are_drawn_and_described(tabs, name, size):
+    workspace = workspace_of(BROKEN[name])
+    workspace.graph.size, workspace.graph.members = size, (0,)
+    graph, masks = tabs
+    shown = graph.render(workspace, play=True)
+    assert len(shown) == len(graph.outputs)
+    assert ("gap is 0" in shown[0]) == (name == "two parts")
+    assert len(masks.render(workspace)) == len(masks.outputs)
+    figure, text = spectrum_view.density(workspace)
+    assert figure.data and "σ₂" in text
+    assert ("falls apart" in text) == (name == "two parts")
+
+
+def test_a_missing_mask_is_one_sentence_in_every_tab(tabs):
+    workspace = workspace_of(BROKEN["two parts"])
+    workspace.run.packed_masks.clear()
+    for tab in tabs:
+        shown = tab.render(workspace)
+        assert len(shown) == len(tab.outputs)
+        assert any(isinstance(v, str) and "The mask of layer one is missing" in v for v in shown)
+
+
+def test_beta_without_a_model_is_one_sentence(tabs):
+    workspace = workspace_of(BROKEN["two parts"])
+    workspace.graph.beta = 0.5
+    assert "nowhere" in tabs[0].render(workspace)[0]
+    assert workspace.graph.beta is None  # the next drawing shows the mask as pruned
+
+
+def test_a_window_outside_the_matrix_moves_inside(tabs):
+    workspace = workspace_of(torch.ones(40, 60).bool(), "4:4")
+    workspace.row = workspace.column = 10**9
+    shown = tabs[0].render(workspace)
+    assert (shown[1], shown[2]) == (24, 44)
+
+
+def test_bundles_hold_every_edge():
+    mask = torch.rand(100, 130) < 0.3
+    workspace = workspace_of(mask, "1:2")
+    workspace.graph.size = 0
+    frame = frame_of(workspace, mask)
+    assert (frame.each, frame.count) == ({"outputs": 3, "inputs": 3}, {"outputs": 34, "inputs": 44})
+    counts, weights = bundle_weights(mask, frame)
+    assert counts.sum() == mask.sum()
+    assert counts[0, 0] == mask[:3, :3].sum() and counts[33, 43] == mask[99:, 129:].sum()
+    assert (weights.max(), bool((weights[counts > 0] > 0).all())) == (255, True)
+    assert frame.channels("inputs", [0, 43, 99]).tolist() == [0, 1, 2, 129]
+    assert frame.nodes("inputs", (1, 2, 129)) == [0, 43]
+    assert frame.bundled(mask.sum(0), "inputs").sum() == mask.sum()
+
+
+def test_sets_are_picked_among_what_is_drawn():
+    mask = torch.rand(60, 64) < 0.5
+    workspace = workspace_of(mask)
+    workspace.row, workspace.column = 10, 20
+    frame, graph = frame_of(workspace, mask), Graph("one", mask, 0.5, "key")
+    for how in ("lowest", "random", "worst"):
+        for side, first in (("inputs", 20), ("outputs", 10)):
+            found = pick_set(workspace, graph, frame, how, side, 5)
+            assert len(set(found)) == 5 and all(first <= channel < first + 16 for channel in found)
+    workspace.graph.members = (20, 35, 63)  # the last lies outside the window
+    topn, own = graphs(workspace)
+    assert topn is None and graph_value(workspace, own, topn, frame)["chosen"] == [0, 15]
+
+
+def test_a_run_is_compared_with_topn_and_its_difference_is_counted():
+    workspace = workspace_of(BROKEN["two parts"])
+    topn = torch.tensor([[1, 1, 0, 0]] * 6).bool()
+    workspace.run.packed_topn["one"] = pack_bits(topn)
+    assert ("top-N", "top-N") in compare_choices(workspace)
+    assert mask_values(workspace)[1] is None and comparison(workspace) == ""
+    workspace.compare = "top-N"
+    assert mask_values(workspace)[1]["label"] == "top-N"
+    assert "agree on 50.0% of the kept weights and differ in 6 choices. 2 inputs" in comparison(workspace)
+    workspace.difference = True
+    first, second = mask_values(workspace)
+    assert first["difference"] and second is None
+    assert "only top-N" in legend(workspace)
+
+
+def test_a_run_without_topn_says_so_and_shows_its_masks(tabs):
+    workspace = workspace_of(BROKEN["two parts"])
+    assert not workspace.run.has_topn and ("top-N", "top-N") not in compare_choices(workspace)
+    workspace.compare = "top-N"
+    first, second = mask_values(workspace)
+    assert second is None and first["other"] is None and first["bits"]
+    assert "not recorded" in legend(workspace) and comparison(workspace) == ""
+    graph, masks = tabs
+    shown = dict(zip([c.elem_id for c in graph.outputs], graph.render(workspace), strict=True))
+    assert shown["topn-graph"] is None and shown["mask-graph"]["bits"] == shown["mask-graph"]["other"]
+    for name in ("topn-title", "beta-cards", "graph-legend"):
+        assert "not recorded" in shown[name]
+    assert "top-N" not in shown["graph-reading"] + shown["mixing-reading"]
+    assert "was not recorded with this run; wanda" in masks.render(workspace)[-1].lower()
+
+
+def test_weights_to_hover_over_come_in_whole_groups(make_run, micro_cache, monkeypatch):
+    monkeypatch.setattr("eggs_core.pruning.one_layer.CACHE", micro_cache)
+    run = make_run("magnitude")
+    workspace = Workspace()
+    workspace.show(run)
+    value = cell_values(workspace, 3, 6, 5, 9)
+    assert (value["row"], value["column"], value["rows"], value["columns"]) == (3, 4, 5, 16)
+    assert cell_values(workspace, 10**6, 10**6, 5, 5)["rows"] == 1
+
+
+def test_sentences_of_degrees_and_reach():
+    lost = degree_reading("Wanda", torch.tensor([4, 4, 4, 4]), torch.tensor([0, 8, 0, 8]))
+    assert "2 of 4 inputs lost every connection under top-N; Wanda leaves none below 4, of 4 on average." in lost
+    assert "cuts 1 off" in degree_reading("X", torch.tensor([0, 4]), torch.tensor([2, 2]))
+    assert layer_extras({}, None, None) == ""
+    assert "all but 3 of the 10 pairs" in layer_extras({}, None, ("a", "b", 3, 10))
+
+
+def test_a_damaged_shipped_run_is_said(tmp_path, monkeypatch):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "report.json").write_text("{")
+    monkeypatch.setattr(session, "BUNDLED_RUNS", tmp_path)
+    session._read_bundled.cache_clear()
+    try:
+        assert session.bundled_runs() == ()
+        (said,) = session.problems()
+        assert said.startswith("The run in broken is damaged: report.json cannot be read: ") and "run it again" in said
+    finally:
+        session._read_bundled.cache_clear()

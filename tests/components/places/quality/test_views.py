@@ -1,0 +1,125 @@
+"""Tasks, texts, parts, writing and the report: figures against what the core measures, and hostile words."""
+
+import json
+import re
+
+import pytest
+from plotly.offline import get_plotlyjs
+
+from components.places.quality.breakdown.view import breakdown, measure_breakdown
+from components.places.quality.report.page import report_html, report_json
+from components.places.quality.tasks.view import measure_tasks, task_pairs
+from components.places.quality.tasks.words import task_table
+from components.places.quality.texts.view import measure_text, text_rows, texts_table
+from components.places.quality.writing.view import write
+from components.state.known_runs import first_run
+from components.state.results import Results
+from components.state.workspace import Workspace
+from eggs_core.config import PruneConfig
+from eggs_core.errors import EggsError
+from eggs_core.evaluation.perplexity import evaluate
+from eggs_core.runs.pruned_models import recover
+from eggs_core.text.sources import Text, bundled_text
+from eggs_core.text.windows import evaluation_windows
+
+HOSTILE = '<img src=x onerror=alert(1)> ${alert(2)} "quoted"'
+TEXT = Text(HOSTILE, bundled_text("calibration").content[:6000])
+
+
+@pytest.fixture(scope="module")
+def run():
+    return first_run()
+
+
+@pytest.fixture(scope="module")
+def models(run, result):
+    return result(recover(run))
+
+
+@pytest.fixture(scope="module")
+def results(follow, run) -> Results:
+    """What a visitor has had measured: a task, a text and the parts."""
+    found = Results()
+    list(measure_tasks(follow, run, ["cloze"], 20, found))
+    list(measure_text(follow, run, TEXT, found))
+    list(measure_breakdown(follow, run, 2, found))
+    return found
+
+
+def runs_of(run):
+    workspace = Workspace()
+    workspace.show(run)
+    return workspace.comparable()
+
+
+def test_tasks_are_measured_once_for_both_models(follow, run, results):
+    [(dense, pruned)] = task_pairs(run, results)
+    assert dense.items == pruned.items == 20 and dense.acc >= pruned.acc - 0.2
+    assert list(measure_tasks(follow, run, ["cloze"], 20, results)) == []  # known: no progress, no work
+    assert f'data-dense="{dense.acc:.6f}" data-pruned="{pruned.acc:.6f}"' in task_table([(dense, pruned)], HOSTILE)
+    assert "<img" not in task_table([(dense, pruned)], HOSTILE)
+
+
+def test_another_text_is_evaluated_in_windows_of_the_runs_length(follow, run, models, results):
+    row = text_rows(run, results)[-1]
+    windows = evaluation_windows(models.dense.tokenizer, TEXT, 64, run.report["evaluation"]["window"])
+    assert row["windows"] == len(windows)
+    assert row["pruned"]["perplexity"] == pytest.approx(evaluate(models.zeros, windows).perplexity, rel=1e-6)
+    assert "<img" not in texts_table(run, results) and "${" not in texts_table(run, results)
+    list(measure_text(follow, run, TEXT, results))
+    assert [r["text"] for r in text_rows(run, results)] == [HOSTILE]
+    with pytest.raises(EggsError, match="fewer than one window"):
+        list(measure_text(follow, run, Text("short", "Four score"), results))
+
+
+def test_the_parts_of_a_run_are_measured_and_kept(follow, run, results):
+    windows, blocks, parts = breakdown(run, results)
+    assert windows == 2 and len(blocks) == max(layer["block"] for layer in run.report["layers"]) + 1
+    assert {p.kind for p in parts} == {"block", "projection"}
+    assert list(measure_breakdown(follow, run, 2, results)) == []
+    assert breakdown(run, Results()) is None
+
+
+def test_lanes_begin_with_the_dense_text_and_mark_where_they_part(follow, run, models):
+    *_, (said, html) = write(follow, runs_of(run)[:3], "The people of the United States", 24, 0.0, 0)
+    lanes = re.findall(r'data-writer="([^"]*)" data-tokens="(\d+)" data-parted="(\d*)"', html)
+    assert lanes[0] == ("Dense", "24", "") and len(lanes) == 4 and {tokens for _, tokens, _ in lanes} == {"24"}
+    texts = re.findall(r'<span class="generated">(.*?)</span>', html)
+    plain = [re.sub(r"</?mark[^>]*>", "", text) for text in texts]
+    for (_, _, parted), text, whole in zip(lanes, texts, plain, strict=True):
+        assert bool(parted) == ("<mark" in text)
+        if parted:
+            same = text.partition("<mark")[0]
+            assert plain[0].startswith(same) and whole != plain[0]
+    assert "token" in said
+
+
+@pytest.mark.parametrize(
+    ("prompt", "count", "sentence"), [(" ", 1, "few words"), ("a", 0, "Choose one"), ("a", 4, "Choose one")]
+)
+def test_writing_refuses_what_cannot_be_written(follow, run, prompt, count, sentence):
+    with pytest.raises(EggsError, match=sentence):
+        list(write(follow, (runs_of(run) * 4)[:count], prompt, 8, 0.0, 0))
+
+
+def test_a_hostile_prompt_stays_text(follow, run):
+    *_, (_, html) = write(follow, [run], HOSTILE, 4, 0.0, 0)
+    assert "<img" not in html and "${" not in html
+
+
+def test_the_report_holds_everything_and_needs_no_network(run, results):
+    page, values = report_html(run, runs_of(run), results), json.loads(report_json(run, runs_of(run), results))
+    assert values["report"] == json.loads(json.dumps(run.report))
+    assert values["tasks"] and values["texts"] and values["breakdown"]["windows"] == 2
+    assert len(values["methods"]) == len(runs_of(run)) - 1
+    assert values["command"] in page.replace("&#x27;", "'")
+    own = page.replace(get_plotlyjs(), "")  # plotly's maps name their makers' addresses
+    assert not re.findall(r'(?:src|href)="(https?:[^"]*)"', own) and "<img src=x" not in own
+    assert page.count('class="plotly-graph-div"') == 9
+
+
+def test_the_command_line_repeats_the_configuration():
+    config = PruneConfig.from_dict(first_run().report["config"])
+    assert config.command_line() == (
+        "python -m eggs_core prune --model tiny-llama --pattern 2:4 --method eggs-ptp-plus --seed 0 --out run"
+    )

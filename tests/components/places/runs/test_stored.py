@@ -1,0 +1,76 @@
+"""The list of runs: shipped and stored, compared, and as files."""
+
+import json
+
+import pytest
+
+from components.jobs.prune import run_job
+from components.places.runs.stored import view as runs_view
+from components.places.runs.stored.view import as_json, comparison, runs_table, title_of
+from components.state import workspace as session
+from components.state.known_runs import bundled_runs
+from components.state.reports import SHIPPED, all_reports, open_run
+from components.state.workspace import Workspace
+from eggs_core.config import PruneConfig
+from eggs_core.errors import EggsError
+from eggs_core.evaluation.intervals import paired_ratio
+from eggs_core.runs.store import RunStore
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    store = RunStore(tmp_path)
+    for module in (runs_view, session):
+        monkeypatch.setattr(module, "STORE", store)
+    return store
+
+
+def test_shipped_and_stored_runs_are_listed_once(store, make_run):
+    shipped = bundled_runs()
+    assert [r["key"] for r in all_reports()] == [run.key for run in shipped]
+    store.put(make_run("ria"))
+    store.put(shipped[0])
+    keys = [r["key"] for r in all_reports()]
+    assert len(keys) == len(set(keys)) == len(shipped) + 1 and set(keys[:2]) == {make_run("ria").key, shipped[0].key}
+    table = runs_table(all_reports())
+    assert list(table["Key"]) == keys and (table["Name"] == SHIPPED).sum() == len(shipped) - 1
+    assert open_run(make_run("ria").key).report["key"] == make_run("ria").key
+    with pytest.raises(EggsError, match="no longer here"):
+        open_run("0" * 16)
+
+
+def test_runs_are_compared_on_the_same_text_only(store, make_run):
+    runs = [make_run("ria"), make_run("wanda")]
+    reports = [run.report | {"label": "<b>mine</b> ${x}"} for run in runs]
+    html = comparison(reports)
+    ratio = paired_ratio(*(r["evaluation"]["pruned"]["window_nats"] for r in reports))
+    assert f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]" in html
+    assert "<b>mine" not in html and "${x}" not in html and "mine" in title_of(reports[0])
+    other = reports[1] | {"evaluation": reports[1]["evaluation"] | {"sha256": "0"}}
+    assert "another text" in comparison([reports[0], other]) and comparison([]) == ""
+    assert json.loads(as_json(reports))[1]["method"] == "wanda"
+
+
+def test_a_known_run_is_shown_without_pruning_unless_it_is_wanted_anew(follow, micro_jobs, make_run):
+    config = PruneConfig.from_dict(make_run("ria").report["config"])
+    first, again, anew = Workspace(), Workspace(), Workspace()
+    list(run_job(follow, first, config, {}))
+    assert len(micro_jobs) == 1
+    said = [html for html, _ in run_job(follow, again, config, {})]
+    assert len(micro_jobs) == 1 and "kept since then" in said[-1] and again.run.report == first.run.report
+    list(run_job(follow, anew, config, {}, anew=True))
+    assert len(micro_jobs) == 2
+    for layer in first.run.report["layers"]:
+        assert anew.run.mask(layer["name"]).equal(first.run.mask(layer["name"]))
+
+
+def test_a_run_of_other_weights_is_not_taken_for_this_model(follow, micro_jobs, make_run, monkeypatch):
+    config = PruneConfig.from_dict(make_run("ria").report["config"])
+    list(run_job(follow, Workspace(), config, {}))
+    from components.jobs import prune as jobs
+
+    run = jobs.STORE.get(config.key())
+    run.report["fingerprint"] = "0" * 16
+    jobs.STORE.put(run)
+    list(run_job(follow, Workspace(), config, {}))
+    assert len(micro_jobs) == 2

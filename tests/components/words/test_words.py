@@ -1,0 +1,139 @@
+"""Words and sentences: everything that comes from outside is escaped, and every sentence agrees with its figures."""
+
+import html
+
+import pytest
+
+from components.jobs.messages import message, progress_bar
+from components.places.layers.mask.words import layer_reading
+from components.places.speed.latency.words import latency_reading, size_reading
+from components.words.glossary import GLOSSARY, MEASURES
+from components.words.html import escape, seconds, size, term
+from components.words.recorded import facts
+from components.words.run import latency_card, overview_cards, overview_reading
+
+HOSTILE = "<img src=x onerror=alert(1)> ${alert(2)} {{value}} \"'&"
+
+
+def test_escape_leaves_nothing_that_html_or_a_template_would_run():
+    escaped = escape(HOSTILE)
+    assert not set('<>${}"') & set(escaped)
+    assert html.unescape(escaped) == HOSTILE
+
+
+def test_messages_and_progress_escape_what_they_show():
+    for shown in (message(HOSTILE), message(HOSTILE, bad=True), progress_bar(0.5, HOSTILE)):
+        assert "<img" not in shown
+        assert "${" not in shown
+        assert escape(HOSTILE) in shown
+
+
+def test_a_bad_message_looks_different():
+    assert 'class="hint bad"' in message("No.", bad=True)
+    assert 'class="hint"' in message("Yes.")
+
+
+def test_progress_tells_the_share_and_the_time_left():
+    bar = progress_bar(0.25, "Block 1", 83)
+    assert "width:25.0%" in bar
+    assert 'role="progressbar"' in bar
+    assert "about 1 min 23 s left" in bar
+    assert "left" not in progress_bar(0.25, "Block 1")
+    assert "left" not in progress_bar(0.99, "Block 1", 0.2)
+
+
+def test_the_hostile_name_of_a_model_is_text_everywhere(make_run):
+    run = make_run("ria")
+    report = {**run.report, "model": HOSTILE, "device": HOSTILE}
+    shown = facts(type(run)(report, run.packed_masks))
+    assert "<img" not in shown
+    assert "${" not in shown
+    layer = {**run.report["layers"][0], "name": HOSTILE, "notes": [HOSTILE]}
+    assert "<img" not in layer_reading(layer)
+    assert "<img" not in overview_reading(run, HOSTILE)
+
+
+def test_every_measure_is_explained():
+    assert {name for name, _ in MEASURES.values()} <= GLOSSARY.keys()
+    for name in GLOSSARY:
+        assert escape(GLOSSARY[name]) in term(name)
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (13_800_000, "13.8 MB"), (2.5e12, "2500.0 GB")]
+)
+def test_sizes_for_people(count, shown):
+    assert size(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.2, "0 s"), (59, "59 s"), (80, "1 min 20 s"), (119.7, "2 min 0 s"), (7260, "2 h 1 min")]
+)
+def test_durations_for_people(value, shown):
+    assert seconds(value) == shown
+
+
+def test_no_duration_has_sixty_seconds():
+    assert seconds(59.7) == "1 min 0 s"
+
+
+def test_cards_show_the_report(make_run):
+    run = make_run("ria")
+    cards = overview_cards(run)
+    evaluation = run.report["evaluation"]
+    assert cards.count('class="card ') == 4
+    for side in ("dense", "pruned"):
+        assert f">{evaluation[side]['perplexity']:.1f}<" in cards
+        assert f">{evaluation[side]['top1']:.1%}<" in cards
+    assert escape(run.report["latency"]["kernel"]) in cards
+
+
+@pytest.mark.parametrize(("packed", "word"), [(200.0, "faster"), (50.0, "slower")])
+def test_a_slowdown_is_called_one(packed, word):
+    def speed(v):
+        return {"decode_tokens_per_s": {"median": v}, "prefill_tokens_per_s": {"median": v}}
+
+    latency = {"kernel": "C", "threads": 1, "dense": {"dtype": "fp32", **speed(100.0)}, "packed": speed(packed)}
+    assert word in latency_card(latency)
+    assert ("slower than dense" in latency_reading(latency)) == (word == "slower")
+
+
+def test_the_overview_is_read_aloud(make_run):
+    run = make_run("ria")
+    layers = run.report["layers"]
+    worst = max(layers, key=lambda layer: layer["output_error"])
+    sentence = overview_reading(run, "RIA")
+    assert f"RIA kept 2 of every 4 weights in {len(layers)} layers" in sentence
+    assert worst["name"] in sentence
+
+
+def test_the_number_of_orphans_is_said_in_good_english(make_run):
+    run = make_run("ria")
+    for count, words in ((0, "No input channel lost"), (1, "1 input channel lost"), (3, "3 input channels lost")):
+        layers = [{**layer, "orphans": 0} for layer in run.report["layers"]]
+        layers[0]["orphans"] = count
+        assert words in overview_reading(type(run)({**run.report, "layers": layers}, {}), "RIA")
+
+
+def test_a_better_model_did_not_rise(make_run):
+    run = make_run("ria")
+    evaluation = run.report["evaluation"]
+    better = {**evaluation, "pruned": {**evaluation["pruned"], "perplexity": evaluation["dense"]["perplexity"] * 0.9}}
+    sentence = overview_reading(type(run)({**run.report, "evaluation": better}, {}), "RIA")
+    assert "perplexity fell by 10%" in sentence
+
+
+def test_a_layer_is_read_aloud(make_run):
+    layer = make_run("ria").report["layers"][0]
+    sentence = layer_reading(layer)
+    out_features, in_features = layer["shape"]
+    assert f"{out_features} outputs × {in_features} inputs" in sentence
+    assert f"{layer['min_in_degree']} to {layer['max_in_degree']} weights" in sentence
+    apart = layer_reading({**layer, "components": 3, "spectral_gap": 0.0})
+    assert "falls into 3 separate parts" in apart
+
+
+def test_the_size_is_explained(make_run):
+    run = make_run("ria")
+    assert size(run.report["size"]["packed_bytes"]) in size_reading(run)
+    assert size(run.report["size"]["dense_bytes"]) in size_reading(run)
