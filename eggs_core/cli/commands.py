@@ -173,12 +173,13 @@ def evaluate(
     from eggs_core.evaluation.perplexity import protocol
     from eggs_core.models.fingerprints import check_same_weights
     from eggs_core.models.loading import load
-    from eggs_core.text import windows as calibration
+    from eggs_core.text import windows as cut
+    from eggs_core.text.sources import bundled_text
 
-    text = texts.get(config.evaluation) or calibration.bundled_text("heldout")
+    text = texts.get(config.evaluation) or bundled_text("heldout")
     loaded = load(config.model, device_map=device_map)
     loaded.check_window(evaluation_length)
-    windows = calibration.evaluation_windows(loaded.tokenizer, text, evaluation_windows, evaluation_length)
+    windows = cut.evaluation_windows(loaded.tokenizer, text, evaluation_windows, evaluation_length)
     loaded.check_tokens(windows)
     row = "dense"
     if finished:
