@@ -274,6 +274,12 @@ NO_OBJECTS = {
 NO_WEIGHTS = {"empty": b"", "ones": b"\xff" * 9, "cut": b"\x10\0\0\0\0\0\0\0{", "no tensors": b"\x02\0\0\0\0\0\0\0{}"}
 
 
+@pytest.mark.parametrize("changes", [{"architectures": ["x\n" * 5000]}, {"model_type": "x\n" * 5000}], ids=list)
+def test_words_of_a_file_are_quoted_in_brief(single, changes):
+    rewrite(single / "config.json", **changes)
+    refused(single)
+
+
 @pytest.mark.parametrize("file", [*SMALL_JSON, INDEX])
 @pytest.mark.parametrize("content", NO_OBJECTS.values(), ids=NO_OBJECTS)
 def test_json_that_is_none(folder, file, content):
