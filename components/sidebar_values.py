@@ -68,7 +68,7 @@ def read(*values: Any) -> tuple[PruneConfig, dict[str, Text]]:
     config = make_config(
         words(given["model"], "The model").strip(),
         read_pattern(given["pattern"], given["keep"], given["group"]),
-        given["method"],
+        words(given["method"], "The method"),
         **choices,
         **{name: _option(name, given[name]) for name in OPTIONS if reads(choices, name)},
         calibration=calibration,

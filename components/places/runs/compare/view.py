@@ -71,7 +71,7 @@ def _all_runs(reports: list[dict[str, Any]]) -> Sweep:
         newest.setdefault(report["model"], report)
     shown = [report for report in reports if on_same_weights(newest[report["model"]], report)]
     old = len(reports) - len(shown)
-    but = f", without {plural(old, 'run')} on weights that have changed since" if old else ""
+    but = f", without {plural(old, 'run')} not known to be on the same weights as newer ones" if old else ""
     return from_reports(shown, f"All finished runs{but}")
 
 
