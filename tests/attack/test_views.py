@@ -4,10 +4,6 @@ import json
 from dataclasses import replace
 
 import hypothesis.strategies as st
-from harness import damaged_value, fuzz, junk, only_sentences
-from hypothesis import given
-
-from components.address import address
 from components.compare_figures import MEASURES
 from components.compare_view import (
     Choice,
@@ -35,6 +31,10 @@ from components.tables import accuracy_table, layer_table
 from components.text import layer_reading, overview_cards, overview_reading
 from eggs_core.model_card import model_card
 from eggs_core.report import checked_report
+from harness import damaged_value, fuzz, junk, only_sentences
+from hypothesis import given
+
+from components.address import address
 from eggs_core.runs import Run
 from eggs_core.sweep.results import EXAMPLES, Sweep, from_reports
 
