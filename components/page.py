@@ -18,7 +18,8 @@ from components.places.quality.tab import create_accuracy_tab
 from components.places.runs.compare.tab import create_compare_tab
 from components.places.runs.stored.tab import create_runs_tab
 from components.places.speed.latency.tab import create_latency_tab
-from components.sidebar import DEFAULT_CHOICE, controls_of, create_sidebar, read
+from components.sidebar import create_sidebar
+from components.sidebar_values import DEFAULT_CHOICE, controls_of, read
 from components.state.asked import number, told, whole_number
 from components.state.known_runs import first_run, problems
 from components.state.workspace import Workspace

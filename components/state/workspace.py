@@ -9,9 +9,10 @@ import torch
 from components.state.known_runs import bundled_runs
 from components.state.results import on_same_weights
 from components.words.labels import run_label
-from eggs_core.config import METHODS, PruneConfig
+from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.pruning.beta_curve import BetaCurve
+from eggs_core.registry import METHODS
 from eggs_core.runs.run import Run
 
 T = TypeVar("T")

@@ -1,6 +1,7 @@
 """A zero-shot task of one's own: JSON lines, checked item by item, and the lm-eval task that is made of them."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ def task_file(task: str) -> Path | None:
     """The JSON lines behind a task: the bundled cloze task's, or a path of one's own; None for a name of lm-eval's."""
     if task == CLOZE:
         return ASSETS / "tasks" / "cloze.jsonl"
-    return Path(task).expanduser() if task.endswith((".jsonl", ".json")) else None
+    return Path(os.path.expanduser(task)) if task.endswith((".jsonl", ".json")) else None
 
 
 def write_task(file: Path, folder: Path) -> str:

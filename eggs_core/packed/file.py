@@ -10,11 +10,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.pytorch_utils import Conv1D
 
 from eggs_core.errors import EggsError
 from eggs_core.fields import flag, mapping, part, text, whole
 from eggs_core.files import parse_json
+from eggs_core.models.architectures import Linear, is_transposed, shape_of
 from eggs_core.models.meta import compute_buffers, skeleton
 from eggs_core.packed import layout
 from eggs_core.packed.kernel.library import DTYPES
@@ -134,14 +134,12 @@ def _layer_of(model: nn.Module, name: str, spec: object, tensors: dict[str, Tens
         size = tuple(part(mapping(spec), side, whole, low=1) for side in ("in_features", "out_features"))
         pattern, conv1d = NMPattern.parse(part(spec, "pattern", text)), part(spec, "conv1d", flag)
         old = model.get_submodule(name)
-        if conv1d != isinstance(old, Conv1D):
+        if conv1d != is_transposed(old):
             raise ValueError("a Conv1D is described as a Linear, or the other way round")
         dtype = tensors[f"{name}.values"].dtype
     except (KeyError, TypeError, ValueError, AttributeError, EggsError) as error:
         raise EggsError(f"{file} is damaged: its description of layer {name} does not fit its model.") from error
-    if not isinstance(old, nn.Linear | Conv1D) or size != (
-        tuple(old.weight.shape) if isinstance(old, Conv1D) else tuple(old.weight.shape)[::-1]
-    ):
+    if not isinstance(old, Linear) or size != shape_of(old)[::-1]:
         raise EggsError(
             f"{file} is damaged: its model has no linear layer {name} of {size[0]} inputs, {size[1]} outputs."
         )

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from eggs_core.assets import ASSETS
-from eggs_core.config import CUSTOM, PruneConfig
+from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import paired_ratio
 from eggs_core.evaluation.perplexity import join, protocol, score_windows
 from eggs_core.fields import listed, mapping, number, only, part, text, whole
 from eggs_core.files import read_json, write_json
 from eggs_core.limits import check_config
-from eggs_core.models.dense_models import CACHE, ModelCache
+from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.progress import memory_errors
 from eggs_core.pruning.loop import prune
+from eggs_core.registry import CUSTOM
 from eggs_core.text.named import chosen_text
 from eggs_core.text.sources import Text
 from eggs_core.text.windows import calibration_windows, evaluation_windows
@@ -89,14 +90,14 @@ def curve_config(config: PruneConfig) -> PruneConfig:
     """
     if config.score == "obs":
         raise EggsError("SparseGPT chooses its mask while it sweeps, so β cannot steer it; choose another method.")
-    return dataclasses.replace(config, method=CUSTOM, selection="degree", diagonals=None, beta=0.0)
+    return config.changed(method=CUSTOM, selection="degree", diagonals=None, beta=0.0)
 
 
 def beta_curve(
     config: PruneConfig,
     texts: dict[str, Text] | None = None,
     betas: tuple[float, ...] = BETAS,
-    cache: ModelCache = CACHE,
+    cache: Models = CACHE,
 ) -> Iterator[BetaProgress | BetaCurve]:
     """Prune and evaluate at each β in turn, yielding progress and, after each β, the curve so far.
 
@@ -124,7 +125,7 @@ def beta_curve(
         )
         for number, beta in enumerate(betas):
             model, layers = copy.deepcopy(dense.model), []
-            for layer in prune(model, calibration, dataclasses.replace(base, beta=beta)):
+            for layer in prune(model, calibration, base.changed(beta=beta)):
                 layers.append(layer)
                 share = (number + len(layers) / (len(layers) + 8)) / len(betas)
                 yield BetaProgress(f"β = {beta:g}: layer {len(layers)}, {layer.name}", share)

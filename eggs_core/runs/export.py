@@ -117,9 +117,11 @@ def push(folder: Path, repository: str, private: bool = True, hub: Callable[...,
             repo_id=repository, folder_path=folder, allow_patterns=[name for name, _ in push_plan(folder)]
         )
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        said = str(error).replace(token, "…").strip().splitlines() or [type(error).__name__]
-        said = re.sub(r"hf_\w+", "…", said[0])[:200].rstrip(" .")
-        raise EggsError(f"The Hub did not take {repository}: {said}; check the token's rights and try again.") from None
+        lines = str(error).replace(token, "…").strip().splitlines() or [type(error).__name__]
+        message = re.sub(r"hf_\w+", "…", lines[0])[:200].rstrip(" .")
+        raise EggsError(
+            f"The Hub did not take {repository}: {message}; check the token's rights and try again."
+        ) from None
     return str(address)
 
 

@@ -8,12 +8,13 @@ import datetime
 import re
 from typing import Annotated, Any, NotRequired, TypedDict
 
-from eggs_core.config import CUSTOM, METHODS, PruneConfig
+from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError, OtherVersion
 from eggs_core.pattern import NMPattern
+from eggs_core.registry import CUSTOM, METHODS
 from eggs_core.typed_json import Amount, Count, Mismatch, Natural, Number, Positive, Range, Share, check
 
-SCHEMA = 1  # of report.json and the files beside it
+REPORT_SCHEMA = 1  # of report.json and the files beside it
 SIDES = ("dense_", "packed_")  # how the names of further models begin that were timed
 Perplexity = Annotated[float, Range(1e-3, 1.1e304, "a number above 0")]  # WindowScores ends at exp(700)
 Block = Annotated[int, Range(0, 9999, "a whole number from 0 to 9,999")]
@@ -187,7 +188,7 @@ def checked_report(value: Any) -> Report:
     choices have changed since the run was made, is called custom, as which its choices are spelled out.
     """
     try:
-        if isinstance(value, dict) and value.get("schema", SCHEMA) != SCHEMA:
+        if isinstance(value, dict) and value.get("schema", REPORT_SCHEMA) != REPORT_SCHEMA:
             raise OtherVersion("The report was written by another version of EGGS Explorer.")
         check(value, Report)
         value = _with_known_method(value)

@@ -229,8 +229,8 @@ def _read_report(place: Path) -> Report:
     except OtherVersion:
         raise
     except EggsError as error:
-        said = str(error)
-        raise EggsError(f"The run {place.name} is damaged: {said[:1].lower()}{said[1:]}") from error
+        message = str(error)
+        raise EggsError(f"The run {place.name} is damaged: {message[:1].lower()}{message[1:]}") from error
     if report["key"] != place.name:
         raise EggsError(f"The run {place.name} is damaged: its report is another run's.")
     return report

@@ -15,6 +15,7 @@ from eggs_core.config import PruneConfig
 from eggs_core.device import best_device, describe, every_device, free_memory
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.perplexity import protocol
+from eggs_core.hub import HUB_SECONDS
 from eggs_core.limits import hosted
 from eggs_core.models.checkpoint import Checkpoint
 from eggs_core.models.fingerprints import same_weights
@@ -37,7 +38,6 @@ from eggs_core.text.windows import calibration_windows, evaluation_windows
 
 IN_MEMORY = 2.6  # times its weights that a run in memory takes: the dense model, the pruned copy, its packed twin
 FILES = ["*.safetensors", "*.json", "tokenizer*", "*.model", "*.txt"]  # of a Hub model that a run needs
-SECONDS = 10  # to wait for the Hub's answer
 _INFO = HfApi().model_info
 
 
@@ -55,7 +55,7 @@ def streams(name: str, free: Callable[[torch.device], float] | None = None, info
         half = (saved.get("dtype") or saved.get("torch_dtype")) in ("float16", "bfloat16")
     else:
         try:
-            files = info(source, files_metadata=True, timeout=SECONDS).siblings or []
+            files = info(source, files_metadata=True, timeout=HUB_SECONDS).siblings or []
         except Exception:  # whatever it is, loading the model says it in a sentence
             return False
         stored, half = sum(f.size or 0 for f in files if f.rfilename.endswith(".safetensors")), True

@@ -26,7 +26,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedTokeniz
 from transformers.utils import logging
 from typer.testing import CliRunner
 
-from eggs_core.cli.commands import app
+from eggs_core.cli.app import app
 from eggs_core.errors import EggsError
 from eggs_core.models.checkpoint import Checkpoint
 from eggs_core.models.loading import load
@@ -274,6 +274,12 @@ NO_OBJECTS = {
 NO_WEIGHTS = {"empty": b"", "ones": b"\xff" * 9, "cut": b"\x10\0\0\0\0\0\0\0{", "no tensors": b"\x02\0\0\0\0\0\0\0{}"}
 
 
+@pytest.mark.parametrize("changes", [{"architectures": ["x\n" * 5000]}, {"model_type": "x\n" * 5000}], ids=list)
+def test_words_of_a_file_are_quoted_in_brief(single, changes):
+    rewrite(single / "config.json", **changes)
+    refused(single)
+
+
 @pytest.mark.parametrize("file", [*SMALL_JSON, INDEX])
 @pytest.mark.parametrize("content", NO_OBJECTS.values(), ids=NO_OBJECTS)
 def test_json_that_is_none(folder, file, content):
@@ -382,7 +388,7 @@ def open_both(folder: Path) -> None:
         same_as_stored(load(str(folder), CPU), folder)
     with only_sentences():
         checkpoint = Checkpoint(str(folder), CPU)
-        with checkpoint.outside(head=True), checkpoint.held(0):
+        with checkpoint.load_outer(head=True), checkpoint.load_block(0):
             assert all(not t.is_meta for t in checkpoint.blocks[0].state_dict().values())
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import components
-from components import sidebar
+from components import sidebar_values
 from components.jobs import messages
 from components.places.layers.graph import words as graph_words
 from components.places.layers.mask import view as mask_view
@@ -129,7 +129,7 @@ PLAIN = {
     "places.speed.latency.words.limit_reading",
     "places.speed.race.view.race_steps",
     "places.speed.race.view.run_race",
-    "sidebar.read",
+    "sidebar_values.read",
     "state.known_runs.problems",
     "state.reports.all_reports",
     "state.results.model_id",
@@ -156,8 +156,8 @@ SILENT = {  # they get a hostile run and show none of its texts
     "places.speed.race.view.empty_lanes",
     "places.speed.race.view.race_note",
     "places.speed.race.view.verdict",
-    "sidebar.method_note",
-    "sidebar.pattern_note",
+    "sidebar_values.method_note",
+    "sidebar_values.pattern_note",
 }
 
 
@@ -267,8 +267,8 @@ def calls(run: Run) -> dict[str, partial]:
         partial(readings.forest_reading, {EVIL: interval, "b" + EVIL: interval}),
         partial(spectrum_words.gap_reading, EVIL, layers, {EVIL: 0.5, "b": 0.4}),
         partial(runs_view.comparison, [run.report, run.report]),
-        partial(sidebar.pattern_note, EVIL, 1, 2),
-        partial(sidebar.method_note, EVIL),
+        partial(sidebar_values.pattern_note, EVIL, 1, 2),
+        partial(sidebar_values.method_note, EVIL),
         partial(tasks_words.task_table, [(task, task)], EVIL),
         partial(tasks_words.tasks_reading, run, [(task, task)]),
         partial(html.escape, EVIL),

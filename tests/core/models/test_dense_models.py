@@ -40,15 +40,6 @@ def test_without_a_number_the_bound_is_a_share_of_what_is_free():
     assert not cache.loaded("a50") and cache.loaded("b50") and cache.loaded("c1")  # half of 10 and 101
 
 
-def test_evaluations_go_with_their_model():
-    cache = ModelCache(most_bytes=3, load=Loads())
-    cache.get("a2")
-    cache.remember(("a2", "text"), "scores")
-    assert cache.scores(("a2", "text")) == "scores"
-    cache.get("b2")
-    assert cache.scores(("a2", "text")) is None
-
-
 def test_loading_one_model_does_not_hold_up_another_and_happens_once():
     loads, begun, go = Loads(), threading.Event(), threading.Event()
 

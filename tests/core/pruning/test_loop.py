@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from eggs_core.config import CUSTOM, METHODS, make_config
+from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.masks.degree_bound import min_degree_bound
 from eggs_core.masks.selection import check_mask, topn
@@ -15,6 +15,7 @@ from eggs_core.pruning import activations as module
 from eggs_core.pruning.activations import Activations
 from eggs_core.pruning.loop import BlocksInMemory, LayerReport, prune, prune_blocks
 from eggs_core.pruning.scores import ria
+from eggs_core.registry import CUSTOM, METHODS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

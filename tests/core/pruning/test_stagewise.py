@@ -5,11 +5,12 @@ import copy
 import pytest
 import torch
 
-from eggs_core.config import CUSTOM, make_config
+from eggs_core.config import make_config
 from eggs_core.models.architectures import BLOCK_PATHS, block_layers, find_blocks
 from eggs_core.pruning.activations import Activations, InputStatistics
 from eggs_core.pruning.loop import prune
-from eggs_core.pruning.stagewise import rounds
+from eggs_core.pruning.stagewise import stages
+from eggs_core.registry import CUSTOM
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -39,14 +40,16 @@ def windows(count: int = 6, length: int = 20) -> torch.Tensor:
 def test_stages_are_the_calls_in_order_and_the_last_write_makes_up_for_the_stream(tiny_model, kind):
     model = tiny_model(kind)
     path, blocks = find_blocks(model)
-    found = list(rounds(Activations(model, blocks, windows()), path, 0, blocks[0]))
-    stages = [[layer.projection for layer in layers] for layers, _ in found]
+    found = list(stages(Activations(model, blocks, windows()), path, 0, blocks[0]))
+    found_stages = [[layer.projection for layer in layers] for layers, _ in found]
     own = [layer.projection for layer in block_layers(path, 0, blocks[0])]
-    assert sorted(n for names in stages for n in names) == sorted(own)
+    assert sorted(n for names in found_stages for n in names) == sorted(own)
     if kind == "llama":
         qkv = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]
-        assert stages == [qkv, ["self_attn.o_proj"], ["mlp.gate_proj", "mlp.up_proj"], ["mlp.down_proj"]]
-    making_up = [x.projection for layers, gathered in found for x in layers if gathered[x.name].drift is not None]
+        assert found_stages == [qkv, ["self_attn.o_proj"], ["mlp.gate_proj", "mlp.up_proj"], ["mlp.down_proj"]]
+    making_up = [
+        x.projection for layers, gathered in found for x in layers if gathered[x.name].residual_cross is not None
+    ]
     assert making_up == [LAST[kind]] * (LAST[kind] is not None)
 
 
@@ -64,12 +67,12 @@ def test_the_block_is_gathered_beside_what_it_was(tiny_model):
         with torch.no_grad():
             model(windows())
     x, y = (caught[n, "x"].reshape(-1, 64) for n in ("pruned", "before"))
-    lack = (caught["before", "r"] - caught["pruned", "r"]).reshape(-1, 32)
+    residual_gap = (caught["before", "r"] - caught["pruned", "r"]).reshape(-1, 32)
     model = tiny_model("llama")
     path, blocks = find_blocks(model)
     activations = Activations(model, blocks, windows())
     activations.advance(0, blocks[0])
-    for layers, statistics in rounds(activations, path, 1, blocks[1]):
+    for layers, statistics in stages(activations, path, 1, blocks[1]):
         if layers[0].projection == "self_attn.o_proj":
             layers[0].set_weight(layers[0].weight() * 0.5)
         if layers[0].projection != "mlp.down_proj":
@@ -78,9 +81,9 @@ def test_the_block_is_gathered_beside_what_it_was(tiny_model):
         assert found.tokens == 120
         assert torch.allclose(found.gram, x.T @ x, atol=1e-3)
         assert torch.allclose(found.cross, y.T @ x, atol=1e-3)
-        assert torch.allclose(found.drift, lack.T @ x, atol=1e-3)
-        assert torch.allclose(found.target(weight), (y @ weight.T + lack).T @ x / 120, atol=1e-4)
-        assert torch.allclose(found.wanted(weight), y @ weight.T + lack, atol=1e-4)
+        assert torch.allclose(found.residual_cross, residual_gap.T @ x, atol=1e-3)
+        assert torch.allclose(found.target(weight), (y @ weight.T + residual_gap).T @ x / 120, atol=1e-4)
+        assert torch.allclose(found.target_output(weight), y @ weight.T + residual_gap, atol=1e-4)
 
 
 def test_early_blocks_end_up_closer_to_what_they_were():
@@ -131,4 +134,4 @@ def test_the_own_output_is_the_target_without_a_dense_model():
     statistics.update(inputs)
     assert statistics.target(layer.weight) is None
     kept = (inputs[:, None] == statistics.sample).all(-1).any(1)  # of the inputs, those in the sample
-    assert kept.any() and torch.allclose(statistics.wanted(layer.weight), layer(inputs[kept]), atol=1e-6)
+    assert kept.any() and torch.allclose(statistics.target_output(layer.weight), layer(inputs[kept]), atol=1e-6)
