@@ -149,14 +149,16 @@ def create_page() -> None:
             workspace.run.layer(str(told(event, "layer")))
         except (AttributeError, EggsError):
             return [gr.skip()] * len(masks.outputs[1:])
-        if workspace.in_turn("layer", number(told(event, "turn"), "A turn")):
-            workspace.open_layer(str(told(event, "layer")))
+        if not workspace.in_turn("layer", number(told(event, "turn"), "A turn")):
+            return [gr.skip()] * len(masks.outputs[1:])
+        workspace.open_layer(str(told(event, "layer")))
         return workspace.drawn(lambda: finish(masks.outputs[1:], masks.render(workspace)[1:]))
 
     def move_window(workspace: Workspace, event: gr.EventData) -> list:
         row, column = (whole_number(told(event, name), "A place") for name in ("row", "column"))
-        if workspace.in_turn("window", number(told(event, "turn"), "A turn")):
-            workspace.row, workspace.column = max(0, row), max(0, column)
+        if not workspace.in_turn("window", number(told(event, "turn"), "A turn")):
+            return [gr.skip()] * len(graph.outputs)
+        workspace.row, workspace.column = max(0, row), max(0, column)
         return draw_graph(workspace)
 
     def draw_graph(workspace: Workspace) -> list:

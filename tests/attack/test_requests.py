@@ -16,7 +16,7 @@ from app import build_app
 from components import api
 from components.jobs import events
 from components.jobs.queue import JobQueue
-from components.sidebar import read
+from components.sidebar_values import read
 from components.state.asked import number, whole_number, words
 from components.state.known_runs import bundled_runs, first_run
 from components.state.workspace import Workspace
@@ -24,7 +24,21 @@ from eggs_core.errors import EggsError
 
 ODD = [float("nan"), float("inf"), -float("inf"), 10**400, "\ud800", {"path": "/etc/passwd"}, [[[[]]]], {"value": None}]
 sent = st.one_of(junk, st.sampled_from(ODD))
-TOLD = ("row", "column", "cell", "rows", "columns", "layer", "side", "members", "mask", "value", "index", "row_value")
+TOLD = (
+    "turn",
+    "row",
+    "column",
+    "cell",
+    "rows",
+    "columns",
+    "layer",
+    "side",
+    "members",
+    "mask",
+    "value",
+    "index",
+    "row_value",
+)
 told = st.one_of(junk, st.fixed_dictionaries({}, optional=dict.fromkeys(TOLD, sent)))
 ASKED = ("run", "model", "pattern", "method", "tab", "layer", "row", "beta", "seed", "diagonals", "step", "calibration")
 asked_for = st.text(max_size=30) | st.sampled_from(["1" * 5000, "nan"])

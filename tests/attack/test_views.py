@@ -4,8 +4,22 @@ import json
 from dataclasses import replace
 
 import hypothesis.strategies as st
-from components.compare_figures import MEASURES
-from components.compare_view import (
+from harness import damaged_value, fuzz, junk, only_sentences
+from hypothesis import given
+
+from components.address import address
+from components.charts.layers import layer_chart
+from components.charts.sizes import size_bars
+from components.charts.speeds import SPEEDS, speed_bars
+from components.places.home.overview.words import measure_reading
+from components.places.layers.mask.view import map_value
+from components.places.layers.mask.words import layer_reading, model_summary
+from components.places.layers.spectrum.figures import gap_by_layer
+from components.places.layers.spectrum.words import gap_reading
+from components.places.quality.perplexity.figures import perplexity_forest, window_scatter
+from components.places.quality.perplexity.tables import accuracy_table
+from components.places.runs.compare.figures import MEASURES
+from components.places.runs.compare.view import (
     Choice,
     cell_table,
     chosen,
@@ -17,25 +31,19 @@ from components.compare_view import (
     pareto,
     significance,
 )
-from components.figures import gap_by_layer, layer_chart, perplexity_forest, window_scatter
-from components.latency_figures import SPEEDS, size_bars, speed_bars
-from components.latency_text import gpu_cards, latency_reading, size_reading
-from components.mask_view import map_value
-from components.race import race_note
-from components.readings import gap_reading, measure_reading, model_summary
-from components.recorded import facts as run_facts
-from components.recorded import made_with
-from components.runs_view import as_json, comparison, runs_table, title_of
-from components.session import Workspace, bundled_runs, run_label
-from components.tables import accuracy_table, layer_table
-from components.text import layer_reading, overview_cards, overview_reading
-from eggs_core.model_card import model_card
-from eggs_core.report import checked_report
-from harness import damaged_value, fuzz, junk, only_sentences
-from hypothesis import given
-
-from components.address import address
-from eggs_core.runs import Run
+from components.places.runs.stored.view import as_json, comparison, runs_table, title_of
+from components.places.speed.latency.words import gpu_cards, latency_reading, size_reading
+from components.places.speed.race.view import race_note
+from components.state.known_runs import bundled_runs
+from components.state.workspace import Workspace
+from components.words.labels import run_label
+from components.words.layer_table import layer_table
+from components.words.recorded import facts as run_facts
+from components.words.recorded import made_with
+from components.words.run import overview_cards, overview_reading
+from eggs_core.runs.model_card import model_card
+from eggs_core.runs.report import checked_report
+from eggs_core.runs.run import Run
 from eggs_core.sweep.results import EXAMPLES, Sweep, from_reports
 
 WHOLE = bundled_runs()[0]

@@ -6,7 +6,7 @@ import re
 import gradio as gr
 import pytest
 
-from components import sidebar
+from components import sidebar_values
 from components.address import address, restore
 from components.api import analyze_layer
 from components.jobs.prune import run_job
@@ -87,7 +87,7 @@ def tabs() -> dict:
                 create_overview_tab,
                 lambda s: create_masks_tab(s)[0],
                 create_graph_tab,
-                lambda s: create_spectrum_tab(s, [], sidebar.read).tab,
+                lambda s: create_spectrum_tab(s, [], sidebar_values.read).tab,
                 create_accuracy_tab,
                 create_latency_tab,
             ),

@@ -88,7 +88,7 @@ def test_events_that_overtake_each_other_end_with_the_newest(events):
 
     tell("create_page.<locals>.pick_layer", layer=names[3], turn=20.5)
     late = tell("create_page.<locals>.pick_layer", layer=names[2], turn=10.0)
-    assert workspace.layer == names[3] and names[3] in str(late)
+    assert workspace.layer == names[3] and names[2] not in str(late)
     tell("create_page.<locals>.move_window", row=16, column=32, turn=40)
     tell("create_page.<locals>.move_window", row=0, column=0, turn=30)
     assert (workspace.row, workspace.column) == (16, 32)
