@@ -128,7 +128,7 @@ def analyze_layer(key: str, layer: str) -> Iterator[dict]:
     """
     run = open_run(key)
     found = run.layer(layer)
-    for event in QUEUE.follow(Work(("expansion", *run_id(run), layer), expansion_steps, (run, layer))):
+    for event in QUEUE.follow(expansion_work(run, layer)):
         if isinstance(event, Waiting):
             yield _waiting(event)
         else:
@@ -158,6 +158,11 @@ def evaluate(key: str, text: str | None = None, dataset: str | None = None) -> I
             yield _running(event)
         else:
             yield {"status": "done", "evaluation": event}
+
+
+def expansion_work(run: Run, layer: str) -> Work:
+    """The work of following one layer's sets of channels; its value is that of `expansion_steps`."""
+    return Work(("expansion", *run_id(run), layer), expansion_steps, (run, layer))
 
 
 def expansion_steps(run: Run, layer: str) -> Iterator[dict[str, list[dict]]]:
