@@ -10,7 +10,7 @@ from eggs_core.errors import EggsError
 from eggs_core.runs.run import Run, load_run
 from eggs_core.runs.store import STORE
 
-BUNDLED_RUNS = Path(__file__).resolve().parents[1] / "assets" / "runs"
+BUNDLED_RUNS = Path(__file__).resolve().parents[2] / "assets" / "runs"
 
 DEFAULT_RUN = ("tiny-llama", "2:4", "eggs-ptp-plus")
 

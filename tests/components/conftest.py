@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from components.jobs import prune as jobs
 from components.jobs.queue import Work
-from components.state import workspace as session
+from components.state import known_runs, reports
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.models.dense_models import ModelCache
 from eggs_core.models.loading import LoadedModel
@@ -86,6 +86,6 @@ def micro_jobs(micro_cache, monkeypatch, tmp_path) -> list[torch.nn.Module]:
     monkeypatch.setattr(jobs, "execute", functools.partial(execute, cache=micro_cache))
     monkeypatch.setattr(pipeline, "CACHE", micro_cache)
     store = RunStore(tmp_path / "store")
-    for module in (jobs, session):
+    for module in (jobs, known_runs, reports):
         monkeypatch.setattr(module, "STORE", store)
     return pruned

@@ -31,12 +31,13 @@ from components.places.runs.compare.view import (
     significance,
 )
 from components.places.runs.stored import tab as runs_tab
-from components.places.runs.stored import view as runs_view
 from components.places.runs.stored.view import as_json, comparison, runs_table, title_of
 from components.places.speed.latency.tab import create_latency_tab
 from components.places.speed.latency.words import gpu_cards
 from components.places.speed.race.view import empty_lanes, race_note
-from components.state import workspace as session
+from components.sidebar import read
+from components.state import known_runs
+from components.state import reports as known_reports
 from components.state.reports import all_reports, open_run
 from components.state.workspace import Workspace
 from components.words.recorded import NOT_MEASURED
@@ -65,7 +66,7 @@ def streamed(small_folder, tmp_path_factory) -> Run:
 def store(tmp_path, monkeypatch) -> RunStore:
     """An empty store, which the page uses."""
     store = RunStore(tmp_path / "store")
-    for module in (runs_view, session):
+    for module in (known_runs, known_reports):
         monkeypatch.setattr(module, "STORE", store)
     return store
 
@@ -100,7 +101,7 @@ def tabs() -> dict:
                 create_overview_tab,
                 lambda s: create_masks_tab(s)[0],
                 create_graph_tab,
-                lambda s: create_spectrum_tab(s, []).tab,
+                lambda s: create_spectrum_tab(s, [], read).tab,
                 create_accuracy_tab,
                 create_latency_tab,
             ),
@@ -232,11 +233,11 @@ class Refused:
 def test_a_store_that_cannot_be_used_is_named_and_everything_else_works(
     tabs, follow, micro_jobs, make_run, monkeypatch
 ):
-    for module in (runs_view, session, jobs, runs_tab):
+    for module in (known_runs, known_reports, jobs, runs_tab):
         monkeypatch.setattr(module, "STORE", Refused())
     assert "neither empty nor a run store" in runs_tab._read(all_reports())
-    assert [report["key"] for report in all_reports()] == [run.key for run in session.bundled_runs()]
-    assert open_source("runs").cells and session.find_run("0" * 16) is None
+    assert [report["key"] for report in all_reports()] == [run.key for run in known_runs.bundled_runs()]
+    assert open_source("runs").cells and known_runs.find_run("0" * 16) is None
     workspace, config = Workspace(), PruneConfig.from_dict(make_run("ria").report["config"])
     said = [html for html, _ in run_job(follow, workspace, config, {})]
     assert workspace.finished and "Done in" in said[-1] and "runs are not kept" in said[-1]

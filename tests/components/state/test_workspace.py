@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from components.state import known_runs
 from components.state import workspace as session
 from components.state.known_runs import first_run
 from components.state.workspace import Workspace
@@ -13,7 +14,8 @@ from eggs_core.runs.run import Run, save_run
 @pytest.fixture(autouse=True)
 def no_bundled_runs(monkeypatch):
     """Only the runs of the test itself are known."""
-    monkeypatch.setattr(session, "bundled_runs", tuple)
+    for module in (known_runs, session):
+        monkeypatch.setattr(module, "bundled_runs", tuple)
 
 
 def test_a_new_workspace_is_empty():
@@ -130,20 +132,20 @@ def test_a_damaged_bundled_run_is_left_out(make_run, tmp_path, monkeypatch):
     save_run(make_run("ria"), tmp_path / "good")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "report.json").write_text("{")
-    monkeypatch.setattr(session, "BUNDLED_RUNS", tmp_path)
-    session._read_bundled.cache_clear()
+    monkeypatch.setattr(known_runs, "BUNDLED_RUNS", tmp_path)
+    known_runs._read_bundled.cache_clear()
     try:
-        assert [run.key for run in session.bundled_runs()] == [make_run("ria").key]
+        assert [run.key for run in known_runs.bundled_runs()] == [make_run("ria").key]
     finally:
-        session._read_bundled.cache_clear()
+        known_runs._read_bundled.cache_clear()
 
 
 def test_a_first_visitor_sees_the_default_run_if_there_is_one(make_run, monkeypatch):
     assert first_run() is None
     some = make_run("ria")
-    monkeypatch.setattr(session, "bundled_runs", lambda: (some,))
+    monkeypatch.setattr(known_runs, "bundled_runs", lambda: (some,))
     assert first_run() is some
-    model, pattern, method = session.DEFAULT_RUN
+    model, pattern, method = known_runs.DEFAULT_RUN
     wanted = Run({**some.report, "model": model, "pattern": pattern, "method": method}, {})
-    monkeypatch.setattr(session, "bundled_runs", lambda: (some, wanted))
+    monkeypatch.setattr(known_runs, "bundled_runs", lambda: (some, wanted))
     assert first_run() is wanted

@@ -21,7 +21,7 @@ SHOW_STEP = """() => setTimeout(() => {
 }, 50)"""
 ADDRESS = "n => { const u = new URL(location); u.searchParams.set('step', n); history.replaceState(null, '', u); }"
 TEACHERS = "teachers"  # ?step=teachers opens the teachers' page
-TEACHING = Path(__file__).parents[1] / "docs" / "teaching.md"
+TEACHING = Path(__file__).parents[4] / "docs" / "teaching.md"
 NOTE = (
     "Figures are computed by the same code that prunes real models. The matrix was picked so that every step shows "
     "something: it illustrates the ideas and is no evidence for a method; the other tabs are."

@@ -14,7 +14,7 @@ from components.places.layers.mask.view import cell_values, compare_choices, com
 from components.places.layers.mask.words import degree_reading
 from components.places.layers.spectrum import view as spectrum_view
 from components.places.layers.spectrum.words import layer_extras
-from components.state import workspace as session
+from components.state import known_runs
 from components.state.workspace import Workspace
 from eggs_core.graph.measures import measure
 from eggs_core.masks.bits import pack_bits
@@ -164,11 +164,11 @@ def test_sentences_of_degrees_and_reach():
 def test_a_damaged_shipped_run_is_said(tmp_path, monkeypatch):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "report.json").write_text("{")
-    monkeypatch.setattr(session, "BUNDLED_RUNS", tmp_path)
-    session._read_bundled.cache_clear()
+    monkeypatch.setattr(known_runs, "BUNDLED_RUNS", tmp_path)
+    known_runs._read_bundled.cache_clear()
     try:
-        assert session.bundled_runs() == ()
-        (said,) = session.problems()
+        assert known_runs.bundled_runs() == ()
+        (said,) = known_runs.problems()
         assert said.startswith("The run in broken is damaged: report.json cannot be read: ") and "run it again" in said
     finally:
-        session._read_bundled.cache_clear()
+        known_runs._read_bundled.cache_clear()

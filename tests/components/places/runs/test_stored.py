@@ -5,9 +5,9 @@ import json
 import pytest
 
 from components.jobs.prune import run_job
-from components.places.runs.stored import view as runs_view
 from components.places.runs.stored.view import as_json, comparison, runs_table, title_of
-from components.state import workspace as session
+from components.state import known_runs
+from components.state import reports as known_reports
 from components.state.known_runs import bundled_runs
 from components.state.reports import SHIPPED, all_reports, open_run
 from components.state.workspace import Workspace
@@ -20,7 +20,7 @@ from eggs_core.runs.store import RunStore
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     store = RunStore(tmp_path)
-    for module in (runs_view, session):
+    for module in (known_runs, known_reports):
         monkeypatch.setattr(module, "STORE", store)
     return store
 
