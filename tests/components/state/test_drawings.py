@@ -101,7 +101,8 @@ def test_a_window_outside_the_matrix_moves_inside_for_every_visitor():
         workspace.row = workspace.column = 10**6
         shown = tab.render(workspace)
         places.append((workspace.row, workspace.column))
-        assert places[-1] == tuple(shown[1:3])
+        by_name = {component.elem_id: value for component, value in shown.items()}
+        assert places[-1] == (by_name["graph-row"], by_name["graph-column"])
     assert places[0] == places[1] and max(places[0]) < 10**6
 
 
@@ -114,7 +115,7 @@ def test_who_clicks_on_while_a_layer_is_drawn_changes_nothing_for_others(part, m
 
     with gr.Blocks():
         state = gr.State(None)
-        tab = graph_tab.create_graph_tab(state) if part == "graph" else masks_tab.create_masks_tab(state)[0]
+        tab = graph_tab.create_graph_tab(state) if part == "graph" else masks_tab.create_masks_tab(state).tab
     here, there = (layer["name"] for layer in first_run().report["layers"][1:3])
 
     def shown(layer: str, meanwhile: str | None = None) -> list:
@@ -129,14 +130,14 @@ def test_who_clicks_on_while_a_layer_is_drawn_changes_nothing_for_others(part, m
 
         monkeypatch.setattr(module, name, clicked)
         try:
-            return [value for value in tab.render(workspace) if isinstance(value, str | dict)]
+            return [value for value in tab.render(workspace).values() if isinstance(value, str | dict)]
         finally:
             monkeypatch.setattr(module, name, real)
 
     module, name = (graph_tab, "graphs") if part == "graph" else (masks_tab, "mask_values")
     real = getattr(module, name)
-    monkeypatch.setattr(module, "draw_once", Drawings())
+    monkeypatch.setattr("components.tab.draw_once", Drawings())
     found = [shown(here, meanwhile=there), shown(here)]
-    monkeypatch.setattr(module, "draw_once", Drawings())
+    monkeypatch.setattr("components.tab.draw_once", Drawings())
     assert found == [shown(here)] * 2
     assert here in str(found[0]) and shown(there) != found[0]
