@@ -12,7 +12,8 @@ import gradio as gr  # noqa: E402
 import torch  # noqa: E402
 
 from app import launch_options  # noqa: E402
-from components.places.layers.graph.view import Graph, frame_of, graph_value  # noqa: E402
+from components.places.layers.graph.frame import frame_of  # noqa: E402
+from components.places.layers.graph.view import Graph, graph_value  # noqa: E402
 from components.places.layers.mask.view import mask_values  # noqa: E402
 from components.state.workspace import Workspace  # noqa: E402
 from components.widgets.canvas import GraphCanvas, MaskCanvas  # noqa: E402

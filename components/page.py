@@ -1,29 +1,32 @@
 """The page: sidebar, tabs, and the events that link them."""
 
-from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from components.address import TABS, address, asked_config, asked_run, restore
 from components.api import create_api
-from components.jobs.events import CHEAP, EACH, FINISHED, finish, run_by_buttons
+from components.jobs.events import CHEAP, EACH, FINISHED, Updates, Values, finish, run_by_buttons
 from components.jobs.messages import message, refusal
 from components.jobs.prune import Follow, run_job
 from components.places.home.overview.tab import create_overview_tab
 from components.places.layers.graph.tab import create_graph_tab
-from components.places.layers.mask.tab import create_masks_tab
-from components.places.layers.spectrum.tab import create_spectrum_tab
+from components.places.layers.mask.tab import MasksPanel, create_masks_tab
+from components.places.layers.spectrum.tab import SpectrumPanel, create_spectrum_tab
 from components.places.learn.lesson.tab import create_learn_tab
 from components.places.quality.tab import create_accuracy_tab
 from components.places.runs.compare.tab import create_compare_tab
 from components.places.runs.stored.tab import create_runs_tab
 from components.places.speed.latency.tab import create_latency_tab
-from components.sidebar import create_sidebar
+from components.sidebar import Sidebar, create_sidebar
 from components.sidebar_values import DEFAULT_CHOICE, controls_of, read
 from components.state.asked import number, told, whole_number
 from components.state.known_runs import first_run, problems
 from components.state.workspace import Workspace
-from components.tab import Tab
+from components.tab import Tab, joined
 from components.widgets.assets import ASSETS
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
@@ -44,59 +47,42 @@ HEADER = (
 )
 
 
-def create_page() -> None:
-    """Fill an open gr.Blocks."""
-    state = gr.State(Workspace())  # what a page has whose session was forgotten: nothing, until it is loaded again
-    with gr.Sidebar(width=330, elem_id="sidebar"):
-        sidebar = create_sidebar()
-    gr.HTML(HEADER, elem_id="header", padding=False)
-    if problems():
-        gr.HTML("".join(message(text, bad=True) for text in problems()), elem_id="problems", padding=False)
-    with gr.Tabs(elem_id="tabs") as tab_bar:
-        with gr.Tab("Overview", id="overview"):
-            overview = create_overview_tab(state)
-        with gr.Tab("Masks", id="masks"):
-            masks, model_map, mask_canvases = create_masks_tab(state)
-        with gr.Tab("Expander graph", id="graph"):
-            graph = create_graph_tab(state)
-        with gr.Tab("Spectrum", id="spectrum"):
-            spectrum = create_spectrum_tab(state, sidebar.inputs, read)
-        with gr.Tab("Accuracy", id="accuracy"):
-            accuracy = create_accuracy_tab(state)
-        with gr.Tab("Latency & size", id="latency"):
-            latency = create_latency_tab(state)
-        compare = gr.Tab("Compare", id="compare")
-        runs = gr.Tab("Runs", id="runs")  # filled below, as it draws the others
-        with gr.Tab("Learn", id="learn"):
-            create_learn_tab(tab_bar)
-    link = gr.Textbox(visible="hidden", elem_id="address", show_label=False)
-    pending = gr.Textbox(visible="hidden", elem_id="pending", show_label=False)
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The parts of the page that events link."""
+
+    state: gr.State
+    sidebar: Sidebar
+    tab_bar: gr.Tabs
+    overview: Tab
+    masks: MasksPanel
+    graph: Tab
+    spectrum: SpectrumPanel
+    accuracy: Tab
+    latency: Tab
+    link: gr.Textbox
+    pending: gr.Textbox
     # Whoever changes one of these has the page drawn: a run under way then fills few outputs itself.
-    few, whole = (gr.Textbox("0", visible="hidden", elem_id=f"draw-{n}", show_label=False) for n in ("few", "whole"))
+    few: gr.Textbox
+    whole: gr.Textbox
 
-    tabs = [
-        overview,
-        masks,
-        graph,
-        spectrum.tab,
-        accuracy,
-        latency,
-        Tab([link], lambda workspace: [address(workspace)]),
-    ]
-    outputs = [component for tab in tabs for component in tab.outputs]
-    part = [*overview.outputs, *masks.outputs[:2]]
+    @property
+    def all(self) -> Tab:
+        """Everything that shows the run in view."""
+        tabs = [self.overview, self.masks.tab, self.graph, self.spectrum.tab, self.accuracy, self.latency]
+        return joined([*tabs, Tab([self.link], lambda workspace: {self.link: address(workspace)})])
 
-    def render(workspace: Workspace) -> list:
-        return workspace.drawn(lambda: finish(outputs, [value for tab in tabs for value in tab.render(workspace)]))
+    @property
+    def growing(self) -> Tab:
+        """What follows while layers arrive: little, so that drawing does not slow pruning down."""
+        return joined([self.overview, self.masks.growing])
 
-    def growing(workspace: Workspace) -> list:
-        """While layers arrive only the overview and the map follow, so that drawing does not slow pruning down."""
-        return workspace.drawn(lambda: finish(part, [*overview.render(workspace), *masks.growing(workspace)]))
+    @property
+    def opened(self) -> list[Block]:
+        """What a visit fills."""
+        return [self.state, self.tab_bar, self.sidebar.progress, self.pending, *self.sidebar.inputs, *self.all.outputs]
 
-    create_compare_tab(compare)
-    create_runs_tab(runs, tab_bar, state, render, outputs)
-
-    def open_page(request: gr.Request) -> list:
+    def open(self, request: gr.Request) -> list[Any]:
         """The run, tab, layer and window that the address names; a run that is not known yet is started."""
         workspace, query = Workspace(), dict(request.query_params)
         said, start, controls = "", "", controls_of(make_config(*DEFAULT_CHOICE))
@@ -114,80 +100,129 @@ def create_page() -> None:
         if run:
             workspace.show(run)
         restore(workspace, query)
-        opened = gr.Tabs(selected=workspace.tab) if workspace.tab != "overview" else gr.skip()
-        return [workspace, opened, said, start, *finish(sidebar.inputs, controls), *render(workspace)]
+        values: Values = {self.state: workspace, self.sidebar.progress: said, self.pending: start}
+        if workspace.tab != "overview":
+            values[self.tab_bar] = gr.Tabs(selected=workspace.tab)
+        values |= dict(zip(self.sidebar.inputs, controls, strict=True))
+        return finish(self.opened, values | self.all.render(workspace))
 
-    def open_tab(workspace: Workspace, event: gr.EventData) -> str:
+    def open_tab(self, workspace: Workspace, event: gr.EventData) -> str:
+        """The address of the tab that a visitor opens."""
         workspace.tab = TABS.get(str(told(event, "value")), "overview")
         return address(workspace) or gr.skip()
 
-    def prune(follow: Follow, workspace: Workspace, anew: bool, *values) -> Iterator[list]:
+    def prune(self, follow: Follow, workspace: Workspace, anew: bool, *values: Any) -> Updates:
         """State, “Compute again” and the sidebar's values in; progress, address and what is to be drawn out."""
         # What the address asks for is run as it says, own texts and all: it may be under way already.
         config, texts = (workspace.pending, {}) if workspace.pending else read(*values)
         workspace.pending = None
-        yield [message(""), address(workspace, config), *draws(workspace)]
+        progress, link = self.sidebar.progress, self.link
+        yield {progress: message(""), link: address(workspace, config), **self._draws(workspace)}
         drawn = False
         for bar, redraw in run_job(follow, workspace, config, texts, anew):
             if redraw:
                 workspace.draws["few" if drawn and not workspace.finished else "whole"] += 1
                 drawn = True
-            yield [bar, address(workspace, config), *draws(workspace)]
+            yield {progress: bar, link: address(workspace, config), **self._draws(workspace)}
 
-    def draws(workspace: Workspace) -> list[str]:
-        """Values of `few` and `whole`."""
-        return [str(workspace.draws[name]) for name in ("few", "whole")]
+    def _draws(self, workspace: Workspace) -> Values:
+        return {self.few: str(workspace.draws["few"]), self.whole: str(workspace.draws["whole"])}
 
-    def stopped(workspace: Workspace) -> list:
+    def stopped(self, workspace: Workspace) -> Values:
+        """What is said when a run is stopped; its layers are drawn once more."""
         done = len(workspace.run.report["layers"]) if workspace.run and not workspace.finished else 0
         text = f"Stopped. The {done} layers finished so far stay visible." if done else "Stopped."
         workspace.draws["whole"] += 1
-        return [message(text), gr.skip(), *draws(workspace)]
+        return {self.sidebar.progress: message(text), **self._draws(workspace)}
 
-    def pick_layer(workspace: Workspace, event: gr.EventData) -> list:
+    def pick_layer(self, workspace: Workspace, event: gr.EventData) -> list[Any]:
+        """The layer that was chosen in the map."""
+        layer, name = self.masks.layer, str(told(event, "layer"))
         try:
-            workspace.run.layer(str(told(event, "layer")))
-        except (AttributeError, EggsError):
-            return [gr.skip()] * len(masks.outputs[1:])
+            if workspace.run is None:
+                return finish(layer.outputs, {})
+            workspace.run.layer(name)
+        except EggsError:
+            return finish(layer.outputs, {})
         if not workspace.in_turn("layer", number(told(event, "turn"), "A turn")):
-            return [gr.skip()] * len(masks.outputs[1:])
-        workspace.open_layer(str(told(event, "layer")))
-        return workspace.drawn(lambda: finish(masks.outputs[1:], masks.render(workspace)[1:]))
+            return finish(layer.outputs, {})
+        workspace.open_layer(name)
+        return self.draw(layer, workspace)
 
-    def move_window(workspace: Workspace, event: gr.EventData) -> list:
-        row, column = (whole_number(told(event, name), "A place") for name in ("row", "column"))
+    def move_window(self, workspace: Workspace, event: gr.EventData) -> list[Any]:
+        """The graph of the window that a mask shows."""
         if not workspace.in_turn("window", number(told(event, "turn"), "A turn")):
-            return [gr.skip()] * len(graph.outputs)
+            return finish(self.graph.outputs, {})
+        row, column = (whole_number(told(event, name), "A place") for name in ("row", "column"))
         workspace.row, workspace.column = max(0, row), max(0, column)
-        return draw_graph(workspace)
+        return self.draw(self.graph, workspace)
 
-    def draw_graph(workspace: Workspace) -> list:
-        return finish(graph.outputs, graph.render(workspace))
+    @staticmethod
+    def draw(tab: Tab, workspace: Workspace) -> list[Any]:
+        """A tab's values as they are sent to the page."""
+        return workspace.drawn(lambda: finish(tab.outputs, tab.render(workspace)))
 
+
+def create_page() -> None:
+    """Fill an open gr.Blocks."""
+    state = gr.State(Workspace())  # what a page has whose session was forgotten: nothing, until it is loaded again
+    with gr.Sidebar(width=330, elem_id="sidebar"):
+        sidebar = create_sidebar()
+    gr.HTML(HEADER, elem_id="header", padding=False)
+    if problems():
+        gr.HTML("".join(message(text, bad=True) for text in problems()), elem_id="problems", padding=False)
+    with gr.Tabs(elem_id="tabs") as tab_bar:
+        with gr.Tab("Overview", id="overview"):
+            overview = create_overview_tab(state)
+        with gr.Tab("Masks", id="masks"):
+            masks = create_masks_tab(state)
+        with gr.Tab("Expander graph", id="graph"):
+            graph = create_graph_tab(state)
+        with gr.Tab("Spectrum", id="spectrum"):
+            spectrum = create_spectrum_tab(state, sidebar.inputs, read)
+        with gr.Tab("Accuracy", id="accuracy"):
+            accuracy = create_accuracy_tab(state)
+        with gr.Tab("Latency & size", id="latency"):
+            latency = create_latency_tab(state)
+        compare = gr.Tab("Compare", id="compare")
+        runs = gr.Tab("Runs", id="runs")  # filled below, as it draws the others
+        with gr.Tab("Learn", id="learn"):
+            create_learn_tab(tab_bar)
+    link, pending = (gr.Textbox(visible="hidden", elem_id=n, show_label=False) for n in ("address", "pending"))
+    few, whole = (gr.Textbox("0", visible="hidden", elem_id=f"draw-{n}", show_label=False) for n in ("few", "whole"))
+    tabs = (overview, masks, graph, spectrum, accuracy, latency)
+    page = Page(state, sidebar, tab_bar, *tabs, link, pending, few, whole)
+    create_compare_tab(compare)
+    create_runs_tab(runs, tab_bar, state, page.all)
     create_api()
-    page = gr.context.Context.root_block
-    page.load(open_page, None, [state, tab_bar, sidebar.progress, pending, *sidebar.inputs, *outputs], **FINISHED).then(
-        None, pending, None, js=START_PENDING, queue=False, api_visibility="private"
-    )
-    link.change(None, link, None, js=SET_ADDRESS, queue=False, api_visibility="private")
-    tab_bar.select(open_tab, state, link, **EACH)
-    page.load(None, None, None, js=CLOSE_SIDEBAR_ON_PHONES, queue=False, api_visibility="private")
+    _wire(page)
+
+
+def _wire(page: Page) -> None:
+    state, sidebar, link, graph = page.state, page.sidebar, page.link, page.graph
+    root = gr.context.Context.root_block
+    script_only = {"queue": False, "api_visibility": "private"}
+    root.load(page.open, None, page.opened, **FINISHED).then(None, page.pending, None, js=START_PENDING, **script_only)
+    link.change(None, link, None, js=SET_ADDRESS, **script_only)
+    page.tab_bar.select(page.open_tab, state, link, **EACH)
+    root.load(None, None, None, js=CLOSE_SIDEBAR_ON_PHONES, **script_only)
     run_by_buttons(
         sidebar.start,
         sidebar.stop,
-        prune,
+        page.prune,
         [state, sidebar.anew, *sidebar.inputs],
-        [sidebar.progress, link, few, whole],
-        stopped=stopped,
+        [sidebar.progress, link, page.few, page.whole],
+        stopped=page.stopped,
     )
-    few.change(growing, state, part, **FINISHED)
-    whole.change(render, state, outputs, **FINISHED)
+    for draws, part in ((page.few, page.growing), (page.whole, page.all)):
+        draws.change(partial(page.draw, part), state, part.outputs, **FINISHED)
     # The mask first; what other tabs say of the layer follows.
-    picked = model_map.pick(pick_layer, state, masks.outputs[1:], **EACH, postprocess=False)
+    layer, spectrum = page.masks.layer, page.spectrum.layer
+    picked = page.masks.model_map.pick(page.pick_layer, state, layer.outputs, **EACH, postprocess=False)
     picked.then(address, state, link, **CHEAP)
-    picked.then(draw_graph, state, graph.outputs, **FINISHED).then(
-        spectrum.render_layer, state, spectrum.layer_outputs, **CHEAP
+    picked.then(partial(page.draw, graph), state, graph.outputs, **FINISHED).then(
+        spectrum.render, state, spectrum.outputs, **CHEAP
     )
-    for canvas in mask_canvases:
-        moved = canvas.window(move_window, state, graph.outputs, **EACH, postprocess=False)
+    for canvas in (page.masks.canvas, page.masks.other):
+        moved = canvas.window(page.move_window, state, graph.outputs, **EACH, postprocess=False)
         moved.then(address, state, link, **CHEAP)

@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from components.charts.colors import COLORS, SYMBOLS
-from components.charts.layout import base_layout as _layout
+from components.charts.layout import base_layout
 from components.words.glossary import MEASURES
 from eggs_core.runs.run import Run
 
@@ -28,7 +28,7 @@ def layer_chart(run: Run, measure: str) -> go.Figure:
             hovertemplate="%{customdata}<br>" + name + " %{text}<extra></extra>",
         )
     figure.update_layout(
-        _layout(
+        base_layout(
             xaxis={"title": "decoder block", "dtick": 1 if len(projections) and _blocks(run) <= 16 else 5},
             yaxis={"title": name, "rangemode": "normal"},
         )

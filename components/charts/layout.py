@@ -1,7 +1,9 @@
 """What all plotly figures share."""
 
+from typing import Any
 
-def base_layout(**options) -> dict:
+
+def base_layout(**options: Any) -> dict[str, Any]:
     """A layout with tight margins and the legend above the plot; options override it."""
     defaults = {
         "margin": {"l": 8, "r": 8, "t": 8, "b": 8},

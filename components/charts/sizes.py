@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from components.charts.layout import base_layout as layout
+from components.charts.layout import base_layout
 from eggs_core.runs.run import Run
 
 PARTS = {  # part of a model's bytes -> (name, colour)
@@ -41,7 +41,9 @@ def size_bars(run: Run, file_bytes: int | None = None) -> go.Figure:
                 hovertemplate=f"{name}: %{{x:.2f}} MB<extra></extra>",
             )
     figure.update_layout(
-        layout(barmode="stack", xaxis={"title": "megabytes (10⁶ bytes)"}, yaxis={"autorange": "reversed"}, bargap=0.35)
+        base_layout(
+            barmode="stack", xaxis={"title": "megabytes (10⁶ bytes)"}, yaxis={"autorange": "reversed"}, bargap=0.35
+        )
     )
     figure.update_layout(legend_traceorder="normal")
     return figure

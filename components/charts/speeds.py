@@ -2,7 +2,8 @@
 
 import plotly.graph_objects as go
 
-from components.charts.layout import base_layout as layout
+from components.charts.layout import base_layout
+from components.charts.whiskers import GREY, whiskers
 
 SIDES = {
     "dense": ("dense", "#8A8F98"),
@@ -33,14 +34,7 @@ def speed_bars(latency: dict, kind: str) -> go.Figure:
         orientation="h",
         showlegend=False,
         marker={"color": [SIDES[s][1] for s in shown]},
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [q["high"] - q["median"] for q in quartiles],
-            "arrayminus": [q["median"] - q["low"] for q in quartiles],
-            "color": "#808895",
-            "thickness": 1.5,
-        },
+        error_x=whiskers(*([q[name] for q in quartiles] for name in ("median", "low", "high")), color=GREY),
         text=[f"{q['median']:.3g}" if q["median"] < 100 else f"{q['median']:,.0f}" for q in quartiles],
         textposition="inside",
         insidetextanchor="start",
@@ -49,5 +43,5 @@ def speed_bars(latency: dict, kind: str) -> go.Figure:
         hovertemplate=f"%{{y}}: %{{x:.4g}} {unit}<br>quartiles %{{customdata[0]:.4g}} to %{{customdata[1]:.4g}}, "
         "%{customdata[2]} timings<extra></extra>",
     )
-    figure.update_layout(layout(xaxis={"title": unit}, yaxis={"autorange": "reversed"}, bargap=0.35))
+    figure.update_layout(base_layout(xaxis={"title": unit}, yaxis={"autorange": "reversed"}, bargap=0.35))
     return figure

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -33,13 +34,22 @@ WATCH = {"concurrency_id": "watch", "concurrency_limit": WATCHERS, "postprocess"
 SETTLE_SECONDS = 0.6  # by then the last update of a stopped job has reached the page
 log = logging.getLogger(__name__)
 
+Values = dict[Block, Any]  # a component -> its new value, or a component that holds its new properties
+Updates = Generator[Values, None, None]  # what a page shows of a work, value after value
+Watched = Callable[..., Updates]
 
-def finish(outputs: list[Component], values: list) -> list:
-    """Values as they are sent to the page; gradio itself would go to another thread for each of them."""
-    return [_finish(output, value) for output, value in zip(outputs, values, strict=True)]
+
+def finish(outputs: Sequence[Block], values: Values) -> list[Any]:
+    """Values in the order of `outputs`, as they are sent to the page; an output without a value stays as it is.
+
+    Gradio itself would go to another thread for each of them. Raises ValueError for a value of no output.
+    """
+    if stray := [block for block in values if block not in outputs]:
+        raise ValueError(f"no outputs of this event: {stray}")
+    return [_finish(output, values[output]) if output in values else gr.skip() for output in outputs]
 
 
-def _finish(output: Component, value: Any) -> Any:
+def _finish(output: Block, value: Any) -> Any:
     if isinstance(value, Block):  # new properties, of which the value is one
         output, value = value, {**value.constructor_args, "__type__": "update"}
     if is_prop_update(value):
@@ -48,9 +58,9 @@ def _finish(output: Component, value: Any) -> Any:
     return sent.model_dump() if isinstance(sent, GradioModel | GradioRootModel) else sent
 
 
-def buttons(running: bool) -> list:
+def buttons(start: gr.Button, stop: gr.Button, running: bool) -> Values:
     """Updates of a start and a stop button, while something runs or not."""
-    return [gr.Button(interactive=not running), gr.Button(interactive=running)]
+    return {start: gr.Button(interactive=not running), stop: gr.Button(interactive=running)}
 
 
 def start_stop(label: str, name: str) -> tuple[gr.Button, gr.Button]:
@@ -64,13 +74,13 @@ def start_stop(label: str, name: str) -> tuple[gr.Button, gr.Button]:
 def run_by_buttons(
     start: gr.Button,
     stop: gr.Button,
-    work: Callable[..., Iterator[list]],
-    inputs: list,
-    outputs: list,
+    work: Watched,
+    inputs: list[Block],
+    outputs: list[Block],
     *,
-    starts: dict[Callable, Callable[..., Iterator[list]]] | None = None,
+    starts: dict[Callable, Watched] | None = None,
     stops: tuple[Callable, ...] = (),
-    stopped: Callable[[Workspace], list] | None = None,
+    stopped: Callable[[Workspace], Values] | None = None,
 ) -> None:
     """Let `start` begin `work`, and `stop` end it at once.
 
@@ -81,52 +91,68 @@ def run_by_buttons(
     same page still wait on. What follows a work often should have few outputs and skip none: gradio builds a component
     anew for each one that is skipped.
     """
-    name, still = start.elem_id, [gr.skip()] * (len(outputs) - 1)
+    job = _Job(start, stop, outputs, stopped or (lambda _workspace: {outputs[0]: message("Stopped.")}))
+    both = [start, stop]
+    for listen, begun in {start.click: work, **(starts or {})}.items():
+        began = listen(job.begin, inputs[0], both, **ONCE)
+        began.then(_generator(partial(job.run, begun)), inputs, outputs, **WATCH).then(
+            job.show_buttons, inputs[0], both, **CHEAP
+        )
+    for listen in (stop.click, *stops):
+        listen(job.end, inputs[0], [*both, *outputs], **ONCE)
 
-    def begin(workspace: Workspace) -> list:
-        workspace.begin(name)
-        return buttons(True)
 
-    def run(work: Callable[..., Iterator[list]], workspace: Workspace, *values) -> Iterator[list]:
-        token = workspace.jobs.get(name)
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a pair of buttons starts and stops; its name is that of the start button."""
+
+    start: gr.Button
+    stop: gr.Button
+    outputs: list[Block]
+    stopped: Callable[[Workspace], Values]
+
+    @property
+    def name(self) -> str:
+        return str(self.start.elem_id)
+
+    def begin(self, workspace: Workspace) -> Values:
+        workspace.begin(self.name)
+        return buttons(self.start, self.stop, True)
+
+    def run(self, work: Watched, workspace: Workspace, *values: Any) -> Iterator[list[Any]]:
+        token = workspace.jobs.get(self.name)
         steps, filled = work(partial(QUEUE.follow, who=token), workspace, *values), False
         try:
             for drawn in steps if token is not None else ():  # it may have been stopped before it began
-                if not workspace.goes_on(name, token):
+                if not workspace.goes_on(self.name, token):
                     break
                 filled = True
-                yield finish(outputs, drawn)
+                yield finish(self.outputs, drawn)
         except Withdrawn:  # Stop, or a newer start, has said what is to be said
             pass
         except Exception as error:
             if not isinstance(error, EggsError):
-                log.exception("%s failed", name)
+                log.exception("%s failed", self.name)
             filled = True
-            yield [refusal(error), *still]
+            yield finish(self.outputs, {self.outputs[0]: refusal(error)})
         finally:
             steps.close()
-            if workspace.goes_on(name, token):
-                workspace.end(name)
+            if workspace.goes_on(self.name, token):
+                workspace.end(self.name)
         if not filled:
-            yield [gr.skip(), *still]  # a generator without any value would empty its outputs
+            yield finish(self.outputs, {})  # a generator without any value would empty its outputs
 
-    def end(workspace: Workspace) -> list:
-        QUEUE.withdraw(workspace.end(name))
+    def show_buttons(self, workspace: Workspace) -> Values:
+        return buttons(self.start, self.stop, self.name in workspace.jobs)
+
+    def end(self, workspace: Workspace) -> Values:
+        QUEUE.withdraw(workspace.end(self.name))
         time.sleep(SETTLE_SECONDS)
-        return [*buttons(False), *(stopped(workspace) if stopped else [message("Stopped."), *still])]
-
-    both = [start, stop]
-    for listen, begun in {start.click: work, **(starts or {})}.items():
-        began = listen(begin, inputs[0], both, **ONCE)
-        began.then(_generator(partial(run, begun)), inputs, outputs, **WATCH).then(
-            lambda workspace: buttons(name in workspace.jobs), inputs[0], both, **CHEAP
-        )
-    for listen in (stop.click, *stops):
-        listen(end, inputs[0], [*both, *outputs], **ONCE)
+        return buttons(self.start, self.stop, False) | self.stopped(workspace)
 
 
-def _generator(run: Callable[..., Iterator[list]]) -> Callable[..., Iterator[list]]:
-    def handler(*values) -> Iterator[list]:
+def _generator(run: Callable[..., Iterator[list[Any]]]) -> Callable[..., Iterator[list[Any]]]:
+    def handler(*values: Any) -> Iterator[list[Any]]:
         yield from run(*values)
 
     return handler

@@ -1,7 +1,7 @@
 """Lines of HTML that say how a job stands: a progress bar, a place in the queue, a refusal."""
 
 from components.jobs.queue import Waiting
-from components.words.html import escape, seconds
+from components.words.html import escape, hint, seconds
 from eggs_core.limits import sentence
 from eggs_core.progress import Progress
 
@@ -11,14 +11,13 @@ def progress_bar(share: float, text: str, left: float | None = None) -> str:
     remaining = f" · about {seconds(left)} left" if left is not None and left >= 1 else ""
     return (
         f'<div class="progress" role="progressbar" aria-valuenow="{share:.0%}">'
-        f'<div style="width:{share:.1%}"></div></div>'
-        f'<p class="hint">{escape(text)}{remaining}</p>'
+        f'<div style="width:{share:.1%}"></div></div>' + hint(escape(text) + remaining)
     )
 
 
 def message(text: str, bad: bool = False) -> str:
     """A line where the progress bar was."""
-    return f'<p class="hint{" bad" if bad else ""}">{escape(text)}</p>'
+    return hint(escape(text), bad)
 
 
 def refusal(error: Exception) -> str:

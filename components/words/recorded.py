@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from components.words.html import escape, seconds
+from components.words.html import escape, facts_line, seconds
 from eggs_core.runs.run import Run
 from eggs_core.sweep.results import seconds_of
 
@@ -47,10 +47,10 @@ def facts(run: Run) -> str:
         )
     time = "" if seconds_of(report) is None else f" in {took(report)}"
     computed = f"computed {escape(made_on(report))}" if report.get("created") else "date not recorded"
-    return (
-        f'<p class="facts">{escape(report["model"])} · {escape(report["pattern"])} · {computed} '
+    return facts_line(
+        f"{escape(report['model'])} · {escape(report['pattern'])} · {computed} "
         f"on {escape(report.get('device') or UNKNOWN)}{time} · {calibrated}, evaluated on "
         f"{evaluation['windows']} × {evaluation['window']} tokens of "
         f"“{escape(evaluation['text'])}” · SHA-256 {escape(evaluation['sha256'][:12])}… · "
-        f"run {escape(report['key'])}</p>"
+        f"run {escape(report['key'])}"
     )

@@ -2,17 +2,12 @@
 
 from typing import Any
 
-from components.words.html import escape, reading, size, term
+from components.words.html import becomes, card, escape, reading, size, term
 from eggs_core.runs.run import Run
 
 
-def _card(label: str, before: str, after: str, note: str, tone: str = "") -> str:
-    return (
-        f'<div class="card {tone}"><div class="card-label">{label}</div>'
-        f'<div class="card-figures"><span class="before">{before}</span>'
-        '<span class="arrow" aria-label="becomes">→</span>'
-        f'<span class="after">{after}</span></div><div class="card-note">{note}</div></div>'
-    )
+def _card(label: str, before: str, after: str, note: str) -> str:
+    return card(label, becomes(before, after), note)
 
 
 def overview_cards(run: Run) -> str:

@@ -17,7 +17,9 @@ from components.places.quality.report.page import report_html, report_json
 from components.places.quality.tab import create_accuracy_tab
 from components.places.quality.tasks.view import measure_tasks, task_pairs
 from components.places.quality.texts.view import measure_text, text_rows
-from components.places.speed.latency.tab import KIND, create_latency_tab, measure_work, measured
+from components.places.speed.latency.tab import create_latency_tab
+from components.places.speed.latency.view import KIND, measure_work, measured
+from components.sidebar import read
 from components.state.known_runs import find_run
 from components.state.results import RESULTS, Results, model_id, run_id
 from components.state.workspace import Workspace
@@ -57,7 +59,7 @@ def tabs() -> list:
     with gr.Blocks():
         state = gr.State(None)
         with gr.Tab("spectrum"):
-            made = [create_spectrum_tab(state, []).tab]
+            made = [create_spectrum_tab(state, [], read).tab]
         for create in (create_accuracy_tab, create_latency_tab):
             with gr.Tab(create.__name__):
                 made.append(create(state))
@@ -66,7 +68,7 @@ def tabs() -> list:
 
 def shown(tabs: list, workspace: Workspace) -> dict:
     """What the tabs show, by elem_id."""
-    return {c.elem_id: v for tab in tabs for c, v in zip(tab.outputs, tab.render(workspace), strict=True)}
+    return {c.elem_id: v for tab in tabs for c, v in tab.render(workspace).items()}
 
 
 def change_weights(folder) -> None:

@@ -10,8 +10,11 @@ from harness import damaged_bytes, damaged_value, fuzz, only_sentences
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.places.layers.spectrum.view import tradeoff
+from components.places.layers.spectrum.figures import beta_figures
+from components.places.layers.spectrum.words import beta_reading
+from components.places.runs.compare import tables
 from components.places.runs.compare import view as compare_view
+from components.places.runs.compare import words as compare_words
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.pruning.beta_curve import CURVES, BetaCurve, load_curve
@@ -66,12 +69,13 @@ def use(sweep: Sweep, folder: Path) -> None:
         found = groups(sweep, model)
         choice = compare_view.Choice(model, baseline=found[0].label)
         compare_view.options_of(sweep, model)
-        compare_view.overview(sweep, found, choice)
-        for draw in (compare_view.pareto, compare_view.heat, compare_view.group_table):
+        compare_words.overview(sweep, found, model)
+        tables.group_table(found, sweep.dense[model]["perplexity"])
+        for draw in (compare_view.size_front, compare_view.speed_front, compare_view.heat):
             draw(sweep, found, choice)
         compare_view.significance(found, found, choice)
-        compare_view.facts(sweep, choice)
-    compare_view.cell_table(sweep).to_csv(folder / "cells.csv")
+        compare_words.facts(sweep, model)
+    tables.cell_table(sweep).to_csv(folder / "cells.csv")
     assert load_sweep(save_sweep(sweep, folder)) == sweep
 
 
@@ -233,6 +237,7 @@ def test_a_damaged_curve_is_refused_or_whole(file, data):
     file.write_text(json.dumps(data.draw(damaged_value(whole))), encoding="utf-8")
     with only_sentences():
         curve = load_curve(file)
-        tradeoff(curve)
+        if curve.points:
+            assert beta_figures(curve) and beta_reading(curve)
         assert PruneConfig.from_dict(curve.config).to_dict() == curve.config
         assert BetaCurve.from_dict(curve.to_dict()) == curve

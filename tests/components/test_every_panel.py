@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 
 import gradio as gr
 import pytest
@@ -16,24 +17,23 @@ from components.places.layers.mask.tab import create_masks_tab
 from components.places.layers.spectrum.tab import create_spectrum_tab
 from components.places.quality.report.page import report_html, report_json
 from components.places.quality.tab import create_accuracy_tab
+from components.places.runs.compare.tables import cell_table, group_table
 from components.places.runs.compare.view import (
     Choice,
-    cell_table,
     chosen,
-    facts,
-    group_table,
     heat,
     models_of,
     open_source,
-    overview,
-    pareto,
     significance,
+    size_front,
+    speed_front,
 )
-from components.places.runs.stored import tab as runs_tab
-from components.places.runs.stored.view import as_json, comparison, runs_table, title_of
+from components.places.runs.compare.words import facts, overview
+from components.places.runs.stored.view import as_json, runs_table
+from components.places.runs.stored.words import comparison, runs_reading, title_of
 from components.places.speed.latency.tab import create_latency_tab
 from components.places.speed.latency.words import gpu_cards
-from components.places.speed.race.view import empty_lanes, race_note
+from components.places.speed.race.words import empty_lanes, race_note
 from components.state.known_runs import bundled_runs, find_run
 from components.state.reports import all_reports, open_run
 from components.state.workspace import Workspace
@@ -41,6 +41,7 @@ from components.words.recorded import NOT_MEASURED
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.runs.execute import execute
 from eggs_core.runs.export import export_run
+from eggs_core.runs.pruned_models import weights_at_hand
 from eggs_core.runs.run import Run
 from eggs_core.sweep.results import from_reports
 
@@ -85,7 +86,7 @@ def tabs() -> dict:
             TABS,
             (
                 create_overview_tab,
-                lambda s: create_masks_tab(s)[0],
+                lambda s: create_masks_tab(s).tab,
                 create_graph_tab,
                 lambda s: create_spectrum_tab(s, [], sidebar_values.read).tab,
                 create_accuracy_tab,
@@ -98,7 +99,7 @@ def tabs() -> dict:
     return made
 
 
-def words(values: list) -> str:
+def words(values: Iterable) -> str:
     """All that a person could read in values of outputs."""
     texts = [value for value in values if isinstance(value, str)]
     return re.sub(r"<[^>]*>", " ", " ".join(texts))
@@ -110,8 +111,8 @@ def test_every_tab_draws_every_kind_of_run(tabs, run):
     seen = {}
     for name, tab in tabs.items():
         shown = tab.render(workspace)
-        assert len(shown) == len(tab.outputs), name
-        seen[name] = words(shown)
+        assert set(shown) == set(tab.outputs), name
+        seen[name] = words(shown.values())
         assert not re.search(r"\bNone\b|\bnan\b", seen[name]), (name, seen[name])
     if run.report["latency"] is None:
         assert "not measured: the model is larger than memory" in seen["overview"]
@@ -136,7 +137,7 @@ def test_every_kind_of_run_is_listed_compared_and_taken_along(run, make_run, tmp
     assert (NOT_MEASURED in html) == (run.report["latency"] is None) and html.count("tokens/s") >= 1
     assert ("not recorded" in table["Computed"][0]) == ("created" not in run.report)
     assert ("not recorded" in html) == ("seconds" not in run.report)
-    assert empty_lanes(run) and race_note(run) and gpu_cards(run)
+    assert empty_lanes(run) and race_note(run, weights_at_hand(run)) and gpu_cards(run)
     page = report_html(run, [run])
     assert ("Decode speed: not measured" in page) == (run.report["latency"] is None)
     assert ("versions that were not recorded" in page) == ("versions" not in run.report)
@@ -151,12 +152,12 @@ def test_every_kind_of_run_is_compared_with_all_others(run, make_run):
     for model in models_of(sweep):
         choice = Choice(model, baseline="Wanda")
         found = chosen(sweep, choice)
-        assert found and len(pareto(sweep, found, choice)) == 4 and overview(sweep, found, choice)
-        assert facts(sweep, choice) and heat(sweep, found, choice) and significance(found, found, choice)
-        times = set(group_table(sweep, found, choice)["ms per token"])
+        assert found and all(size_front(sweep, found, choice)) and overview(sweep, found, model)
+        assert facts(sweep, model) and heat(sweep, found, choice) and significance(found, found, choice)
+        times = set(group_table(found, sweep.dense[model]["perplexity"])["ms per token"])
         if model == run.report["model"] and run.report["latency"] is None:
-            assert times == {"not measured"} and pareto(sweep, found, choice)[2] is None
-            assert "larger than memory" in pareto(sweep, found, choice)[3]
+            figure, said = speed_front(sweep, found, choice)
+            assert times == {"not measured"} and figure is None and "larger than memory" in said
     assert len(cell_table(sweep)) == len(sweep.cells)
 
 
@@ -167,7 +168,7 @@ def test_a_streamed_run_beside_timed_ones_is_counted_and_not_drawn_as_fast(strea
     sweep = from_reports([timed, untimed], "runs")
     choice = Choice("micro")
     found = chosen(sweep, choice)
-    speed, said = pareto(sweep, found, choice)[2:]
+    speed, said = speed_front(sweep, found, choice)
     assert len(found) == 2 and "Not in it: 1 result without a measured speed" in said
     assert {trace.name for trace in speed.data} & {"Magnitude"} == set()
 
@@ -197,7 +198,7 @@ def test_runs_on_weights_that_have_changed_since_are_not_compared_with_newer_one
 def test_a_store_that_cannot_be_used_is_named_and_everything_else_works(tabs, follow, micro, store, make_run):
     store.folder.mkdir()
     (store.folder / "thesis.txt").write_text("not a run")
-    assert "neither empty nor a run store" in runs_tab._read(all_reports())
+    assert "neither empty nor a run store" in runs_reading(all_reports(), store.problems, str(store.folder))
     assert [report["key"] for report in all_reports()] == [run.key for run in bundled_runs()]
     assert open_source("runs").cells and find_run("0" * 16) is None
     workspace, config = Workspace(), PruneConfig.from_dict(make_run("ria").report["config"])

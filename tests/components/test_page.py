@@ -5,6 +5,7 @@ import copy
 import gradio as gr
 import pandas
 import plotly.graph_objects as go
+import pytest
 from gradio.blocks import BlocksConfig
 from gradio.state_holder import SessionState
 
@@ -66,10 +67,18 @@ def test_finished_values_are_those_that_gradio_would_send(tmp_path):
         outputs = [Plot(), gr.HTML(), gr.Dataframe(), gr.File(visible=False), gr.Dropdown([]), MaskCanvas(), gr.Tabs()]
     values = [go.Figure(), "text", table, gr.File(str(file), visible=True), gr.Dropdown(["a"], value="a"), {"rows": 1}]
     values.append(gr.Tabs(selected="a"))
-    sent = finish(outputs, values)
+    sent = finish(outputs, dict(zip(outputs, values, strict=True)))
     assert sent[0] == go.Figure().to_json() and sent[1] == "text" and sent[5] == '{"rows": 1}'
     assert sent[2] == gr.Dataframe().postprocess(table).model_dump()
     assert sent[3]["value"] == gr.File().postprocess(str(file)).model_dump() and sent[3]["visible"] is True
     assert sent[4]["value"] == "a" and sent[4]["choices"] == ["a"] and sent[4]["__type__"] == "update"
     assert sent[6]["selected"] == "a" and "value" not in sent[6]
-    assert finish(outputs[:1], [gr.skip()]) == [gr.skip()]
+    assert finish(outputs[:1], {outputs[0]: gr.skip()}) == [gr.skip()]
+
+
+def test_an_output_without_a_value_stays_as_it_is_and_a_stray_value_is_an_error():
+    with gr.Blocks():
+        one, two, other = gr.HTML(), gr.HTML(), gr.HTML()
+    assert finish([one, two], {two: "text"}) == [gr.skip(), "text"]
+    with pytest.raises(ValueError, match="no outputs of this event"):
+        finish([one, two], {other: "text"})

@@ -3,21 +3,20 @@
 import gradio as gr
 
 from components.places.quality.breakdown.tab import create_breakdown_panel
-from components.places.quality.perplexity.tab import _create_perplexity
+from components.places.quality.perplexity.tab import create_perplexity_panel
 from components.places.quality.report.tab import create_report_panel
 from components.places.quality.tasks.tab import create_tasks_panel
 from components.places.quality.texts.tab import create_texts_panel
 from components.places.quality.tokens.tab import create_tokens_panel
 from components.places.quality.writing.tab import create_writing_panel
-from components.state.workspace import Workspace
-from components.tab import Tab
+from components.tab import Tab, joined
 
 
 def create_accuracy_tab(state: gr.State) -> Tab:
     """Fill an open gr.Tab."""
     with gr.Tabs(elem_id="accuracy-sections"):
         with gr.Tab("Perplexity", id="perplexity"):
-            panels = [_create_perplexity(), create_texts_panel(state)]
+            panels = [create_perplexity_panel(), create_texts_panel(state)]
         for name, key, create in (
             ("Zero-shot tasks", "tasks", create_tasks_panel),
             ("Token by token", "tokens", create_tokens_panel),
@@ -28,7 +27,4 @@ def create_accuracy_tab(state: gr.State) -> Tab:
             with gr.Tab(name, id=key):
                 panels.append(create(state))
 
-    def render(workspace: Workspace) -> list:
-        return [value for panel in panels for value in panel.render(workspace)]
-
-    return Tab([component for panel in panels for component in panel.outputs], render)
+    return joined(panels)

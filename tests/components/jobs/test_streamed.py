@@ -1,10 +1,11 @@
 """A model beyond the memory in the app: its own progress, figures without a speed, and reasons for what is missing."""
 
+import gradio as gr
 import pytest
 
 from components.jobs.prune import run_job
 from components.places.quality.report.page import report_html
-from components.places.speed.latency.tab import _drawn
+from components.places.speed.latency.tab import create_latency_tab
 from components.state.workspace import Workspace
 from components.words.run import overview_cards
 from eggs_core.config import make_config
@@ -24,7 +25,9 @@ def test_a_model_beyond_the_memory_runs_and_is_shown(follow, monkeypatch, small_
     run = workspace.run
     assert workspace.finished and f"lies in {run.report['checkpoint']}" in said[-1]
     assert "not measured: the model is larger than memory" in overview_cards(run)
-    assert "No speed was measured with this run" in "".join(str(part) for part in _drawn(run, None))
+    with gr.Blocks():
+        tab = create_latency_tab(gr.State(None))
+    assert "No speed was measured with this run" in str(tab.render(workspace).values())
     assert "Size and speed" in report_html(run, [run])
     with pytest.raises(EggsError, match="larger than memory and was pruned block by block"):
         next(measure_speed(run))

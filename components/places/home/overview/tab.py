@@ -1,58 +1,85 @@
 """Overview: what pruning did to the model, in four figures, one sentence and one chart."""
 
+from dataclasses import dataclass
+
 import gradio as gr
+from gradio.blocks import Block
 
 from components.charts.layers import layer_chart
-from components.jobs.events import CHEAP
+from components.jobs.events import CHEAP, Values
 from components.places.home.overview.words import measure_reading
-from components.state.drawings import draw_once
 from components.state.workspace import Workspace
-from components.tab import Tab
+from components.tab import Tab, drawn_once
 from components.widgets.plot import Plot
-from components.words.glossary import GLOSSARY, MEASURES
-from components.words.html import escape, reading
+from components.words.glossary import MEASURES
+from components.words.html import measure_hint, reading
 from components.words.labels import run_label
 from components.words.recorded import facts
 from components.words.run import overview_cards, overview_reading
 from eggs_core.errors import EggsError
+from eggs_core.runs.run import Run
 
+FIRST_MEASURE = "spectral_gap"
 RUNNING = (
     '<div class="cards"><div class="card waiting">Pruning… the layers appear below as they are finished.</div></div>'
 )
 
 
-def create_overview_tab(state: gr.State) -> Tab:
-    """Fill an open gr.Tab; the measure's choice redraws the chart alone."""
-    cards = gr.HTML(elem_id="cards", padding=False)
-    sentence = gr.HTML(elem_id="overview-reading", padding=False)
-    measure = gr.Radio(
-        [(name, key) for key, (name, _) in MEASURES.items()], value="spectral_gap", label="Per layer", elem_id="measure"
-    )
-    chart = Plot(elem_id="layer-chart", height=380)
-    explanation = gr.HTML(elem_id="measure-note", padding=False)
-    facts_line = gr.HTML(elem_id="facts", padding=False)
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The components of this tab."""
 
-    def draw(workspace: Workspace, key: str) -> list:
+    cards: gr.HTML
+    sentence: gr.HTML
+    measure: gr.Radio
+    chart: Plot
+    explanation: gr.HTML
+    facts: gr.HTML
+
+    @property
+    def outputs(self) -> list[Block]:
+        """All but the control."""
+        return [self.cards, self.sentence, self.chart, self.explanation, self.facts]
+
+    def draw(self, workspace: Workspace, key: str) -> Values:
+        """The chart of one measure, and what it shows; raises EggsError for another name."""
         if key not in MEASURES:
             raise EggsError("Choose one of the measures.")
-        explained = f'<p class="hint"><b>{escape(MEASURES[key][0])}</b>: {escape(GLOSSARY[MEASURES[key][0]])}</p>'
-        said = measure_reading(workspace.run.report["layers"], key) if workspace.run else ""
-        return [layer_chart(workspace.run, key) if workspace.run else None, said + explained]
+        run = workspace.run
+        said = measure_reading(run.report["layers"], key) if run else ""
+        return {self.chart: layer_chart(run, key) if run else None, self.explanation: said + measure_hint(key)}
 
-    measure.change(draw, [state, measure], [chart, explanation], **CHEAP)
-
-    def render(workspace: Workspace, key: str = "spectral_gap") -> list:
+    def render(self, workspace: Workspace) -> Values:
+        """Everything, with the measure that a page opens with."""
         workspace = workspace.still()
         if workspace.run is None:
-            return [reading("Choose a model and press Prune."), "", None, "", ""]
-        return draw_once(
-            [workspace.run], ("overview", key, workspace.finished), lambda: cards_and_chart(workspace, key)
-        )
+            start = reading("Choose a model and press Prune.")
+            return {self.cards: start, self.sentence: "", self.chart: None, self.explanation: "", self.facts: ""}
+        key = ("overview", FIRST_MEASURE, workspace.finished)
+        return drawn_once(self.outputs, [workspace.run], key, lambda: self._all(workspace, workspace.run))
 
-    def cards_and_chart(workspace: Workspace, key: str) -> list:
-        run = workspace.run
+    def _all(self, workspace: Workspace, run: Run) -> Values:
+        chart = self.draw(workspace, FIRST_MEASURE)
         if not workspace.finished:
-            return [RUNNING, "", *draw(workspace, key), ""]
-        return [overview_cards(run), overview_reading(run, run_label(run)), *draw(workspace, key), facts(run)]
+            return {self.cards: RUNNING, self.sentence: "", self.facts: "", **chart}
+        said = overview_reading(run, run_label(run))
+        return {self.cards: overview_cards(run), self.sentence: said, self.facts: facts(run), **chart}
 
-    return Tab([cards, sentence, chart, explanation, facts_line], render)
+
+def create_overview_tab(state: gr.State) -> Tab:
+    """Fill an open gr.Tab; the measure's choice redraws the chart alone."""
+    panel = Overview(
+        cards=gr.HTML(elem_id="cards", padding=False),
+        sentence=gr.HTML(elem_id="overview-reading", padding=False),
+        measure=gr.Radio(
+            [(name, key) for key, (name, _) in MEASURES.items()],
+            value=FIRST_MEASURE,
+            label="Per layer",
+            elem_id="measure",
+        ),
+        chart=Plot(elem_id="layer-chart", height=380),
+        explanation=gr.HTML(elem_id="measure-note", padding=False),
+        facts=gr.HTML(elem_id="facts", padding=False),
+    )
+    panel.measure.change(panel.draw, [state, panel.measure], [panel.chart, panel.explanation], **CHEAP)
+    return Tab(panel.outputs, panel.render)

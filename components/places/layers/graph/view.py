@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import networkx as nx
 import torch
 
+from components.places.layers.graph.frame import Frame, bundle_weights
 from components.state.results import remember, run_id
 from components.state.workspace import Workspace, recorded_topn
 from components.widgets.encoding import base64_bits, base64_values
@@ -13,9 +14,11 @@ from eggs_core.cache import Bounded
 from eggs_core.graph.drawing import layout, window_graph
 from eggs_core.graph.expansion import (
     SIDES,
+    CurvePoint,
     Expansion,
     SpreadStep,
     expansion,
+    expansion_curve,
     lowest_degree_set,
     random_set,
     spread,
@@ -24,10 +27,9 @@ from eggs_core.graph.expansion import (
 from eggs_core.graph.measures import certificate_sigma2
 from eggs_core.graph.spectrum import second_singular_value
 from eggs_core.pattern import NMPattern
-from eggs_core.pruning.one_layer import BetaStep, beta_step
+from eggs_core.pruning.one_layer import BetaStep, beta_step, layer_scores
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)
-BUNDLES = 48  # at most, on each side
 STEPS = 8
 TOPN = "top-N"
 _PLACES: Bounded[str, dict] = Bounded(64)
@@ -45,59 +47,6 @@ class Graph:
 
 
 Pair = tuple[Graph | None, Graph]  # top-N's, where the run holds it, and the method's
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """Which channels of a layer are drawn: from `first`, `count` nodes of `each` channels, for inputs and outputs."""
-
-    first: dict[str, int]
-    count: dict[str, int]
-    each: dict[str, int]
-    total: dict[str, int]
-
-    @property
-    def whole(self) -> bool:
-        """Whether the whole layer is drawn in bundles."""
-        return self.first["inputs"] < 0
-
-    def channels(self, side: str, nodes: list[int]) -> torch.Tensor:
-        """The whole-layer numbers of the channels behind nodes; int64."""
-        start = max(self.first[side], 0)
-        found = [
-            start + node * self.each[side] + k
-            for node in nodes
-            if 0 <= node < self.count[side]
-            for k in range(self.each[side])
-        ]
-        return torch.tensor([channel for channel in found if channel < self.total[side]], dtype=torch.int64)
-
-    def nodes(self, side: str, channels: tuple[int, ...]) -> list[int]:
-        """The nodes behind channels, each once; channels outside are left out."""
-        start = max(self.first[side], 0)
-        found = sorted({(channel - start) // self.each[side] for channel in channels if channel >= start})
-        return [node for node in found if node < self.count[side]]
-
-    def drawn(self, side: str) -> torch.Tensor:
-        """All channels that are drawn."""
-        return self.channels(side, list(range(self.count[side])))
-
-    def bundled(self, values: torch.Tensor, side: str) -> torch.Tensor:
-        """Sums of one value per channel of the whole layer over each node; (nodes,)."""
-        start, n, each = max(self.first[side], 0), self.count[side], self.each[side]
-        part = values[start : start + n * each]
-        return torch.nn.functional.pad(part, (0, n * each - len(part))).view(n, each).sum(1)
-
-
-def frame_of(workspace: Workspace, mask: torch.Tensor) -> Frame:
-    """The window in view, or the whole layer in bundles."""
-    total = dict(zip(("outputs", "inputs"), mask.shape, strict=True))
-    if workspace.graph.size:
-        window, row, column = workspace.window(mask, workspace.graph.size)
-        count = dict(zip(("outputs", "inputs"), window.shape, strict=True))
-        return Frame({"inputs": column, "outputs": row}, count, dict.fromkeys(SIDES, 1), total)
-    each = {side: -(-total[side] // BUNDLES) for side in SIDES}
-    return Frame(dict.fromkeys(SIDES, -1), {s: -(-total[s] // each[s]) for s in SIDES}, each, total)
 
 
 def graphs(workspace: Workspace) -> Pair:
@@ -139,6 +88,25 @@ def step_of(workspace: Workspace, beta: float) -> BetaStep:
         beta,
         report.get("fingerprint"),
     )
+
+
+def beta_steps(workspace: Workspace, beta: float) -> tuple[BetaStep, BetaStep, str]:
+    """The selections at a β and at β = 0, and where their scores come from; raises EggsError as `step_of` does."""
+    report = workspace.run.report
+    source = layer_scores(report["model"], workspace.layer, report["config"]["score"], report.get("fingerprint")).source
+    return step_of(workspace, beta), step_of(workspace, 0.0), source
+
+
+def edges_in_view(graph: Graph, frame: Frame) -> int:
+    """How many weights the graph keeps among the channels that are drawn."""
+    first = {side: max(frame.first[side], 0) for side in SIDES}
+    last = {side: first[side] + frame.count[side] * frame.each[side] for side in SIDES}
+    return int(graph.mask[first["outputs"] : last["outputs"], first["inputs"] : last["inputs"]].sum())
+
+
+def curve_points(graph: Graph, side: str) -> list[CurvePoint]:
+    """How far sets of each size reach on one side of a graph, sampled and certified."""
+    return remember(("curve", graph.key, side), lambda: expansion_curve(graph.mask, side, certified(graph)))
 
 
 def graph_value(workspace: Workspace, graph: Graph, other: Graph | None, frame: Frame, play: bool = False) -> dict:
@@ -185,19 +153,6 @@ def graph_value(workspace: Workspace, graph: Graph, other: Graph | None, frame: 
 
 def _places(net: nx.Graph, kind: str) -> dict:
     return {node: (round(x, 4), round(y, 4)) for node, (x, y) in layout(net, kind).items()}
-
-
-def bundle_weights(mask: torch.Tensor, frame: Frame) -> tuple[torch.Tensor, torch.Tensor]:
-    """Edges between bundles, int64 (output nodes, input nodes), and how dense they are, uint8: 1..255, 0 for none."""
-    r, c = frame.each["outputs"], frame.each["inputs"]
-    rows, columns = frame.count["outputs"], frame.count["inputs"]
-    padded = torch.nn.functional.pad(
-        mask.to(torch.uint8), (0, columns * c - mask.shape[1], 0, rows * r - mask.shape[0])
-    )
-    counts = padded.view(rows, r, columns, c).sum((1, 3))
-    low, high = counts.min(), counts.max()
-    scaled = 1 + 254 * (counts - low) / (high - low).clamp_min(1)
-    return counts, torch.where(counts > 0, scaled, 0).to(torch.uint8)
 
 
 def signal_sources(workspace: Workspace, graph: Graph) -> tuple[int, ...]:

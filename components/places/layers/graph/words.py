@@ -2,10 +2,49 @@
 
 import torch
 
-from components.words.html import escape, lesson_link, reading, term
+from components.places.layers.graph.frame import Frame
+from components.places.layers.graph.view import TOPN, Graph, Pair, edges_in_view
+from components.words.html import ARROW, escape, heading, hint, lesson_link, mini, reading, term
 from components.words.phrases import NO_TOPN, plural
-from eggs_core.graph.expansion import CurvePoint, Expansion, SpreadStep
+from eggs_core.graph.expansion import SIDES, CurvePoint, Expansion, SpreadStep
 from eggs_core.pruning.one_layer import BetaStep
+
+LEGEND = (
+    '<p class="legend"><span><i class="swatch score"></i>kept by both</span>'
+    '<span><i class="swatch link"></i>edge that the other graph lacks</span>'
+    '<span><i class="swatch orphan"></i>input without any edge in view</span>'
+    '<span><i class="swatch ring"></i>member of T</span><span><i class="swatch yolk"></i>signal</span></p>'
+)
+LEGEND_ALONE = LEGEND.replace("kept by both", f"kept; {NO_TOPN}").replace(
+    '<span><i class="swatch link"></i>edge that the other graph lacks</span>', ""
+)
+
+
+def graph_heading(graph: Graph | None, frame: Frame) -> str:
+    """The name of a graph, its edges in view and its gap; top-N's, where the run does not hold it."""
+    if graph is None:
+        return heading(TOPN, "not recorded with this run")
+    return heading(escape(graph.label), f"{edges_in_view(graph, frame):,} edges in view · gap {1 - graph.sigma2:.3f}")
+
+
+def window_reading(layer: str, pair: Pair, frame: Frame) -> str:
+    """Which part of the layer is in view, and what its graphs leave without connections."""
+    known = [g for g in pair if g is not None]
+    lost = " and ".join(f"{int((g.mask.sum(0) == 0).sum())} under {escape(g.label)}" for g in known)
+    fewest = " and ".join(str(int(g.mask.sum(0).min())) for g in known)
+    if frame.whole:
+        each = ", ".join(f"{frame.each[s]} {s}" for s in SIDES)
+        where = f"whole layer in bundles of {each}; the darker a line, the more of its possible connections are kept"
+    else:
+        ends = {s: f"{s} {frame.first[s]}–{frame.first[s] + frame.count[s] - 1}" for s in SIDES}
+        where = f"{ends['outputs']} of {frame.total['outputs']} and {ends['inputs']} of {frame.total['inputs']}"
+    apart = [g.label for g in known if g.sigma2 > 1 - 1e-4]
+    said = f" {escape(' and '.join(apart))} falls apart: its gap is 0." if apart else ""
+    return reading(
+        f"<b>{escape(layer)}</b>, {where}. {term('orphans', 'Orphans')} in the whole layer: {lost}; the "
+        f"worst-connected input keeps {fewest} weights.{said}",
+        "orphans",
+    )
 
 
 def set_table(rows: list[tuple[str, Expansion]], side: str) -> str:
@@ -73,7 +112,7 @@ def beta_cards(step: BetaStep, topn: BetaStep, source: str) -> str:
     ]
     note = (
         f"Exact selection with at least {step.bound} weights per input (β = {step.beta:g}), retained score relative to "
-        f"top-N; scores from {source}, channels in their original order." + lesson_link("degree-bound")
+        f"top-N; scores from {escape(source)}, channels in their original order." + lesson_link("degree-bound")
     )
     return _minis(rows, note, f"{step.beta:g}")
 
@@ -96,10 +135,11 @@ def pruned_cards(layer: dict, degrees: torch.Tensor, topn: tuple[torch.Tensor, f
 
 
 def _minis(rows: list[tuple[str, str, str]], note: str, beta: str = "") -> str:
-    arrow = '<span class="arrow" aria-label="becomes">→</span>'
     cells = "".join(
-        f'<div class="mini"><div class="card-label">{term(name)}</div><span class="before">{before}</span> '
-        f'{arrow if before else ""} <span class="after">{after}</span></div>'
+        mini(
+            term(name),
+            f'<span class="before">{before}</span> {ARROW if before else ""} <span class="after">{after}</span>',
+        )
         for name, before, after in rows
     )
-    return f'<div class="minis" data-beta="{beta}">{cells}</div><p class="hint">{escape(note)}</p>'
+    return f'<div class="minis" data-beta="{beta}">{cells}</div>{hint(note)}'

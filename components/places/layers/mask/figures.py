@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from components.charts.colors import COLORS, color
-from components.charts.layout import base_layout as _layout
+from components.charts.layout import base_layout
 
 
 def degree_histogram(degrees: list[int], topn_degrees: list[int] | None, label: str) -> go.Figure:
@@ -21,6 +21,8 @@ def degree_histogram(degrees: list[int], topn_degrees: list[int] | None, label: 
             hovertemplate=f"{name}: %{{y}} inputs keep %{{x}} weights<extra></extra>",
         )
     figure.update_layout(
-        _layout(barmode="overlay", xaxis={"title": "weights kept per input channel"}, yaxis={"title": "input channels"})
+        base_layout(
+            barmode="overlay", xaxis={"title": "weights kept per input channel"}, yaxis={"title": "input channels"}
+        )
     )
     return figure

@@ -4,9 +4,16 @@ from typing import Any
 
 import torch
 
-from components.words.html import escape, reading, term
+from components.words.html import escape, heading, reading, term
 from components.words.phrases import NO_TOPN, plural
 from eggs_core.graph.measures import summarize
+
+
+def mask_heading(value: dict[str, Any] | None) -> str:
+    """Whose mask a canvas draws, given what it draws; two names for a difference."""
+    if value and value["difference"]:
+        return heading(escape(" against ".join(value["names"])))
+    return heading(escape(value["label"] if value else ""))
 
 
 def layer_reading(layer: dict[str, Any]) -> str:
@@ -33,7 +40,7 @@ def layer_reading(layer: dict[str, Any]) -> str:
     )
 
 
-def model_summary(layers: list[dict], label: str) -> str:
+def model_summary(layers: list[dict[str, Any]], label: str) -> str:
     """The whole model's graphs, in one sentence."""
     if not layers:
         return ""

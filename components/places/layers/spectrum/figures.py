@@ -1,11 +1,13 @@
 """Figures of the Spectrum tab: gaps of all layers, singular values, the trade-off over β."""
 
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 
 from components.charts.colors import COLORS, SYMBOLS, color
 from components.charts.layout import base_layout
-from components.charts.layout import base_layout as _layout
+from components.charts.whiskers import whiskers
 from components.words.glossary import MEASURES
 from components.words.labels import run_label
 from eggs_core.graph.spectrum import Density
@@ -22,19 +24,7 @@ def gap_by_layer(runs: list[Run], measure: str = "spectral_gap") -> go.Figure:
     layers = runs[0].report["layers"]
     ticks = list(range(len(layers)))
     if measure == "spectral_gap":
-        low = [layer["null_gap_mean"] - 2 * layer["null_gap_std"] for layer in layers]
-        high = [layer["null_gap_mean"] + 2 * layer["null_gap_std"] for layer in layers]
-        figure.add_scatter(x=ticks, y=high, mode="lines", line={"width": 0}, hoverinfo="skip", showlegend=False)
-        figure.add_scatter(
-            x=ticks,
-            y=low,
-            mode="lines",
-            line={"width": 0},
-            fill="tonexty",
-            fillcolor="rgba(138,143,152,0.35)",
-            name="random masks, mean ± 2 sd",
-            hoverinfo="skip",
-        )
+        _add_random_band(figure, layers)
     for i, run in enumerate(runs):
         label = run_label(run)
         rows = run.report["layers"]
@@ -51,7 +41,7 @@ def gap_by_layer(runs: list[Run], measure: str = "spectral_gap") -> go.Figure:
         )
     step = max(1, len(layers) // 42)
     figure.update_layout(
-        _layout(
+        base_layout(
             xaxis={
                 "title": "layer, in model order",
                 "tickvals": ticks[::step],
@@ -65,7 +55,25 @@ def gap_by_layer(runs: list[Run], measure: str = "spectral_gap") -> go.Figure:
     return figure
 
 
-def density_figure(density: Density, random: Density | None, layer: dict, label: str) -> go.Figure:
+def _add_random_band(figure: go.Figure, layers: list[dict[str, Any]]) -> None:
+    """The gaps of random masks, mean ± 2 standard deviations."""
+    ticks = list(range(len(layers)))
+    low = [layer["null_gap_mean"] - 2 * layer["null_gap_std"] for layer in layers]
+    high = [layer["null_gap_mean"] + 2 * layer["null_gap_std"] for layer in layers]
+    figure.add_scatter(x=ticks, y=high, mode="lines", line={"width": 0}, hoverinfo="skip", showlegend=False)
+    figure.add_scatter(
+        x=ticks,
+        y=low,
+        mode="lines",
+        line={"width": 0},
+        fill="tonexty",
+        fillcolor="rgba(138,143,152,0.35)",
+        name="random masks, mean ± 2 sd",
+        hoverinfo="skip",
+    )
+
+
+def density_figure(density: Density, random: Density | None, layer: dict[str, Any], label: str) -> go.Figure:
     """The distribution of a layer's singular values, with σ₂, the Ramanujan edge and the band of random masks."""
     middles = (density.edges[1:] + density.edges[:-1]) / 2
     width = density.edges[1] - density.edges[0]
@@ -89,9 +97,17 @@ def density_figure(density: Density, random: Density | None, layer: dict, label:
             hoverinfo="skip",
             line={"color": COLORS["Dense"], "shape": "hvh"},
         )
+    _add_marks(figure, layer, tall=float((density.shares / width).max()) * 1.08)
+    figure.update_layout(
+        base_layout(xaxis={"title": "singular value of Â", "range": [0, 1.02]}, yaxis={"title": "density"}, bargap=0)
+    )
+    return figure
+
+
+def _add_marks(figure: go.Figure, layer: dict[str, Any], tall: float) -> None:
+    """σ₂, the Ramanujan edge and the band of random masks, up to a height."""
     mean, std = 1 - layer["null_gap_mean"], layer["null_gap_std"]
     figure.add_vrect(x0=mean - 2 * std, x1=mean + 2 * std, fillcolor="rgba(138,143,152,0.45)", line_width=0)
-    tall = float((density.shares / width).max()) * 1.08
     for name, x, hue, dash in (
         ("σ₂", layer["sigma2"], "#D55E00", "solid"),
         ("Ramanujan edge", layer["sigma2"] + layer["ramanujan_margin"], "#CC79A7", "dash"),
@@ -111,24 +127,13 @@ def density_figure(density: Density, random: Density | None, layer: dict, label:
         name="σ₂ of random masks, ± 2 sd",
         marker={"symbol": "square", "size": 11, "color": "rgba(138,143,152,0.6)"},
     )
-    figure.update_layout(
-        base_layout(xaxis={"title": "singular value of Â", "range": [0, 1.02]}, yaxis={"title": "density"}, bargap=0)
-    )
-    return figure
 
 
 def beta_figures(curve: BetaCurve) -> list[go.Figure]:
     """Perplexity, spectral gap and retained score over β, a figure each."""
     points, betas = curve.points, [p.beta for p in curve.points]
     value = [p.perplexity for p in points]
-    bars = {
-        "type": "data",
-        "symmetric": False,
-        "thickness": 1.5,
-        "width": 5,
-        "array": [p.high - p.perplexity for p in points],
-        "arrayminus": [p.perplexity - p.low for p in points],
-    }
+    bars = whiskers(value, [p.low for p in points], [p.high for p in points], width=5)
     panels = (
         ("perplexity", [("perplexity", value, "#D55E00", "solid", bars, ".2f")]),
         (

@@ -1,29 +1,34 @@
 """Spectrum: a layer's singular values, the gap of every layer across methods, and the trade-off over β."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
-from components.jobs.events import CHEAP, run_by_buttons
+from components.jobs.events import CHEAP, Updates, Values, run_by_buttons
 from components.jobs.messages import bar, message
 from components.jobs.prune import Follow
-from components.places.layers.spectrum.figures import gap_by_layer
-from components.places.layers.spectrum.view import curve_of, curve_work, density, tradeoff
-from components.places.layers.spectrum.words import gap_reading
-from components.state.drawings import draw_once
+from components.places.layers.spectrum.figures import beta_figures, gap_by_layer
+from components.places.layers.spectrum.view import curve_of, curve_work, density, mean_gaps
+from components.places.layers.spectrum.words import beta_reading, curve_facts, gap_reading
 from components.state.workspace import Workspace
-from components.tab import Tab
+from components.tab import Tab, drawn_once, finished
+from components.widgets.heading import panel_heading
 from components.widgets.plot import Plot
-from components.words.glossary import GLOSSARY, MEASURES
-from components.words.html import escape, reading
+from components.words.glossary import MEASURES
+from components.words.html import escape, measure_hint, reading
 from components.words.labels import run_label
+from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.pruning.beta_curve import BETAS, BetaCurve
+from eggs_core.runs.run import Run
+from eggs_core.text.sources import Text
 
 SHOWN = ("spectral_gap", "gap_z", "min_in_degree", "orphans")
 CURVES = (
-    ("perplexity", "Perplexity <span>95 % against β = 0</span>"),
+    ("perplexity", "Perplexity", "95 % against β = 0"),
     ("gap", "Spectral gap"),
     ("score", "Retained score"),
 )
@@ -31,115 +36,141 @@ NO_CURVE = "No curve for this model and pattern yet: press the button, which pru
 
 
 @dataclass(frozen=True, slots=True)
-class SpectrumTab:
-    """The tab, and what follows the chosen layer."""
+class SpectrumPanel:
+    """The components of this tab that are filled, and what happens to them."""
 
-    tab: Tab
-    layer_outputs: list
-    render_layer: Callable[[Workspace], list]
+    spectrum: Plot
+    layer_text: gr.HTML
+    chart: Plot
+    sentence: gr.HTML
+    note: gr.HTML
+    progress: gr.HTML
+    perplexity: Plot
+    gap: Plot
+    score: Plot
+    curve_text: gr.HTML
+    facts: gr.HTML
+    read: Callable[..., tuple[PruneConfig, dict[str, Text]]]  # what the sidebar's controls describe
+
+    @property
+    def layer(self) -> Tab:
+        """What follows the chosen layer."""
+        return Tab([self.spectrum, self.layer_text], self.draw_layer)
+
+    @property
+    def curves(self) -> list[Block]:
+        """What a curve over β fills."""
+        return [self.perplexity, self.gap, self.score, self.curve_text, self.facts]
+
+    @property
+    def tab(self) -> Tab:
+        """All but the progress of a measurement."""
+        return Tab([*self.layer.outputs, self.sentence, self.chart, self.note, *self.curves], self.render)
+
+    def draw_layer(self, workspace: Workspace) -> Values:
+        """The singular values of the chosen layer."""
+        return workspace.drawn(lambda: self._layer_now(workspace.still()))
+
+    def _layer_now(self, workspace: Workspace) -> Values:
+        run = finished(workspace)
+        if run is None or not workspace.layer:
+            return {self.spectrum: None, self.layer_text: reading("The spectrum appears when the run is finished.")}
+
+        def draw() -> Values:
+            figure, text = density(workspace)
+            return {self.spectrum: figure, self.layer_text: text}
+
+        try:
+            return drawn_once(self.layer.outputs, [run], ("density", workspace.layer), draw)
+        except EggsError as error:
+            return {self.spectrum: None, self.layer_text: reading(escape(error))}
+
+    def render(self, workspace: Workspace) -> Values:
+        """The chosen layer, all layers of all methods, and the curve over β."""
+        workspace = workspace.still()
+        run, gaps = finished(workspace), [self.sentence, self.chart, self.note]
+        if run is None:
+            nothing = {self.sentence: "", self.chart: None, self.note: ""}
+            return self.draw_layer(workspace) | nothing | self._draw_curve(None)
+        shown = [run, *workspace.comparable()]
+        drawn = drawn_once(gaps, shown, ("gaps", workspace.spectrum), lambda: self._draw_all(workspace, run))
+        return self.draw_layer(workspace) | drawn | self._draw_curve(curve_of(workspace))
+
+    def _draw_gaps(self, workspace: Workspace, key: str) -> Values:
+        return {self.chart: gap_by_layer(workspace.comparable(), key), self.note: measure_hint(key)}
+
+    def _draw_all(self, workspace: Workspace, run: Run) -> Values:
+        said = gap_reading(run_label(run), run.report["layers"], mean_gaps(workspace.comparable()))
+        return {self.sentence: said, **self._draw_gaps(workspace, workspace.spectrum)}
+
+    def _draw_curve(self, curve: BetaCurve | None) -> Values:
+        """The three figures over β; a sentence while there is no point."""
+        if curve is None or not curve.points:
+            figures: list[Block] = [self.perplexity, self.gap, self.score]
+            return {**dict.fromkeys(figures), self.curve_text: reading(NO_CURVE), self.facts: ""}
+
+        def draw() -> Values:
+            perplexity, gap, score = beta_figures(curve)
+            figures = {self.perplexity: perplexity, self.gap: gap, self.score: score}
+            return {**figures, self.curve_text: beta_reading(curve), self.facts: curve_facts(curve)}
+
+        return drawn_once(self.curves, [], ("curve", repr(curve)), draw)
+
+    def set_measure(self, workspace: Workspace, key: str) -> Values:
+        """Another measure of all layers."""
+        if key not in SHOWN:
+            raise EggsError("Choose one of the measures.")
+        workspace.spectrum = key
+        return workspace.drawn(lambda: self._draw_gaps(workspace, workspace.spectrum))
+
+    def sweep(self, follow: Follow, workspace: Workspace, *values: Any) -> Updates:
+        """State and the sidebar's values in; progress and the growing curve out."""
+        drawn = 0
+        for event in follow(curve_work(*self.read(*values))):
+            progress, found = event if isinstance(event, tuple) else (event, None)
+            curve: Values = {}
+            if found and len(found.points) > drawn:
+                drawn = len(found.points)
+                workspace.own_curve(found)
+                curve = self._draw_curve(found)
+            yield {self.progress: bar(progress), **curve}
+        yield {self.progress: message("Done.")}
+
+    def stopped(self, _workspace: Workspace) -> Values:
+        """What is said when a measurement is stopped."""
+        return {self.progress: message("Stopped; the points measured so far stay.")}
 
 
-def create_spectrum_tab(state: gr.State, inputs: list, read: Callable[..., tuple]) -> SpectrumTab:
+def create_spectrum_tab(
+    state: gr.State, inputs: list[Block], read: Callable[..., tuple[PruneConfig, dict[str, Text]]]
+) -> SpectrumPanel:
     """Fill an open gr.Tab; the curve over β is that of what `read` makes of the values of `inputs`."""
-    gr.HTML('<h3 class="panel">Singular values of the chosen layer</h3>', padding=False)
+    panel_heading("Singular values of the chosen layer")
     spectrum = Plot(elem_id="density-chart", height=340)
     layer_text = gr.HTML(elem_id="density-reading", padding=False)
-    gr.HTML('<h3 class="panel">Every layer, method by method</h3>', padding=False)
+    panel_heading("Every layer, method by method")
     measure = gr.Radio(
         [(MEASURES[m][0], m) for m in SHOWN], value="spectral_gap", label="Measure", elem_id="spectrum-measure"
     )
     chart = Plot(elem_id="gap-chart", height=440)
     sentence = gr.HTML(elem_id="spectrum-reading", padding=False)
     note = gr.HTML(elem_id="spectrum-note", padding=False)
-    gr.HTML('<h3 class="panel">What does connectivity cost? The trade-off over β</h3>', padding=False)
+    panel_heading("What does connectivity cost? The trade-off over β")
     with gr.Row():
         start = gr.Button(f"Measure it for the sidebar's choices ({len(BETAS)} runs)", elem_id="sweep", size="sm")
         stop = gr.Button("Stop", elem_id="sweep-stop", size="sm", interactive=False)
-    progress = gr.HTML("", elem_id="sweep-progress", padding=False)
+    progress, plots = gr.HTML("", elem_id="sweep-progress", padding=False), []
     with gr.Row():
-        curves = []
-        for name, title in CURVES:
+        for name, *title in CURVES:
             with gr.Column(min_width=290):
-                gr.HTML(f'<h3 class="panel">{title}</h3>', padding=False)
-                curves.append(Plot(elem_id=f"sweep-{name}", height=280))
+                panel_heading(*title)
+                plots.append(Plot(elem_id=f"sweep-{name}", height=280))
     curve_text = gr.HTML(elem_id="sweep-reading", padding=False)
     facts = gr.HTML(elem_id="sweep-facts", padding=False)
-
-    def draw_gaps(workspace: Workspace, key: str) -> list:
-        text = f'<p class="hint"><b>{escape(MEASURES[key][0])}</b>: {escape(GLOSSARY[MEASURES[key][0]])}</p>'
-        return [gap_by_layer(workspace.comparable(), key), text]
-
-    def draw_layer(workspace: Workspace) -> list:
-        return workspace.drawn(lambda: layer_now(workspace.still()))
-
-    def layer_now(workspace: Workspace) -> list:
-        if workspace.run is None or not workspace.layer or not workspace.finished:
-            return [None, reading("The spectrum appears when the run is finished.")]
-        try:
-            return draw_once([workspace.run], ("density", workspace.layer), lambda: list(density(workspace)))
-        except EggsError as error:
-            return [None, reading(escape(error))]
-
-    def draw_curve(workspace: Workspace) -> list:
-        curve = curve_of(workspace) if workspace.run and workspace.finished else None
-        return draw_once([], ("curve", repr(curve)), lambda: tradeoff_and_facts(curve))
-
-    def tradeoff_and_facts(curve: BetaCurve | None) -> list:
-        *figures, text = tradeoff(curve)
-        return [*figures, text or reading(NO_CURVE), _facts(curve)]
-
-    def render(workspace: Workspace) -> list:
-        workspace = workspace.still()
-        if workspace.run is None or not workspace.finished:
-            return [*draw_layer(workspace), "", None, "", *draw_curve(workspace)]
-        shown = [workspace.run, *workspace.comparable()]
-        gaps = draw_once(shown, ("gaps", workspace.spectrum), lambda: sentence_and_gaps(workspace))
-        return [*draw_layer(workspace), *gaps, *draw_curve(workspace)]
-
-    def sentence_and_gaps(workspace: Workspace) -> list:
-        runs, layers = workspace.comparable(), workspace.run.report["layers"]
-        means = {run_label(r): sum(x["spectral_gap"] for x in r.report["layers"]) / len(layers) for r in runs}
-        said = gap_reading(run_label(workspace.run), layers, means)
-        return [said, *draw_gaps(workspace, workspace.spectrum)]
-
-    def set_measure(workspace: Workspace, key: str) -> list:
-        if key not in SHOWN:
-            raise EggsError("Choose one of the measures.")
-        workspace.spectrum = key
-        return workspace.drawn(lambda: draw_gaps(workspace, workspace.spectrum))
-
-    def sweep(follow: Follow, workspace: Workspace, *values) -> Iterator[list]:
-        """State and the sidebar's values in; progress and the growing curve out."""
-        drawn, still = 0, [gr.skip()] * 5
-        for event in follow(curve_work(*read(*values))):
-            progress, found = event if isinstance(event, tuple) else (event, None)
-            if found and len(found.points) > drawn:
-                drawn = len(found.points)
-                workspace.own_curve(found)
-                yield [bar(progress), *tradeoff(found), _facts(found)]
-            else:
-                yield [bar(progress), *still]
-        yield [message("Done."), *still]
-
-    measure.input(set_measure, [state, measure], [chart, note], **CHEAP)
-    run_by_buttons(
-        start,
-        stop,
-        sweep,
-        [state, *inputs],
-        [progress, *curves, curve_text, facts],
-        stopped=lambda _: [message("Stopped; the points measured so far stay."), *[gr.skip()] * 5],
+    panel = SpectrumPanel(
+        spectrum, layer_text, chart, sentence, note, progress, *plots, curve_text=curve_text, facts=facts, read=read
     )
-    outputs = [spectrum, layer_text, sentence, chart, note, *curves, curve_text, facts]
-    return SpectrumTab(Tab(outputs, render), [spectrum, layer_text], draw_layer)
-
-
-def _facts(curve: BetaCurve | None) -> str:
-    """What the curve was measured on."""
-    if curve is None or not curve.points:
-        return ""
-    c, e = curve.config, curve.evaluation
-    choices = [f"{c['score']} score", "exact degree bound", c["permutation"], c["reconstruction"]]
-    made = " · ".join(escape(x) for x in (c["model"], c["pattern"], *choices) if x != "none")
-    text = f"{e['windows']} × {e['window']} tokens of “{escape(e['text'])}”"
-    return f'<p class="facts">{made} · {text} · SHA-256 {escape(e["sha256"][:12])}… · seed {c["seed"]}</p>'
+    measure.input(panel.set_measure, [state, measure], [chart, note], **CHEAP)
+    outputs = [progress, *panel.curves]
+    run_by_buttons(start, stop, panel.sweep, [state, *inputs], outputs, stopped=panel.stopped)
+    return panel

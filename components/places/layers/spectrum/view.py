@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 import torch
 
 from components.jobs.queue import Work
-from components.places.layers.spectrum.figures import beta_figures, density_figure
-from components.places.layers.spectrum.words import beta_reading, density_reading, layer_extras
+from components.places.layers.spectrum.figures import density_figure
+from components.places.layers.spectrum.words import density_reading, layer_extras
 from components.state.results import RESULTS, Results, on_same_weights, remember, run_id
 from components.state.workspace import Workspace
 from components.words.labels import run_label
@@ -23,6 +23,7 @@ from eggs_core.pattern import NMPattern
 from eggs_core.progress import Progress
 from eggs_core.pruning.beta_curve import CURVES, BetaCurve, beta_curve, curve_config, load_curve
 from eggs_core.pruning.one_layer import layer_scores
+from eggs_core.runs.run import Run
 from eggs_core.text.sources import Text
 
 
@@ -114,8 +115,7 @@ def curve_of(workspace: Workspace, results: Results = RESULTS) -> BetaCurve | No
     return None
 
 
-def tradeoff(curve: BetaCurve | None) -> list[go.Figure | str | None]:
-    """The three figures over β and a sentence; nothing while there is no point."""
-    if curve is None or not curve.points:
-        return [None, None, None, ""]
-    return [*beta_figures(curve), beta_reading(curve)]
+def mean_gaps(runs: list[Run]) -> dict[str, float]:
+    """The mean spectral gap of each run's layers, by the run's label."""
+    gaps = {run_label(run): [layer["spectral_gap"] for layer in run.report["layers"]] for run in runs}
+    return {label: sum(values) / len(values) for label, values in gaps.items()}

@@ -1,10 +1,12 @@
 """Sentences about singular values, gaps and the trade-off over β."""
 
-from components.words.html import escape, reading, term
+from typing import Any
+
+from components.words.html import escape, facts_line, reading, term
 from eggs_core.pruning.beta_curve import BetaCurve
 
 
-def density_reading(layer: dict, exact: bool) -> str:
+def density_reading(layer: dict[str, Any], exact: bool) -> str:
     """Where σ₂ of the chosen layer lies, in one sentence."""
     edge = layer["sigma2"] + layer["ramanujan_margin"]
     side = "below" if layer["ramanujan_margin"] >= 0 else "above"
@@ -34,7 +36,16 @@ def beta_reading(curve: BetaCurve) -> str:
     )
 
 
-def layer_extras(layer: dict, weighted: float | None, reach: tuple[str, str, int, int] | None) -> str:
+def curve_facts(curve: BetaCurve) -> str:
+    """What a curve was measured on."""
+    c, e = curve.config, curve.evaluation
+    choices = [f"{c['score']} score", "exact degree bound", c["permutation"], c["reconstruction"]]
+    made = " · ".join(escape(x) for x in (c["model"], c["pattern"], *choices) if x != "none")
+    text = f"{e['windows']} × {e['window']} tokens of “{escape(e['text'])}”"
+    return facts_line(f"{made} · {text} · SHA-256 {escape(e['sha256'][:12])}… · seed {c['seed']}")
+
+
+def layer_extras(layer: dict[str, Any], weighted: float | None, reach: tuple[str, str, int, int] | None) -> str:
     """Weighted σ₂ and reach across the next layer, in one sentence; empty where neither is known."""
     said = []
     if weighted is not None:
@@ -49,7 +60,7 @@ def layer_extras(layer: dict, weighted: float | None, reach: tuple[str, str, int
     return reading(" ".join(said)) if said else ""
 
 
-def gap_reading(label: str, layers: list[dict], means: dict[str, float]) -> str:
+def gap_reading(label: str, layers: list[dict[str, Any]], means: dict[str, float]) -> str:
     """How the gaps compare with random masks and between methods, in one sentence."""
     below = sum(layer["gap_z"] < -2 for layer in layers)
     best = max(means, key=means.get)

@@ -41,7 +41,7 @@ def error_curve(scene: Scene, _level: float) -> str:
     """The output error over the number of weights kept, and where this mask is."""
     errors = _errors()
 
-    def at(kept, error):
+    def at(kept: int, error: float) -> str:
         return f"{44 + 420 * (SIZE * SIZE - kept) / (SIZE * SIZE):.1f},{150 - 130 * min(error, 1):.1f}"
 
     line = " ".join(at(SIZE * SIZE - k, e) for k, e in enumerate(errors))
@@ -191,10 +191,17 @@ def _chosen(column: int) -> str:
     return ' class="chosen"' if column == SCALED_INPUT else ""
 
 
-def _drawn(mask, above, below, amounts=None, side="inputs", before=None) -> str:
+def _drawn(
+    mask: torch.Tensor,
+    above: list[str],
+    below: list[str],
+    amounts: torch.Tensor | None = None,
+    side: str = "inputs",
+    before: torch.Tensor | None = None,
+) -> str:
     """The graph as SVG: inputs above, outputs below; amounts fill one side, edges that just carried some stand out."""
 
-    def x(i):
+    def x(i: int) -> float:
         return WIDTH * (i + 0.5) / SIZE
 
     lines, nodes = "", ""

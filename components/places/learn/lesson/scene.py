@@ -3,10 +3,11 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from components.words.html import escape, reading, term
+from components.words.html import escape, hint, mini, reading, term
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.toy_layer import SIZE, Judgement, ToyLayer, eggs_points, judge, read_mask
 
@@ -66,7 +67,7 @@ class Step:
         return self.slider[4] if self.slider else self.choice[2] if self.choice else 0
 
 
-def bench_value(scene: Scene) -> dict:
+def bench_value(scene: Scene) -> dict[str, Any]:
     """What the matrix widget draws."""
     weights = scene.layer.weight if scene.values is None else torch.where(scene.mask, scene.values, scene.layer.weight)
     return {
@@ -96,7 +97,7 @@ def measures(scene: Scene, shows: tuple[str, ...]) -> str:
         "eggs": ("EGGS-PTP’s", f"{eggs_points():.1f}"),
     }
     body = "".join(
-        f'<div class="mini"><div class="card-label">{label}</div><div class="after">{value}</div></div>'
+        mini(label, f'<div class="after">{value}</div>')
         for label, value in (cells[name] for name in shows if name in cells)
     )
     return f'<div class="minis" data-gap="{found.gap:.6f}" data-error="{found.error:.6f}">{body}</div>'
@@ -106,7 +107,7 @@ def feedback(step: Step, answer: str | None) -> str:
     """Whether an answer is right, and why."""
     said = dict(step.answers).get(answer)
     if said is None:
-        return '<p class="hint">Choose an answer; you can try again.</p>'
+        return hint("Choose an answer; you can try again.")
     right = answer == step.right
     words = f"<b>{'Right.' if right else 'Not quite.'}</b> {escape(said)}"
     return reading(words).replace('class="reading"', f'class="reading {"good" if right else "wrong"}"')

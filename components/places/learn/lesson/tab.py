@@ -1,16 +1,21 @@
 """Learn: a short lesson on one matrix small enough to prune by hand; `?step=degree-bound` opens it at that step."""
 
 import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
+from gradio.blocks import Block
 
-from components.jobs.events import CHEAP, EACH
+from components.jobs.events import CHEAP, EACH, Values
 from components.places.learn.lesson.scene import Scene, Step, bench_value, feedback, measures
 from components.places.learn.lesson.steps import KEYS, STEPS
 from components.state.asked import told
 from components.widgets.assets import script
 from components.widgets.bench import MaskBench
+from components.words.html import facts_line
 from eggs_core.errors import EggsError
 
 SHOW_STEP = """() => setTimeout(() => {
@@ -28,127 +33,187 @@ NOTE = (
 )
 
 
-def create_learn_tab(tabs: gr.Tabs) -> None:
-    """Fill an open gr.Tab."""
-    with gr.Tabs(elem_id="learn-sections") as sections:
-        with gr.Tab("Lesson", id="lesson"), gr.Column(elem_id="lesson"):
-            nav = gr.Radio(_names(()), value=KEYS[0], label="Step", elem_id="lesson-steps", show_label=False)
-            with gr.Row(elem_id="lesson-stage"):
-                with gr.Column(elem_id="lesson-idea"):
-                    words = gr.Markdown(elem_id="lesson-words")
-                    slider = gr.Slider(0, 1, elem_id="lesson-slider")
-                    choice = gr.Radio([], type="index", elem_id="lesson-choice")
-                with gr.Column(elem_id="lesson-figure"):
-                    bench = MaskBench(elem_id="lesson-bench")
-                    figures = gr.HTML(elem_id="lesson-measures", padding=False)
-                    extra = gr.HTML(elem_id="lesson-extra", padding=False)
-                with gr.Column(elem_id="lesson-ask"):
-                    question = gr.Radio([], elem_id="lesson-question")
-                    said = gr.HTML(elem_id="lesson-feedback", padding=False)
-                    with gr.Row(elem_id="lesson-buttons"):
-                        back = gr.Button("← Back", size="sm", min_width=70, elem_id="lesson-back")
-                        following = gr.Button(
-                            "Next →", size="sm", min_width=70, variant="primary", elem_id="lesson-next"
-                        )
-                        anew = gr.Button("Start over", size="sm", min_width=70, elem_id="lesson-anew")
-                        slides = gr.Button("Full screen", size="sm", min_width=70, elem_id="lesson-slides")
-            gr.HTML(f'<p class="facts">{NOTE}</p>', padding=False, elem_id="lesson-note")
-        with gr.Tab("For teachers", id=TEACHERS):
-            gr.Markdown(TEACHING.read_text(encoding="utf-8"), elem_id="teaching")
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """The components of the lesson."""
 
-    def scene_of(key: str, level: float, bits: str | None = None) -> tuple[Step, Scene]:
-        step = STEPS[_place(key)]
+    nav: gr.Radio
+    words: gr.Markdown
+    slider: gr.Slider
+    choice: gr.Radio
+    bench: MaskBench
+    measures: gr.HTML
+    extra: gr.HTML
+    question: gr.Radio
+    said: gr.HTML
+    back: gr.Button
+    following: gr.Button
+    anew: gr.Button
+    slides: gr.Button
+    clicked: gr.State  # the mask after clicks, as 64 characters
+    done: gr.State  # steps answered rightly
+
+    @property
+    def seen(self) -> list[Block]:
+        """What follows the matrix."""
+        return [self.bench, self.measures, self.extra, self.clicked]
+
+    @property
+    def content(self) -> list[Block]:
+        """What another step changes."""
+        asked = [self.words, self.slider, self.choice, self.question, self.said]
+        return [*asked, self.back, self.following, self.anew, *self.seen]
+
+    def _figures(self, step: Step, scene: Scene, level: float) -> Values:
+        shown = measures(scene, step.shows) if step.matrix else ""
+        return {self.measures: shown, self.extra: step.extra(scene, level)}
+
+    def _show(self, step: Step, level: float) -> Values:
+        """A step's own scene at a level of its slider, without any click."""
         scene = step.scene(level)
-        return step, scene if bits is None else scene.clicked(bits)
+        return {self.bench: bench_value(scene), **self._figures(step, scene, level), self.clicked: None}
 
-    def level_of(key: str, slid: float, chosen: int | None) -> float:
-        return chosen or 0 if STEPS[_place(key)].choice else slid
-
-    def said_of(step: Step, scene: Scene, level: float) -> list:
-        return [measures(scene, step.shows) if step.matrix else "", step.extra(scene, level)]
-
-    def show(key: str, level: float) -> list:
-        step, scene = scene_of(key, level)
-        return [bench_value(scene), *said_of(step, scene, level), None]
-
-    def slide(key: str, slid: float, chosen: int | None, bits: str | None) -> list:
+    def slide(self, key: str, slid: float, chosen: int | None, bits: str | None) -> Values:
         """A step whose slider leaves the matrix alone keeps what was clicked."""
-        level = level_of(key, slid, chosen)
-        step, scene = scene_of(key, level, bits)
-        return [gr.skip(), *said_of(step, scene, level), bits] if step.clicks_stay else show(key, level)
+        step, level = step_of(key), level_of(key, slid, chosen)
+        if not step.clicks_stay:
+            return self._show(step, level)
+        return {**self._figures(step, scene_of(step, level, bits), level), self.clicked: bits}
 
-    def go(key: str) -> list:
-        number = _place(key)
-        step = STEPS[number]
+    def go(self, key: str) -> Values:
+        """Another step, from its start."""
+        step, number = step_of(key), place_of(key)
         label, low, high, by, start = step.slider or ("", 0, 1, 1, 0)
         asked, options, first = step.choice or ("", (), 0)
-        value, *rest = show(key, step.start)
-        return [
-            f"## {step.name}\n\n{step.words}",
-            gr.Slider(low, high, value=start, step=by, label=label, visible=step.slider is not None),
-            gr.Radio(list(options), value=options[first] if options else None, label=asked, visible=bool(options)),
-            gr.Radio(sorted(answer for answer, _ in step.answers), value=None, label=step.question),
-            feedback(step, None),
-            gr.Button(interactive=number > 0),
-            gr.Button(interactive=number < len(KEYS) - 1),
-            gr.Button(interactive=step.matrix),
-            MaskBench(value, visible=step.matrix),
-            *rest,
-        ]
+        values = self._show(step, step.start)
+        return {
+            **values,
+            self.words: f"## {step.name}\n\n{step.words}",
+            self.slider: gr.Slider(low, high, value=start, step=by, label=label, visible=step.slider is not None),
+            self.choice: gr.Radio(
+                list(options), value=options[first] if options else None, label=asked, visible=bool(options)
+            ),
+            self.question: gr.Radio(sorted(answer for answer, _ in step.answers), value=None, label=step.question),
+            self.said: feedback(step, None),
+            self.back: gr.Button(interactive=number > 0),
+            self.following: gr.Button(interactive=number < len(KEYS) - 1),
+            self.anew: gr.Button(interactive=step.matrix),
+            self.bench: MaskBench(values[self.bench], visible=step.matrix),
+        }
 
-    def move(by: int):
-        def moved(key: str) -> list:
-            number = min(max(_place(key) + by, 0), len(KEYS) - 1)
-            return [KEYS[number], *go(KEYS[number])]
+    def go_by(self, by: int, key: str) -> Values:
+        """A step before or after this one."""
+        other = KEYS[min(max(place_of(key) + by, 0), len(KEYS) - 1)]
+        return {self.nav: other, **self.go(other)}
 
-        return moved
-
-    def again(key: str) -> list:
-        step = STEPS[_place(key)]
+    def again(self, key: str) -> Values:
+        """The same step from its start."""
+        step = step_of(key)
         options, first = step.choice[1:] if step.choice else ((), 0)
-        value, *rest = show(key, step.start)
-        value["again"] = time.monotonic_ns()  # a page does not draw the value that it was sent last
-        return [step.start if step.slider else gr.skip(), options[first] if options else None, value, *rest]
+        values = self._show(step, step.start)
+        values[self.bench]["again"] = time.monotonic_ns()  # a page does not draw the value that it was sent last
+        slider = {self.slider: step.start} if step.slider else {}
+        return {**values, **slider, self.choice: options[first] if options else None}
 
-    def edit(key: str, slid: float, chosen: int | None, event: gr.EventData) -> list:
-        bits, level = str(told(event, "mask")), level_of(key, slid, chosen)
+    def edit(self, key: str, slid: float, chosen: int | None, event: gr.EventData) -> Values:
+        """The figures of the mask that a click made."""
+        step, bits, level = step_of(key), str(told(event, "mask")), level_of(key, slid, chosen)
         try:
-            return [*said_of(*scene_of(key, level, bits), level), bits]
+            return {**self._figures(step, scene_of(step, level, bits), level), self.clicked: bits}
         except EggsError as error:
             raise gr.Error(str(error)) from error
 
-    def answered(key: str, answer: str | None, done: list[str]) -> list:
-        step = STEPS[_place(key)]
-        done = [*done, key] if answer == step.right and key not in done else done
-        return [feedback(step, answer), done, gr.Radio(_names(done), value=key)]
-
-    def open_lesson(request: gr.Request) -> list:
-        asked = request.query_params.get("step", "")
-        key = asked if asked in KEYS else KEYS[0]
-        tab = gr.Tabs(selected="learn") if asked in (*KEYS, TEACHERS) else gr.skip()
-        return [tab, gr.Tabs(selected=TEACHERS) if asked == TEACHERS else gr.skip(), key, *go(key)]
-
-    clicked, done = gr.State(None), gr.State([])  # the mask after clicks, as 64 characters; steps answered rightly
-    seen = [bench, figures, extra, clicked]
-    content = [words, slider, choice, question, said, back, following, anew, *seen]
-    address = {"fn": None, "inputs": nav, "outputs": None, "js": ADDRESS, "queue": False, "api_visibility": "private"}
-    nav.input(go, nav, content, **CHEAP)
-    nav.input(**address)
-    for button, by in ((back, -1), (following, 1)):
-        button.click(move(by), nav, [nav, *content], **CHEAP).then(**address)
-    nav.change(None, None, None, js=SHOW_STEP, queue=False, api_visibility="private")
-    gr.on([slider.input, choice.input], slide, [nav, slider, choice, clicked], seen, **CHEAP)
-    anew.click(again, nav, [slider, choice, *seen], **CHEAP)
-    question.input(answered, [nav, question, done], [said, done, nav], **CHEAP)
-    bench.edit(edit, [nav, slider, choice], [figures, extra, clicked], **EACH)
-    slides.click(None, None, None, js=script("slides"), queue=False, api_visibility="private")
-    gr.context.Context.root_block.load(open_lesson, None, [tabs, sections, nav, *content], **CHEAP)
+    def answer(self, key: str, given: str | None, done: list[str]) -> Values:
+        """Whether an answer is right; a step that was answered rightly is ticked."""
+        step = step_of(key)
+        done = [*done, key] if given == step.right and key not in done else done
+        return {self.said: feedback(step, given), self.done: done, self.nav: gr.Radio(_names(done), value=key)}
 
 
-def _place(key: str | None) -> int:
+def place_of(key: str | None) -> int:
     """The number of a step, from 0; the first where there is none."""
     return KEYS.index(key) if key in KEYS else 0
 
 
-def _names(done) -> list[tuple[str, str]]:
+def step_of(key: str | None) -> Step:
+    """A step by its name in addresses."""
+    return STEPS[place_of(key)]
+
+
+def level_of(key: str, slid: float, chosen: int | None) -> float:
+    """What a step's control is set to."""
+    return chosen or 0 if step_of(key).choice else slid
+
+
+def scene_of(step: Step, level: float, bits: str | None) -> Scene:
+    """A step's scene at a level, with the mask after clicks if there were any."""
+    scene = step.scene(level)
+    return scene if bits is None else scene.clicked(bits)
+
+
+def create_learn_tab(tabs: gr.Tabs) -> None:
+    """Fill an open gr.Tab."""
+    with gr.Tabs(elem_id="learn-sections") as sections:
+        with gr.Tab("Lesson", id="lesson"), gr.Column(elem_id="lesson"):
+            lesson = _build()
+            gr.HTML(facts_line(NOTE), padding=False, elem_id="lesson-note")
+        with gr.Tab("For teachers", id=TEACHERS):
+            gr.Markdown(TEACHING.read_text(encoding="utf-8"), elem_id="teaching")
+
+    def open_lesson(request: gr.Request) -> Values:
+        asked = request.query_params.get("step", "")
+        key = asked if asked in KEYS else KEYS[0]
+        opened: Values = {tabs: gr.Tabs(selected="learn")} if asked in (*KEYS, TEACHERS) else {}
+        if asked == TEACHERS:
+            opened[sections] = gr.Tabs(selected=TEACHERS)
+        return {**opened, lesson.nav: key, **lesson.go(key)}
+
+    _wire(lesson)
+    gr.context.Context.root_block.load(open_lesson, None, [tabs, sections, lesson.nav, *lesson.content], **CHEAP)
+
+
+def _build() -> Lesson:
+    nav = gr.Radio(_names(()), value=KEYS[0], label="Step", elem_id="lesson-steps", show_label=False)
+    small = {"size": "sm", "min_width": 70}
+    with gr.Row(elem_id="lesson-stage"):
+        with gr.Column(elem_id="lesson-idea"):
+            words = gr.Markdown(elem_id="lesson-words")
+            slider = gr.Slider(0, 1, elem_id="lesson-slider")
+            choice = gr.Radio([], type="index", elem_id="lesson-choice")
+        with gr.Column(elem_id="lesson-figure"):
+            bench = MaskBench(elem_id="lesson-bench")
+            measured = gr.HTML(elem_id="lesson-measures", padding=False)
+            extra = gr.HTML(elem_id="lesson-extra", padding=False)
+        with gr.Column(elem_id="lesson-ask"):
+            question = gr.Radio([], elem_id="lesson-question")
+            said = gr.HTML(elem_id="lesson-feedback", padding=False)
+            with gr.Row(elem_id="lesson-buttons"):
+                back = gr.Button("← Back", elem_id="lesson-back", **small)
+                following = gr.Button("Next →", variant="primary", elem_id="lesson-next", **small)
+                anew = gr.Button("Start over", elem_id="lesson-anew", **small)
+                slides = gr.Button("Full screen", elem_id="lesson-slides", **small)
+    buttons = {"back": back, "following": following, "anew": anew, "slides": slides}
+    figures = {"bench": bench, "measures": measured, "extra": extra}
+    asked = {"question": question, "said": said, "clicked": gr.State(None), "done": gr.State([])}
+    return Lesson(nav, words, slider, choice, **figures, **asked, **buttons)
+
+
+def _wire(lesson: Lesson) -> None:
+    nav, controls = lesson.nav, [lesson.nav, lesson.slider, lesson.choice]
+    address = {"fn": None, "inputs": nav, "outputs": None, "js": ADDRESS, "queue": False, "api_visibility": "private"}
+    nav.input(lesson.go, nav, lesson.content, **CHEAP)
+    nav.input(**address)
+    for button, by in ((lesson.back, -1), (lesson.following, 1)):
+        button.click(partial(lesson.go_by, by), nav, [nav, *lesson.content], **CHEAP).then(**address)
+    nav.change(None, None, None, js=SHOW_STEP, queue=False, api_visibility="private")
+    slid = [lesson.slider.input, lesson.choice.input]
+    gr.on(slid, lesson.slide, [*controls, lesson.clicked], lesson.seen, **CHEAP)
+    lesson.anew.click(lesson.again, nav, [lesson.slider, lesson.choice, *lesson.seen], **CHEAP)
+    answered = [lesson.said, lesson.done, nav]
+    lesson.question.input(lesson.answer, [nav, lesson.question, lesson.done], answered, **CHEAP)
+    lesson.bench.edit(lesson.edit, controls, [lesson.measures, lesson.extra, lesson.clicked], **EACH)
+    lesson.slides.click(None, None, None, js=script("slides"), queue=False, api_visibility="private")
+
+
+def _names(done: Collection[str]) -> list[tuple[str, str]]:
     return [(f"{i}. {step.name}{' ✓' if step.key in done else ''}", step.key) for i, step in enumerate(STEPS, 1)]

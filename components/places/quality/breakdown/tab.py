@@ -1,26 +1,59 @@
-"""Where it breaks: controls and pictures of breakdown_view."""
+"""Where it breaks: the error that grows from block to block, and what each part costs alone."""
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import gradio as gr
+from gradio.blocks import Block
 
-from components.jobs.events import run_by_buttons, start_stop
+from components.jobs.events import Updates, Values, run_by_buttons, start_stop
 from components.jobs.messages import bar
 from components.jobs.prune import Follow
-from components.places.quality.breakdown.view import (
-    MOST_WINDOWS,
-    breakdown,
-    breakdown_reading,
-    cost_chart,
-    drift_chart,
-    measure_breakdown,
-)
+from components.places.quality.breakdown.figures import cost_chart, drift_chart
+from components.places.quality.breakdown.view import MOST_WINDOWS, breakdown, measure_breakdown
+from components.places.quality.breakdown.words import breakdown_reading
 from components.state.asked import whole_number
 from components.state.workspace import Workspace, finished_run
-from components.tab import Tab
+from components.tab import Tab, finished
+from components.widgets.heading import panel_heading
 from components.widgets.plot import Plot
 from components.words.labels import run_label
-from eggs_core.runs.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """The components of this panel that are filled."""
+
+    sentence: gr.HTML
+    through: Plot
+    blocks: Plot
+    projections: Plot
+
+    @property
+    def outputs(self) -> list[Block]:
+        """All of them."""
+        return [self.sentence, self.through, self.blocks, self.projections]
+
+    def measure(self, follow: Follow, workspace: Workspace, most: float) -> Updates:
+        """State and windows in; sentence and charts out."""
+        run = finished_run(workspace)
+        for event in measure_breakdown(follow, run, whole_number(most, "The number of windows")):
+            yield {self.sentence: bar(event)}
+        yield self.render(workspace)
+
+    def render(self, workspace: Workspace) -> Values:
+        """What is known of the run in view."""
+        run = finished(workspace)
+        found = breakdown(run) if run else None
+        if run is None or found is None:
+            return {self.sentence: "", self.through: None, self.blocks: None, self.projections: None}
+        count, drifts, parts = found
+        label = run_label(run)
+        return {
+            self.sentence: breakdown_reading(run, count, drifts, parts),
+            self.through: drift_chart(drifts, label),
+            self.blocks: cost_chart([part for part in parts if part.kind == "block"], label),
+            self.projections: cost_chart([part for part in parts if part.kind == "projection"], label),
+        }
 
 
 def create_breakdown_panel(state: gr.State) -> Tab:
@@ -35,38 +68,16 @@ def create_breakdown_panel(state: gr.State) -> Tab:
         info="Of the bundled held-out speeches. Each part is a model of its own that is evaluated on all of them.",
     )
     start, stop = start_stop("Find out", "breakdown")
-    sentence = gr.HTML(elem_id="breakdown-reading", padding=False)
+    sentence, charts = gr.HTML(elem_id="breakdown-reading", padding=False), []
     with gr.Row():
-        with gr.Column(min_width=320):
-            gr.HTML('<h3 class="panel">Through the blocks <span>all layers pruned</span></h3>', padding=False)
-            through = Plot(elem_id="drift-chart", height=320)
-        with gr.Column(min_width=320):
-            gr.HTML('<h3 class="panel">One block alone <span>all others dense</span></h3>', padding=False)
-            blocks = Plot(elem_id="block-cost", height=320)
-        with gr.Column(min_width=320):
-            gr.HTML('<h3 class="panel">One projection alone <span>in every block</span></h3>', padding=False)
-            kinds = Plot(elem_id="projection-cost", height=320)
-    outputs = [sentence, through, blocks, kinds]
-
-    def measure(follow: Follow, workspace: Workspace, most: float) -> Iterator[list]:
-        """State and windows in; sentence and charts out."""
-        run = finished_run(workspace)
-        for event in measure_breakdown(follow, run, whole_number(most, "The number of windows")):
-            yield [bar(event), *[gr.skip()] * 3]
-        yield render(workspace)
-
-    def drawn(run: Run) -> list:
-        found = breakdown(run)
-        if found is None:
-            return ["", None, None, None]
-        count, drifts, parts = found
-        label = run_label(run)
-        charts = [cost_chart([p for p in parts if p.kind == kind], label) for kind in ("block", "projection")]
-        return [breakdown_reading(run, count, drifts, parts), drift_chart(drifts, label), *charts]
-
-    run_by_buttons(start, stop, measure, [state, windows], outputs)
-
-    def render(workspace: Workspace) -> list:
-        return drawn(workspace.run) if workspace.run and workspace.finished else ["", None, None, None]
-
-    return Tab(outputs, render)
+        for title, note, name in (
+            ("Through the blocks", "all layers pruned", "drift-chart"),
+            ("One block alone", "all others dense", "block-cost"),
+            ("One projection alone", "in every block", "projection-cost"),
+        ):
+            with gr.Column(min_width=320):
+                panel_heading(title, note)
+                charts.append(Plot(elem_id=name, height=320))
+    panel = Breakdown(sentence, *charts)
+    run_by_buttons(start, stop, panel.measure, [state, windows], panel.outputs)
+    return Tab(panel.outputs, panel.render)

@@ -3,7 +3,8 @@
 import plotly.graph_objects as go
 
 from components.charts.colors import COLORS, color
-from components.charts.layout import base_layout as _layout
+from components.charts.layout import base_layout
+from components.charts.whiskers import whiskers
 from components.words.labels import run_label
 from eggs_core.evaluation.intervals import paired_ratio
 from eggs_core.runs.run import Run
@@ -22,18 +23,13 @@ def perplexity_forest(runs: list[Run]) -> go.Figure:
             name=label,
             showlegend=False,
             marker={"size": 11, "color": color(label)},
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [ratio.high - ratio.value],
-                "arrayminus": [ratio.value - ratio.low],
-                "thickness": 2,
-                "width": 6,
-            },
+            error_x=whiskers([ratio.value], [ratio.low], [ratio.high], thickness=2, width=6),
             hovertemplate=f"{label}: × %{{x:.3f}} [{ratio.low:.3f}, {ratio.high:.3f}]<extra></extra>",
         )
     figure.add_vline(x=1, line={"dash": "dot", "color": COLORS["Dense"]}, annotation_text="dense")
-    figure.update_layout(_layout(xaxis={"title": "perplexity ÷ dense perplexity, 95 % interval"}, yaxis={"title": ""}))
+    figure.update_layout(
+        base_layout(xaxis={"title": "perplexity ÷ dense perplexity, 95 % interval"}, yaxis={"title": ""})
+    )
     return figure
 
 
@@ -61,6 +57,6 @@ def window_scatter(run: Run) -> go.Figure:
         hovertemplate="window %{customdata}<br>dense %{x:.3f}, pruned %{y:.3f} nats per token<extra></extra>",
     )
     figure.update_layout(
-        _layout(xaxis={"title": "dense loss (nats per token)"}, yaxis={"title": "pruned loss (nats per token)"})
+        base_layout(xaxis={"title": "dense loss (nats per token)"}, yaxis={"title": "pruned loss (nats per token)"})
     )
     return figure

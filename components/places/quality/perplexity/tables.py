@@ -50,7 +50,7 @@ def accuracy_table(runs: list[Run], results: Results = RESULTS) -> pd.DataFrame:
 def clear_best(runs: list[Run]) -> Run | None:
     """The run of least perplexity, if the interval of its ratio to the runner-up excludes 1; else None."""
 
-    def losses(run):
+    def losses(run: Run) -> list[float]:
         return run.report["evaluation"]["pruned"]["window_nats"]
 
     ranked = sorted(runs, key=lambda run: run.report["evaluation"]["pruned"]["perplexity"])

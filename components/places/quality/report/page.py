@@ -9,13 +9,15 @@ from plotly.offline import get_plotlyjs
 from components.charts.layers import layer_chart
 from components.charts.sizes import size_bars
 from components.charts.speeds import speed_bars
-from components.places.quality.breakdown.view import breakdown, cost_chart, drift_chart
+from components.places.quality.breakdown.figures import cost_chart, drift_chart
+from components.places.quality.breakdown.view import breakdown
 from components.places.quality.perplexity.figures import perplexity_forest, window_scatter
 from components.places.quality.perplexity.tables import accuracy_table
 from components.places.quality.tasks.figures import task_chart
 from components.places.quality.tasks.view import task_pairs
 from components.places.quality.tasks.words import task_table
-from components.places.quality.texts.view import text_rows, texts_table
+from components.places.quality.texts.view import text_rows
+from components.places.quality.texts.words import texts_table
 from components.state.results import RESULTS, Results
 from components.widgets.assets import ASSETS
 from components.words.html import escape
@@ -74,32 +76,7 @@ def report_html(run: Run, runs: list[Run], results: Results = RESULTS) -> str:
     """The same as a page with pictures that can be zoomed without a network; all text is escaped."""
     label, report = run_label(run), run.report
     title = f"{report['model']} pruned to {report['pattern']} by {label}"
-    sections = [
-        (
-            "Perplexity",
-            accuracy_table(runs, results).to_html(index=False, border=0)
-            + _chart(perplexity_forest(runs))
-            + _chart(window_scatter(run)),
-        ),
-        (
-            "Size and speed",
-            _chart(size_bars(run), 260)
-            + (
-                _chart(speed_bars(report["latency"], "decode_tokens_per_s"), 220)
-                if report.get("latency")
-                else f"<p>Decode speed: {NOT_MEASURED}.</p>"
-            ),
-        ),
-        ("Layers", _chart(layer_chart(run, "spectral_gap")) + layer_table(run).to_html(index=False, border=0)),
-    ]
-    if pairs := task_pairs(run, results):
-        sections.insert(1, ("Zero-shot tasks", _chart(task_chart(pairs, label), 300) + task_table(pairs, label)))
-    if text_rows(run, results):
-        sections.insert(1, ("Other texts", texts_table(run, results)))
-    if found := breakdown(run, results):
-        kinds = [cost_chart([p for p in found[2] if p.kind == kind], label) for kind in ("block", "projection")]
-        sections.append(("Where it breaks", "".join(_chart(c) for c in (drift_chart(found[1], label), *kinds))))
-    body = "".join(f'<h2>{name}</h2><div class="wide">{content}</div>' for name, content in sections)
+    body = "".join(f'<h2>{name}</h2><div class="wide">{part}</div>' for name, part in _sections(run, runs, results))
     command = PruneConfig.from_dict(report["config"]).command_line()
     values = escape(report_json(run, runs, results))
     sheet = (ASSETS / "css" / "app.css").read_text(encoding="utf-8")
@@ -113,6 +90,27 @@ def report_html(run: Run, runs: list[Run], results: Results = RESULTS) -> str:
         f"<h2>Everything, as JSON</h2><details><summary>report.json</summary><pre>{values}</pre></details>"
         "</body></html>"
     )
+
+
+def _sections(run: Run, runs: list[Run], results: Results) -> list[tuple[str, str]]:
+    """Headings with their HTML; what was not measured has none."""
+    label, latency = run_label(run), run.report.get("latency")
+    table = accuracy_table(runs, results).to_html(index=False, border=0)
+    sections = [("Perplexity", table + _chart(perplexity_forest(runs)) + _chart(window_scatter(run)))]
+    if rows := text_rows(run, results):
+        sections.append(("Other texts", texts_table(run, rows)))
+    if pairs := task_pairs(run, results):
+        sections.append(("Zero-shot tasks", _chart(task_chart(pairs, label), 300) + task_table(pairs, label)))
+    speed = f"<p>Decode speed: {NOT_MEASURED}.</p>"
+    if latency:
+        speed = _chart(speed_bars(latency, "decode_tokens_per_s"), 220)
+    sections.append(("Size and speed", _chart(size_bars(run), 260) + speed))
+    layers = layer_table(run).to_html(index=False, border=0)
+    sections.append(("Layers", _chart(layer_chart(run, "spectral_gap")) + layers))
+    if found := breakdown(run, results):
+        kinds = [cost_chart([p for p in found[2] if p.kind == kind], label) for kind in ("block", "projection")]
+        sections.append(("Where it breaks", "".join(_chart(c) for c in (drift_chart(found[1], label), *kinds))))
+    return sections
 
 
 def _chart(figure: go.Figure, height: int = 380) -> str:

@@ -1,10 +1,11 @@
-"""Zero-shot tasks: controls and pictures of tasks_view."""
+"""Zero-shot tasks: what the dense and the pruned model answer rightly."""
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import gradio as gr
+from gradio.blocks import Block
 
-from components.jobs.events import run_by_buttons, start_stop
+from components.jobs.events import Updates, Values, run_by_buttons, start_stop
 from components.jobs.messages import bar, message
 from components.jobs.prune import Follow
 from components.places.quality.tasks.figures import task_chart
@@ -12,13 +13,12 @@ from components.places.quality.tasks.view import measure_tasks, task_pairs
 from components.places.quality.tasks.words import task_table, tasks_reading
 from components.state.asked import whole_number, words
 from components.state.workspace import Workspace, finished_run
-from components.tab import Tab
+from components.tab import Tab, finished
 from components.widgets.plot import Plot
 from components.words.labels import run_label
 from eggs_core.evaluation.task_file import CLOZE
 from eggs_core.evaluation.zeroshot import MISSING, ONLINE, installed
 from eggs_core.limits import hosted, limits
-from eggs_core.runs.run import Run
 
 CHOICES = [("State of the Union cloze (bundled)", CLOZE), *((f"{name} (Hub)", name) for name in ONLINE)]
 NOTE = (
@@ -26,6 +26,42 @@ NOTE = (
     "fetched from the Hub by lm-eval’s name"
 )
 OWN_FILE = ", or read from the path of a .jsonl file of your own."
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """The components of this panel that are filled."""
+
+    sentence: gr.HTML
+    chart: Plot
+    table: gr.HTML
+
+    @property
+    def outputs(self) -> list[Block]:
+        """All of them."""
+        return [self.sentence, self.chart, self.table]
+
+    def answer(self, follow: Follow, workspace: Workspace, chosen: list[str], most: float) -> Updates:
+        """State, tasks and limit in; sentence, chart and table out."""
+        run = finished_run(workspace)
+        tasks = [words(task, "The name of a task") for task in chosen or []]
+        for event in measure_tasks(follow, run, tasks, whole_number(most, "The number of items")):
+            yield {self.sentence: bar(event)}
+        yield self.render(workspace)
+
+    def render(self, workspace: Workspace) -> Values:
+        """What is known of the run in view."""
+        run = finished(workspace)
+        pairs = task_pairs(run) if run else []
+        if run is None or not pairs:
+            said = message("" if installed() else MISSING, bad=not installed()) if run else ""
+            return {self.sentence: said, self.chart: None, self.table: ""}
+        label = run_label(run)
+        return {
+            self.sentence: tasks_reading(run, pairs),
+            self.chart: task_chart(pairs, label),
+            self.table: task_table(pairs, label),
+        }
 
 
 def create_tasks_panel(state: gr.State) -> Tab:
@@ -54,27 +90,10 @@ def create_tasks_panel(state: gr.State) -> Tab:
             info="The first so many of each task.",
         )
     start, stop = start_stop("Answer them", "tasks")
-    sentence = gr.HTML(elem_id="tasks-reading", padding=False)
-    chart = Plot(elem_id="tasks-chart", height=260)
-    table = gr.HTML(elem_id="tasks-table", padding=False)
-
-    def answer(follow: Follow, workspace: Workspace, chosen: list[str], most: float) -> Iterator[list]:
-        """State, tasks and limit in; sentence, chart and table out."""
-        run = finished_run(workspace)
-        tasks = [words(task, "The name of a task") for task in chosen or []]
-        for event in measure_tasks(follow, run, tasks, whole_number(most, "The number of items")):
-            yield [bar(event), gr.skip(), gr.skip()]
-        yield render(workspace)
-
-    def drawn(run: Run) -> list:
-        pairs = task_pairs(run)
-        if not pairs:
-            return [message("" if installed() else MISSING, bad=not installed()), None, ""]
-        return [tasks_reading(run, pairs), task_chart(pairs, run_label(run)), task_table(pairs, run_label(run))]
-
-    run_by_buttons(start, stop, answer, [state, choice, limit], [sentence, chart, table])
-
-    def render(workspace: Workspace) -> list:
-        return drawn(workspace.run) if workspace.run and workspace.finished else ["", None, ""]
-
-    return Tab([sentence, chart, table], render)
+    panel = Tasks(
+        sentence=gr.HTML(elem_id="tasks-reading", padding=False),
+        chart=Plot(elem_id="tasks-chart", height=260),
+        table=gr.HTML(elem_id="tasks-table", padding=False),
+    )
+    run_by_buttons(start, stop, panel.answer, [state, choice, limit], panel.outputs)
+    return Tab(panel.outputs, panel.render)

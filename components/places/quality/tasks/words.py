@@ -1,6 +1,6 @@
 """Tasks as a table and in one sentence."""
 
-from components.words.html import escape, reading, term
+from components.words.html import escape, reading, table, term
 from components.words.labels import run_label
 from eggs_core.evaluation.zeroshot import TaskScore, difference
 from eggs_core.runs.run import Run
@@ -9,7 +9,7 @@ from eggs_core.runs.run import Run
 def task_table(pairs: list[tuple[TaskScore, TaskScore]], label: str) -> str:
     """Every task: items, both accuracies, and the paired difference with its interval."""
 
-    def share(value, error):
+    def share(value: float | None, error: float | None) -> str:
         return "–" if value is None else f"{value:.1%} ± {error:.1%}"
 
     rows = ""
@@ -35,10 +35,7 @@ def task_table(pairs: list[tuple[TaskScore, TaskScore]], label: str) -> str:
             "Difference, points [95 %]",
         )
     )
-    return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="Tasks"><table class="timings"><thead><tr>{head}'
-        f"</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    return table("Tasks", head, rows)
 
 
 def tasks_reading(run: Run, pairs: list[tuple[TaskScore, TaskScore]]) -> str:

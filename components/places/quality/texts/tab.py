@@ -1,20 +1,22 @@
 """Perplexity on other texts: a pasted one, a file, or a dataset of the Hub."""
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
+from gradio.blocks import Block
 
-from components.jobs.events import CHEAP, run_by_buttons, start_stop
+from components.jobs.events import CHEAP, Updates, Values, run_by_buttons, start_stop
 from components.jobs.messages import bar
 from components.jobs.prune import Follow
-from components.places.quality.texts.view import measure_text, text_rows, texts_reading, texts_table
+from components.places.quality.texts.view import measure_text, text_rows
+from components.places.quality.texts.words import texts_reading, texts_table
 from components.state.asked import words
 from components.state.workspace import Workspace, finished_run
-from components.tab import Tab
+from components.tab import Tab, finished
+from components.widgets.heading import panel_heading
 from eggs_core.errors import EggsError
 from eggs_core.limits import limits
-from eggs_core.runs.run import Run
 from eggs_core.text.datasets import dataset_text
 from eggs_core.text.sources import Text
 
@@ -23,9 +25,47 @@ PASTED, FILE, HUB = "pasted", "file", "hub"
 SOURCES = [("Pasted text", PASTED), ("Text file", FILE), ("Hub dataset", HUB)]
 
 
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The components of this panel: where a text comes from, and what is filled."""
+
+    pasted: gr.Textbox
+    file: gr.File
+    dataset: gr.Textbox
+    sentence: gr.HTML
+    table: gr.HTML
+
+    @property
+    def outputs(self) -> list[Block]:
+        """What is filled."""
+        return [self.sentence, self.table]
+
+    def show_source(self, kind: str) -> Values:
+        """One of the three sources."""
+        boxes = {PASTED: self.pasted, FILE: self.file, HUB: self.dataset}
+        return {box: gr.update(visible=kind == name) for name, box in boxes.items()}
+
+    def evaluate(
+        self, follow: Follow, workspace: Workspace, kind: str, text: str, path: str | None, name: str
+    ) -> Updates:
+        """State and the four controls in; sentence and table out."""
+        run = finished_run(workspace)
+        for event in measure_text(follow, run, _text(kind, text, path, name)):
+            yield {self.sentence: bar(event)}
+        yield self.render(workspace)
+
+    def render(self, workspace: Workspace) -> Values:
+        """What is known of the run in view."""
+        run = finished(workspace)
+        rows = text_rows(run) if run else []
+        if run is None or not rows:
+            return {self.sentence: "", self.table: ""}
+        return {self.sentence: texts_reading(run, rows), self.table: texts_table(run, rows)}
+
+
 def create_texts_panel(state: gr.State) -> Tab:
     """Fill the place at hand."""
-    gr.HTML('<h3 class="panel">On another text</h3>', padding=False)
+    panel_heading("On another text")
     source = gr.Radio(SOURCES, value=PASTED, label="Text from", elem_id="texts-source")
     pasted = gr.Textbox(
         label="Text",
@@ -41,31 +81,10 @@ def create_texts_panel(state: gr.State) -> Tab:
     start, stop = start_stop("Evaluate on it", "texts")
     sentence = gr.HTML(elem_id="texts-reading", padding=False)
     table = gr.HTML(elem_id="texts-table", padding=False)
-    source.change(
-        lambda kind: [gr.update(visible=kind == name) for name in (PASTED, FILE, HUB)],
-        source,
-        [pasted, file, dataset],
-        **CHEAP,
-    )
-
-    def evaluate(
-        follow: Follow, workspace: Workspace, kind: str, text: str, path: str | None, name: str
-    ) -> Iterator[list]:
-        """State and the four controls in; sentence and table out."""
-        run = finished_run(workspace)
-        for event in measure_text(follow, run, _text(kind, text, path, name)):
-            yield [bar(event), gr.skip()]
-        yield render(workspace)
-
-    def drawn(run: Run) -> list:
-        return [texts_reading(run), texts_table(run)] if text_rows(run) else ["", ""]
-
-    run_by_buttons(start, stop, evaluate, [state, source, pasted, file, dataset], [sentence, table])
-
-    def render(workspace: Workspace) -> list:
-        return drawn(workspace.run) if workspace.run and workspace.finished else ["", ""]
-
-    return Tab([sentence, table], render)
+    panel = Texts(pasted, file, dataset, sentence, table)
+    source.change(panel.show_source, source, [pasted, file, dataset], **CHEAP)
+    run_by_buttons(start, stop, panel.evaluate, [state, source, pasted, file, dataset], panel.outputs)
+    return Tab(panel.outputs, panel.render)
 
 
 def _text(kind: str, pasted: str, path: str | None, name: str) -> Text:

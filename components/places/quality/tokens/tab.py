@@ -1,27 +1,56 @@
 """Token by token: a text of one's own, coloured by how much harder pruning made each token."""
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import gradio as gr
+from gradio.blocks import Block
 
-from components.jobs.events import run_by_buttons, start_stop
+from components.jobs.events import Updates, Values, run_by_buttons, start_stop
 from components.jobs.messages import bar
 from components.jobs.prune import Follow
-from components.jobs.queue import Work
-from components.places.quality.tokens.view import coloured_text, kind_bars, tokens_reading
+from components.places.quality.tokens.figures import kind_bars
+from components.places.quality.tokens.view import compare_text
+from components.places.quality.tokens.words import coloured_text, tokens_reading
 from components.state.asked import words
-from components.state.results import run_id
 from components.state.workspace import Workspace, finished_run
 from components.tab import Tab
 from components.widgets.plot import Plot
-from eggs_core.evaluation.tokens import MOST_TOKENS, TokenChange, compare_tokens
-from eggs_core.limits import check_text
-from eggs_core.progress import Progress, memory_errors
-from eggs_core.runs.pruned_models import recover
-from eggs_core.runs.run import Run
+from eggs_core.evaluation.tokens import MOST_TOKENS
 from eggs_core.text.sources import bundled_text
 
 SAMPLE = bundled_text("heldout").content[:900].rsplit(" ", 1)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The components of this panel that are filled."""
+
+    sentence: gr.HTML
+    coloured: gr.HTML
+    bars: Plot
+
+    @property
+    def outputs(self) -> list[Block]:
+        """All of them."""
+        return [self.sentence, self.coloured, self.bars]
+
+    def compare(self, follow: Follow, workspace: Workspace, typed: str) -> Updates:
+        """State and text in; sentence, coloured text and bars out."""
+        run, found = finished_run(workspace), None
+        for event in compare_text(follow, run, words(typed, "The text")):
+            found = event
+            yield {self.sentence: bar(event)}
+        if found is not None and workspace.run is run:
+            first, changes = found
+            yield {
+                self.sentence: tokens_reading(changes),
+                self.coloured: coloured_text(first, changes),
+                self.bars: kind_bars(changes),
+            }
+
+    def render(self, _workspace: Workspace) -> Values:
+        """Nothing: another run, another text; it is asked for anew."""
+        return {self.sentence: "", self.coloured: "", self.bars: None}
 
 
 def create_tokens_panel(state: gr.State) -> Tab:
@@ -35,32 +64,10 @@ def create_tokens_panel(state: gr.State) -> Tab:
         info=f"Its first {MOST_TOKENS} tokens are compared, or as many as the model reads.",
     )
     start, stop = start_stop("Compare every token", "tokens")
-    sentence = gr.HTML(elem_id="tokens-reading", padding=False)
-    coloured = gr.HTML(elem_id="tokens-view", padding=False)
-    bars = Plot(elem_id="tokens-kinds", height=260)
-    outputs = [sentence, coloured, bars]
-
-    def compare(follow: Follow, workspace: Workspace, typed: str) -> Iterator[list]:
-        """State and text in; sentence, coloured text and bars out."""
-        run, text = finished_run(workspace), words(typed, "The text")
-        check_text(text)
-        for event in follow(token_work(run, text)):
-            yield [bar(event), gr.skip(), gr.skip()]
-        first, changes = event
-        if workspace.run is run:
-            yield [tokens_reading(changes), coloured_text(first, changes), kind_bars(changes)]
-
-    run_by_buttons(start, stop, compare, [state, box], outputs)
-    return Tab(outputs, lambda _workspace: ["", "", None])  # another run, another text: it is asked for anew
-
-
-def token_work(run: Run, text: str) -> Work:
-    """The work of comparing a run's two models on a text; its values are those of `token_steps`."""
-    return Work(("tokens", *run_id(run), text), token_steps, (run, text), run.report["model"], lasting=False)
-
-
-def token_steps(run: Run, words: str) -> Iterator[Progress | tuple[str, list[TokenChange]]]:
-    """Progress, and at the end what `compare_tokens` gives for a run's two models."""
-    models = yield from recover(run)
-    with memory_errors("Comparing tokens"):
-        yield compare_tokens(models.dense.tokenizer, models.dense.model, models.zeros, words)
+    panel = Tokens(
+        sentence=gr.HTML(elem_id="tokens-reading", padding=False),
+        coloured=gr.HTML(elem_id="tokens-view", padding=False),
+        bars=Plot(elem_id="tokens-kinds", height=260),
+    )
+    run_by_buttons(start, stop, panel.compare, [state, box], panel.outputs)
+    return Tab(panel.outputs, panel.render)

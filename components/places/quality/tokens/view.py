@@ -1,90 +1,22 @@
-"""The token view: a text coloured by how much harder each token became, and which kinds suffer; no gradio here."""
+"""How a text is compared token by token; no gradio here."""
 
-import math
+from collections.abc import Iterator
+from typing import Any
 
-import plotly.graph_objects as go
-
-from components.charts.layout import base_layout
-from components.words.html import escape, reading
-from eggs_core.evaluation.tokens import TOKEN_KINDS, Prediction, TokenChange, mean_changes
-
-HARDER, EASIER = "#D55E00", "#0072B2"
-FULL_COLOUR = 3.0  # nats: a token becomes 20 times less likely
-STRONGEST = 70  # per cent of the colour, so that text stays readable
+from components.jobs.prune import Follow
+from components.jobs.queue import Work
+from components.state.results import run_id
+from eggs_core.limits import check_text
+from eggs_core.runs.later_measures import token_steps
+from eggs_core.runs.run import Run
 
 
-def coloured_text(first: str, changes: list[TokenChange]) -> str:
-    """Every token as a span: orange if harder after pruning, blue if easier; hover or focus shows the predictions."""
-    spans = "".join(_span(change) for change in changes)
-    legend = (
-        f'<p class="legend token-legend"><span><i style="background:{EASIER}"></i>easier after pruning</span>'
-        f'<span><i style="background:{HARDER}"></i>harder; full colour from {FULL_COLOUR:g} nats, where a token became '
-        "20 times less likely</span></p>"
-    )
-    return f'{legend}<div class="tokens"><span class="token">{_visible(first)}</span>{spans}</div>'
+def compare_text(follow: Follow, run: Run, text: str) -> Iterator[Any]:
+    """Places in the queue and progress, and at the end what `compare_tokens` gives for a run's two models.
 
-
-def _span(change: TokenChange) -> str:
-    strength = min(abs(change.change) / FULL_COLOUR, 1) * STRONGEST
-    hue = HARDER if change.change > 0 else EASIER
-    rows = "".join(
-        f"<tr><td>{_likely(*a)}</td><td>{_likely(*b)}</td></tr>"
-        for a, b in zip(change.dense.likeliest, change.pruned.likeliest, strict=True)
-    )
-    tip = (
-        f'<span class="token-tip" role="tooltip"><b>{_visible(change.text)}</b> {change.change:+.2f} nats · '
-        f"{change.kind}"
-        f"<table><thead><tr><th>dense: {_share(change.dense)}</th><th>pruned: {_share(change.pruned)}</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></span>"
-    )
-    return (
-        f'<span class="token" tabindex="0" data-change="{change.change:.4f}" '
-        f'style="background:color-mix(in srgb, {hue} {strength:.0f}%, transparent)">{_visible(change.text)}{tip}</span>'
-    )
-
-
-def _share(prediction: Prediction) -> str:
-    return f"{100 * math.exp(-prediction.nats):.3g} % for it"
-
-
-def _likely(text: str, share: float) -> str:
-    return f"{_visible(text)} {share:.0%}"
-
-
-def _visible(text: str) -> str:
-    return escape(text.replace("\n", "↵"))
-
-
-def kind_bars(changes: list[TokenChange]) -> go.Figure:
-    """Mean rise of the loss by kind of token."""
-    means = mean_changes(changes)
-    figure = go.Figure()
-    figure.add_bar(
-        x=[value for value, _ in means.values()],
-        y=[f"{kind} ({count})" for kind, (_, count) in means.items()],
-        orientation="h",
-        marker={"color": [HARDER if value > 0 else EASIER for value, _ in means.values()]},
-        customdata=[[TOKEN_KINDS[kind], count] for kind, (_, count) in means.items()],
-        showlegend=False,
-        hovertemplate="%{customdata[0]}: %{x:+.3f} nats on average over %{customdata[1]} tokens<extra></extra>",
-    )
-    figure.update_layout(
-        base_layout(xaxis={"title": "mean rise of the loss (nats per token)"}, yaxis={"autorange": "reversed"})
-    )
-    return figure
-
-
-def tokens_reading(changes: list[TokenChange]) -> str:
-    """How many tokens became harder, which most, and which kind suffers most."""
-    harder = [change for change in changes if change.change > 0]
-    worst = max(changes, key=lambda change: change.change)
-    means = mean_changes(changes)
-    kind = max(means, key=lambda name: means[name][0])
-    lost = sum(change.dense.likeliest[0][0] == change.text != change.pruned.likeliest[0][0] for change in changes)
-    return reading(
-        f"{len(harder)} of {len(changes)} tokens became harder, most “<b>{_visible(worst.text.strip())}</b>” "
-        f"({worst.change:+.2f} nats); {lost} that the dense model guessed first are no longer the first guess. "
-        f"On average “{escape(kind)}” suffer most ({means[kind][0]:+.2f} nats over {means[kind][1]}); a text this "
-        "short tells little about kinds with few tokens.",
-        "costs",
+    Raises EggsError for a text that is too long.
+    """
+    check_text(text)
+    yield from follow(
+        Work(("tokens", *run_id(run), text), token_steps, (run, text), run.report["model"], lasting=False)
     )

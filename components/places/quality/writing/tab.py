@@ -1,17 +1,51 @@
-"""Side by side: controls of writing_view."""
+"""Side by side: one prompt, the dense model and up to three pruned ones, which all write at once."""
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import gradio as gr
 
-from components.jobs.events import run_by_buttons, start_stop
+from components.jobs.events import Updates, Values, run_by_buttons, start_stop
 from components.jobs.prune import Follow
 from components.places.quality.writing.view import MOST_RUNS, MOST_TOKENS, write
 from components.state.asked import number, whole_number, words
 from components.state.workspace import Workspace, finished_run
-from components.tab import Tab
+from components.tab import Tab, finished
 from components.words.labels import run_label
 from components.words.prompt import PROMPT
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """The components of this panel that are filled."""
+
+    methods: gr.Dropdown
+    sentence: gr.HTML
+    lanes: gr.HTML
+
+    def begin(
+        self,
+        follow: Follow,
+        workspace: Workspace,
+        prompt: str,
+        keys: list[str],
+        tokens: float,
+        temperature: float,
+        seed: float,
+    ) -> Updates:
+        """State and the controls in; sentence and lanes out."""
+        finished_run(workspace)
+        text, warmth = words(prompt, "The prompt"), number(temperature, "The temperature")
+        length, chance = whole_number(tokens, "The number of tokens"), whole_number(seed, "The seed")
+        runs = [run for run in workspace.comparable() if run.key in (keys or [])]
+        for said, drawn in write(follow, runs, text, length, warmth, chance):
+            yield {self.sentence: said, **({self.lanes: drawn} if drawn else {})}
+
+    def render(self, workspace: Workspace) -> Values:
+        """The models to choose from; what was written is another run's."""
+        run = finished(workspace)
+        choices = [(run_label(one), one.key) for one in workspace.comparable()] if run else []
+        methods = gr.Dropdown(choices=choices, value=[run.key] if run else [])
+        return {self.methods: methods, self.sentence: "", self.lanes: ""}
 
 
 def create_writing_panel(state: gr.State) -> Tab:
@@ -41,27 +75,16 @@ def create_writing_panel(state: gr.State) -> Tab:
         )
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="writing-seed", min_width=100)
     start, stop = start_stop("Write", "writing")
-    sentence = gr.HTML(elem_id="writing-reading", padding=False)
-    lanes = gr.HTML(elem_id="writing-lanes", padding=False)
-
-    def begin(
-        follow: Follow, workspace: Workspace, prompted: str, keys: list[str], most: float, heat: float, chance: float
-    ) -> Iterator[list]:
-        """State and the controls in; sentence and lanes out."""
-        finished_run(workspace)
-        text = words(prompted, "The prompt")
-        length, start_at = whole_number(most, "The number of tokens"), whole_number(chance, "The seed")
-        warmth = number(heat, "The temperature")
-        runs = [run for run in workspace.comparable() if run.key in (keys or [])]
-        for said, drawn in write(follow, runs, text, length, warmth, start_at):
-            yield [said, drawn or gr.skip()]
-
-    run_by_buttons(start, stop, begin, [state, prompt, methods, tokens, temperature, seed], [sentence, lanes])
-
-    def render(workspace: Workspace) -> list:
-        if workspace.run is None or not workspace.finished:
-            return [gr.Dropdown(choices=[], value=[]), "", ""]
-        runs = workspace.comparable()
-        return [gr.Dropdown(choices=[(run_label(r), r.key) for r in runs], value=[workspace.run.key]), "", ""]
-
-    return Tab([methods, sentence, lanes], render)
+    panel = Writing(
+        methods=methods,
+        sentence=gr.HTML(elem_id="writing-reading", padding=False),
+        lanes=gr.HTML(elem_id="writing-lanes", padding=False),
+    )
+    run_by_buttons(
+        start,
+        stop,
+        panel.begin,
+        [state, prompt, methods, tokens, temperature, seed],
+        [panel.sentence, panel.lanes],
+    )
+    return Tab([methods, panel.sentence, panel.lanes], panel.render)

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from components.charts.colors import COLORS, color
 from components.jobs.messages import bar, message
 from components.jobs.prune import Follow
 from components.jobs.queue import Work
+from components.places.quality.writing.words import Writer, lanes_html, writing_reading
 from components.state.results import run_id
-from components.words.html import escape, reading
 from components.words.labels import run_label
 from eggs_core.errors import EggsError
 from eggs_core.limits import check_text
@@ -21,16 +20,6 @@ from eggs_core.speed.generation import sample
 
 MOST_RUNS, MOST_TOKENS = 3, 256
 REDRAW_SECONDS = 0.15
-
-
-@dataclass(slots=True)
-class Writer:
-    """One lane: its name and colour, the tokens so far, and where they first differ from the dense model's."""
-
-    title: str
-    hue: str
-    tokens: list[int] = field(default_factory=list)
-    parted: int | None = None
 
 
 def write(
@@ -79,41 +68,4 @@ def write_steps(
             if time.monotonic() - drawn > REDRAW_SECONDS:
                 drawn = time.monotonic()
                 yield message("Writing…"), lanes_html(writers, dense.tokenizer, prompt)
-    yield _read(writers), lanes_html(writers, dense.tokenizer, prompt)
-
-
-def lanes_html(writers: list[Writer], tokenizer, prompt: str) -> str:
-    """All lanes side by side; where a lane leaves the dense text, its token is marked."""
-    return f'<div class="writers">{"".join(_lane(w, tokenizer, prompt) for w in writers)}</div>'
-
-
-def _lane(writer: Writer, tokenizer, prompt: str) -> str:
-    at = len(writer.tokens) if writer.parted is None else writer.parted
-    whole = tokenizer.decode(writer.tokens)
-    same = tokenizer.decode(writer.tokens[:at])
-    until = tokenizer.decode(writer.tokens[: at + 1])
-    if not (whole.startswith(same) and whole.startswith(until)):  # a character that is made of several tokens
-        same, until = "", ""
-    marked = f'<mark title="first other token">{escape(until[len(same) :])}</mark>' if len(until) > len(same) else ""
-    parted = "" if writer.parted is None else writer.parted + 1
-    state = f"{len(writer.tokens)} tokens" + ("" if writer.parted is None else f" · parts at token {parted}")
-    return (
-        f'<section class="lane" data-writer="{escape(writer.title)}" data-tokens="{len(writer.tokens)}" '
-        f'data-parted="{parted}" style="border-top: 4px solid {writer.hue}">'
-        f'<div class="lane-head"><b>{escape(writer.title)}</b><span class="hint">{state}</span></div>'
-        f'<div class="written" tabindex="0" role="region" aria-label="Text of {escape(writer.title)}"><p>'
-        f'<span class="prompt">{escape(prompt)}</span><span class="generated">{escape(same)}{marked}'
-        f"{escape(whole[len(until) :])}</span></p></div></section>"
-    )
-
-
-def _read(writers: list[Writer]) -> str:
-    longest = max(writers[1:], key=lambda w: len(w.tokens) if w.parted is None else w.parted)
-    if longest.parted is None:
-        return reading(f"{escape(longest.title)} wrote the dense model’s text to the end.", "costs")
-    others = ", ".join(f"{escape(w.title)} at token {w.parted + 1}" for w in writers[1:] if w.parted is not None)
-    return reading(
-        f"With the same chance at every place, they leave the dense text: {others}. The marked token is the first that "
-        "differs; after it each reads another text, so that only the first says how alike the models are.",
-        "costs",
-    )
+    yield writing_reading(writers), lanes_html(writers, dense.tokenizer, prompt)

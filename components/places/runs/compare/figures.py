@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from components.charts.colors import COLORS, SYMBOLS, color
 from components.charts.layout import base_layout
+from components.charts.whiskers import whiskers
 from eggs_core.evaluation.intervals import Interval
 from eggs_core.sweep.analysis import Group, pareto_front
 
@@ -37,7 +38,34 @@ def pareto_figure(
     """Perplexity against a cost, one point per group and one for the dense model; what nothing beats is ringed."""
     figure = go.Figure()
     points = [*zip(costs, (g.perplexity for g in groups), strict=True), dense]
-    names = [f"{g.label}, {g.pattern}" for g in groups] + ["dense"]
+    _add_front(figure, points, [f"{g.label}, {g.pattern}" for g in groups] + ["dense"])
+    patterns = list(dict.fromkeys(g.pattern for g in groups))
+    for label in dict.fromkeys(g.label for g in groups):
+        own = [i for i, g in enumerate(groups) if g.label == label]
+        _add_method(figure, [groups[i] for i in own], [costs[i] for i in own], patterns, unit)
+    figure.add_scatter(
+        x=[dense[0]],
+        y=[dense[1]],
+        mode="markers",
+        name="dense",
+        marker={"symbol": "star-diamond", "size": 13, "color": COLORS["Dense"]},
+        hovertemplate=f"dense<br>perplexity %{{y:.2f}}, %{{x:.2f}} {unit}<extra></extra>",
+    )
+    for i, pattern in enumerate(patterns):
+        marker = {"symbol": SYMBOLS[i % len(SYMBOLS)], "size": 10, "color": INK}
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=pattern, legendgroup="patterns", marker=marker)
+    ticks = _log_ticks([y for _, y in points])
+    figure.update_layout(
+        base_layout(
+            xaxis={"title": title, "rangemode": "normal"},
+            yaxis={"title": "perplexity", "type": "log", "tickvals": ticks, "ticktext": [f"{t:g}" for t in ticks]},
+        )
+    )
+    return figure
+
+
+def _add_front(figure: go.Figure, points: list[tuple[float, float]], names: list[str]) -> None:
+    """A ring about each point that no other beats, and a line through them."""
     front = front_of(points)
     figure.add_scatter(
         x=[points[i][0] for i in front],
@@ -49,59 +77,27 @@ def pareto_figure(
         marker={"symbol": "circle-open", "size": 19, "color": INK, "line": {"width": 2}},
         customdata=[names[i] for i in front],
     )
-    patterns = list(dict.fromkeys(g.pattern for g in groups))
-    for label in dict.fromkeys(g.label for g in groups):
-        own = [i for i, g in enumerate(groups) if g.label == label]
-        spread = [groups[i].spread for i in own]
-        values = [groups[i].perplexity for i in own]
-        figure.add_scatter(
-            x=[costs[i] for i in own],
-            y=values,
-            mode="markers",
-            name=label,
-            marker={
-                "symbol": [SYMBOLS[patterns.index(groups[i].pattern) % len(SYMBOLS)] for i in own],
-                "size": 11,
-                "color": color(base_label(label)),
-                "line": {"width": 2 if ", β " in label else 0, "color": INK},
-            },
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "thickness": 1.5,
-                "width": 4,
-                "array": [high - value for (_, high), value in zip(spread, values, strict=True)],
-                "arrayminus": [value - low for (low, _), value in zip(spread, values, strict=True)],
-            },
-            customdata=[[groups[i].pattern, len(groups[i].cells)] for i in own],
-            hovertemplate=f"{label}, %{{customdata[0]}}<br>perplexity %{{y:.2f}}, %{{x:.2f}} {unit}"
-            "<br>seeds: %{customdata[1]}<extra></extra>",
-        )
+
+
+def _add_method(figure: go.Figure, own: list[Group], costs: list[float], patterns: list[str], unit: str) -> None:
+    """The groups of one method, a symbol for each pattern, with whiskers over seeds."""
+    label, values, spread = own[0].label, [g.perplexity for g in own], [g.spread for g in own]
     figure.add_scatter(
-        x=[dense[0]],
-        y=[dense[1]],
+        x=costs,
+        y=values,
         mode="markers",
-        name="dense",
-        marker={"symbol": "star-diamond", "size": 13, "color": COLORS["Dense"]},
-        hovertemplate=f"dense<br>perplexity %{{y:.2f}}, %{{x:.2f}} {unit}<extra></extra>",
+        name=label,
+        marker={
+            "symbol": [SYMBOLS[patterns.index(g.pattern) % len(SYMBOLS)] for g in own],
+            "size": 11,
+            "color": color(base_label(label)),
+            "line": {"width": 2 if ", β " in label else 0, "color": INK},
+        },
+        error_y=whiskers(values, [low for low, _ in spread], [high for _, high in spread], width=4),
+        customdata=[[g.pattern, len(g.cells)] for g in own],
+        hovertemplate=f"{label}, %{{customdata[0]}}<br>perplexity %{{y:.2f}}, %{{x:.2f}} {unit}"
+        "<br>seeds: %{customdata[1]}<extra></extra>",
     )
-    for i, pattern in enumerate(patterns):
-        figure.add_scatter(
-            x=[None],
-            y=[None],
-            mode="markers",
-            name=pattern,
-            legendgroup="patterns",
-            marker={"symbol": SYMBOLS[i % len(SYMBOLS)], "size": 10, "color": INK},
-        )
-    ticks = _log_ticks([y for _, y in points])
-    figure.update_layout(
-        base_layout(
-            xaxis={"title": title, "rangemode": "normal"},
-            yaxis={"title": "perplexity", "type": "log", "tickvals": ticks, "ticktext": [f"{t:g}" for t in ticks]},
-        )
-    )
-    return figure
 
 
 def _log_ticks(values: list[float]) -> list[float]:
@@ -146,37 +142,10 @@ def significance_figure(rows: list[tuple[Group, Interval, int]], baseline: str) 
     labels = list(dict.fromkeys(g.label for g, _, _ in rows))[::-1]
     patterns = list(dict.fromkeys(g.pattern for g, _, _ in rows))
     for number, pattern in enumerate(patterns):
-        own = [(g, found, seeds) for g, found, seeds in rows if g.pattern == pattern]
-        symbol = SYMBOLS[number % len(SYMBOLS)]
+        own = [row for row in rows if row[0].pattern == pattern]
         offset = 0.55 * ((len(patterns) - 1) / 2 - number) / max(1, len(patterns))
-        figure.add_scatter(
-            x=[found.value for _, found, _ in own],
-            y=[labels.index(g.label) + offset for g, _, _ in own],
-            mode="markers",
-            name=pattern,
-            showlegend=False,
-            marker={
-                "size": 10,
-                "color": [color(base_label(g.label)) for g, _, _ in own],
-                "line": {"width": 2},
-                "symbol": [symbol if clear(found) else f"{symbol}-open" for _, found, _ in own],
-            },
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "thickness": 1.5,
-                "width": 4,
-                "color": INK,
-                "array": [found.high - found.value for _, found, _ in own],
-                "arrayminus": [found.value - found.low for _, found, _ in own],
-            },
-            customdata=[[g.label, found.low, found.high, seeds] for g, found, seeds in own],
-            hovertemplate=f"%{{customdata[0]}}, {pattern}: × %{{x:.3f}} "
-            "[%{customdata[1]:.3f}, %{customdata[2]:.3f}]<br>seeds in common: %{customdata[3]}<extra></extra>",
-        )
-        figure.add_scatter(
-            x=[None], y=[None], mode="markers", name=pattern, marker={"symbol": symbol, "size": 10, "color": INK}
-        )
+        heights = [labels.index(g.label) + offset for g, _, _ in own]
+        _add_intervals(figure, own, heights, SYMBOLS[number % len(SYMBOLS)])
     figure.add_vline(x=1, line={"dash": "dot", "color": COLORS["Dense"]})
     figure.update_layout(
         base_layout(
@@ -192,6 +161,33 @@ def significance_figure(rows: list[tuple[Group, Interval, int]], baseline: str) 
         )
     )
     return figure
+
+
+def _add_intervals(
+    figure: go.Figure, rows: list[tuple[Group, Interval, int]], heights: list[float], symbol: str
+) -> None:
+    """The intervals of one pattern, and its symbol in the legend."""
+    pattern = rows[0][0].pattern
+    low, middle, high = ([getattr(found, end) for _, found, _ in rows] for end in ("low", "value", "high"))
+    figure.add_scatter(
+        x=middle,
+        y=heights,
+        mode="markers",
+        name=pattern,
+        showlegend=False,
+        marker={
+            "size": 10,
+            "color": [color(base_label(g.label)) for g, _, _ in rows],
+            "line": {"width": 2},
+            "symbol": [symbol if clear(found) else f"{symbol}-open" for _, found, _ in rows],
+        },
+        error_x=whiskers(middle, low, high, width=4, color=INK),
+        customdata=[[g.label, found.low, found.high, seeds] for g, found, seeds in rows],
+        hovertemplate=f"%{{customdata[0]}}, {pattern}: × %{{x:.3f}} "
+        "[%{customdata[1]:.3f}, %{customdata[2]:.3f}]<br>seeds in common: %{customdata[3]}<extra></extra>",
+    )
+    marker = {"symbol": symbol, "size": 10, "color": INK}
+    figure.add_scatter(x=[None], y=[None], mode="markers", name=pattern, marker=marker)
 
 
 def clear(found: Interval) -> bool:

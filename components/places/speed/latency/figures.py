@@ -3,8 +3,9 @@
 import plotly.graph_objects as go
 
 from components.charts.colors import COLORS
-from components.charts.layout import base_layout as layout
+from components.charts.layout import base_layout
 from components.charts.speeds import SIDES
+from components.charts.whiskers import whiskers
 from eggs_core.runs.measured_speed import Measurement
 
 
@@ -41,18 +42,12 @@ def roofline(found: Measurement) -> go.Figure:
             mode="markers",
             name=f"{name}, measured",
             marker={"size": 13, "color": hue, "symbol": "circle" if side == "dense" else "square"},
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [rate["high"] - rate["median"]],
-                "arrayminus": [rate["median"] - rate["low"]],
-                "thickness": 1.5,
-            },
+            error_y=whiskers([rate["median"]], [rate["low"]], [rate["high"]]),
             hovertemplate=f"{name}: %{{x:.1f}} MB per token, %{{y:.0f}} tokens per second<br>"
             f"memory alone would allow {limit:,.0f}<extra></extra>",
         )
     figure.update_layout(
-        layout(
+        base_layout(
             xaxis={"title": "weights read per token (MB)", "type": "log", "dtick": "D2"},
             yaxis={"title": "tokens per second", "type": "log", "dtick": 1},
         )
@@ -89,7 +84,9 @@ def token_time_bars(found: Measurement) -> go.Figure:
             hovertemplate=f"{name}: %{{x:.2f}} ms<extra></extra>",
         )
     figure.update_layout(
-        layout(barmode="stack", xaxis={"title": "milliseconds per token"}, yaxis={"autorange": "reversed"}, bargap=0.35)
+        base_layout(
+            barmode="stack", xaxis={"title": "milliseconds per token"}, yaxis={"autorange": "reversed"}, bargap=0.35
+        )
     )
     figure.update_layout(legend_traceorder="normal")
     return figure

@@ -3,13 +3,15 @@
 from typing import Any
 
 from components.places.speed.latency.figures import token_time
-from components.words.html import escape, reading, size, term
+from components.words.html import becomes, card, escape, hint, reading, size, table, term
 from eggs_core.packed.accelerator import gpu_plan
 from eggs_core.pattern import NMPattern
 from eggs_core.runs.measured_speed import Measurement
 from eggs_core.runs.run import Run
 from eggs_core.speed.layers import TOKENS
 
+WAITING = "Size and latency are measured when all layers are pruned."
+UNMEASURED = hint("Not measured on this machine yet; it takes some ten seconds.")
 EVEN = 0.03  # ratios this near to 1 are called equal
 
 
@@ -31,7 +33,7 @@ def size_reading(run: Run, file_bytes: int | None = None) -> str:
 
 def formula_line(run: Run) -> str:
     """The bytes per weight, spelt out."""
-    return f'<p class="hint formula">Bytes per weight: {escape(run.report["size"]["formula"])}</p>'
+    return hint(f"Bytes per weight: {escape(run.report['size']['formula'])}", kind="formula")
 
 
 def _fastest(latency: dict[str, Any], kind: str) -> tuple[float, str]:
@@ -67,9 +69,9 @@ def latency_reading(latency: dict[str, Any] | None, where: str = "") -> str:
         f"{_say(ratio['prefill_tokens_per_s'])}, as it unpacks weights into the same dense product. Zeros stored "
         f"densely run at dense speed.{both}{small}",
         "costs",
-    ) + (
-        f'<p class="hint">{escape(where)} Timed in turn, {threads} each, {escape(latency["dense"]["dtype"])}; kernel: '
-        f"<b>{escape(latency['kernel'])}</b>. Bars are medians, whiskers quartiles.</p>"
+    ) + hint(
+        f"{escape(where)} Timed in turn, {threads} each, {escape(latency['dense']['dtype'])}; kernel: "
+        f"<b>{escape(latency['kernel'])}</b>. Bars are medians, whiskers quartiles."
     )
 
 
@@ -88,11 +90,8 @@ def layer_table(found: Measurement | None, shapes: list[tuple[int, int]]) -> str
     timings = {} if found is None else {(t["out_features"], t["in_features"], t["tokens"]): t for t in found.layers}
     head = "".join(f'<th scope="col">{n:,} {_plural(n, "token")}</th>' for n in TOKENS)
     body = "".join(_shape_rows(shape, timings) for shape in shapes)
-    return (
-        '<div class="wide" tabindex="0" role="region" aria-label="Packed against dense by layer shape">'
-        f'<table class="timings"><thead><tr><th scope="col">outputs × inputs</th><th scope="col">numbers</th>{head}'
-        f"</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    shapes = '<th scope="col">outputs × inputs</th><th scope="col">numbers</th>'
+    return table("Packed against dense by layer shape", shapes + head, body)
 
 
 def _shape_rows(shape: tuple[int, int], timings: dict[tuple, dict]) -> str:
@@ -138,7 +137,7 @@ def layers_reading(found: Measurement) -> str:
     least = min(found.layers, key=lambda t: t["best_speedup"])
     paths = dict.fromkeys(f"{d}: {path}" for t in found.layers for d, path in t["paths"].items())
 
-    def where(t):
+    def where(t: dict[str, Any]) -> str:
         return f"{t['out_features']:,} × {t['in_features']:,} at {t['tokens']:,}"
 
     bad = (
@@ -152,9 +151,9 @@ def layers_reading(found: Measurement) -> str:
         f"({most['best_speedup']:.2f} ×){bad}. With few tokens, reading weights takes the time, and there are fewer "
         "bytes to read; with many, multiplying does.",
         "n-m",
-    ) + (
-        f'<p class="hint">{found.layers[0]["threads"]} {_plural(found.layers[0]["threads"], "thread")} each, in turn; '
-        f"{escape(' · '.join(paths))}. Kernel: {escape(found.kernel_note)}. Load average before: {found.load:.1f}.</p>"
+    ) + hint(
+        f"{found.layers[0]['threads']} {_plural(found.layers[0]['threads'], 'thread')} each, in turn; "
+        f"{escape(' · '.join(paths))}. Kernel: {escape(found.kernel_note)}. Load average before: {found.load:.1f}."
     )
 
 
@@ -185,23 +184,19 @@ def limit_reading(found: Measurement) -> str:
 def gpu_cards(run: Run) -> str:
     """What the pruned layers would need on a GPU; counted, not timed."""
     plan = gpu_plan([tuple(layer["shape"]) for layer in run.report["layers"]], NMPattern.parse(run.report["pattern"]))
-    card = '<div class="card"><div class="card-label">{}</div><div class="card-figures">{}</div>{}</div>'
-    figure = '<span class="before">{}</span><span class="arrow" aria-label="becomes">→</span>'
-    figure += '<span class="after">{}</span>'
-    note = '<div class="card-note">{}</div>'
     share = plan["sparse_bytes"] / max(plan["dense_bytes"], 1)
+    smaller = f"{share:.1%} of dense: half the values and 2 bits for each"
     cards = [
-        card.format(
+        card(
             "Pruned layers in fp16",
-            figure.format(size(plan["dense_bytes"]), size(plan["sparse_bytes"])),
-            note.format(f"{share:.1%} of dense: half the values and 2 bits for each")
-            if plan["fits"]
-            else note.format("no smaller: zeros are stored"),
+            becomes(size(plan["dense_bytes"]), size(plan["sparse_bytes"])),
+            smaller if plan["fits"] else "no smaller: zeros are stored",
         ),
-        card.format(
+        card(
             "Layers that the 2:4 units take",
             f'<span class="after">{plan["fits"]} of {plan["layers"]}</span>',
-            note.format("up to twice the dense arithmetic rate by the maker’s figures; not timed here"),
+            "up to twice the dense arithmetic rate by the maker’s figures; not timed here",
         ),
     ]
-    return f'<div class="cards gpu">{"".join(cards)}</div><p class="hint">On a GPU: {escape(plan["reason"])}</p>'
+    reason = hint(f"On a GPU: {escape(plan['reason'])}")
+    return f'<div class="cards gpu">{"".join(cards)}</div>{reason}'

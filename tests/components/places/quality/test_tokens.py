@@ -1,6 +1,7 @@
 """The token view draws what it is given, escaped."""
 
-from components.places.quality.tokens.view import HARDER, coloured_text, kind_bars, tokens_reading
+from components.places.quality.tokens.figures import HARDER, kind_bars
+from components.places.quality.tokens.words import coloured_text, tokens_reading
 from eggs_core.evaluation.tokens import Prediction, TokenChange
 
 HOSTILE = "<img src=x onerror=alert(1)>${boom}"

@@ -4,27 +4,26 @@ import math
 
 import pytest
 
-from components.places.runs.compare import view as compare_view
 from components.places.runs.compare.figures import MEASURES, heat_figure, pareto_figure, significance_figure
+from components.places.runs.compare.tables import cell_table, group_table
 from components.places.runs.compare.view import (
+    RUNS,
     Choice,
-    cell_table,
     chosen,
-    facts,
-    group_table,
     heat,
     models_of,
     open_source,
     options_of,
-    overview,
-    pareto,
     significance,
+    size_front,
     sources,
+    speed_front,
 )
+from components.places.runs.compare.words import facts, overview
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.sweep.grid import load_grid
-from eggs_core.sweep.results import DONE, FAILED, Cell, Sweep, load_sweep, save_sweep
+from eggs_core.sweep.results import DONE, EXAMPLES, FAILED, Cell, Sweep, load_sweep, save_sweep
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -77,7 +76,7 @@ def test_filters_narrow_what_is_in_view(sweep):
 def test_the_front_is_ringed_and_read_aloud(sweep):
     choice = Choice("tiny-llama")
     found = chosen(sweep, choice)
-    size, said, speed, heard = pareto(sweep, found, choice)
+    (size, said), (speed, heard) = size_front(sweep, found, choice), speed_front(sweep, found, choice)
     front = size.data[0]
     assert front.name == "Pareto front" and list(front.x) == [0.06, 0.1, 0.11, 0.2]
     assert list(front.customdata) == ["Wanda, 1:4", "Wanda, 2:4", "EGGS-PTP+, 2:4", "dense"]
@@ -89,7 +88,7 @@ def test_the_front_is_ringed_and_read_aloud(sweep):
     whiskers = size.data[1].error_y
     assert whiskers.array[0] > 0 and whiskers.array[1] == 0
     sweep.latency.clear()
-    assert pareto(sweep, chosen(sweep, choice), choice)[2] is None
+    assert speed_front(sweep, chosen(sweep, choice), choice)[0] is None
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -117,15 +116,15 @@ def test_differences_from_the_baseline_are_told_with_their_certainty(sweep):
 
 def test_whatever_a_file_says_is_shown_as_text(sweep):
     choice = Choice("tiny-llama")
-    said = overview(sweep, chosen(sweep, choice), choice)
+    said = overview(sweep, chosen(sweep, choice), choice.model)
     assert "<img" not in said and said.count("&lt;img") == 2 and "In view: 4 results of tiny-llama, 5 runs" in said
     sweep.latency[0]["kernel"] = sweep.evaluation["text"] = HOSTILE
-    assert "<img" not in facts(sweep, choice)
+    assert "<img" not in facts(sweep, choice.model)
 
 
 def test_tables_hold_groups_in_view_and_all_cells(sweep):
     choice = Choice("tiny-llama", ("2:4",))
-    table = group_table(sweep, chosen(sweep, choice), choice)
+    table = group_table(chosen(sweep, choice), sweep.dense[choice.model]["perplexity"])
     assert list(table["Method"]) == ["EGGS-PTP+", "Wanda"] and list(table["Seeds"]) == [1, 2]
     assert table["× dense"][0] == pytest.approx(math.exp(2.9) / 16, abs=1e-3)
     cells = cell_table(sweep)
@@ -140,7 +139,7 @@ def test_sweeps_of_this_machine_and_all_runs_can_be_opened(sweep, tmp_path, monk
     path = save_sweep(sweep, tmp_path / "mine")
     assert ("mine: computed here", "own/mine") in sources()
     assert open_source("own/mine") == sweep
-    runs = open_source(compare_view.RUNS)
+    runs = open_source(RUNS)
     assert {c.config.model for c in runs.cells} == {"tiny-llama", "tiny-opt"} and runs.count("known") >= 11
     for key in (str(path), "own/other", "own/../mine", "/etc/passwd"):
         with pytest.raises(EggsError, match="no longer here"):
@@ -151,7 +150,7 @@ def test_sweeps_of_this_machine_and_all_runs_can_be_opened(sweep, tmp_path, monk
 
 
 def test_the_shipped_sweep_is_whole_and_small():
-    (file,) = compare_view.EXAMPLES.glob("*.json")
+    (file,) = EXAMPLES.glob("*.json")
     assert file.stat().st_size < 300_000
     found = load_sweep(file)
     assert all(cell.finished for cell in found.cells) and models_of(found) == ["tiny-llama", "tiny-opt"]
@@ -161,7 +160,7 @@ def test_the_shipped_sweep_is_whole_and_small():
     for model in models_of(found):
         choice = Choice(model, baseline="Wanda")
         groups = chosen(found, choice)
-        assert len(pareto(found, groups, choice)[0].data) > 6
+        assert len(size_front(found, groups, choice)[0].data) > 6
         assert significance(groups, groups, choice)[0] is not None
 
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from components.jobs.prune import run_job
-from components.places.runs.stored.view import as_json, comparison, runs_table, title_of
+from components.places.runs.stored.view import as_json, runs_table
+from components.places.runs.stored.words import comparison, title_of
 from components.state.known_runs import bundled_runs
 from components.state.reports import SHIPPED, all_reports, open_run
 from components.state.workspace import Workspace

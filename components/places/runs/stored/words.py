@@ -1,0 +1,77 @@
+"""Runs in words: one in a line, several beside each other, and how many there are."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from components.jobs.messages import refusal
+from components.state.reports import SHIPPED
+from components.words.html import escape, facts_line, reading, size, table
+from components.words.labels import label_of
+from components.words.recorded import decode_speed, took
+from eggs_core.errors import EggsError
+from eggs_core.evaluation.intervals import paired_ratio
+
+PROTOCOL = ("sha256", "window", "windows")  # what says that two runs were evaluated on the same text
+
+
+def runs_reading(reports: list[dict[str, Any]], problems: Iterable[str], folder: str) -> str:
+    """How many runs there are, what was damaged, and where they lie; nowhere if no folder is to be named."""
+    own = [report for report in reports if report["label"] != SHIPPED]
+    text = (
+        f"{len(reports)} finished runs, {len(own)} of them computed here. A run that is asked for again, by anyone, is "
+        "shown from here at once; the address of the page opens it again, tab and layer included."
+    )
+    damaged = "".join(refusal(EggsError(problem)) for problem in problems)
+    return reading(text, "costs") + damaged + (facts_line(escape(folder)) if folder else "")
+
+
+def title_of(report: dict[str, Any]) -> str:
+    """A run in one line, for a list to choose from."""
+    name = "" if report["label"] in ("", SHIPPED) else f"{report['label']}: "
+    return f"{name}{report['model']} {report['pattern']} {label_of(report)}, seed {report['seed']}, {report['key'][:6]}"
+
+
+def comparison(reports: list[dict[str, Any]]) -> str:
+    """Runs beside each other: choices, figures, and the ratio of perplexities to the first where texts are the same."""
+    if not reports:
+        return ""
+    head = "".join(f"<th>{escape(title_of(report))}</th>" for report in reports)
+    rows = "".join(
+        f"<tr><th>{name}</th>{''.join(f'<td>{escape(show(report))}</td>' for report in reports)}</tr>"
+        for name, show in _lines(reports[0]).items()
+    )
+    return table("Runs compared", f"<th></th>{head}", rows)
+
+
+def _lines(first: dict[str, Any]) -> dict[str, Callable[[dict[str, Any]], Any]]:
+    """The rows of the comparison: a name, and what a report has to say under it."""
+    return {
+        "Model": lambda r: r["model"],
+        "Pattern": lambda r: r["pattern"],
+        "Method": label_of,
+        "Seed": lambda r: r["seed"],
+        "Perplexity, dense → pruned": lambda r: "{:.2f} → {:.2f}".format(
+            *(r["evaluation"][side]["perplexity"] for side in ("dense", "pruned"))
+        ),
+        "Perplexity ÷ the first’s [95 %]": lambda r: _ratio(first, r),
+        "Next token right": lambda r: f"{r['evaluation']['pruned']['top1']:.1%}",
+        "Packed size": lambda r: size(r["size"]["packed_bytes"]),
+        "Decode, packed": decode_speed,
+        "Retained score, mean": lambda r: f"{_mean(r, 'retained_score'):.2%}",
+        "Spectral gap, mean": lambda r: f"{_mean(r, 'spectral_gap'):.3f}",
+        "Orphans": lambda r: sum(layer["orphans"] for layer in r["layers"]),
+        "Pruned in": lambda r: took(r, "prune"),
+    }
+
+
+def _ratio(first: dict[str, Any], report: dict[str, Any]) -> str:
+    if report is first:
+        return "1"
+    if any(first["evaluation"][name] != report["evaluation"][name] for name in PROTOCOL):
+        return "another text"
+    found = paired_ratio(*(r["evaluation"]["pruned"]["window_nats"] for r in (first, report)))
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def _mean(report: dict[str, Any], key: str) -> float:
+    return sum(layer[key] for layer in report["layers"]) / len(report["layers"])
