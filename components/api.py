@@ -17,7 +17,8 @@ import gradio as gr
 
 from components.jobs.events import WATCH
 from components.jobs.prune import known_run, prune_work
-from components.jobs.queue import QUEUE, Waiting, Work
+from components.jobs.queue import QUEUE
+from components.jobs.work import Waiting, Work
 from components.places.quality.texts.view import measure_text
 from components.state.asked import number, shown, whole_number, words
 from components.state.reports import open_run
@@ -198,14 +199,14 @@ def _endpoint(function: Callable) -> Callable:
         return [_check(name, value, hints[name]) for name, value in zip(names, values, strict=True)]
 
     @functools.wraps(function)
-    def stream(*values):
+    def stream(*values: Any) -> Iterator[dict]:
         try:
             yield from function(*checked(values))
         except Exception as error:
             raise _refusal(function.__name__, error) from None
 
     @functools.wraps(function)
-    def answer(*values):
+    def answer(*values: Any) -> dict:
         try:
             return function(*checked(values))
         except Exception as error:

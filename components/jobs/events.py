@@ -14,7 +14,8 @@ from gradio.data_classes import GradioModel, GradioRootModel
 from gradio.utils import is_prop_update
 
 from components.jobs.messages import message, refusal
-from components.jobs.queue import QUEUE, Withdrawn
+from components.jobs.queue import QUEUE
+from components.jobs.work import Withdrawn
 from components.state.workspace import Workspace
 from eggs_core.errors import EggsError
 

@@ -1,6 +1,6 @@
 """Lines of HTML that say how a job stands: a progress bar, a place in the queue, a refusal."""
 
-from components.jobs.queue import Waiting
+from components.jobs.work import Waiting
 from components.words.html import escape, hint, seconds
 from eggs_core.limits import sentence
 from eggs_core.progress import Progress

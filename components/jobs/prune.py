@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from components.jobs.messages import bar, message
-from components.jobs.queue import Waiting, Work
+from components.jobs.work import Waiting, Work
 from components.state.known_runs import bundled_runs, find_run
 from components.state.workspace import Workspace
 from components.words.recorded import made_on, took

@@ -7,12 +7,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Hashable, Iterator
+from collections.abc import Generator, Hashable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from components.jobs.work import Waiting, Withdrawn, Work
 from components.jobs.zerogpu import on_gpu
 from eggs_core.errors import EggsError
 from eggs_core.limits import limits
@@ -26,42 +27,6 @@ PACE_SECONDS, PACE_WATCHERS = 0.15, 8  # between two values for a page; as much 
 GLANCE_SECONDS = 0.05  # work that starts within this time has not waited
 NICENESS = 10  # of the workers' threads, so that clicks are answered first
 log = logging.getLogger(__name__)
-
-
-class Withdrawn(Exception):
-    """Whoever watched the work has withdrawn."""
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A piece of heavy work: `steps(*args)` is a generator whose newest value is all that a page needs to draw.
-
-    Works with equal keys are the same work. The last value is the result; `keep` stores it when the work is complete.
-    On ZeroGPU the steps run in another process: steps, arguments and values are pickled, `keep` runs in this one.
-    """
-
-    key: Hashable
-    steps: Callable[..., Iterator[Any]]
-    args: tuple = ()
-    model: str = ""
-    keep: Callable[[Any], None] | None = None
-    alone: bool = False  # it takes times, so nothing runs beside it
-    lasting: bool = True  # it goes on when the pages that asked for it are closed
-    expected: float | None = None  # seconds that it takes, where that is known
-    kind: Hashable = None  # works of one kind take about equally long; by default those of equal steps and model
-
-    @property
-    def sort(self) -> Hashable:
-        """What its duration is remembered by."""
-        return self.kind or (self.steps, self.model)
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A place among the works that wait, from 1, and the seconds until its turn as far as they can be told."""
-
-    place: int
-    seconds: float | None
 
 
 @dataclass(eq=False, slots=True)
@@ -90,7 +55,9 @@ class JobQueue:
     A work ends early when its last watcher withdraws; a closed page only stops watching, and lasting work goes on.
     """
 
-    def __init__(self, workers: int = WORKERS, most_waiting: int = MOST_WAITING, most_seconds: float | None = None):
+    def __init__(
+        self, workers: int = WORKERS, most_waiting: int = MOST_WAITING, most_seconds: float | None = None
+    ) -> None:
         self._workers, self._most_waiting, self._most_seconds = workers, most_waiting, most_seconds
         self._waiting: list[_Job] = []
         self._running: list[_Job] = []

@@ -12,13 +12,12 @@ from eggs_core.models.source import BUNDLED
 try:
     import spaces
 except ImportError:  # only Spaces has it
+    spaces = None
 
-    def gpu(seconds):
-        return lambda function: function
-else:
 
-    def gpu(seconds):
-        return spaces.GPU(duration=seconds)
+def gpu(seconds: Callable[..., float]) -> Callable[[Callable], Callable]:
+    """A decorator that lends a GPU to a function for as long as `seconds` says of its arguments, on ZeroGPU."""
+    return spaces.GPU(duration=seconds) if spaces else lambda function: function
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Canvas widgets: the model map, the mask viewer and the bipartite graph; each takes plain JSON values."""
 
 import json
+from typing import Any
 
 import gradio as gr
 
@@ -16,7 +17,7 @@ class _JsonWidget(gr.HTML):
 
     inputs = None  # gr.HTML takes any quoted word of a script for an event: an `inputs` there would get into its props
 
-    def postprocess(self, value: dict | str | None) -> str | None:
+    def postprocess(self, value: dict[str, Any] | str | None) -> str | None:
         """Sent as a JSON string: a tab that is not mounted yet mistakes an object for new properties."""
         return json.dumps(value) if isinstance(value, dict) else value
 
@@ -32,7 +33,7 @@ class _JsonWidget(gr.HTML):
 class ModelMap(_JsonWidget):
     """All layers as a grid of blocks × projections; `.pick` tells which layer was chosen."""
 
-    def __init__(self, value: dict | None = None, **kwargs) -> None:
+    def __init__(self, value: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(
             value=value,
             html_template='<div class="model-map"></div>',
@@ -45,7 +46,7 @@ class ModelMap(_JsonWidget):
 class MaskCanvas(_JsonWidget):
     """One layer's mask, zoomable; `.window` tells the top left corner in view."""
 
-    def __init__(self, value: dict | None = None, **kwargs) -> None:
+    def __init__(self, value: dict[str, Any] | None = None, **kwargs: Any) -> None:
         buttons = "".join(
             f'<button type="button" data-act="{act}" title="{title}">{label}</button>'
             for act, label, title in (
@@ -71,7 +72,7 @@ class MaskCanvas(_JsonWidget):
 class CellDetail(_JsonWidget):
     """Carries weights and scores of the window in view to the mask canvases; it shows nothing itself."""
 
-    def __init__(self, value: dict | None = None, **kwargs) -> None:
+    def __init__(self, value: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(
             value=value,
             html_template="<div></div>",
@@ -85,7 +86,7 @@ class CellDetail(_JsonWidget):
 class GraphCanvas(_JsonWidget):
     """Channels and their connections; `.choose` tells which set was picked by hand, as {side, members}."""
 
-    def __init__(self, value: dict | None = None, *, label: str = "Bipartite graph", **kwargs) -> None:
+    def __init__(self, value: dict[str, Any] | None = None, *, label: str = "Bipartite graph", **kwargs: Any) -> None:
         player = "".join(
             f'<button type="button" data-act="{act}">{text}</button>'
             for act, text in (("play", "▶ Play"), ("back", "Step back"), ("next", "Step"))

@@ -1,6 +1,7 @@
 """A plotly figure inside gr.HTML, drawn by the plotly.js that the plotly package ships."""
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import plotly
@@ -14,7 +15,7 @@ PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 class Plot(gr.HTML):
     """A figure with click events (`.point`), theme-following colours and a zoom that survives updates."""
 
-    def __init__(self, value: go.Figure | None = None, *, height: int = 380, **kwargs) -> None:
+    def __init__(self, value: go.Figure | None = None, *, height: int = 380, **kwargs: Any) -> None:
         super().__init__(
             value=value,
             html_template=f'<div class="plot-box"><div class="plot" role="img" style="height:{height}px"></div></div>',

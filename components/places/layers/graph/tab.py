@@ -1,9 +1,7 @@
 """Expander graph: a window of the chosen layer, or all of it in bundles, beside what top-N would have kept."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
@@ -31,6 +29,7 @@ from components.places.layers.graph.words import (
     curve_reading,
     graph_heading,
     mixing_reading,
+    origin_of,
     pruned_cards,
     set_reading,
     set_table,
@@ -118,11 +117,8 @@ class GraphPanel:
         """Title, window position, both graphs with their headings, what follows β, and the legend."""
         topn, graph = pair
         beta, frame = workspace.graph.beta, frame_of(workspace, graph.mask)
-        if beta is None:
-            beside = topn and (topn.mask.sum(0), topn.sigma2)
-            cards = pruned_cards(workspace.layer_report() or {}, graph.mask.sum(0), beside)
-        else:
-            cards = beta_cards(*beta_steps(workspace, beta))
+        layer = workspace.layer_report() or {}
+        cards = pruned_cards(layer, pair) if beta is None else beta_cards(*beta_steps(workspace, beta))
         return {
             self.title: window_reading(workspace.layer, pair, frame),
             self.window.row: max(frame.first["outputs"], 0),
@@ -141,17 +137,15 @@ class GraphPanel:
         view, graph, known = workspace.graph, pair[1], [g for g in pair if g is not None]
         points = curve_points(graph, view.side)
         rows = [(g.label, chosen_expansion(workspace, g)) for g in known] if view.members else []
-        others = graph.mask.shape[0 if view.side == "inputs" else 1]
         sources = signal_sources(workspace, graph)
         spreads = [(g.label, g.sigma2, spread_of(workspace, g, sources)) for g in known]
-        origin = "T" if view.members else f"{view.side[:-1]} {sources[0]}, the least connected,"
         return {
             self.table: set_table(rows, view.side) if rows else "",
-            self.set_text: set_reading(rows, view.side, others),
+            self.set_text: set_reading(rows, view.side, graph.mask.shape[0 if view.side == "inputs" else 1]),
             self.curve: expansion_figure(points, graph.label, view.side),
             self.curve_text: curve_reading(points, graph.label, view.side),
             self.mixing: mixing_figure(spreads),
-            self.mixing_text: mixing_reading(spreads, origin),
+            self.mixing_text: mixing_reading(spreads, origin_of(view, sources)),
         }
 
     def move(self, workspace: Workspace, row: float | None, column: float | None) -> Values:
@@ -198,8 +192,7 @@ class GraphPanel:
         frame = frame_of(workspace, graph.mask)
         workspace.graph.side, workspace.graph.members = side, ()
         if how != "clear":
-            wanted = whole_number(count, "The size of T")
-            workspace.graph.members = pick_set(workspace, graph, frame, how, side, wanted)
+            workspace.graph.members = pick_set(workspace, graph, frame, how, side, whole_number(count, "The size of T"))
         return self.render(workspace)
 
     def start(self, workspace: Workspace, side: str) -> Values:
@@ -244,19 +237,17 @@ def create_graph_tab(state: gr.State) -> Tab:
 
 def _wire(panel: GraphPanel, state: gr.State) -> None:
     window, chosen = panel.window, panel.chosen
-
-    def on(event: Callable[..., Any], handler: Callable[..., Values], inputs: list[Block]) -> None:
-        event(handler, [state, *inputs], panel.outputs, **CHEAP)
+    on = {"outputs": panel.outputs, **CHEAP}
 
     # Only what a person typed or chose: a control's value that changes while the tab opens must not move the window.
     for event in (window.row.submit, window.column.submit, window.row.blur, window.column.blur):
-        on(event, panel.move, [window.row, window.column])
+        event(panel.move, [state, window.row, window.column], **on)
     for event in (window.size.input, window.layout.input):
-        on(event, panel.resize, [window.size, window.layout])
-    on(window.beta.input, panel.set_beta, [window.beta])
-    on(window.as_pruned.click, panel.restore, [])
+        event(panel.resize, [state, window.size, window.layout], **on)
+    window.beta.input(panel.set_beta, [state, window.beta], **on)
+    window.as_pruned.click(panel.restore, state, **on)
     for canvas in (panel.left, panel.right):
         canvas.choose(panel.choose, state, panel.below, **EACH)
     for how, button in chosen.picks.items():
-        on(button.click, partial(panel.pick, how), [chosen.side, chosen.members])
-    on(chosen.play.click, panel.start, [chosen.side])
+        button.click(partial(panel.pick, how), [state, chosen.side, chosen.members], **on)
+    chosen.play.click(panel.start, [state, chosen.side], **on)

@@ -1,9 +1,10 @@
 """Sentences about the graph: chosen sets, certificates, β."""
 
-import torch
+from typing import Any
 
 from components.places.layers.graph.frame import Frame
 from components.places.layers.graph.view import TOPN, Graph, Pair, edges_in_view
+from components.state.workspace import GraphView
 from components.words.html import ARROW, escape, heading, hint, lesson_link, mini, reading, term
 from components.words.phrases import NO_TOPN, plural
 from eggs_core.graph.expansion import SIDES, CurvePoint, Expansion, SpreadStep
@@ -91,6 +92,11 @@ def curve_reading(points: list[CurvePoint], label: str, side: str) -> str:
     )
 
 
+def origin_of(view: GraphView, sources: tuple[int, ...]) -> str:
+    """What the place is called where a signal starts."""
+    return "T" if view.members else f"{view.side[:-1]} {sources[0]}, the least connected,"
+
+
 def mixing_reading(rows: list[tuple[str, float, list[SpreadStep]]], origin: str) -> str:
     """How fast the signal from `origin`, as it should be called, becomes even, in one sentence."""
     said = " and ".join(
@@ -117,11 +123,13 @@ def beta_cards(step: BetaStep, topn: BetaStep, source: str) -> str:
     return _minis(rows, note, f"{step.beta:g}")
 
 
-def pruned_cards(layer: dict, degrees: torch.Tensor, topn: tuple[torch.Tensor, float] | None) -> str:
-    """Gap, orphans and lowest degree of the mask as pruned, beside top-N's degrees and σ₂; degrees: int64 (in,)."""
+def pruned_cards(layer: dict[str, Any], pair: Pair) -> str:
+    """Gap, orphans and lowest degree of the mask as pruned, beside top-N's where that is known."""
+    topn, degrees = pair[0], pair[1].mask.sum(0)
     gap, orphans, least = "", "", ""
     if topn is not None:
-        gap, orphans, least = f"{1 - topn[1]:.4f}", str(int((topn[0] == 0).sum())), str(int(topn[0].min()))
+        kept = topn.mask.sum(0)
+        gap, orphans, least = f"{1 - topn.sigma2:.4f}", str(int((kept == 0).sum())), str(int(kept.min()))
     rows = [
         ("spectral gap", gap, f"{layer['spectral_gap']:.4f}"),
         ("orphans", orphans, str(int((degrees == 0).sum()))),

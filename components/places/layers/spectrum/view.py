@@ -7,7 +7,7 @@ from functools import cache
 import plotly.graph_objects as go
 import torch
 
-from components.jobs.queue import Work
+from components.jobs.work import Work
 from components.places.layers.spectrum.figures import density_figure
 from components.places.layers.spectrum.words import density_reading, layer_extras
 from components.state.results import RESULTS, Results, on_same_weights, remember, run_id

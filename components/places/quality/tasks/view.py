@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from components.jobs.prune import Follow
-from components.jobs.queue import Work
+from components.jobs.work import Work
 from components.state.results import RESULTS, Results, model_id, run_id
 from eggs_core.evaluation.zeroshot import TaskScore, check_tasks
 from eggs_core.progress import Progress

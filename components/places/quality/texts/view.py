@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from components.jobs.prune import Follow
-from components.jobs.queue import Work
+from components.jobs.work import Work
 from components.state.results import RESULTS, Results, run_id
 from eggs_core.limits import check_text
 from eggs_core.runs.later_measures import text_steps

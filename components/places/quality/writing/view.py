@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from components.charts.colors import COLORS, color
 from components.jobs.messages import bar, message
 from components.jobs.prune import Follow
-from components.jobs.queue import Work
+from components.jobs.work import Work
 from components.places.quality.writing.words import Writer, lanes_html, writing_reading
 from components.state.results import run_id
 from components.words.labels import run_label

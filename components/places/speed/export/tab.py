@@ -11,7 +11,7 @@ import gradio as gr
 from components.jobs.events import Updates, Values, run_by_buttons
 from components.jobs.messages import bar, message
 from components.jobs.prune import Follow
-from components.jobs.queue import Work
+from components.jobs.work import Work
 from components.places.speed.export.view import export_steps
 from components.state.workspace import Workspace, finished_run
 from components.tab import Tab

@@ -11,7 +11,7 @@ from components.charts.speeds import SPEEDS, speed_bars
 from components.jobs.events import Updates, Values, run_by_buttons
 from components.jobs.messages import bar, message
 from components.jobs.prune import Follow
-from components.jobs.queue import Waiting
+from components.jobs.work import Waiting
 from components.places.speed.export.tab import create_export_panel
 from components.places.speed.latency.figures import roofline, token_time_bars
 from components.places.speed.latency.view import measure_work, measured

@@ -1,6 +1,6 @@
 """What was measured of a run's speed on this machine, and how it is measured; no gradio here."""
 
-from components.jobs.queue import Work
+from components.jobs.work import Work
 from components.state.results import RESULTS, Results, model_id
 from eggs_core.progress import Progress
 from eggs_core.runs.measured_speed import Measurement, measure_key, measure_speed

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from components.jobs.messages import bar
 from components.jobs.prune import Follow
-from components.jobs.queue import Work
+from components.jobs.work import Work
 from components.places.speed.race.words import RIVALS, Lane, lanes_html, verdict
 from components.state.asked import whole_number, words
 from components.state.results import run_id

@@ -1,0 +1,49 @@
+"""Every function of components has types; every file and function of it can be taken in at a glance."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LATER = {"components/sidebar.py", "components/api.py"}  # both are being written anew on the registry
+FILES = [file for file in sorted((ROOT / "components").rglob("*.py")) if str(file.relative_to(ROOT)) not in LATER]
+MOST_LINES, ONE_SCREEN = 250, 50
+TABLES = {"components/places/learn/lesson/steps.py"}  # a table of texts may be as long as it is
+
+
+def functions(tree: ast.AST, inside: tuple[str, ...] = ()) -> Iterator[tuple[str, ast.FunctionDef, bool]]:
+    """(full name, function, whether its first parameter is the object) of all functions, at any depth."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef):
+            static = any(getattr(decorator, "id", "") == "staticmethod" for decorator in node.decorator_list)
+            yield ".".join((*inside, node.name)), node, isinstance(tree, ast.ClassDef) and not static
+        name = (node.name,) if isinstance(node, ast.FunctionDef | ast.ClassDef) else ()
+        yield from functions(node, (*inside, *name))
+
+
+def untyped(function: ast.FunctionDef, method: bool) -> list[str]:
+    """What has no type: names of parameters, and "return"."""
+    found = function.args
+    named = [*found.posonlyargs, *found.args][method:] + found.kwonlyargs
+    named += [one for one in (found.vararg, found.kwarg) if one]
+    return [one.arg for one in named if one.annotation is None] + ([] if function.returns else ["return"])
+
+
+def test_the_reader_itself():
+    tree = ast.parse("class A:\n def f(self, x: int, y) -> int:\n  def g(*z): pass\n")
+    assert [(name, untyped(function, method)) for name, function, method in functions(tree)] == [
+        ("A.f", ["y"]),
+        ("A.f.g", ["z", "return"]),
+    ]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_functions_have_types_and_fit_a_screen(file):
+    place, source = str(file.relative_to(ROOT)), file.read_text(encoding="utf-8")
+    for name, function, method in functions(ast.parse(source)):
+        assert not untyped(function, method), f"{place}: {name}"
+        long = function.end_lineno - function.lineno + 1
+        assert long <= ONE_SCREEN, f"{place}: {name} has {long} lines"
+    assert place in TABLES or source.count("\n") <= MOST_LINES, place
