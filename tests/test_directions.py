@@ -18,7 +18,7 @@ CORE = (
     ("sweep",),
     ("cli",),
 )
-COMPONENTS = (("words", "widgets"), ("charts",), ("state",), ("jobs",), ("places",), ("",))
+COMPONENTS = (("words",), ("widgets",), ("charts",), ("state",), ("jobs",), ("places",), ("",))
 PLACES = ("home", "learn", "layers", "quality", "speed", "runs")
 BELOW_PLACES = {"components.tab"}  # of the files that lie directly in components, what places may know
 PANEL_FILES = {"tab", "view", "figures", "words"}

@@ -9,14 +9,15 @@ import pytest
 
 from components.api import expansion_work
 from components.jobs.prune import Follow, prune_work
-from components.jobs.queue import Work
+from components.jobs.work import Work
 from components.places.layers.spectrum.view import curve_work
 from components.places.quality.breakdown.view import measure_breakdown
 from components.places.quality.tasks.view import measure_tasks
 from components.places.quality.texts.view import measure_text
-from components.places.quality.tokens.tab import token_work
+from components.places.quality.tokens.view import token_work
 from components.places.quality.writing.view import write
-from components.places.speed.latency.tab import export_work, measure_work
+from components.places.speed.export.view import export_work
+from components.places.speed.latency.view import measure_work
 from components.places.speed.race.view import run_race
 from components.state.results import Results
 from eggs_core.config import PruneConfig, make_config

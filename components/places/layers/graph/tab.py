@@ -88,26 +88,26 @@ class GraphPanel:
 
     def render(self, workspace: Workspace, play: bool = False) -> Values:
         """The chosen layer; with `play` a signal starts to spread."""
-        return workspace.drawn(lambda: self._render_now(workspace, play))
+        try:
+            return workspace.drawn(lambda: self._render_now(workspace, play))
+        except EggsError as error:
+            workspace.graph.beta = None
+            return self.empty(escape(error))
 
     def _render_now(self, workspace: Workspace, play: bool) -> Values:
         still = workspace.still()
         if still.run is None or not still.layer:
             return self.empty("Choose a layer on the Masks tab.")
-        try:
-            view, place = still.graph, (still.layer, still.row, still.column)
-            if play or view.beta is not None:  # which needs the model at hand
-                values = self._draw(still, play)
-            else:
-                key = ("graph", *place, view.size, view.layout, view.side, view.members)
-                values = drawn_once(self.outputs, [still.run], key, lambda: self._draw(still))
-            if view.size and place == (workspace.layer, workspace.row, workspace.column):
-                # A window outside the matrix has moved inside.
-                workspace.row, workspace.column = values[self.window.row], values[self.window.column]
-            return values
-        except EggsError as error:
-            workspace.graph.beta = None
-            return self.empty(escape(error))
+        view, place = still.graph, (still.layer, still.row, still.column)
+        if play or view.beta is not None:  # which needs the model at hand
+            values = self._draw(still, play)
+        else:
+            key = ("graph", *place, view.size, view.layout, view.side, view.members)
+            values = drawn_once(self.outputs, [still.run], key, lambda: self._draw(still))
+        if view.size and place == (workspace.layer, workspace.row, workspace.column):
+            # A window outside the matrix has moved inside.
+            workspace.row, workspace.column = values[self.window.row], values[self.window.column]
+        return values
 
     def _draw(self, workspace: Workspace, play: bool = False) -> Values:
         pair = graphs(workspace)

@@ -17,6 +17,9 @@ def compare_text(follow: Follow, run: Run, text: str) -> Iterator[Any]:
     Raises EggsError for a text that is too long.
     """
     check_text(text)
-    yield from follow(
-        Work(("tokens", *run_id(run), text), token_steps, (run, text), run.report["model"], lasting=False)
-    )
+    yield from follow(token_work(run, text))
+
+
+def token_work(run: Run, text: str) -> Work:
+    """The work of comparing a run's two models on a text; its values are those of `token_steps`."""
+    return Work(("tokens", *run_id(run), text), token_steps, (run, text), run.report["model"], lasting=False)
