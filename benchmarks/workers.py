@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 import psutil  # noqa: E402
 
-from benchmarks.worker_process import END, fill, hang, hold, memory_now, ping, pruning, serve  # noqa: E402
+from benchmarks.worker_process import END, fill, hang, hold, memory_now, ping, pruning, serve, shipped_run  # noqa: E402
 
 BARS = {
     "page_without_torch_mb": 300.0,
@@ -106,10 +106,12 @@ def beside(work: Callable[[], Iterator[Any]], cpu: Callable[[], float]) -> dict[
 
     def follow() -> None:
         last = time.perf_counter()
-        for _ in work():
-            gaps.append(time.perf_counter() - last)
-            last = time.perf_counter()
-        done.set()
+        try:
+            for _ in work():
+                gaps.append(time.perf_counter() - last)
+                last = time.perf_counter()
+        finally:
+            done.set()
 
     computed, began = cpu(), time.perf_counter()
     threading.Thread(target=follow, daemon=True).start()
@@ -186,24 +188,26 @@ def passing(folder: Path) -> dict[str, Any]:
             yield progress, layer, run.packed_masks[layer["name"]].numpy(), run.packed_topn[layer["name"]].numpy()
 
     found = {}
-    bundled = load_run(min((ROOT / "assets" / "runs").glob("tiny-llama-2of4-*")))
-    for label, run, every in (("tiny-llama", bundled, 1), ("210 layers", load_run(folder / "run"), EVERY)):
+    for label, run, every in (
+        ("tiny-llama", load_run(shipped_run()), 1),
+        ("210 layers", load_run(folder / "run"), EVERY),
+    ):
         found[f"{label}, as now"] = pickled(growing(run, every), 2 * every)
         found[f"{label}, new layer only"] = pickled(layers(run), 1)
     return found
 
 
 def mapping(workers: list[Worker], folder: Path, blocks: int) -> dict[str, float]:
-    """MB of one model in two processes: an own copy in each, and both mapped from the same fp32 file."""
+    """MB of one model in two processes: copied in each, and as both load it from the same fp32 file."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     shape = {"hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9, "num_key_value_heads": 3}
     LlamaForCausalLM(LlamaConfig(**shape, vocab_size=4096, num_hidden_layers=blocks)).save_pretrained(folder)
 
     found = {}
-    for name, mapped in (("own copies", False), ("mapped", True)):
+    for name, copied in (("copied", True), ("mapped", False)):
         before = _both(workers, memory_now, True)
-        found["model_mb"] = _both(workers, hold, folder, mapped)[0]
+        found["model_mb"] = _both(workers, hold, folder, copied)[0]
         after = _both(workers, memory_now, False)
         found[f"{name}_mb"] = sum(b["pss"] - a["pss"] for a, b in zip(before, after, strict=True))
     _both(workers, memory_now, True)
