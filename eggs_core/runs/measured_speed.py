@@ -2,7 +2,6 @@
 
 import copy
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +11,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from eggs_core.models.dense_models import CACHE, ModelCache
+from eggs_core.errors import EggsError
+from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.models.fingerprints import check_same_weights
 from eggs_core.packed.byte_counts import decode_bytes
 from eggs_core.packed.kernel import library as kernels
@@ -44,7 +44,7 @@ class Measurement:
     bandwidth: float = 0.0  # GB/s at which memory is read with all threads
     dense_bytes: dict[str, int] = field(default_factory=dict)  # decode_bytes of the dense model
     packed_bytes: dict[str, int] = field(default_factory=dict)  # and of the packed one
-    file_bytes: int | None = None  # of the packed file, as written; None when it would be too large to try
+    file_bytes: int | None = None  # of the packed file, as written; None when it would be too large to write
     kernel_note: str = ""
     load: float = 0.0  # load average before it began
 
@@ -66,7 +66,7 @@ def shapes_of(run: Run) -> list[tuple[int, int]]:
     return list(dict.fromkeys(tuple(layer["shape"]) for layer in run.report["layers"]))
 
 
-def measure(run: Run, models: ModelCache = CACHE, cell_seconds: float = CELL_SECONDS) -> Iterator[tuple]:
+def measure_speed(run: Run, models: Models = CACHE, cell_seconds: float = CELL_SECONDS) -> Iterator[tuple]:
     """Measure a finished run's shapes and pattern here: yields (Progress, Measurement) pairs, the same object growing.
 
     Speed depends on shapes, pattern and dtype, not on the values, so that the dense weights under the run's masks serve
@@ -112,9 +112,10 @@ def _twins(model: PreTrainedModel, masks, pattern: NMPattern, permutations) -> d
     return {f"dense_{name}": twin, f"packed_{name}": packed_copy(twin, masks, pattern, permutations)}
 
 
-def _written_bytes(packed) -> int:
-    folder = tempfile.mkdtemp(prefix="eggs-size-")
+def _written_bytes(packed: PreTrainedModel) -> int | None:
+    """Bytes of the packed file, None where there is no room to write it."""
     try:
-        return save_packed(packed, Path(folder) / "size.safetensors").stat().st_size
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix="eggs-size-", ignore_cleanup_errors=True) as folder:
+            return save_packed(packed, Path(folder) / "size.safetensors").stat().st_size
+    except (OSError, EggsError):
+        return None

@@ -8,6 +8,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from eggs_core.errors import EggsError
+from eggs_core.files import replacing
+
 SOURCES = ("nm.c", "nm_avx2.c", "nm_avx512.c", "nm_bf16.c")
 HEADERS = ("nm.h",)
 FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC")
@@ -48,24 +51,21 @@ def fingerprint(compiler: str) -> str:
 
 
 def compile_library(compiler: str, target: Path, flags: tuple[str, ...] = FLAGS) -> None:
-    """Compile into `target` under a temporary name and rename it there, so that two processes can do it at once.
+    """Compile into `target`, which appears as a whole, so that two processes can do it at once.
 
-    Raises BuildError with the compiler's own words, OSError when the folder cannot be written.
+    Raises BuildError with the compiler's own words, EggsError when the folder cannot be written.
     """
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".building-", suffix=".so")
-    os.close(handle)
-    command = [compiler, *flags, *(str(HERE / s) for s in SOURCES), "-o", name, "-lpthread"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False)
+    with replacing(target) as part:
+        command = [compiler, *flags, *(str(HERE / s) for s in SOURCES), "-o", str(part), "-lpthread"]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise BuildError(f"{Path(compiler).name} took more than {TIMEOUT} s") from error
         if done.returncode:
             words = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
             raise BuildError(f"{Path(compiler).name} failed: {(words or ['no message'])[0].strip()[:200]}")
-        os.chmod(name, 0o755)
-        os.replace(name, target)
-    except subprocess.TimeoutExpired as error:
-        raise BuildError(f"{Path(compiler).name} took more than {TIMEOUT} s") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def build() -> tuple[Path, str]:
@@ -79,14 +79,19 @@ def build() -> tuple[Path, str]:
     if (folder / name).is_file():
         return folder / name, ""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         compile_library(compiler, folder / name)
-    except OSError as error:
-        note = f"compiled into a temporary folder, because {folder} cannot be written ({error.strerror or error})"
+    except (OSError, EggsError) as error:
+        note = f"compiled into a temporary folder, because {folder} cannot be written ({_reason(error)})"
         try:
             folder = Path(tempfile.mkdtemp(prefix="eggs-kernel-"))
             compile_library(compiler, folder / name)
-        except OSError as second:
-            raise BuildError(f"no folder to compile into: {second.strerror or second}") from second
+        except (OSError, EggsError) as second:
+            raise BuildError(f"no folder to compile into: {_reason(second)}") from second
         return folder / name, note
     return folder / name, ""
+
+
+def _reason(error: Exception) -> str:
+    """What the system said of a folder that cannot be written."""
+    cause = error.__cause__ or error
+    return getattr(cause, "strerror", None) or str(cause)

@@ -35,7 +35,7 @@ from components.words.recorded import NOT_MEASURED, made_on
 from eggs_core.packed.file import FILE
 from eggs_core.progress import Progress
 from eggs_core.runs.export import export_run
-from eggs_core.runs.measured_speed import Measurement, measure, measure_key, shapes_of
+from eggs_core.runs.measured_speed import Measurement, measure_key, measure_speed, shapes_of
 from eggs_core.runs.run import Run
 
 WAITING = "Size and latency are measured when all layers are pruned."
@@ -163,7 +163,7 @@ def measure_work(run: Run, results: Results = RESULTS) -> Work:
         results.keep(model_id(run), KIND, measure_key(run), last[1])
 
     key = (KIND, *measure_key(run))
-    return Work(key, measure, (run,), run.report["model"], keep, alone=True, expected=MEASURE_SECONDS)
+    return Work(key, measure_speed, (run,), run.report["model"], keep, alone=True, expected=MEASURE_SECONDS)
 
 
 def _create_race(state: gr.State) -> tuple[gr.Button, list]:
