@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 
 import psutil
 
-NICENESS = 10  # as the threads of the queue have it
 END = "end"
 SMALL = {"calibration_windows": 16, "calibration_length": 128, "evaluation_windows": 8}
 _held: list[Any] = []  # the model that this process keeps
@@ -29,9 +28,9 @@ def memory() -> dict[str, float]:
     return {name: getattr(found, name) / 1e6 for name in ("rss", "pss", "uss")}
 
 
-def serve(pipe: Connection, spawned: float) -> None:
+def serve(pipe: Connection, spawned: float, niceness: int) -> None:
     """Import what heavy work needs, say so, then do what comes as pickled (steps, args) and send back its values."""
-    os.nice(NICENESS)
+    os.nice(niceness)
     from transformers import AutoModelForCausalLM  # what it names it imports only then
 
     importlib.import_module("components.jobs.prune")
