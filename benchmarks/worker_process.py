@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 
 import psutil
 
-NICENESS = 10  # as the threads of the queue have it
 END = "end"
 SMALL = {"calibration_windows": 16, "calibration_length": 128, "evaluation_windows": 8}
 _held: list[Any] = []  # the model that this process keeps
@@ -29,9 +28,9 @@ def memory() -> dict[str, float]:
     return {name: getattr(found, name) / 1e6 for name in ("rss", "pss", "uss")}
 
 
-def serve(pipe: Connection, spawned: float) -> None:
+def serve(pipe: Connection, spawned: float, niceness: int) -> None:
     """Import what heavy work needs, say so, then do what comes as pickled (steps, args) and send back its values."""
-    os.nice(NICENESS)
+    os.nice(niceness)
     from transformers import AutoModelForCausalLM  # what it names it imports only then
 
     importlib.import_module("components.jobs.prune")
@@ -49,6 +48,11 @@ def _send(pipe: Connection, value: object) -> None:
     pipe.send_bytes(pickle.dumps(value))
 
 
+def shipped_run() -> Path:
+    """The folder of a run of tiny-llama."""
+    return min((Path(__file__).resolve().parent.parent / "assets" / "runs").glob("tiny-llama-2of4-*"))
+
+
 def ping() -> Iterator[str]:
     """An answer at once."""
     yield "here"
@@ -56,13 +60,13 @@ def ping() -> Iterator[str]:
 
 def pruning(method: str) -> Iterator[tuple]:
     """Prune tiny-llama as the app does, without timing the model: progress, and of each layer its report and masks."""
-    from components.state.known_runs import bundled_runs
     from eggs_core.config import make_config
     from eggs_core.masks.bits import pack_bits
     from eggs_core.runs.events import Finished, LayerDone
     from eggs_core.runs.execute import execute
+    from eggs_core.runs.run import load_run
 
-    latency = bundled_runs()[0].report["latency"]
+    latency = load_run(shipped_run()).report["latency"]
     for event in execute(make_config("tiny-llama", "2:4", method, **SMALL), latency=latency):
         if isinstance(event, LayerDone):
             layer = event.report
@@ -86,16 +90,16 @@ def fill(megabytes: int) -> Iterator[str]:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def hold(folder: Path, mapped: bool) -> Iterator[float]:
-    """Load a model of fp32 weights, as an own copy or mapped from its file, and read all of it; gives its MB."""
+def hold(folder: Path, copied: bool) -> Iterator[float]:
+    """Load a model from an fp32 file and read all of its weights, copied into memory or as they are; gives its MB."""
     import torch
-    from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
     _held.clear()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    if mapped:
-        model.load_state_dict(load_file(folder / "model.safetensors"), assign=True)
+    if copied:  # as weights are that are stored as fp16, as now
+        for parameter in model.parameters():
+            parameter.data = parameter.data.clone()
     _held.append(model)
     _held.append(sum(p.sum() for p in model.parameters()))
     yield sum(p.nbytes for p in model.parameters()) / 1e6

@@ -56,9 +56,14 @@ class JobQueue:
     """
 
     def __init__(
-        self, workers: int = WORKERS, most_waiting: int = MOST_WAITING, most_seconds: float | None = None
+        self,
+        workers: int = WORKERS,
+        most_waiting: int = MOST_WAITING,
+        most_seconds: float | None = None,
+        niceness: int = NICENESS,
     ) -> None:
         self._workers, self._most_waiting, self._most_seconds = workers, most_waiting, most_seconds
+        self._niceness = niceness
         self._waiting: list[_Job] = []
         self._running: list[_Job] = []
         self._took: dict[Hashable, float] = {}  # sort of work -> seconds that it took last
@@ -177,7 +182,7 @@ class JobQueue:
 
     def _serve(self) -> None:
         if sys.platform == "linux":  # where a thread has a priority of its own
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._niceness)
         while True:
             with self._lock:
                 self._turn.wait_for(self._ready)

@@ -70,7 +70,7 @@ def config_of(run: Run) -> PruneConfig:
 MAKERS: dict[str, Make] = {
     "prune_steps": lambda run, _: [prune_work(config_of(run), {OWN.name: OWN}, anew=True)],
     "curve_steps": lambda run, _: [curve_work(config_of(run), {}, Results())],
-    "measure": lambda run, _: [measure_work(run, Results())],
+    "measure_speed": lambda run, _: [measure_work(run, Results())],
     "task_steps": lambda run, _: recorded(lambda f: measure_tasks(f, run, ["cloze"], 4, Results())),
     "text_steps": lambda run, _: recorded(lambda f: measure_text(f, run, OWN, Results())),
     "token_steps": lambda run, _: [token_work(run, PROMPT)],

@@ -11,8 +11,7 @@ import gradio as gr
 from components.jobs.events import Updates, Values, run_by_buttons
 from components.jobs.messages import bar, message
 from components.jobs.prune import Follow
-from components.jobs.work import Work
-from components.places.speed.export.view import export_steps
+from components.places.speed.export.view import export_work
 from components.state.workspace import Workspace, finished_run
 from components.tab import Tab
 from components.widgets.heading import panel_heading
@@ -31,7 +30,7 @@ class Export:
         place = Path(tempfile.mkdtemp(prefix="eggs-export-"))
         try:
             run, found = finished_run(workspace), None
-            for event in follow(Work(place, export_steps, (run, kind, place), run.report["model"], lasting=False)):
+            for event in follow(export_work(run, kind, place)):
                 found = event
                 yield {self.note: bar(event)}
             if isinstance(found, Path):

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from components.jobs.work import Work
 from eggs_core.packed.file import FILE
 from eggs_core.progress import Progress
 from eggs_core.runs.export import export_run
@@ -19,3 +20,8 @@ def export_steps(run: Run, kind: str, place: Path) -> Iterator[Progress | Path]:
         yield (folder / FILE).rename(folder.with_name(f"{name}.{FILE.partition('.')[2]}"))
     else:
         yield Path(shutil.make_archive(str(folder), "zip", place, name))
+
+
+def export_work(run: Run, kind: str, place: Path) -> Work:
+    """The work of exporting a run as "packed", "hf" or "masks"; its values are those of `export_steps`."""
+    return Work(place, export_steps, (run, kind, place), run.report["model"], lasting=False)

@@ -36,7 +36,7 @@ class Watched(Run):
 def tabs() -> dict[str, Tab]:
     with gr.Blocks():
         state = gr.State(None)
-        return {"graph": create_graph_tab(state), "masks": create_masks_tab(state)[0]}
+        return {"graph": create_graph_tab(state), "masks": create_masks_tab(state).tab}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def shown(tab: Tab, layer: str, meanwhile: Callable[[Workspace], None] | None = 
     workspace = Workspace()
     workspace.show(Watched((lambda: meanwhile(workspace)) if meanwhile else None))
     workspace.open_layer(layer)
-    return dict(zip([c.elem_id for c in tab.outputs], tab.render(workspace), strict=True))
+    return {component.elem_id: value for component, value in tab.render(workspace).items()}
 
 
 def texts(values: dict) -> dict:
@@ -81,19 +81,19 @@ def test_events_that_overtake_each_other_end_with_the_newest(events):
     workspace = Workspace()
     workspace.show(first_run())
     names = [layer["name"] for layer in workspace.run.report["layers"]]
-    by_name = {event.fn.__qualname__: event.fn for event in events}
+    by_name = {event.fn.__qualname__: event.fn for event in events if hasattr(event.fn, "__qualname__")}
 
     def tell(name: str, **data) -> list:
         return by_name[name](workspace, gr.EventData(None, data))
 
-    tell("create_page.<locals>.pick_layer", layer=names[3], turn=20.5)
-    late = tell("create_page.<locals>.pick_layer", layer=names[2], turn=10.0)
+    tell("Page.pick_layer", layer=names[3], turn=20.5)
+    late = tell("Page.pick_layer", layer=names[2], turn=10.0)
     assert workspace.layer == names[3] and names[2] not in str(late)
-    tell("create_page.<locals>.move_window", row=16, column=32, turn=40)
-    tell("create_page.<locals>.move_window", row=0, column=0, turn=30)
+    tell("Page.move_window", row=16, column=32, turn=40)
+    tell("Page.move_window", row=0, column=0, turn=30)
     assert (workspace.row, workspace.column) == (16, 32)
-    tell("create_graph_tab.<locals>.choose", side="inputs", members=[3, 7], turn=60)
-    tell("create_graph_tab.<locals>.choose", side="inputs", members=[3], turn=50)
+    tell("GraphPanel.choose", side="inputs", members=[3, 7], turn=60)
+    tell("GraphPanel.choose", side="inputs", members=[3], turn=50)
     assert workspace.graph.members == (35, 39)
 
 
