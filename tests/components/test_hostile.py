@@ -90,6 +90,7 @@ TAGS = {
 # Functions that give no HTML (words that are escaped where they are used, keys, colours, numbers), and those that give
 # only HTML which other functions made.
 PLAIN = {
+    "sidebar_values.name_and_note",  # whose note is walked
     "address.address",
     "charts.colors.color",
     "jobs.prune.run_job",
@@ -173,6 +174,7 @@ SILENT = {  # they get a hostile run and show none of its texts
     race_words.empty_lanes,
     race_words.race_note,
     race_words.verdict,
+    perplexity_words.accuracy_reading,
     graph_words.pruned_cards,
     sidebar_values.method_note,
     sidebar_values.pattern_note,

@@ -25,7 +25,7 @@ def test_a_model_beyond_the_memory_runs_and_is_shown(follow, monkeypatch, small_
     run = workspace.run
     assert workspace.finished and f"lies in {run.report['checkpoint']}" in said[-1]
     assert "not measured: the model is larger than memory" in overview_cards(run)
-    with gr.Blocks():
+    with gr.Blocks(), gr.Tab("Latency & size"):
         tab = create_latency_tab(gr.State(None))
     assert "No speed was measured with this run" in str(tab.render(workspace).values())
     assert "Size and speed" in report_html(run, [run])

@@ -37,12 +37,11 @@ Make = Callable[[Run, Path], Iterable[Work]]  # the works of one feature of the 
 
 
 @pytest.fixture(scope="module")
-def config(micro_cache, tmp_path_factory) -> PruneConfig:
+def config(micro_model, tmp_path_factory) -> PruneConfig:
     """A small model in a folder, so that the app's own cache can load it."""
     folder = tmp_path_factory.mktemp("model") / "micro"
-    loaded = micro_cache.get("micro")
-    loaded.model.save_pretrained(folder)
-    loaded.tokenizer.save_pretrained(folder)
+    micro_model.model.save_pretrained(folder)
+    micro_model.tokenizer.save_pretrained(folder)
     return make_config(str(folder), "2:4", "ria-cp", **SMALL)
 
 
@@ -121,7 +120,7 @@ def test_a_run_that_travelled_is_the_same(config, run):
     """What prune_steps yields last is what the store and the page get."""
     last = list(prune_work(config, {}, anew=True).steps(config, {}, True))[-1]
     back = pickle.loads(pickle.dumps(last))
-    assert back.said == last.said
+    assert back.message == last.message
     assert back.run.report == last.run.report
     for name, packed in last.run.packed_masks.items():
         assert back.run.packed_masks[name].equal(packed)

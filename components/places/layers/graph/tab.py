@@ -104,8 +104,7 @@ class GraphPanel:
         else:
             key = ("graph", *place, view.size, view.layout, view.side, view.members)
             values = drawn_once(self.outputs, [still.run], key, lambda: self._draw(still))
-        if view.size and place == (workspace.layer, workspace.row, workspace.column):
-            # A window outside the matrix has moved inside.
+        if view.size and place == (workspace.layer, workspace.row, workspace.column):  # it has moved inside
             workspace.row, workspace.column = values[self.window.row], values[self.window.column]
         return values
 
@@ -178,25 +177,23 @@ class GraphPanel:
             return gr.skip()
         if not isinstance(nodes, list):
             raise EggsError("A set of channels must be a list; reload the page and try again.")
-        pair = graphs(workspace)
-        frame = frame_of(workspace, pair[1].mask)
-        members = frame.channels(side, [whole_number(node, "A channel") for node in nodes])
-        workspace.graph.side, workspace.graph.members = side, tuple(members.tolist())
+        frame = frame_of(workspace, graphs(workspace)[1].mask)
+        members = frame.channels(side, [whole_number(node, "A channel") for node in nodes]).tolist()
+        workspace.graph.side, workspace.graph.members = side, tuple(members)
         return workspace.drawn(lambda: self._sets(workspace, graphs(workspace)))
 
     def pick(self, how: str, workspace: Workspace, side: str, count: int) -> Values:
         """A set that a button chooses, "clear" for none."""
         if workspace.run is None or not workspace.layer:
             return self.render(workspace)
-        graph = graphs(workspace)[1]
+        graph, (workspace.graph.side, workspace.graph.members) = graphs(workspace)[1], (side, ())
         frame = frame_of(workspace, graph.mask)
-        workspace.graph.side, workspace.graph.members = side, ()
         if how != "clear":
             workspace.graph.members = pick_set(workspace, graph, frame, how, side, whole_number(count, "The size of T"))
         return self.render(workspace)
 
     def start(self, workspace: Workspace, side: str) -> Values:
-        """Play from the chosen set, or from one channel of the lowest degree if there is none."""
+        """Play from the chosen set, else from one channel of the lowest degree."""
         if not workspace.graph.members:
             self.pick("lowest", workspace, side, 1)
         return self.render(workspace, play=True)

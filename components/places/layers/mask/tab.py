@@ -98,7 +98,9 @@ class MasksPanel:
 
     def render(self, workspace: Workspace) -> Values:
         """The map and the chosen layer."""
-        workspace = workspace.still()
+        return workspace.drawn(lambda: self._all(workspace.still()))
+
+    def _all(self, workspace: Workspace) -> Values:
         return self.draw_map(workspace) | self.draw_layer(workspace)
 
     def _layer(self, workspace: Workspace) -> Values:

@@ -42,7 +42,7 @@ def curve_facts(curve: BetaCurve) -> str:
     choices = [f"{c['score']} score", "exact degree bound", c["permutation"], c["reconstruction"]]
     made = " · ".join(escape(x) for x in (c["model"], c["pattern"], *choices) if x != "none")
     text = f"{e['windows']} × {e['window']} tokens of “{escape(e['text'])}”"
-    return facts_line(f"{made} · {text} · SHA-256 {escape(e['sha256'][:12])}… · seed {c['seed']}")
+    return facts_line(f"{made} · {text} · SHA-256 {escape(e['sha256'][:12])}… · seed {escape(c['seed'])}")
 
 
 def layer_extras(layer: dict[str, Any], weighted: float | None, reach: tuple[str, str, int, int] | None) -> str:
