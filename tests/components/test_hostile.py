@@ -82,6 +82,7 @@ TAGS = {
 }
 # Functions that give no HTML: words that are escaped where they are used, keys, colours and numbers.
 PLAIN = {
+    "sidebar_values.name_and_note",  # what it gives beside a key is method_note's, which is walked
     "state.asked.shown",
     "state.asked.words",
     "address.address",
