@@ -19,12 +19,11 @@ from components.places.quality.tasks.view import measure_tasks, task_pairs
 from components.places.quality.texts.view import measure_text, text_rows
 from components.places.speed.latency.tab import create_latency_tab
 from components.places.speed.latency.view import KIND, measure_work, measured
-from components.sidebar import read
+from components.sidebar_values import read
 from components.state.known_runs import find_run
 from components.state.results import RESULTS, Results, model_id, run_id
 from components.state.workspace import Workspace
 from eggs_core.config import make_config
-from eggs_core.models.dense_models import CACHE
 from eggs_core.pruning.one_layer import layer_scores
 from eggs_core.runs.measured_speed import measure_key, measure_speed
 from eggs_core.runs.run import Run
@@ -77,7 +76,6 @@ def change_weights(folder) -> None:
     file = folder / "model.safetensors"
     weights = {name: w + 0.3 * w.std() * torch.randn_like(w) for name, w in load_file(file).items()}
     save_file(weights, file, metadata={"format": "pt"})
-    CACHE._clear()
 
 
 def prune(follow, workspace: Workspace, config, anew: bool = False) -> Run:
