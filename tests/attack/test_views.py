@@ -19,21 +19,21 @@ from components.places.layers.spectrum.words import gap_reading
 from components.places.quality.perplexity.figures import perplexity_forest, window_scatter
 from components.places.quality.perplexity.tables import accuracy_table
 from components.places.runs.compare.figures import MEASURES
+from components.places.runs.compare.tables import cell_table, group_table
 from components.places.runs.compare.view import (
     Choice,
-    cell_table,
     chosen,
-    facts,
-    group_table,
     heat,
     models_of,
-    overview,
-    pareto,
     significance,
+    size_front,
+    speed_front,
 )
-from components.places.runs.stored.view import as_json, comparison, runs_table, title_of
+from components.places.runs.compare.words import facts, overview
+from components.places.runs.stored.view import as_json, runs_table
+from components.places.runs.stored.words import comparison, title_of
 from components.places.speed.latency.words import gpu_cards, latency_reading, size_reading
-from components.places.speed.race.view import race_note
+from components.places.speed.race.words import race_note
 from components.state.known_runs import bundled_runs
 from components.state.workspace import Workspace
 from components.words.labels import run_label
@@ -73,7 +73,7 @@ def draw_run(run: Run) -> None:
     for measure in ("spectral_gap", "orphans", "output_error"):
         assert layer_chart(run, measure).to_json() and measure_reading(report["layers"], measure)
         assert map_value(run, measure, "")
-    assert all(layer_reading(layer) for layer in report["layers"]) and race_note(run)
+    assert all(layer_reading(layer) for layer in report["layers"]) and race_note(run, True)
     assert model_card(run, "masks")
     draw_sweep(from_reports([report, OTHER], "runs"))
 
@@ -84,12 +84,16 @@ def draw_sweep(sweep: Sweep) -> None:
     for model in models_of(sweep):
         choice = Choice(model, baseline="Wanda")
         found = chosen(sweep, choice)
-        shown = [*pareto(sweep, found, choice), *significance(found, found, choice)]
+        shown = [
+            *size_front(sweep, found, choice),
+            *speed_front(sweep, found, choice),
+            *significance(found, found, choice),
+        ]
         for measure in MEASURES:
             shown += heat(sweep, found, replace(choice, measure=measure))
         assert all(value is None or isinstance(value, str) or value.to_json() for value in shown)
-        assert overview(sweep, found, choice) and facts(sweep, choice)
-        assert len(group_table(sweep, found, choice)) == len(found)
+        assert overview(sweep, found, choice.model) and facts(sweep, choice.model)
+        assert len(group_table(found, sweep.dense[choice.model]["perplexity"])) == len(found)
 
 
 @fuzz
