@@ -6,6 +6,7 @@ import psutil
 import torch
 
 from eggs_core.errors import OutOfMemory
+from eggs_core.units import size
 
 CGROUP = Path("/sys/fs/cgroup")  # where a container's limit stands
 
@@ -45,7 +46,7 @@ def check_room(count: float, device: torch.device, what: str) -> None:
     free = free_memory(device)
     if count > free:
         raise OutOfMemory(
-            f"{what} needs some {count / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; "
+            f"{what} needs some {size(count)} of memory, and {size(free)} are free; "
             "choose a smaller model, or try again when less is running."
         )
 

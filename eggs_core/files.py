@@ -16,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from eggs_core.errors import EggsError
+from eggs_core.units import size
 
 if TYPE_CHECKING:  # torch takes seconds to import, and only tensors need it
     from torch import Tensor
@@ -153,8 +154,8 @@ def check_disk(folder: Path, needed: float, doing: str) -> None:
     free = shutil.disk_usage(nearest).free
     if needed > free:
         raise DiskFull(
-            f"{doing} needs {needed / 1e9:.3g} GB in {folder} and {free / 1e9:.3g} GB are free; free some or choose "
-            "another folder."
+            f"{doing} needs {size(needed)} in {folder} and the disk has {size(free)} of free space; "
+            "free some or choose another folder."
         )
 
 

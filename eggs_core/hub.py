@@ -21,6 +21,7 @@ from huggingface_hub.errors import (
 
 from eggs_core.errors import EggsError
 from eggs_core.limits import OWN, hosted, limits
+from eggs_core.units import size
 
 MODEL_GB = "EGGS_MODEL_GB"  # another limit of a Hub model's files, in units of 10⁹ bytes
 
@@ -41,11 +42,11 @@ def check_model(name: str, info: Callable[..., Any] = _INFO) -> None:
     most = int(float(os.environ.get(MODEL_GB, 0)) * 1e9) or limits().model_bytes
     if most is None or not hosted():
         return
-    size = hub_bytes(name, info)
-    if size > most:
+    found = hub_bytes(name, info)
+    if found > most:
         raise EggsError(
-            f"The files of {name} are {size / 1e9:.1f} GB, and this public server takes models of at most "
-            f"{most / 1e9:.3g} GB; choose a smaller one, {OWN}."
+            f"The files of {name} are {size(found)}, and this public server takes models of at most {size(most)}; "
+            f"choose a smaller one, {OWN}."
         )
 
 

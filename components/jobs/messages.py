@@ -1,9 +1,10 @@
 """Lines of HTML that say how a job stands: a progress bar, a place in the queue, a refusal."""
 
 from components.jobs.work import Waiting
-from components.words.html import escape, hint, seconds
+from components.words.html import escape, hint
 from eggs_core.limits import sentence
 from eggs_core.progress import Progress
+from eggs_core.units import seconds
 
 
 def progress_bar(share: float, text: str, left: float | None = None) -> str:

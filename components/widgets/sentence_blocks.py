@@ -39,8 +39,14 @@ class SentenceBlocks(gr.Blocks):
 
 
 def _check_choice(block: Any, value: Any) -> None:
-    """Raise EggsError for several values of a list to choose one from, and one of a list to choose several from."""
-    if isinstance(block, gr.Dropdown) and value is not None and isinstance(value, list) != bool(block.multiselect):
-        raise EggsError(WRONG_KIND)
-    if isinstance(block, gr.Dropdown) and isinstance(value, dict):
+    """Raise EggsError for what the page cannot send: several values for a list to choose one from, one for a list to
+    choose several from, and none for a list that always holds one."""
+    if not isinstance(block, gr.Dropdown | gr.Radio):
+        return
+    free = isinstance(block, gr.Dropdown) and block.allow_custom_value
+    if value is None:
+        wrong = block.value is not None and not free
+    else:
+        wrong = isinstance(value, dict) or isinstance(value, list) != bool(getattr(block, "multiselect", False))
+    if wrong:
         raise EggsError(WRONG_KIND)

@@ -1,4 +1,4 @@
-"""Text made safe for HTML, and quantities for people."""
+"""Text made safe for HTML, and the small pieces of HTML that all places use."""
 
 import html
 import re
@@ -19,23 +19,6 @@ def escape(text: object) -> str:
 def term(name: str, shown: str | None = None) -> str:
     """A term with its explanation at hand."""
     return f'<abbr tabindex="0" title="{escape(GLOSSARY[name])}">{escape(shown or name)}</abbr>'
-
-
-def size(count: float) -> str:
-    """Bytes for people, for example 13.8 MB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return ""
-
-
-def seconds(value: float) -> str:
-    """A duration for people, for example 1 min 20 s."""
-    if round(value) < 60:
-        return f"{value:.0f} s"
-    minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def heading(title: str, note: str = "") -> str:

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from components.words.html import escape, facts_line, seconds
+from components.words.html import escape, facts_line
 from eggs_core.runs.run import Run
 from eggs_core.sweep.results import seconds_of
+from eggs_core.units import seconds
 
 NOT_RECORDED = "not recorded"
 NOT_MEASURED = "not measured (larger than memory)"

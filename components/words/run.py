@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from components.words.html import becomes, card, escape, reading, size, term
+from components.words.html import becomes, card, escape, reading, term
 from eggs_core.runs.run import Run
+from eggs_core.units import size
 
 
 def _card(label: str, before: str, after: str, note: str) -> str:

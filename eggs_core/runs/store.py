@@ -28,6 +28,7 @@ from eggs_core.runs.store_contents import (
     runs,
     sweep_run,
 )
+from eggs_core.units import size
 
 FOLDER = "EGGS_STORE"  # the environment variable that names another folder
 GB = "EGGS_STORE_GB"  # and the one that sets another size, in units of 10⁹ bytes
@@ -126,12 +127,12 @@ class RunStore:
             raise EggsError(f"{place} was not made by the run store; move it away and try again.")
         return place
 
-    def claim(self, key: str, size: int) -> None:
-        """Make the folder of a checkpoint of `size` bytes; raises EggsError if that is more than the store may hold."""
+    def claim(self, key: str, count: int) -> None:
+        """Make the folder of a checkpoint of `count` bytes; raises EggsError if the store may not hold so many."""
         place, most = self.checkpoint(key), self._most_bytes or store_bytes()
-        if size > most:
+        if count > most:
             raise EggsError(
-                f"The pruned model takes {size / 1e9:.3g} GB and the run store holds {most / 1e9:.3g} GB at most; "
+                f"The pruned model takes {size(count)} and the run store holds {size(most)} at most; "
                 f"set {GB} to more, or prune with `python -m eggs_core prune --out FOLDER`."
             )
         write_text(place / MARK, mark(key))

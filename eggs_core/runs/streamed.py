@@ -35,6 +35,7 @@ from eggs_core.runs.store import RunStore
 from eggs_core.text.named import chosen_text
 from eggs_core.text.sources import Text
 from eggs_core.text.windows import calibration_windows, evaluation_windows
+from eggs_core.units import size
 
 IN_MEMORY = 2.6  # times its weights that a run in memory takes: the dense model, the pruned copy, its packed twin
 FILES = ["*.safetensors", "*.json", "tokenizer*", "*.model", "*.txt"]  # of a Hub model that a run needs
@@ -135,8 +136,8 @@ def execute_streamed(
     try:
         kept = max(job.finished, 0)
         again = f", going on after {kept} finished blocks" if kept else ""
-        need = peak_bytes(Shapes.of(checkpoint), config, checkpoint.dtype.itemsize) / 1e9
-        yield Progress(f"Streaming into {out} in some {need:.1f} GB of memory{again}", 0.01)
+        need = peak_bytes(Shapes.of(checkpoint), config, checkpoint.dtype.itemsize)
+        yield Progress(f"Streaming into {out} in some {size(need)} of memory{again}", 0.01)
         with memory_errors("Calibrating"):
             job.capture()
         pruning = time.monotonic()

@@ -208,7 +208,7 @@ def conv1d(bundled) -> ModelCache:
 
 
 def test_a_disk_without_room_is_said_before_the_work(conv1d, tmp_path, monkeypatch):
-    with pytest.raises(DiskFull, match=r"A run needs 1000000000\.0 GB of disk and .* are free; free some or choose"):
+    with pytest.raises(DiskFull, match=r"A run needs 1000000.0 TB in .* of free space; free some or choose"):
         check_disk(tmp_path / "new" / "run", 1e18, "A run")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1000, 900, 100))

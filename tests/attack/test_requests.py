@@ -109,6 +109,22 @@ def test_every_event_answers_or_says_one_sentence(page, listeners, caplog, data)
         assert "Something unexpected" not in str(said) and "Traceback" not in str(said)
 
 
+@pytest.mark.parametrize("value", [None, {}, [], ["wanda"], 5])
+def test_a_choice_without_a_value_is_one_sentence(page, listeners, caplog, value):
+    """For each list to choose from, in every event that reads it."""
+    choices = 0
+    for listener in listeners:
+        for place, block in enumerate(listener.inputs):
+            if isinstance(block, gr.Dropdown | gr.Radio):
+                values = [getattr(other, "value", None) for other in listener.inputs]
+                values[place] = value
+                with caplog.at_level(logging.ERROR):
+                    send(page, listener, values, None, {})
+                assert not caplog.records, (listener.fn, block.elem_id, caplog.records[0].exc_info)
+                choices += 1
+    assert choices > 50
+
+
 @fuzz
 @given(place=st.integers(0, len(SIDEBAR) - 1), value=sent)
 def test_a_sidebar_with_one_odd_value_is_a_configuration_or_one_sentence(place, value):

@@ -84,7 +84,7 @@ def test_checkpoints_are_swept_but_not_under_anybodys_hands(tmp_path):
 
 def test_a_pruned_model_that_the_store_cannot_hold_is_refused_before_the_work(tmp_path, monkeypatch):
     store = RunStore(tmp_path)
-    with pytest.raises(EggsError, match=r"takes 13\.5 GB and the run store holds 2 GB at most; set EGGS_STORE_GB"):
+    with pytest.raises(EggsError, match=r"takes 13\.5 GB and the run store holds 2\.0 GB at most; set EGGS_STORE_GB"):
         store.claim(KEY, 13_500_000_000)
     assert not list(tmp_path.iterdir())
     monkeypatch.setenv("EGGS_STORE_GB", "14")

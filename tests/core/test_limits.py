@@ -102,7 +102,7 @@ def test_a_large_model_is_refused_by_its_metadata(public, monkeypatch):
     check_model("owner/small", small)
     assert asked == ["owner/small"]
     large, _ = metadata(**{f"model-{i}__safetensors": 2 * GB for i in range(3)})
-    with pytest.raises(EggsError, match=r"owner/large are 6\.0 GB, and .* at most 4 GB"):
+    with pytest.raises(EggsError, match=r"owner/large are 6\.0 GB, and .* at most 4\.0 GB"):
         check_model("owner/large", large)
     monkeypatch.setenv(hub.MODEL_GB, "7")
     check_model("owner/large", large)

@@ -113,6 +113,6 @@ def test_a_million_faults_are_one_sentence_soon(kind: Any, value: dict):
 
 
 def test_the_command_line_shows_its_help_without_pydantic_and_torch():
-    code = "import sys, eggs_core.cli.commands; print(sorted({'pydantic', 'torch', 'transformers'} & set(sys.modules)))"
+    code = "import sys, eggs_core.__main__; print(sorted({'pydantic', 'torch', 'transformers'} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

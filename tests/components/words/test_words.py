@@ -9,9 +9,10 @@ from components.jobs.messages import message, progress_bar
 from components.places.layers.mask.words import layer_reading
 from components.places.speed.latency.words import latency_reading, size_reading
 from components.words.glossary import GLOSSARY, MEASURES
-from components.words.html import escape, seconds, size, term
+from components.words.html import escape, term
 from components.words.recorded import facts
 from components.words.run import latency_card, overview_cards, overview_reading
+from eggs_core.units import seconds, size
 
 HOSTILE = "<img src=x onerror=alert(1)> ${alert(2)} {{value}} \"'&"
 
@@ -62,7 +63,7 @@ def test_every_measure_is_explained():
 
 
 @pytest.mark.parametrize(
-    ("count", "shown"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (13_800_000, "13.8 MB"), (2.5e12, "2500.0 GB")]
+    ("count", "shown"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (13_800_000, "13.8 MB"), (2.5e12, "2.5 TB")]
 )
 def test_sizes_for_people(count, shown):
     assert size(count) == shown

@@ -139,7 +139,7 @@ def test_a_run_that_does_not_fit_is_refused_before_anything_is_copied(cache, mon
     cache.get("tiny-llama")
     monkeypatch.setattr(device, "free_memory", lambda _: 1_000_000)
     monkeypatch.setattr(pipeline.copy, "deepcopy", lambda _: pytest.fail("copied"))
-    assert "needs some 0.0 GB of memory, and 0.0 GB are free" in refused(cache)
+    assert "MB of memory, and 1.0 MB are free" in refused(cache)
 
 
 def test_a_public_server_checks_the_configuration_first(cache, monkeypatch):

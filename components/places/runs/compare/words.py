@@ -1,11 +1,12 @@
 """What a sweep and its figures show, in sentences."""
 
 from components.places.runs.compare.figures import MEASURES, clear, front_of
-from components.words.html import escape, facts_line, hint, reading, seconds, term
+from components.words.html import escape, facts_line, hint, reading, term
 from components.words.phrases import plural
 from eggs_core.evaluation.intervals import Interval
 from eggs_core.sweep.analysis import Group, label_of
 from eggs_core.sweep.results import FAILED, WAITING, Sweep
+from eggs_core.units import seconds
 
 LARGE = "models larger than memory are not timed"
 NOTHING = "No finished cell is left: choose other patterns, methods or seeds."

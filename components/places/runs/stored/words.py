@@ -5,11 +5,12 @@ from typing import Any
 
 from components.jobs.messages import refusal
 from components.state.reports import SHIPPED
-from components.words.html import escape, facts_line, reading, size, table
+from components.words.html import escape, facts_line, reading, table
 from components.words.labels import label_of
 from components.words.recorded import decode_speed, took
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import paired_ratio
+from eggs_core.units import size
 
 PROTOCOL = ("sha256", "window", "windows")  # what says that two runs were evaluated on the same text
 

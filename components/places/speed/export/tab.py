@@ -15,7 +15,7 @@ from components.places.speed.export.view import export_work
 from components.state.workspace import Workspace, finished_run
 from components.tab import Tab
 from components.widgets.heading import panel_heading
-from components.words.html import size
+from eggs_core.units import size
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,13 @@
 from typing import Any
 
 from components.places.speed.latency.figures import token_time
-from components.words.html import becomes, card, escape, hint, reading, size, table, term
+from components.words.html import becomes, card, escape, hint, reading, table, term
 from eggs_core.packed.accelerator import gpu_plan
 from eggs_core.pattern import NMPattern
 from eggs_core.runs.measured_speed import Measurement
 from eggs_core.runs.run import Run
 from eggs_core.speed.layers import TOKENS
+from eggs_core.units import size
 
 WAITING = "Size and latency are measured when all layers are pruned."
 UNMEASURED = hint("Not measured on this machine yet; it takes some ten seconds.")

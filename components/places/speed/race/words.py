@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from components.words.html import escape, hint, reading, seconds
+from components.words.html import escape, hint, reading
 from eggs_core.runs.run import Run
 from eggs_core.sweep.results import seconds_of
+from eggs_core.units import seconds
 
 RIVALS = {"zeros": "Same weights, zeros stored", "dense": "The model before pruning"}
 

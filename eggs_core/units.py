@@ -1,0 +1,18 @@
+"""Quantities for people."""
+
+
+def size(count: float) -> str:
+    """Bytes for people, for example 13.8 MB; a kB is 1000 bytes."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def seconds(value: float) -> str:
+    """A duration for people, for example 1 min 20 s."""
+    if round(value) < 60:
+        return f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
