@@ -25,6 +25,7 @@ from eggs_core.report_types import Latency, Report
 from eggs_core.runs.events import Event, Finished, LayerDone
 from eggs_core.runs.heading import heading, versions
 from eggs_core.runs.run import Run
+from eggs_core.runs.streamed import execute_streamed, streams
 from eggs_core.speed.generation import measure_generation
 from eggs_core.text.named import chosen_text
 from eggs_core.text.sources import Text
@@ -47,7 +48,7 @@ def execute(
     """Run a configuration: load, check, evaluate dense, prune a copy, evaluate again, measure size and latency.
 
     A model that is too large for that, or with `stream`, goes through block by block from disk into the folder `out`
-    (streamed_run.execute_streamed). `out` and `store` are where the caller is going to save the run: the disk must have
+    (eggs_core.runs.streamed). `out` and `store` are where the caller is going to save the run: the disk must have
     room for it.
 
     `texts` holds texts of the user's own by the name that the configuration gives them. `latency` is what
@@ -55,8 +56,6 @@ def execute(
     evaluation. The dense model is never changed; closing the generator stops after the layer or batch at hand. Raises
     EggsError for all that cannot run.
     """
-    from eggs_core.runs.streamed import execute_streamed, streams  # it imports this module's events
-
     check_config(config)
     if streams(config.model) if stream is None else stream:
         yield from execute_streamed(config, texts, out)

@@ -1,4 +1,4 @@
-"""A whole run of a model that is larger than memory: as pipeline.execute, block by block from a safetensors folder."""
+"""A whole run of a model that is larger than memory: as eggs_core.runs.execute, block by block from a safetensors folder."""
 
 import copy
 import datetime

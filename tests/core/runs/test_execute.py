@@ -110,9 +110,9 @@ def test_texts_of_ones_own(cache):
     assert report["calibration"]["sha256"] == text.sha256
 
 
-def refused(cache, texts=None, model="tiny-llama", pattern="2:4", **options) -> str:
+def refused(cache, texts=None, model="tiny-llama", pattern="2:4", stream=None, **options) -> str:
     with pytest.raises(EggsError) as caught:
-        list(execute(make_config(model, pattern, "ria", **{**SMALL, **options}), texts, cache=cache))
+        list(execute(make_config(model, pattern, "ria", **{**SMALL, **options}), texts, cache=cache, stream=stream))
     return str(caught.value)
 
 
@@ -139,7 +139,7 @@ def test_a_run_that_does_not_fit_is_refused_before_anything_is_copied(cache, mon
     cache.get("tiny-llama")
     monkeypatch.setattr(device, "free_memory", lambda _: 1_000_000)
     monkeypatch.setattr(pipeline.copy, "deepcopy", lambda _: pytest.fail("copied"))
-    assert "MB of memory, and 1.0 MB are free" in refused(cache)
+    assert "MB of memory, and 1.0 MB are free" in refused(cache, stream=False)
 
 
 def test_a_public_server_checks_the_configuration_first(cache, monkeypatch):
