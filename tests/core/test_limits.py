@@ -150,6 +150,6 @@ def test_the_core_refuses_by_itself_whoever_asks(public, monkeypatch, tmp_path):
         check_tasks(["cloze"], 501)
     with pytest.raises(EggsError, match="characters"):
         tokenize(None, Text("mine", "x" * 500_001))
-    monkeypatch.setattr(hosting, "hub_bytes", lambda name, info: 10 * GB)
+    monkeypatch.setattr(hub, "hub_bytes", lambda name, info: 10 * GB)
     with pytest.raises(EggsError, match=r"owner/large are 10\.0 GB"):
         load("owner/large")
