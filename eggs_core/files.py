@@ -25,6 +25,7 @@ ABANDONED_SECONDS = 3600  # an unfinished file or folder in which nothing change
 MOST_DEPTH = 64  # of brackets inside each other in a file from outside
 MOST_JSON_BYTES = 64 << 20
 MOST_YAML_BYTES = 1 << 20
+SHOWN = 300  # characters of a path that a sentence shows
 MOST_TEXT_BYTES = 256 << 20
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
 
@@ -269,8 +270,9 @@ def _finite(digits: str) -> float:
 
 def write_error(path: Path, error: Exception) -> EggsError:
     """The sentence for a file that cannot be written: DiskFull, or an EggsError with the reason."""
+    name, folder = path.name[:SHOWN], f"{str(path.parent)[:SHOWN]}{'…' * (len(str(path.parent)) > SHOWN)}"
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "os error 28" in str(error)
     if full:
-        return DiskFull(f"The disk that holds {path.parent} is full: {path.name} could not be written.")
+        return DiskFull(f"The disk that holds {folder} is full: {name} could not be written.")
     reason = getattr(error, "strerror", None) or str(error)
-    return EggsError(f"{path.name} could not be written in {path.parent}: {reason}; choose another folder.")
+    return EggsError(f"{name} could not be written in {folder}: {reason}; choose another folder.")

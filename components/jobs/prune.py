@@ -113,7 +113,12 @@ def _kept_since(run: Run) -> str:
 
 
 def run_job(
-    follow: Follow, workspace: Workspace, config: PruneConfig, texts: dict[str, Text], anew: bool = False
+    follow: Follow,
+    workspace: Workspace,
+    config: PruneConfig,
+    texts: dict[str, Text],
+    anew: bool = False,
+    redraw_seconds: float = REDRAW_SECONDS,
 ) -> Iterator[tuple[str, bool]]:
     """Run a configuration, or show it if it is known and not wanted `anew`, and keep the workspace up to date.
 
@@ -137,6 +142,6 @@ def run_job(
             if count > layers:
                 workspace.show(event.run, finished=False)
                 layers = count
-                redraw = time.monotonic() - drawn > REDRAW_SECONDS
+                redraw = time.monotonic() - drawn > redraw_seconds
                 drawn = time.monotonic() if redraw else drawn
             yield bar(event.progress), redraw

@@ -1,11 +1,15 @@
 """`python -m eggs_core sweep`: a grid of runs from a file, on this machine or on a cluster."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from eggs_core.cli.options import folder
+from eggs_core.errors import EggsError
 
 if TYPE_CHECKING:  # torch takes seconds to import; `--help` and a grid that cannot be read do not need it
     from eggs_core.sweep.results import Sweep
@@ -17,10 +21,19 @@ def sweep(
     grid: Annotated[Path, typer.Argument(help="A YAML file: models, patterns, methods, betas, seeds; docs/sweeps.md.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="The folder that sweep.json goes to; default: eggs/sweeps/NAME in the cache folder."),
+        typer.Option(
+            parser=folder,
+            metavar="PATH",
+            help="The folder that sweep.json goes to; default: eggs/sweeps/NAME in the cache folder.",
+        ),
     ] = None,
     store: Annotated[
-        Path | None, typer.Option(help="The run store that answers known cells and keeps new ones; default: the app's.")
+        Path | None,
+        typer.Option(
+            parser=folder,
+            metavar="PATH",
+            help="The run store that answers known cells and keeps new ones; default: the app's.",
+        ),
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="A Ray cluster: auto, or its head's HOST:PORT; default: this machine alone.")
@@ -34,7 +47,10 @@ def sweep(
     """Run a grid of models × patterns × methods × β × seeds, and keep what is finished; the same command goes on."""
     from eggs_core.sweep.grid import check_models, describe, load_grid
 
+    if not math.isfinite(gpus):
+        raise EggsError(f"--gpus is a number from 0; got {gpus}.")
     wanted = load_grid(grid)
+    from eggs_core.files import check_writable
     from eggs_core.models.loading import outline
     from eggs_core.runs.store import RunStore
     from eggs_core.sweep.results import RESULTS, load_sweep, save_sweep, sweeps_folder
@@ -46,10 +62,11 @@ def sweep(
         return
     runs = RunStore(store)
     runs.check()
-    folder = out or sweeps_folder() / wanted.name
-    before = load_sweep(folder) if (folder / RESULTS).is_file() else None
+    place = out or sweeps_folder() / wanted.name
+    check_writable(place)
+    before = load_sweep(place) if (place / RESULTS).is_file() else None
     found = new_sweep(wanted, before)
-    save_sweep(found, folder)  # a folder that cannot be written is noticed now
+    save_sweep(found, place)  # a folder that cannot be written is noticed now
     steps = run_sweep(wanted, found, runs, address=address, workers=workers, cpus=cpus, gpus=gpus)
     saved = 0.0
     try:
@@ -57,7 +74,7 @@ def sweep(
             left = "" if step.seconds_left is None else f", about {step.seconds_left:.0f} s left"
             _say(f"{step.done} of {step.total} cells{left}: {step.text}", stays=step.cell is not None)
             if step.cell is not None and found.seconds - saved > SAVE_SECONDS:
-                save_sweep(found, folder)
+                save_sweep(found, place)
                 saved = found.seconds
     except KeyboardInterrupt:
         steps.close()
@@ -66,9 +83,9 @@ def sweep(
         raise typer.Exit(130) from None
     finally:
         steps.close()
-        save_sweep(found, folder)
+        save_sweep(found, place)
     _say("", stays=False)
-    typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else f"{_table(found)}\nsaved in {folder / RESULTS}")
+    typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else f"{_table(found)}\nsaved in {place / RESULTS}")
     if failed := found.count("failed"):
         typer.echo(f"{failed} of {len(found.cells)} cells failed; sweep.json says why.", err=True)
         raise typer.Exit(1)

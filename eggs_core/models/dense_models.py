@@ -1,8 +1,10 @@
 """The dense models used last, bounded by memory."""
 
 import gc
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
+
+import torch
 
 from eggs_core.cache import Bounded
 from eggs_core.device import best_device, free_memory
@@ -26,7 +28,13 @@ class ModelCache:
     bound is SHARE of what is free.
     """
 
-    def __init__(self, most_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        most_bytes: int | None = None,
+        load: Callable[[str], LoadedModel] = load,
+        free_memory: Callable[[torch.device], float] = free_memory,
+    ) -> None:
+        self._open, self._free_memory = load, free_memory
         most = self._share if most_bytes is None else most_bytes
         self._models: Bounded[str, LoadedModel] = Bounded(most, _bytes, keep_newest=True)
 
@@ -44,14 +52,18 @@ class ModelCache:
 
     def _load(self, name: str) -> LoadedModel:
         try:
-            return load(name)
+            return self._open(name)
         except OutOfMemory:
             self._models.forget()
             gc.collect()
-            return load(name)
+            return self._open(name)
+
+    def keep(self, name: str, model: LoadedModel) -> None:
+        """Put a model under a name; those used longest ago make room."""
+        self._models.put(name, model)
 
     def _share(self) -> float:
-        return SHARE * (free_memory(best_device()) + self._models.used())
+        return SHARE * (self._free_memory(best_device()) + self._models.used())
 
 
 def _bytes(models: Collection[LoadedModel]) -> int:

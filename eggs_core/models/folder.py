@@ -20,8 +20,15 @@ OBJECTS = (  # small files that Python reads whole, each of them one JSON object
 )
 DTYPES = ("auto", "float64", "float32", "float16", "bfloat16")  # that a configuration may name
 _BLOCKS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")  # names of the number of blocks
+MOST_SHOWN = 120  # characters of a word from a file
 MOST_BLOCKS, MOST_VALUES = 10_000, 1 << 50  # of any model, before its files are known
 _COUNT = re.compile(r"(num|n)_\w+")  # of heads, experts, positions: never more than there are values
+
+
+def shown(value: object) -> str:
+    """A word from a file as a sentence quotes it: in one line, and not at any length."""
+    words = " ".join(str(value).split())
+    return words if len(words) <= MOST_SHOWN else f"{words[:MOST_SHOWN]}…"
 
 
 def read_object(name: str, path: Path) -> dict[str, Any]:
@@ -34,7 +41,7 @@ def read_object(name: str, path: Path) -> dict[str, Any]:
         raise EggsError(f"The {path.name} of {name} cannot be read: {error.strerror}; copy the whole model.") from error
     except ValueError as error:
         raise EggsError(
-            f"The {path.name} of {name} is not a valid JSON file ({str(error)[:200]}); copy the whole model."
+            f"The {path.name} of {name} is not a valid JSON file ({shown(error)}); copy the whole model."
         ) from error
     if not isinstance(found, dict):
         raise EggsError(f"The {path.name} of {name} is not a JSON object; copy the whole model.")
@@ -66,12 +73,12 @@ def check_folder(name: str, folder: Path) -> dict[str, Any]:
     if method := config.get("quantization_config"):
         kind = method.get("quant_method") if isinstance(method, dict) else method
         raise EggsError(
-            f"The weights of {name} are quantised ({str(kind)[:40]}); only fp32, fp16 and bf16 weights can be pruned."
+            f"The weights of {name} are quantised ({shown(kind)}); only fp32, fp16 and bf16 weights can be pruned."
         )
     saved = config.get("dtype") or config.get("torch_dtype") or "auto"
     if not isinstance(saved, str) or saved.removeprefix("torch.") not in DTYPES:
         raise EggsError(
-            f"The {CONFIG} of {name} says dtype {str(saved)[:40]}; only fp32, fp16 and bf16 weights can be pruned."
+            f"The {CONFIG} of {name} says dtype {shown(saved)}; only fp32, fp16 and bf16 weights can be pruned."
         )
     if config.get("transformers_weights"):
         raise EggsError(f"The {CONFIG} of {name} names weight files of its own, which are not read; use {SINGLE}.")
@@ -120,7 +127,7 @@ def check_counts(name: str, config: dict[str, Any], tensors: int = MOST_BLOCKS, 
         least, most = (1, tensors) if key in _BLOCKS else (value, values)
         if (key in _BLOCKS or _COUNT.fullmatch(key)) and not least <= value <= most:
             raise EggsError(
-                f"The {CONFIG} of {name} says {key} {str(value)[:20]}, where at most {most:,} and at least one can be "
+                f"The {CONFIG} of {name} says {key} {shown(value)}, where at most {most:,} and at least one can be "
                 f"right; copy the whole model."
             )
 

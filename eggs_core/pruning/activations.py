@@ -111,9 +111,10 @@ class Activations:
         blocks: nn.ModuleList,
         windows: torch.Tensor,
         hidden: MutableSequence[torch.Tensor] | None = None,
+        tokens_per_batch: int = TOKENS_PER_BATCH,
     ):
         self.hidden: MutableSequence[torch.Tensor] = [] if hidden is None else hidden
-        self.batches = _batches(windows)
+        self.batches = _batches(windows, tokens_per_batch)
         self.arguments, self.wrapped = _arguments(model, blocks, self.batches[0])
         if not self.hidden:
             _capture(model, blocks, self.batches, self.hidden)
@@ -137,10 +138,10 @@ def flat(x: torch.Tensor) -> torch.Tensor:
     return x.reshape(-1, x.shape[-1])
 
 
-def _batches(windows: torch.Tensor) -> list[torch.Tensor]:
-    """Split (windows, length) into equal batches of at most TOKENS_PER_BATCH tokens."""
+def _batches(windows: torch.Tensor, most: int) -> list[torch.Tensor]:
+    """Split (windows, length) into equal batches of at most `most` tokens."""
     count, length = windows.shape
-    size = max(d for d in range(1, count + 1) if count % d == 0 and (d * length <= TOKENS_PER_BATCH or d == 1))
+    size = max(d for d in range(1, count + 1) if count % d == 0 and (d * length <= most or d == 1))
     return list(windows.split(size))
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -19,9 +19,9 @@ from eggs_core.masks.selection import Selection, retained_score, select, topn
 from eggs_core.models.architectures import LinearLayer, block_layers, check_pattern, find_blocks
 from eggs_core.pruning import stagewise
 from eggs_core.pruning.activations import Activations, InputStatistics, Statistics
-from eggs_core.pruning.permutation import PERMUTATIONS
-from eggs_core.pruning.reconstruction import RECONSTRUCTIONS, STAGEWISE, LayerProblem
+from eggs_core.pruning.reconstruction import LayerProblem
 from eggs_core.pruning.scores import score
+from eggs_core.registry import entry
 
 
 @dataclass(slots=True)
@@ -69,20 +69,19 @@ def prune_weight(weight: torch.Tensor, statistics: InputStatistics, config: Prun
     notes = []
     if dead := int((statistics.squares == 0).sum()):
         notes.append(f"{dead} input channels were silent during calibration")
-    reconstruct = RECONSTRUCTIONS[config.reconstruction]
+    reconstruct = entry("reconstruction", config.reconstruction).load()
     gram = None if statistics.gram is None else statistics.gram / statistics.tokens
-    if config.score == "obs":  # SparseGPT chooses its mask while it sweeps
-        result = reconstruct(LayerProblem(weight, gram, config.pattern))
-        scores, order, choice = weight.abs() * statistics.squares.sqrt(), None, {}
+    scores = score(config.score, weight, statistics.squares.sqrt())
+    if entry("score", config.score).leaves_choice:
+        result, order, choice = reconstruct(LayerProblem(weight, gram, config.pattern)), None, {}
     else:
-        scores = score(config.score, weight, statistics.squares.sqrt())
-        order = PERMUTATIONS[config.permutation](scores, config.pattern)
+        order = entry("permutation", config.permutation).load()(scores, config.pattern)
         back = None if order is None else torch.argsort(order)
-        chosen = _select(scores, order, back, config, config.beta)
-        choice = {k: v for k, v in (("beta", chosen.beta), ("diagonals", chosen.diagonals)) if v is not None}
+        chosen = _select(scores, order, back, config, config.options_of("selection"))
+        choice = dict(chosen.options)
 
         def choose(new_scores: torch.Tensor) -> torch.Tensor:
-            return _select(new_scores, order, back, config, chosen.beta).mask
+            return _select(new_scores, order, back, config, choice).mask
 
         target = statistics.target(weight)
         problem = LayerProblem(
@@ -94,10 +93,16 @@ def prune_weight(weight: torch.Tensor, statistics: InputStatistics, config: Prun
     return PrunedWeight(result.weight, result.mask, topn_mask, order, kept, choice, notes + result.notes)
 
 
-def _select(scores, order, back, config: PruneConfig, beta: float | None) -> Selection:
+def _select(
+    scores: torch.Tensor,
+    order: torch.Tensor | None,
+    back: torch.Tensor | None,
+    config: PruneConfig,
+    options: Mapping[str, float | None],
+) -> Selection:
     """Select in the permuted column order; the mask comes back in the original one."""
     permuted = scores if order is None else scores[:, order]
-    chosen = select(permuted, config.pattern, config.selection, diagonals=config.diagonals, beta=beta)
+    chosen = select(permuted, config.pattern, config.selection, **options)
     return chosen if back is None else dataclasses.replace(chosen, mask=chosen.mask[:, back])
 
 
@@ -157,9 +162,9 @@ def prune_blocks(
 
     With several `devices`, layers that read the same statistics are pruned at once, each on one of them.
     """
-    need_gram = config.reconstruction != "none"
+    need_gram = config.refits
     # The last block is not pruned in stages: it loses by that (measured on SmolLM2-135M at 2:4).
-    staged = len(blocks) - 1 if config.reconstruction in STAGEWISE else 0
+    staged = len(blocks) - 1 if config.stagewise else 0
     for number in range(first, len(blocks)):
         with blocks.load_block(number) as block:
             if number < staged:

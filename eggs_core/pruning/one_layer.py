@@ -17,7 +17,8 @@ from eggs_core.models.fingerprints import check_same_weights
 from eggs_core.models.hooks import hooked
 from eggs_core.models.loading import LoadedModel
 from eggs_core.pattern import NMPattern
-from eggs_core.pruning.scores import NEEDS_ACTIVATIONS, score
+from eggs_core.pruning.scores import score
+from eggs_core.registry import entry
 from eggs_core.text.sources import bundled_text
 from eggs_core.text.windows import calibration_windows
 
@@ -106,7 +107,7 @@ def _made_scores(dense: LoadedModel, layer: str, kind: str) -> LayerScores:
     if not found:
         raise EggsError(f"The model {dense.name} has no layer {layer}; prune it again to look into it.")
     weight = found[0].weight().cpu()
-    if kind not in NEEDS_ACTIVATIONS:
+    if not entry("score", kind).sees_inputs:
         return LayerScores(weight, score(kind, weight), "the dense weights' magnitudes")
     norms = _NORMS.get_or_make((dense.name, dense.fingerprint), lambda: input_norms(dense))
     if layer not in norms:

@@ -176,11 +176,6 @@ def admm(problem: LayerProblem, *, iterations: int = ITERATIONS, ridge: float = 
     return Reconstruction((kept / scale / rows).masked_fill_(~mask, 0), mask, notes)
 
 
-RECONSTRUCTIONS: dict[str, Callable[..., Reconstruction]] = {"none": none, "obs": obs, "admm": admm, "admm-block": admm}
-# Reconstructions that go stage by stage through a block, so that each layer makes up for those before it.
-STAGEWISE = frozenset({"admm-block"})
-
-
 def _objective(weight: torch.Tensor, gram: torch.Tensor, goal: torch.Tensor, sensitivity: torch.Tensor | None) -> float:
     """Squared output error up to a constant: tr(G Ŵ H Ŵᵀ) − 2 tr(Ŵ Tᵀ), with T the goal, which G has weighed."""
     product = weight @ gram

@@ -13,7 +13,7 @@ from eggs_core.errors import EggsError
 from eggs_core.graph.spectrum import second_singular_value
 from eggs_core.masks.selection import best_diagonals, retained_score, select
 from eggs_core.pattern import NMPattern
-from eggs_core.pruning.permutation import PERMUTATIONS
+from eggs_core.pruning.permutation import lsa
 from eggs_core.pruning.reconstruction import LayerProblem, obs
 from eggs_core.pruning.scores import score
 
@@ -163,7 +163,7 @@ def two_halves(bridges: int) -> torch.Tensor:
 def reorder(layer: ToyLayer, pattern: NMPattern) -> tuple[torch.Tensor, torch.Tensor]:
     """Order the columns by RIA's score, then take the best N of M: mask bool (8, 8) and order int64 (8,)."""
     scores = score("ria", layer.weight, layer.act_norm)
-    order = PERMUTATIONS["lsa"](scores, pattern)
+    order = lsa(scores, pattern)
     return select(scores[:, order], pattern, "topn").mask[:, order.argsort()], order
 
 

@@ -21,9 +21,9 @@ from eggs_core.models.fingerprints import same_weights
 from eggs_core.packed.byte_counts import size_breakdown
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.loop import LayerReport, prune
+from eggs_core.report_types import Latency, Report
 from eggs_core.runs.events import Event, Finished, LayerDone
 from eggs_core.runs.heading import heading, versions
-from eggs_core.runs.report import Latency, Report
 from eggs_core.runs.run import Run
 from eggs_core.speed.generation import measure_generation
 from eggs_core.text.named import chosen_text

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from eggs_core.errors import EggsError
 from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.models.fingerprints import check_same_weights
 from eggs_core.packed.byte_counts import decode_bytes
@@ -43,7 +44,7 @@ class Measurement:
     bandwidth: float = 0.0  # GB/s at which memory is read with all threads
     dense_bytes: dict[str, int] = field(default_factory=dict)  # decode_bytes of the dense model
     packed_bytes: dict[str, int] = field(default_factory=dict)  # and of the packed one
-    file_bytes: int | None = None  # of the packed file, as written; None when it would be too large to try
+    file_bytes: int | None = None  # of the packed file, as written; None when it would be too large to write
     kernel_note: str = ""
     load: float = 0.0  # load average before it began
 
@@ -111,6 +112,10 @@ def _twins(model: PreTrainedModel, masks, pattern: NMPattern, permutations) -> d
     return {f"dense_{name}": twin, f"packed_{name}": packed_copy(twin, masks, pattern, permutations)}
 
 
-def _written_bytes(packed) -> int:
-    with tempfile.TemporaryDirectory(prefix="eggs-size-", ignore_cleanup_errors=True) as folder:
-        return save_packed(packed, Path(folder) / "size.safetensors").stat().st_size
+def _written_bytes(packed: PreTrainedModel) -> int | None:
+    """Bytes of the packed file, None where there is no room to write it."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="eggs-size-", ignore_cleanup_errors=True) as folder:
+            return save_packed(packed, Path(folder) / "size.safetensors").stat().st_size
+    except (OSError, EggsError):
+        return None

@@ -109,7 +109,7 @@ def recover(run: Run, cache: WeightCache = WEIGHTS, models: Models = CACHE) -> G
             dense = models.get(config.model)
             check_same_weights(run.report, dense)
             check_room(COPIES * dense.nbytes, dense.device, f"Rebuilding the pruned {config.model}")
-            if config.reconstruction == "none":
+            if not config.refits:
                 zeros = copy.deepcopy(dense.model)
                 apply_masks(zeros, run)
                 found = PrunedModel(dense, zeros, _masks(run), run.permutations, "masked")

@@ -16,8 +16,9 @@ from eggs_core.files import read_json
 from eggs_core.masks.bits import unpack_bits
 from eggs_core.masks.codes import pack_masks, unpack_masks
 from eggs_core.pattern import NMPattern
+from eggs_core.report_types import LayerEntry, Report
 from eggs_core.runs.folder import DETAILS, MASKS, REPORT, current, new_part, publish, steady
-from eggs_core.runs.report import LayerEntry, Report, checked_report
+from eggs_core.runs.report import checked_report
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)

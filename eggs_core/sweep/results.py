@@ -11,7 +11,6 @@ from typing import Any
 from eggs_core.assets import ASSETS
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
-from eggs_core.fields import mapping
 from eggs_core.files import read_json, write_text
 from eggs_core.sweep.reading import DONE, FAILED, FINISHED, KNOWN, WAITING, check_sweep
 
@@ -91,7 +90,7 @@ class Sweep:
             raise EggsError("The sweep was written by another version of EGGS Explorer; run it again.")
         cells = []
         try:
-            check_sweep(mapping(values))
+            check_sweep(values)
             for number, cell in enumerate(values["cells"], 1):
                 try:
                     config = PruneConfig.from_dict(cell["config"])

@@ -1,7 +1,7 @@
 """Texts by name: rows of a dataset from the Hugging Face Hub, or from a folder of its own."""
 
+import os
 import re
-from pathlib import Path
 
 from huggingface_hub import HfApi
 
@@ -12,6 +12,7 @@ from eggs_core.text.sources import Text
 
 PREFIX = "dataset:"
 CHARACTERS = 2_000_000  # read from the start of a dataset, some 500,000 tokens
+LONGEST_NAME = 200
 _NAME = re.compile(r"(?P<path>[\w.-]+(?:/[\w.-]+)?)(?::(?P<config>[\w.-]+))?", re.ASCII)
 _ALTERNATIVE = "the bundled text needs no download"
 
@@ -26,14 +27,16 @@ def dataset_text(name: str, characters: int = CHARACTERS) -> Text:
     """
     name, characters = name.strip(), min(characters, limits().characters)
     check_name(name)
-    folder = Path(name).expanduser()
-    if name and folder.is_dir():  # an empty name would be the folder at hand
-        path, config = str(folder), None
-    elif match := _NAME.fullmatch(name):
+    place = os.path.expanduser(name)
+    if os.path.isdir(place):
+        path, config = place, None
+    elif len(name) <= LONGEST_NAME and (match := _NAME.fullmatch(name)):
         path, config = match["path"], match["config"]
         _check_hub(path)
     else:
-        raise EggsError(f"{name!r} is no dataset: give owner/name, or owner/name:configuration; {_ALTERNATIVE}.")
+        raise EggsError(
+            f"{name[:LONGEST_NAME]!r} is no dataset: give owner/name, or owner/name:configuration; {_ALTERNATIVE}."
+        )
     import datasets  # here, as it takes a second
 
     try:

@@ -282,7 +282,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from typer.testing import CliRunner
-from eggs_core.cli import app
+from eggs_core.cli.app import app
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 for case in sys.argv[1:]:
     limit, *words = case.split("|")
@@ -395,8 +395,8 @@ def test_a_run_that_is_killed_is_there_whole_or_not_at_all(tmp_path):
         assert out.exists() >= finished
         leftovers(tmp_path, "out")
         if out.exists():
-            found.append(load_run(out).report["layers"])
+            found.append(load_run(out).packed_masks)
             os.rename(out, tmp_path / f".out-done-{len(found)}")
 
     assert killed_commands(["prune", "--out", str(tmp_path / "out"), *QUICK.split("|")], check, seed=5)
-    assert found and all(layers == found[0] for layers in found)
+    assert all(torch.equal(mask, found[0][name]) for masks in found for name, mask in masks.items())

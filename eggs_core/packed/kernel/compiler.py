@@ -79,7 +79,6 @@ def build() -> tuple[Path, str]:
     if (folder / name).is_file():
         return folder / name, ""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         compile_library(compiler, folder / name)
     except (OSError, EggsError) as error:
         note = f"compiled into a temporary folder, because {folder} cannot be written ({_reason(error)})"

@@ -212,7 +212,7 @@ def _create_export(state: gr.State) -> list:
         place = Path(tempfile.mkdtemp(prefix="eggs-export-"))
         try:
             run = finished_run(workspace)
-            for event in follow(Work(place, export_steps, (run, kind, place), run.report["model"], lasting=False)):
+            for event in follow(export_work(run, kind, place)):
                 yield [bar(event), gr.skip()]
             yield [message(f"{event.name}: {size(event.stat().st_size)}"), gr.File(value=str(event), visible=True)]
         finally:
@@ -221,6 +221,11 @@ def _create_export(state: gr.State) -> list:
     others = {button.click: partial(export, kind=kind) for button, kind in ((folder, "hf"), (masks, "masks"))}
     run_by_buttons(packed, stop, export, [state], [note, files], starts=others)
     return [note, files]
+
+
+def export_work(run: Run, kind: str, place: Path) -> Work:
+    """The work of exporting a run as "packed", "hf" or "masks"; its values are those of `export_steps`."""
+    return Work(place, export_steps, (run, kind, place), run.report["model"], lasting=False)
 
 
 def export_steps(run: Run, kind: str, place: Path) -> Iterator[Progress | Path]:
