@@ -30,7 +30,7 @@ def layout(graph: nx.Graph, kind: str) -> dict[tuple[str, int], tuple[float, flo
             positions |= {n: (x, height) for n, x in zip(row, across, strict=True)}
     elif kind == "spectral":
         positions = nx.spectral_layout(graph) if graph.number_of_edges() else nx.circular_layout(graph)
-        # Ranks keep the order that the eigenvectors give and pull apart what would lie in one heap.
+        # Ranks keep the eigenvectors' order, and nodes that would lie in one heap move apart.
         ranks = np.array([positions[n] for n in graph]).argsort(0).argsort(0)
         positions = dict(zip(graph, ranks.astype(float), strict=True))
     else:

@@ -55,7 +55,7 @@ class SpreadStep:
     """Where a unit of signal is after some steps: the side, the share on each channel, and how uneven it still is."""
 
     side: str
-    amounts: torch.Tensor  # (channels of that side,), fp64, sums to what has not got lost in orphans
+    amounts: torch.Tensor  # (channels of that side,), fp64; its sum is what orphans have not swallowed
     distance: float  # ‖p/π − 1‖ in L²(π) with π ∝ degree: 0 when mixed; falls at least by σ₂ a step
     uneven: float  # total variation distance to π, 0..1
 
@@ -117,7 +117,7 @@ def neighbours_of_prefixes(mask: torch.Tensor, side: str, order: torch.Tensor) -
 def expansion_curve(mask: torch.Tensor, side: str, sigma2: float, seed: int = 0) -> list[CurvePoint]:
     """Sampled |Γ(T)|/|T| against the certificate, for sets of 1, 2, … channels of one side.
 
-    The certificate of a size holds for every set of it: it takes the largest share of edges that such a set can have.
+    The certificate of a size holds for every set of that size: it assumes the largest share of edges that one can have.
     """
     matrix = oriented(mask, side)
     count = matrix.shape[1]
@@ -140,10 +140,10 @@ def expansion_curve(mask: torch.Tensor, side: str, sigma2: float, seed: int = 0)
 
 
 def spread(mask: torch.Tensor, side: str, sources: torch.Tensor, steps: int) -> list[SpreadStep]:
-    """Put a unit of signal on `sources`, in equal parts, and let it cross the graph, evenly over every channel's edges.
+    """Put a unit of signal on `sources`, in equal parts, and let it cross the graph evenly over each channel's edges.
 
     sources: int64 channel numbers of `side`. Returns the start and `steps` steps, which alternate between the sides.
-    What arrives at a channel without edges stays lost, as at an orphan.
+    Signal that starts at a channel without edges is lost.
     """
     matrix = oriented(mask, side).to(torch.float64)
     volume = matrix.sum().clamp_min(1)

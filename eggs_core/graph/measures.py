@@ -79,7 +79,7 @@ def measure(mask: torch.Tensor, pattern: NMPattern, null_samples: int = 20) -> G
         mean_in_degree=mean_degree,
         max_in_degree=int(degrees.max()),
         orphans=int((degrees == 0).sum()),
-        # A positive gap proves that the graph is connected; the search is needed only when it is not clearly so.
+        # A positive gap proves that the graph is connected. Only a gap near 0 needs the search.
         components=1 if gap > 1e-3 and mask.any() else count_components(mask),
         sigma2=sigma2,
         spectral_gap=gap,

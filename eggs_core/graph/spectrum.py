@@ -100,9 +100,9 @@ def second_singular_value(matrix: torch.Tensor) -> torch.Tensor:
 def verified_sigma2(mask: torch.Tensor, sigma2: float) -> float | None:
     """An upper bound on σ₂ that a Cholesky factorisation proves, up to rounding in fp64; None for very large masks.
 
-    mask: bool (out, in); sigma2: its computed value, which Lanczos approaches from below. With K = ÂÂᵀ on the smaller
-    side and u the known top vector, all other singular values are below s exactly if s²I − (K − uuᵀ) is positive
-    definite, and that is what having a Cholesky factor means. A bound of 1 needs no proof.
+    mask: bool (out, in); sigma2: its computed value, which Lanczos approaches from below. Let K = ÂÂᵀ on the smaller
+    side, and u the known top vector. All other singular values are below s exactly if s²I − (K − uuᵀ) is positive
+    definite, which means that it has a Cholesky factor. A bound of 1 needs no proof.
     """
     matrix = mask.to(torch.float64)
     if mask.shape[0] > mask.shape[1]:

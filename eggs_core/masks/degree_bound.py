@@ -1,8 +1,8 @@
 """Degree-bounded selection, exactly: the best N:M mask in which every input channel keeps at least B weights.
 
-Per strip this is a transportation problem, so an optimum is integral and has prices λ ≥ 0, one per column, with
-mask = topn(S + λ). A price phase gets close for all strips at once; successive shortest augmenting paths over the
-M columns of a strip (Ford and Fulkerson; Edmonds and Karp 1972) then make the bound and the optimum exact.
+Per strip this is a transportation problem. So an optimum is integral and has prices λ ≥ 0, one per column, with
+mask = topn(S + λ). A price phase gets close for all strips at once. Then successive shortest augmenting paths over the
+M columns of a strip (Ford and Fulkerson; Edmonds and Karp 1972) make the bound and the optimum exact.
 """
 
 import math
@@ -84,7 +84,7 @@ def degree_mask(
 def largest_beta(scores: torch.Tensor, pattern: NMPattern, floor: float) -> tuple[torch.Tensor, float]:
     """Search for the largest β in steps of 1/64 that keeps `floor` of topn's score; returns (mask, β).
 
-    The kept score falls as β grows and is a sum over strips, so a few strips tell about where to look in all of them.
+    The kept score falls as β grows, and it is a sum over strips. So a few strips tell about where to look in all.
     """
     out, cols = scores.shape
     strips = cols // pattern.group
@@ -154,10 +154,11 @@ def _solve(values: torch.Tensor, keep: int, bound: int, prices: torch.Tensor) ->
 
 
 def _raise_each(priced: torch.Tensor, kept: torch.Tensor, surplus: torch.Tensor, bound: int) -> torch.Tensor:
-    """Raise each short column's price until `bound` rows keep it, the others' prices standing still.
+    """Raise each short column's price until `bound` rows keep it, while the others' prices stand still.
 
-    priced, kept: (strips, M, out); surplus and the result: (strips, M). Halfway to the next row's switching amount, so
-    that no tie is left; among equal amounts just there, as no price can tell which rows: the repair chooses.
+    priced, kept: (strips, M, out); surplus and the result: (strips, M). The price goes halfway to the amount at which
+    the next row switches, so that no tie is left. Among equal amounts it goes just there: no price can tell those rows
+    apart, and the repair chooses.
     """
     threshold = priced.masked_fill(~kept, torch.inf).amin(dim=1)  # (strips, out): the weakest kept value
     strip, column = (surplus < 0).nonzero(as_tuple=True)
@@ -175,7 +176,7 @@ def _raise_each(priced: torch.Tensor, kept: torch.Tensor, surplus: torch.Tensor,
 def _raise_together(
     priced: torch.Tensor, kept: torch.Tensor, surplus: torch.Tensor, together: torch.Tensor
 ) -> torch.Tensor:
-    """Raise a set of columns by one amount that covers their joint shortage: raised singly, they outbid each other.
+    """Raise a set of columns by one amount that covers their joint shortage; one by one they would outbid each other.
 
     priced, kept: (strips, M, out); surplus, together (bool) and the result: (strips, M).
     """
@@ -216,7 +217,7 @@ def _repair(
     """Move kept weights along shortest paths until every strip meets the bound at the optimum.
 
     Nodes are the M columns and a pool, which owns the surplus of columns whose price is zero. Moving a row's kept
-    weight from column a to c costs S[r, a] − S[r, c]; prices make all such costs non-negative at the start and stay so.
+    weight from column a to c costs S[r, a] − S[r, c]. With the prices all such costs are at least 0, from start to end.
     """
     kept, prices = kept.clone(), prices.clone()
     live = torch.arange(len(values), device=values.device)

@@ -41,9 +41,10 @@ def topn(scores: torch.Tensor, pattern: NMPattern) -> torch.Tensor:
 def diagonal(scores: torch.Tensor, pattern: NMPattern, diagonals: int | None = None) -> torch.Tensor:
     """Keep the B best cyclic diagonals of every strip, then fill each row up to N by score (our reading of EGGS-PTP).
 
-    The diagonal (tile b, shift d) has the M entries (bM + i, (i + d) mod M), so each one gives every input channel of
-    its strip one kept weight; a tile takes at most N. A last tile of fewer than M rows has no full diagonal.
-    Best are those that cost least: what their entries lack to their rows' N-th best; among equals, the largest sum.
+    The diagonal (tile b, shift d) has the M entries (bM + i, (i + d) mod M). So each diagonal gives every input channel
+    of its strip one kept weight. A tile takes at most N. A last tile of fewer than M rows has no full diagonal.
+    The best diagonals cost least. An entry costs what it lacks to its row's N-th best; among equals the largest sum
+    wins.
     scores: (out_features, in_features), any float dtype, no NaN; diagonals: B, by default max(1, out // 144).
     Returns bool of the same shape. Raises EggsError when B is negative or more than the out // M tiles can hold.
 

@@ -83,8 +83,8 @@ class LinearLayer:
 def find_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     """The path and the list of a causal LM's decoder blocks.
 
-    An architecture outside the table works if it has exactly one ModuleList of equal blocks with linear layers inside;
-    raises EggsError, naming the architecture, otherwise, and for experts fused in one tensor.
+    An architecture outside the table works if it has exactly one ModuleList of equal blocks with linear layers inside.
+    Raises EggsError, which names the architecture, for any other and for experts fused in one tensor.
     """
     kind = model.config.model_type
     if any(p.dim() == 3 for name, p in model.named_parameters() if "experts" in name):

@@ -25,10 +25,10 @@ from eggs_core.text.windows import check_tokens
 
 
 class Checkpoint:
-    """A causal LM in a folder of safetensors files, of which only what is held is in memory.
+    """A causal LM in a folder of safetensors files, of which only what was asked for is in memory.
 
-    `model` is on the meta device; on the CPU it computes in fp32, elsewhere in the checkpoint's own dtype, as
-    `models.load` does. Opening reads the configuration, the index and the files' headers, no weight, and raises
+    `model` is on the meta device. It computes in fp32 on the CPU and in the checkpoint's own dtype elsewhere, as
+    `loading.load` does. Opening reads the configuration, the index and the files' headers, but no weight. It raises
     EggsError for a shard that is missing, an index that is wrong and tensors that do not fit the model.
     """
 

@@ -24,8 +24,8 @@ class Models(Protocol):
 class ModelCache:
     """Models by name; those used longest ago make room. Safe to share between threads.
 
-    Loading one model does not hold up a look at another. A model in use outlives its eviction; `most_bytes` None is
-    SHARE of what is free.
+    While one model is loaded, others can be looked at. A model in use outlives its eviction. Without `most_bytes` the
+    bound is SHARE of what is free.
     """
 
     def __init__(

@@ -20,10 +20,10 @@ from eggs_core.errors import EggsError
 from eggs_core.files import read_json, write_json
 from eggs_core.models.stored_tensors import Stored, open_file
 
-PREFIX = "sha256:"  # of a fingerprint that reads every byte; those made before are sixteen hex digits of a sample
+PREFIX = "sha256:"  # of a fingerprint that reads every byte; older ones are sixteen hex digits of a sample
 SAMPLE = 4096  # values of each tensor that a sampled fingerprint reads
 KEPT = 256  # fingerprints that are remembered, here and in the user's cache folder
-SETTLED_SECONDS = 2.0  # files changed later than that before may change again without another time
+SETTLED_SECONDS = 2.0  # a file that changed more recently may change again without another time
 PIECE = 1 << 22  # bytes read at once
 
 
@@ -203,7 +203,7 @@ class Weights(Protocol):
 def same_weights(recorded: object, model: Weights) -> bool:
     """Are these the weights of which a run recorded this fingerprint?
 
-    One that reads every byte is compared as such, one made before with its own kind.
+    A fingerprint of every byte is compared with one of every byte, an older one with one of its own kind.
     """
     if not isinstance(recorded, str):
         return False
@@ -213,7 +213,7 @@ def same_weights(recorded: object, model: Weights) -> bool:
 def check_same_weights(report: Mapping[str, Any], model: Weights) -> None:
     """Raise EggsError unless a model's weights are those that the run of this report was made with.
 
-    A run that recorded no fingerprint is let pass: there is nothing to compare.
+    A run that recorded no fingerprint passes, as there is nothing to compare.
     """
     if report.get("fingerprint") is None or same_weights(report["fingerprint"], model):
         return

@@ -46,7 +46,7 @@ class LoadedModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What tells the weights from others, fingerprints.PREFIX and 32 hex digits; of the files, if there are any.
+        """What tells the weights from others: fingerprints.PREFIX and 32 hex digits, of the files if there are any.
 
         Raises EggsError if the files have changed since they were loaded.
         """
@@ -91,10 +91,10 @@ def load(
 ) -> LoadedModel:
     """Load a causal LM and its tokenizer onto a device, in fp32 on the CPU and in its own dtype elsewhere.
 
-    A `device_map`, "auto" or one of accelerate's, spreads the model over several devices and, where they are full, host
-    memory and disk: such a model can be evaluated, not pruned.
-    Never runs a model's own code and never unpickles; on a public server, opens no path, asks the Hub for a model's
-    size before its files, and uses no token. Raises EggsError with what to do for everything that can fail, and for
+    A `device_map`, "auto" or one of accelerate's, spreads the model over several devices and, where they are full, over
+    host memory and disk. Such a model can be evaluated, not pruned.
+    A model's own code never runs, and nothing is unpickled. A public server opens no path, asks the Hub for a model's
+    size before its files, and uses no token. Raises EggsError with what to do for everything that can fail, also for
     weights that are missing or do not fit, which transformers would draw at random.
     """
     name = name.strip()

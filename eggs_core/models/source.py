@@ -79,7 +79,7 @@ def read_config(name: str, source: str, **options) -> PreTrainedConfig:
 class OpenedModel:
     """A model before its weights are read: where it is, how it is asked for, and what its files hold.
 
-    `stored` is the tensors of safetensors files by their names there; None for GGUF, and for a Hub model without such.
+    `stored` holds the tensors of safetensors files by their names there. It is None for GGUF and where there are none.
     """
 
     source: str
@@ -101,9 +101,10 @@ class OpenedModel:
 
 
 def open_model(name: str, weights: bool = True) -> OpenedModel:
-    """Everything about a model that can be known before its weights are read; of the Hub, they are fetched if wanted.
+    """Everything about a model that can be known before its weights are read.
 
-    Refuses what is no causal language model or does not fit its own files, and on a public server what is too large.
+    With `weights`, a Hub model's weight files are fetched. Raises EggsError for what is no causal language model or
+    does not fit its own files, and on a public server for what is too large.
     """
     source, extra = model_source(name)
     local = os.path.isdir(source)

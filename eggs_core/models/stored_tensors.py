@@ -98,8 +98,8 @@ def headers(name: str, folder: Path) -> dict[str, Stored]:
 def matched(name: str, model: PreTrainedModel, found: dict[str, Stored]) -> tuple[dict[str, Stored], str | None]:
     """The files' tensors by the model's own names, tied ones once; raises EggsError unless every weight is there.
 
-    The model may be on the meta device. The second is the name of a tensor that transformers builds anew from parts,
-    None if there is none; where there is one, weights that are missing are left to transformers' own report.
+    The model may be on the meta device. The second value is the name of a tensor that transformers builds anew from
+    parts, or None. Where there is one, transformers' own report tells of missing weights.
     """
     state = model.state_dict(keep_vars=True)
     transforms = get_model_conversion_mapping(model)

@@ -11,7 +11,8 @@ from eggs_core.pattern import NMPattern
 def accelerator_weight(dense: Tensor, pattern: NMPattern) -> tuple[Tensor, str]:
     """The weight that an accelerator multiplies with, from dense (out, in) with its zeros, and the name of that path.
 
-    CUDA with 2:4 in a 16-bit dtype gets torch's semi-structured form; everything else the dense one, reason named.
+    CUDA with 2:4 in a 16-bit dtype gets torch's semi-structured form. Everything else gets the dense one, and the name
+    says why.
     """
     device = dense.device
     if device.type != "cuda":

@@ -16,8 +16,8 @@ from eggs_core.pattern import NMPattern
 def decode_bytes(model: PreTrainedModel) -> dict[str, int]:
     """Bytes of weights that one decoded token reads: {"linear": …, "head": …, "other": …, "total": …}.
 
-    "linear" are the decoder's linear layers, "head" the LM head (with tied embeddings the embedding table), "other"
-    norms and the one row of each embedding table. Divided by memory_bandwidth it is the least time a token can take.
+    "linear" are the decoder's linear layers. "head" is the LM head, with tied embeddings the embedding table. "other"
+    are norms and one row of each embedding table. "total" ÷ memory_bandwidth is the least time that a token can take.
     """
     head = model.get_output_embeddings()
     linear = other = 0
@@ -51,8 +51,9 @@ def size_breakdown(
     "untouched"; "packed_pruned" = "values" + "positions" + "permutations"; "untouched" = "embeddings" + "head" (0 when
     tied to the embeddings) + "rest" (norms, biases, unpruned layers); "formula" spells out the bytes per weight.
 
-    The model is dense (then `masks` names the pruned layers, of `pattern`, and `permutations` those that are permuted)
-    or packed already. Tied weights count once. Raises EggsError for a name that the model lacks.
+    The model is dense or packed. For a dense one, `masks` names the pruned layers, `pattern` is theirs, and
+    `permutations` names those that are permuted. Tied weights count once. Raises EggsError for a name that the model
+    lacks.
     """
     names, permuted = set(masks), set(permutations or ())
     if names and pattern is None:

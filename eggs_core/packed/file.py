@@ -56,7 +56,7 @@ def load_packed(path: str | Path) -> PreTrainedModel:
     join_siblings(model)
     try:
         model.generation_config = GenerationConfig.from_dict(_object(metadata, "generation_config"))
-    except Exception as error:  # of another kind than a missing or damaged one, transformers raises nearly anything
+    except Exception as error:  # for settings of a wrong kind transformers raises nearly anything
         raise EggsError(f"{file} is damaged: its generation settings cannot be read.") from error
     if CHECKSUM not in metadata:
         _try(model, file)

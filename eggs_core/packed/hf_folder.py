@@ -17,8 +17,8 @@ _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 def save_hf(model: PreTrainedModel, tokenizer: object | None, folder: str | Path) -> Path:
     """Write an ordinary Hugging Face folder: dense safetensors with zeros, config and tokenizer; returns the folder.
 
-    It appears whole or not at all; of a folder that is there already, other files stay. Takes dense and packed models,
-    and models loaded from GGUF. Raises EggsError when the folder cannot be written.
+    The folder appears whole or not at all. If it is there already, its other files stay. The model may be dense, packed
+    or loaded from GGUF. Raises EggsError when the folder cannot be written.
     """
     folder = Path(folder)
     with filled(folder, "model*.safetensors*") if folder.exists() else new_folder(folder) as part:

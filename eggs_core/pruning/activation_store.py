@@ -18,8 +18,8 @@ STATE, LOCK = "state.json", "lock"  # in there: how far it is, and what a proces
 class Spool(MutableSequence):
     """A list of tensors in generations: reading gives this generation's, writing makes the next one's.
 
-    `step` turns the next generation into this one. A process that is killed before leaves this generation whole, so
-    that another goes on from it. With `in_memory` the tensors also stay in host memory, and disk is only written.
+    `step` turns the next generation into this one. A process that is killed before that leaves this generation whole,
+    and another process goes on from it. With `in_memory` the tensors also stay in host memory: disk is only written.
     """
 
     def __init__(self, folder: Path, device: torch.device, in_memory: bool, generation: int = 0):

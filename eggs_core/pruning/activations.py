@@ -100,9 +100,9 @@ class StopForward(Exception):
 class Activations:
     """The hidden states before the block that is pruned next, for every batch of tokens.
 
-    windows: (windows, length) int64. `hidden` is a list, or what else holds one tensor for each batch: empty, or as an
-    earlier process left it. `arguments` are each block's other arguments, equal for all batches; `wrapped` says
-    whether blocks return a tuple.
+    windows: (windows, length) int64. `hidden` holds one tensor for each batch. It may be empty, or as an earlier
+    process left it. `arguments` are each block's other arguments, which all batches share. `wrapped` says whether
+    blocks return a tuple.
     """
 
     def __init__(

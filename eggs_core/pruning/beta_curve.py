@@ -85,7 +85,7 @@ class BetaCurve:
 def curve_config(config: PruneConfig) -> PruneConfig:
     """The configuration that a curve varies: the same choices, with the degree bound as selection.
 
-    SparseGPT chooses its own mask, which no bound can steer: it is refused with EggsError.
+    Raises EggsError for SparseGPT, which chooses its own mask: no bound can steer it.
     """
     if config.score == "obs":
         raise EggsError("SparseGPT chooses its mask while it sweeps, so β cannot steer it; choose another method.")

@@ -43,9 +43,10 @@ class Shapes:
 def peak_bytes(shapes: Shapes, config: PruneConfig, itemsize: int = 4) -> int:
     """Peak bytes of host memory, on a CPU that computes in fp32, of pruning block by block with this configuration.
 
-    The largest of three moments beside LIBRARIES: the tokens' way to the first block (embeddings and a block), pruning
-    (a block, its grams, copies of its largest layer, a chunk of activations; stage by stage, also the block as it was
-    and what a backward pass keeps), and evaluation (embeddings, LM head, logits). itemsize: bytes a value.
+    The peak is LIBRARIES and the largest of three moments. Before the first block there are embeddings and a block.
+    While a block is pruned there are the block, its grams, copies of its largest layer and a chunk of activations;
+    stage by stage, also the block as it was and what a backward pass keeps. In evaluation there are embeddings, LM head
+    and logits. itemsize: bytes of a value.
     """
     tokens = min(TOKENS_PER_BATCH, config.calibration_windows * config.calibration_length)
     staged = config.stagewise

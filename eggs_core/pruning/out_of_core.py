@@ -47,9 +47,9 @@ class Streamed:
 class StreamedPruning:
     """Prune a checkpoint into the folder `out`, from where an earlier process with the same input stopped.
 
-    calibration, evaluation: (windows, length) int64 tokens. Both evaluations go along block by block: the dense one
-    through each block before it is pruned, the other one after. Raises EggsError, before any work, if the pattern does
-    not fit, the disk has too little room, another process works in `out`, or it holds something else.
+    calibration, evaluation: (windows, length) int64 tokens. Both evaluations go along block by block: that of the dense
+    model passes a block before it is pruned, the other one afterwards. Raises EggsError, before any work, if the
+    pattern does not fit, the disk has too little room, another process works in `out`, or `out` holds something else.
     """
 
     def __init__(

@@ -40,10 +40,11 @@ def zigzag(scores: torch.Tensor, pattern: NMPattern) -> torch.Tensor:
 def lsa(scores: torch.Tensor, pattern: NMPattern, sweeps: int = 1, block_groups: int = BLOCK_GROUPS) -> torch.Tensor:
     """Reassign columns to groups so that topn retains more score, by linear sum assignments (RIA, Zhang et al. 2024).
 
-    From the zigzag, each position in the group in turn: take that column out of every group and give the columns back
-    so that the retained score is largest. A column c adds Σ_r max(0, S[r, c] − t[r, g]) to group g, t being the N-th
-    best of the group's others; up to terms of c or g alone that is half the L1 distance of S[:, c] and t[:, g].
-    Layers of more than `block_groups` groups are worked on in blocks, which keeps the cost near-linear in width.
+    It starts from the zigzag and takes each position in the group in turn. The columns at that position leave their
+    groups and are given back so that the retained score is largest. A column c adds Σ_r max(0, S[r, c] − t[r, g]) to
+    group g, where t is the N-th best of the group's others. Up to terms of c or g alone, that is half the L1 distance
+    of S[:, c] and t[:, g]. A layer of more than `block_groups` groups is worked on in blocks, so that the cost stays
+    near-linear in width.
     scores: (out_features, in_features), finite. Returns perm, (in_features,) int64, as zigzag does.
     Raises EggsError when M does not divide in_features.
 

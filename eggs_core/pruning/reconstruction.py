@@ -12,6 +12,7 @@ from eggs_core.errors import EggsError
 from eggs_core.masks.degree_bound import keep_best
 from eggs_core.masks.selection import check_mask, topn
 from eggs_core.pattern import NMPattern
+from eggs_core.pruning.least_squares import least_squares, weighted_least_squares
 
 Choose = Callable[[torch.Tensor], torch.Tensor]  # scores (out, in) -> mask, both in original column order
 
@@ -20,10 +21,10 @@ DAMPING_TRIES = 4  # each ten times the one before
 SWEEP = 128  # columns that obs updates before it passes their errors on, as published
 ITERATIONS = 30  # of admm; measured on SmolLM2-135M at 2:4, as are the next three: 60 gain nothing
 CHOOSING = 25  # iterations that choose the mask anew,
-LAST_CHOICES = 5  # of which these, the last, by the given selection; those before take the N best, which is faster
+LAST_CHOICES = 5  # the last of them choose by the given selection; the others take the N best, which is faster
 PENALTY = (0.3, 1.0)  # first and last: a growing penalty finds masks of less error than 1.0 throughout
 EVENLY = 0.1  # share of the plain sum of squares in what a sensitivity weighs
-RIDGE = 0.03  # pulls weights to what they were, for error on text that calibration did not see: see admm
+RIDGE = 0.03  # pulls weights to what they were, which lowers the error on unseen text: see admm
 STAGE = 5  # iterations between factorisations
 
 
@@ -147,7 +148,7 @@ def admm(problem: LayerProblem, *, iterations: int = ITERATIONS, ridge: float = 
     work = weight.to(torch.float32) * scale * rows
     goal = (work @ gram if target is None else target.to(torch.float32) / scale * rows) + ridge * work  # (out, in)
     gram.diagonal().add_(ridge)
-    solve = _least_squares(gram) if sensitivity is None else _weighted_least_squares(gram, sensitivity)
+    solve = least_squares(gram) if sensitivity is None else weighted_least_squares(gram, sensitivity)
     if sensitivity is not None:
         goal = sensitivity @ goal
     kept, dual = work * mask, torch.zeros_like(work)
@@ -194,33 +195,6 @@ def _normalised(sensitivity: torch.Tensor | None) -> tuple[torch.Tensor | float,
     return (size / size.square().mean().sqrt())[:, None], between
 
 
-Solve = Callable[[torch.Tensor, float], torch.Tensor]  # right side T (out, in) and penalty ρ -> W (out, in)
-
-
-def _least_squares(gram: torch.Tensor) -> Solve:
-    """Solve W (H + ρ I) = T; factors H anew when the penalty changes."""
-    known: dict[float, torch.Tensor] = {}
-
-    def solve(right: torch.Tensor, penalty: float) -> torch.Tensor:
-        if penalty not in known:
-            known.clear()
-            known[penalty] = _inverse(gram, penalty)
-        return right @ known[penalty]
-
-    return solve
-
-
-def _weighted_least_squares(gram: torch.Tensor, sensitivity: torch.Tensor) -> Solve:
-    """Solve G W H + ρ W = T through the eigenvectors of both, in which each weight stands alone."""
-    (left, p), (right, q) = (torch.linalg.eigh(matrix) for matrix in (sensitivity, gram))
-    product = left.clamp_min(0)[:, None] * right.clamp_min(0)
-
-    def solve(goal: torch.Tensor, penalty: float) -> torch.Tensor:
-        return p @ (p.T @ goal @ q / (product + penalty)) @ q.T
-
-    return solve
-
-
 def _checked_gram(problem: LayerProblem, name: str) -> tuple[torch.Tensor, list[str]]:
     """The gram as an fp32 copy, and notes on silent channels and rank."""
     weight, gram, cols = problem.weight, problem.gram, problem.weight.shape[1]
@@ -261,10 +235,3 @@ def _damped_inverse(gram: torch.Tensor, notes: list[str]) -> torch.Tensor:
                 notes.append(f"the gram needed damping by {share:.0%} of its mean diagonal instead of {DAMPING:.0%}")
             return torch.cholesky_inverse(factor)
     raise EggsError(f"The gram of {len(gram)} input channels is not positive even with heavy damping; check the model.")
-
-
-def _inverse(gram: torch.Tensor, penalty: float) -> torch.Tensor:
-    factor, failed = torch.linalg.cholesky_ex(gram + penalty * torch.eye(len(gram), device=gram.device))
-    if failed:
-        raise EggsError(f"The gram of {len(gram)} input channels is not positive semi-definite; check the calibration.")
-    return torch.cholesky_inverse(factor)

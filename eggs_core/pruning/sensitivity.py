@@ -1,8 +1,8 @@
 """How much each layer's outputs matter for what its block computes: one factor of a Gauss-Newton approximation.
 
-An error e of a layer's output changes the block's output by J e. Averaged over tokens, with the block's output measured
-against its own size, that costs eᵀ G e with G = E[Jᵀ J]: a second factor beside the gram of the inputs, as in K-FAC
-(Martens and Grosse 2015, arXiv 1503.05671). Rows of a weight whose errors cancel in J then make up for each other.
+An error e of a layer's output changes the block's output by J e. The block's output is measured against its own size.
+Averaged over tokens, the error then costs eᵀ G e with G = E[Jᵀ J]. G is a second factor beside the gram of the inputs,
+as in K-FAC (Martens and Grosse 2015, arXiv 1503.05671). Rows whose errors cancel in J make up for each other.
 """
 
 from collections.abc import Iterable

@@ -1,9 +1,10 @@
 """Stage by stage through a block: each layer is re-fitted so that it makes up for those pruned before it.
 
-A stage is what reads one input: q, k and v; the attention's output; gate and up; down. Its statistics are gathered from
-the block with its earlier stages pruned, and its target is what the block as it was computes there from the same hidden
-states: the layer's output then, and for the last layer also what the residual stream lacks by now. Queries, keys and
-values, the first stage, are fitted to what matters for the block's output; on tiny-llama the others gain nothing by it.
+A stage is all layers that read one input: q, k and v; the attention's output; gate and up; down. Its statistics come
+from the block with its earlier stages pruned. Its target comes from the block as it was, on the same hidden states: the
+output that the layer had then. The last layer's target also holds the residual gap, which is what the residual stream
+lacks by now. Queries, keys and values, the first stage, are fitted to what matters for the block's output. The other
+stages gain nothing by that (measured on tiny-llama).
 """
 
 import copy
@@ -47,7 +48,7 @@ def _gather_stage(pruned, before, batches, arguments, whole: bool) -> InputStati
         if x is None:
             continue
         found = found or InputStatistics.empty(x.shape[-1], x.device, True)
-        # A router may send other tokens to an expert than before: then its own output is the target.
+        # A router may send other tokens to an expert than before. Then the expert's own output is the target.
         aligned &= y is not None and x.shape == y.shape and len(flat(x)) == len(flat(hidden))
         residual_gap = flat(dense_rest - rest) if whole and aligned else None
         found.update(flat(x), flat(y) if aligned else None, residual_gap)
@@ -106,7 +107,7 @@ def _stages(block, layers: list[LinearLayer], hidden, arguments) -> list[list[st
 def _last_write(block, layers: list[LinearLayer], hidden, arguments) -> str | None:
     """The name of the layer called last, if its output is added to the residual stream as it is.
 
-    Found by doubling that output and looking at the block's, so that norms behind a layer need no table.
+    The output is doubled to see whether the block's output grows by just that. So no table of norms is needed.
     """
     last: list[LinearLayer] = []
     own: list[torch.Tensor] = []

@@ -1,7 +1,7 @@
 """One 8×8 layer, small enough to prune by hand; everything measured on it is measured as on a real layer.
 
-Its random seed was picked among 400 so that every step of the lesson shows something: it
-illustrates and proves nothing.
+Its random seed was picked among 400, so that every step of the lesson shows something. The layer illustrates and proves
+nothing.
 """
 
 from dataclasses import dataclass

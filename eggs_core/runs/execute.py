@@ -47,14 +47,14 @@ def execute(
 ) -> Iterator[Event]:
     """Run a configuration: load, check, evaluate dense, prune a copy, evaluate again, measure size and latency.
 
-    A model that is too large for that, or with `stream`, goes through block by block from disk into the folder `out`
-    (eggs_core.runs.streamed). `out` and `store` are where the caller is going to save the run: the disk must have
-    room for it.
+    A model that is too large for that is pruned block by block from disk into the folder `out` (see
+    streamed.execute_streamed); so is any model with `stream`. The caller is going to save the run in `out` and `store`,
+    so their disks must have room for it.
 
-    `texts` holds texts of the user's own by the name that the configuration gives them. `latency` is what
-    `measure_generation` found for this model and packed layout, if that is known, and `dense_scores` the dense model's
-    evaluation. The dense model is never changed; closing the generator stops after the layer or batch at hand. Raises
-    EggsError for all that cannot run.
+    `texts` holds texts of the user's own, by the name that the configuration gives them. `latency` is what
+    `measure_generation` found for this model and packed layout, and `dense_scores` is the dense model's evaluation, if
+    they are known. The dense model is never changed. Closing the generator stops after the layer or batch at hand.
+    Raises EggsError for all that cannot run.
     """
     check_config(config)
     if streams(config.model) if stream is None else stream:

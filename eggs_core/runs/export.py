@@ -56,8 +56,8 @@ def check_format(name: str) -> str:
 def export_run(run: Run, kind: str, out: Path) -> Iterator[Progress]:
     """Write a run into the folder `out`, which is new or empty, in one of FORMATS, with a model card.
 
-    It appears whole or not at all. Weights come from the pruned checkpoint of a streamed run, from memory, or from
-    pruning once more. Raises EggsError, before any work, for a format or a folder that cannot be, and DiskFull.
+    The folder appears whole or not at all. Weights come from the pruned checkpoint of a streamed run, from memory, or
+    from pruning once more. Raises EggsError, before any work, for a format or a folder that cannot be, and DiskFull.
     """
     check_format(kind)
     out = Path(out)

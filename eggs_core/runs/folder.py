@@ -1,8 +1,8 @@
 """The files of one run in a folder: replaced all at once, so that a reader finds the run before or the run after.
 
-A run that takes another one's place is written into a hidden folder inside the target, becomes valid by one rename to
-COMMITTED, and only then moves file by file to where it belongs. Readers take each file from COMMITTED if it is there:
-no move changes what they find, and whoever saves next completes the moves of a process that was killed.
+A run that takes another one's place is first written into a hidden folder inside the target. One rename to COMMITTED
+makes it valid. Only then its files move, one by one, to where they belong. Readers take each file from COMMITTED if it
+is there, so no move changes what they find. If the process is killed, whoever saves next completes the moves.
 """
 
 import errno

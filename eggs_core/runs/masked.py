@@ -8,9 +8,9 @@ from eggs_core.runs.run import Run
 
 
 def apply_masks(model: PreTrainedModel, run: Run) -> None:
-    """Set to zero, in place, what a run pruned; raises EggsError, before any change, if its layers are not the model's.
+    """Set to zero, in place, what a run pruned; the kept weights stay, also where the run re-fitted them.
 
-    The weights that are kept stay as they are, also where the run re-fitted them.
+    Raises EggsError, before any change, if the run's layers are not the model's.
     """
     layers = {layer.name: layer for layer in linear_layers(model)}
     for entry in run.report["layers"]:

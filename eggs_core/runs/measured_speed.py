@@ -69,8 +69,8 @@ def shapes_of(run: Run) -> list[tuple[int, int]]:
 def measure_speed(run: Run, models: Models = CACHE, cell_seconds: float = CELL_SECONDS) -> Iterator[tuple]:
     """Measure a finished run's shapes and pattern here: yields (Progress, Measurement) pairs, the same object growing.
 
-    Speed depends on shapes, pattern and dtype, not on the values, so that the dense weights under the run's masks serve
-    for every run of the same model and pattern. Raises EggsError when the model cannot be loaded.
+    Speed depends on shapes, pattern and dtype, not on values. So the dense weights under the run's masks serve for
+    every run of the same model and pattern. Raises EggsError when the model cannot be loaded.
     """
     report, shapes, pattern = run.report, shapes_of(run), NMPattern.parse(run.report["pattern"])
     check_in_memory(run)

@@ -93,9 +93,9 @@ def weights_at_hand(run: Run, cache: WeightCache = WEIGHTS) -> bool:
 def recover(run: Run, cache: WeightCache = WEIGHTS, models: Models = CACHE) -> Generator[Progress, None, PrunedModel]:
     """Yield progress and return the models of a finished run, packed twin included: models = yield from recover(run).
 
-    Runs in the cache come at once; runs without reconstruction are the dense weights under their masks; the others are
-    pruned again with the run's own configuration. Raises EggsError when that cannot be done, and when the model's
-    weights have changed since the run.
+    A run in the cache comes at once. A run without reconstruction is the dense weights under its masks. Any other run
+    is pruned again with its own configuration. Raises EggsError when that cannot be done, and when the model's weights
+    have changed since the run.
     """
     found = cache.get(run.key)
     if found is not None and not same_weights(run.report.get("fingerprint"), found.dense):

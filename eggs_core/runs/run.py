@@ -25,8 +25,8 @@ from eggs_core.runs.report import checked_report
 class Run:
     """One run: its report (plain values, ready for JSON) and its masks by layer name, bit-packed uint8 (out, ⌈in/8⌉).
 
-    `packed_topn` holds what plain top-N would have kept by the same scores, for all layers or, in a run of more than
-    MOST_TOPN weights, for none; `permutations` the channel orders, int64 (in,).
+    `packed_topn` holds what plain top-N would have kept by the same scores. It holds all layers, or none in a run of
+    more than MOST_TOPN weights. `permutations` holds the channel orders, int64 (in,).
     """
 
     report: Report

@@ -1,6 +1,6 @@
 """What in the run store's folder is the store's own: runs, damaged runs, checkpoints and folders left unfinished.
 
-All else there, whatever its name, is somebody else's: it is not counted, shown or removed. No link is followed.
+All else there is somebody else's, whatever its name. It is not counted, shown or removed. No link is followed.
 """
 
 import os

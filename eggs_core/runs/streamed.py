@@ -1,4 +1,4 @@
-"""A whole run of a model that is larger than memory: as eggs_core.runs.execute, block by block from a safetensors folder."""
+"""A whole run of a model that is larger than memory: what execute does, block by block from a safetensors folder."""
 
 import copy
 import datetime
@@ -107,8 +107,8 @@ def execute_streamed(
 ) -> Iterator[Event]:
     """Run a configuration block by block; the pruned Hugging Face folder, report and masks go to `out`.
 
-    A run that was ended goes on where it was, and a finished one is read back. Nothing that needs all weights in memory
-    is measured: the report's "latency" is None. Raises EggsError for all that cannot run.
+    A run that was stopped goes on where it was, and a finished one is read back. Nothing is measured that needs all
+    weights in memory: the report's "latency" is None. Raises EggsError for all that cannot run.
     """
     started = time.monotonic()
     stored = out is None

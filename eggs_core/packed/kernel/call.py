@@ -88,8 +88,8 @@ def _struct(layer: nn.Module) -> kernels.CLayer:
 class Siblings:
     """Projections that receive the same tensor one after the other: the first call computes all, the rest collect.
 
-    Results wait in a thread-local store, tied to the input tensor and its version, so that threads never mix and a
-    changed input is computed anew. When siblings turn out to receive different inputs, the group dissolves.
+    Results wait in a thread-local store, tied to the input tensor and its version. So threads never mix, and a changed
+    input is computed anew. The group dissolves once its siblings receive different inputs.
     """
 
     def __init__(self, layers: list[nn.Module]) -> None:

@@ -51,8 +51,8 @@ _forced: str | None = None
 def openmp_runtime() -> tuple[int | None, str]:
     """Address and file of GOMP_parallel in the OpenMP runtime that torch has loaded, (None, "") when there is none.
 
-    The kernel borrows torch's own thread pool in this way: a second OpenMP runtime in the process would have a second
-    pool, and the idle threads of each spin for milliseconds on the cores that the other needs.
+    In this way the kernel borrows torch's own thread pool. A second OpenMP runtime would have a second pool. The idle
+    threads of each would spin for milliseconds on the cores that the other needs.
     """
     files = sorted(str(p) for p in (Path(torch.__file__).parent / "lib").glob("lib*omp*"))
     if sys.platform == "linux":

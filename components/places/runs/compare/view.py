@@ -1,7 +1,7 @@
 """Which sweeps there are, and what of one is in view; no gradio here."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from components.state.reports import all_reports
 from components.state.results import on_same_weights
 from components.words.html import reading
 from components.words.phrases import plural
+from eggs_core.cache import Bounded
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import Interval
 from eggs_core.sweep.analysis import Group, against, groups, label_of
 from eggs_core.sweep.results import EXAMPLES, RESULTS, Sweep, from_reports, load_sweep, sweeps_folder
 
+MOST_SWEEP_BYTES = 32 << 20  # of the files whose sweeps are kept in memory
 RUNS = "runs"  # the source that is made of all finished runs
 FIRST_BASELINES = ("Wanda", "RIA", "Magnitude")  # what others are compared with until the visitor chooses
 Figure = tuple[go.Figure | None, str]  # with the sentence that reads it
@@ -54,7 +56,9 @@ def open_source(key: str) -> Sweep:
         return _all_runs(all_reports())
     if (file := _files().get(key)) is None:
         raise EggsError("That sweep is no longer here; choose another.")
-    return _read(str(file), file.stat().st_mtime_ns)
+    seen = file.stat()
+    key = str(file), seen.st_mtime_ns, seen.st_size
+    return _SWEEPS.get_or_make(key, lambda: (load_sweep(file), seen.st_size))[0]
 
 
 def _all_runs(reports: list[dict[str, Any]]) -> Sweep:
@@ -68,9 +72,13 @@ def _all_runs(reports: list[dict[str, Any]]) -> Sweep:
     return from_reports(shown, f"All finished runs{but}")
 
 
-@lru_cache(maxsize=8)
-def _read(path: str, _written: int) -> Sweep:
-    return load_sweep(Path(path))
+def _bytes(kept: Collection[tuple[Sweep, int]]) -> int:
+    """Bytes of the files that sweeps were read from."""
+    return sum(count for _, count in kept)
+
+
+# By path and state of the file.
+_SWEEPS: Bounded[tuple[str, int, int], tuple[Sweep, int]] = Bounded(MOST_SWEEP_BYTES, _bytes, keep_newest=True)
 
 
 def models_of(sweep: Sweep) -> list[str]:
