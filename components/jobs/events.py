@@ -45,7 +45,7 @@ def finish(outputs: Sequence[Block], values: Values) -> list[Any]:
 
     Gradio itself would go to another thread for each of them. Raises ValueError for a value of no output.
     """
-    if stray := [block for block in values if block not in outputs]:
+    if stray := values.keys() - set(outputs):
         raise ValueError(f"no outputs of this event: {stray}")
     return [_finish(output, values[output]) if output in values else gr.skip() for output in outputs]
 

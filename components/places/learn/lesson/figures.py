@@ -6,7 +6,7 @@ import torch
 
 from components.places.learn.lesson.scene import Scene
 from components.state.known_runs import DEFAULT_RUN, bundled_runs
-from components.words.html import escape, reading
+from components.words.html import escape, hint, reading
 from components.words.run import overview_cards
 from eggs_core.graph.expansion import spread
 from eggs_core.pattern import NMPattern
@@ -30,8 +30,8 @@ def outputs(scene: Scene, _level: float) -> str:
         f'<i class="was" style="{_bar(was, most)}"></i><i style="{_bar(y, most)}"></i></td></tr>'
         for r, (was, y) in enumerate(zip(dense.tolist(), now.tolist(), strict=True), 1)
     )
-    return (
-        f'<p class="hint">One token’s inputs: x = ({", ".join(_number(x) for x in token.tolist())}). Its outputs:</p>'
+    inputs = ", ".join(_number(x) for x in token.tolist())
+    return hint(f"One token’s inputs: x = ({inputs}). Its outputs:") + (
         f'<table class="lesson-table"><thead><tr><th scope="col">output</th><th scope="col">all weights</th>'
         f'<th scope="col">now</th><th></th></tr></thead><tbody>{bars}</tbody></table>'
     )
@@ -76,8 +76,7 @@ def stored(scene: Scene, _level: float) -> str:
         if full
         else f"Coloured groups do not fill exactly {pattern.keep} slots: this layout cannot hold them."
     )
-    return (
-        '<p class="hint">What the hardware stores of each row; the small number is the place in the group of four:</p>'
+    return hint("What the hardware stores of each row; the small number is the place in the group of four:") + (
         f'<table class="lesson-table stored"><tbody>{"".join(rows)}</tbody></table>{reading(said)}'
     )
 
@@ -90,9 +89,8 @@ def kept_by_method(scene: Scene, _level: float) -> str:
         degrees = suggest(scene.layer, scene.pattern, name).sum(0).tolist()
         rows += f'<tr><th scope="row">{label}</th>'
         rows += "".join(f"<td{_chosen(c)}>{degree}</td>" for c, degree in enumerate(degrees)) + "</tr>"
-    return (
-        '<p class="hint">Weights kept of every input, by three scores:</p><table class="lesson-table counts"><thead>'
-        f"<tr><th>input</th>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return hint("Weights kept of every input, by three scores:") + (
+        f'<table class="lesson-table counts"><thead><tr><th>input</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
     )
 
 
@@ -138,10 +136,8 @@ def costs(_scene: Scene, level: float) -> str:
             f'<td>{value:.1f}</td><td class="out-bar"><i style="left:0;width:{value / worst:.1%}"></i></td></tr>'
         )
     dense = next(iter(runs.values())).report["evaluation"]["dense"]["perplexity"]
-    return (
-        f'{cards}<p class="hint">Perplexity of the tiny Llama at 2:4, one run each; with all weights it is '
-        f'{dense:.1f}:</p><table class="lesson-table"><tbody>{rows}</tbody></table>'
-    )
+    said = hint(f"Perplexity of the tiny Llama at 2:4, one run each; with all weights it is {dense:.1f}:")
+    return f'{cards}{said}<table class="lesson-table"><tbody>{rows}</tbody></table>'
 
 
 def challenge(scene: Scene, _level: float) -> str:
