@@ -102,11 +102,11 @@ def test_reading_a_sweep_leaves_what_was_read_as_it_was(values):
 )
 def test_nesting_without_end_is_a_sentence_at_once(file, broken):
     file.write_text(broken)
-    started = time.monotonic()
+    started = time.process_time()
     for read in (load_sweep, load_curve):
         with pytest.raises(EggsError, match="nested more than 64 deep"):
             read(file)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(
@@ -209,10 +209,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_a_grid_that_would_take_forever_is_a_sentence_at_once(text):
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(EggsError):
         parse_grid(text)
-    assert time.monotonic() - started < 3
+    assert time.process_time() - started < 3
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "a" * 5000, "a\0b", "."], ids=lambda p: p[:9])

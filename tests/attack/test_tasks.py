@@ -105,10 +105,10 @@ def test_a_line_of_another_kind_is_named(file, change):
 )
 def test_a_line_that_is_no_object(file, line):
     file.write_text(f"{json.dumps(ITEM)}\n{line}\n")
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(EggsError, match=r"Line 2 of Mine\.json"):
         write_task(file, file.parent)
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize("path", ["/dev/zero.json", "/", "a" * 5000 + ".json", "a\0b.json"], ids=lambda p: p[:9])

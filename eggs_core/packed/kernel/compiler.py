@@ -80,8 +80,8 @@ def build() -> tuple[Path, str]:
         return folder / name, ""
     try:
         compile_library(compiler, folder / name)
-    except EggsError as error:
-        reason = getattr(error.__cause__, "strerror", None) or error
+    except (OSError, EggsError) as error:
+        reason = getattr(error.__cause__ or error, "strerror", None) or error
         note = f"compiled into a temporary folder, because {folder} cannot be written ({reason})"
         try:
             folder = Path(tempfile.mkdtemp(prefix="eggs-kernel-"))

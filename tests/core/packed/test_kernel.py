@@ -211,7 +211,7 @@ def test_a_cache_that_cannot_be_written_falls_back_to_a_temporary_folder(monkeyp
 @pytest.mark.slow
 def test_two_processes_can_compile_at_once(tmp_path):
     needs_compiler()
-    code = "from eggs_core import kernels; assert kernels.kernel() is not None, kernels.kernel_path()"
+    code = "from eggs_core.packed.kernel import library; assert library.kernel() is not None, library.kernel_path()"
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     running = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=env) for _ in range(2)]
     assert [p.wait(120) for p in running] == [0, 0]
