@@ -1,20 +1,31 @@
-# make app · make test · make bench · make lint · make clean: each sets up what it needs, once.
+# make app · make test · make soak · make bench · make lint · make clean: each sets up what it needs, once.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip -qq --disable-pip-version-check
 CHROMIUM := $(shell command -v chromium 2>/dev/null)
 
-.PHONY: app test bench lint clean chromium
+.PHONY: app test soak bench lint clean chromium
 .DELETE_ON_ERROR:
 
 app: $(VENV)/.app-ready
 	$(BIN)/python app.py
 
+# Damaged inputs a fuzz test tries, and processes a test of sudden death kills: .ci/run takes 200 and 20.
+EGGS_FUZZ_CASES ?= 40
+EGGS_KILLS      ?= 5
+export EGGS_FUZZ_CASES EGGS_KILLS
+
 # Two processes of one thread each for what computes; the browser by itself, as it waits for the page.
 test: lint chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/ui
 	$(BIN)/python -m pytest tests/ui
+
+# What takes hours: ten times as many damaged inputs as .ci/run, and five times as many kills.
+soak: EGGS_FUZZ_CASES := 2000
+soak: EGGS_KILLS := 100
+soak: $(VENV)/.dev-ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --timeout 14400 tests/attack
 
 bench: $(VENV)/.dev-ready
 	@mkdir -p build/bench; missed=; for script in $$(grep -l __main__ benchmarks/*.py); do \

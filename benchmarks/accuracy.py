@@ -18,11 +18,12 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.outcome import conclude  # noqa: E402
 from benchmarks.quality import DATA, SMOLLM2, known_cells, open_model, prune_and_score  # noqa: E402
-from eggs_core.config import METHODS, make_config  # noqa: E402
+from eggs_core.config import make_config  # noqa: E402
 from eggs_core.evaluation.intervals import paired_difference, paired_ratio  # noqa: E402
 from eggs_core.evaluation.perplexity import evaluate, protocol  # noqa: E402
 from eggs_core.evaluation.task_file import CLOZE  # noqa: E402
 from eggs_core.evaluation.zeroshot import TaskScore, zero_shot  # noqa: E402
+from eggs_core.registry import METHODS  # noqa: E402
 
 TASKS = ("arc_easy", "piqa", "openbook_qa", "winogrande")
 SHOWN = ("wanda", "ria-cp", "sparsegpt", "eggs-ptp", "eggs-ptp-plus")

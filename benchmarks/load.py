@@ -40,7 +40,8 @@ from gradio_client import Client  # noqa: E402
 
 from benchmarks.app import served  # noqa: E402
 from benchmarks.outcome import check, conclude  # noqa: E402
-from eggs_core.config import METHODS, PruneConfig, make_config  # noqa: E402
+from eggs_core.config import PruneConfig, make_config  # noqa: E402
+from eggs_core.registry import METHODS  # noqa: E402
 
 BARS = {"errors": 0, "cheap_p95_ms": 300.0, "crosstalk": 0, "memory_growth_mb": 100.0}
 SMALL = {"calibration_windows": 4, "calibration_length": 64}

@@ -29,11 +29,12 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from benchmarks.outcome import check, conclude  # noqa: E402
-from eggs_core.config import METHODS, make_config  # noqa: E402
+from eggs_core.config import make_config  # noqa: E402
 from eggs_core.evaluation.intervals import paired_ratio  # noqa: E402
 from eggs_core.evaluation.perplexity import evaluate, protocol  # noqa: E402
 from eggs_core.models.loading import LoadedModel, load  # noqa: E402
 from eggs_core.pruning.loop import prune  # noqa: E402
+from eggs_core.registry import METHODS  # noqa: E402
 from eggs_core.text.sources import Text, bundled_text  # noqa: E402
 from eggs_core.text.windows import calibration_windows, evaluation_windows  # noqa: E402
 

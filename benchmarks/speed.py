@@ -23,13 +23,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.outcome import check, conclude
 from benchmarks.quality import DATA, SMOLLM2, open_model
-from eggs_core.config import CUSTOM, make_config
+from eggs_core.config import make_config
 from eggs_core.masks.selection import auto_beta, degree, diagonal, retained_score, topn
 from eggs_core.pattern import NMPattern
-from eggs_core.pruning import activations, stagewise
+from eggs_core.pruning import activations, permutation, reconstruction, stagewise
 from eggs_core.pruning import loop as prune
-from eggs_core.pruning.permutation import PERMUTATIONS, lsa
-from eggs_core.pruning.reconstruction import RECONSTRUCTIONS
+from eggs_core.pruning.permutation import lsa
+from eggs_core.registry import CUSTOM
 from eggs_core.text.windows import calibration_windows
 
 SIZE = 4096
@@ -118,8 +118,12 @@ def clocks(spent: dict[str, float]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for module, name in parts:
             stack.enter_context(mock.patch.object(module, name, clocked(name.strip("_"), getattr(module, name))))
-        for name, table in (("channel order", PERMUTATIONS), ("reconstruct", RECONSTRUCTIONS)):
-            stack.enter_context(mock.patch.dict(table, {key: clocked(name, work) for key, work in table.items()}))
+        for part, module, names in (
+            ("channel order", permutation, ("zigzag", "lsa")),
+            ("reconstruct", reconstruction, ("none", "obs", "admm")),
+        ):
+            for name in names:
+                stack.enter_context(mock.patch.object(module, name, clocked(part, getattr(module, name))))
         update = clocked("statistics", activations.InputStatistics.update)
         stack.enter_context(mock.patch.object(activations.InputStatistics, "update", update))
         for module in (activations, stagewise):  # the hooks inside it are counted on their own too

@@ -7,6 +7,7 @@ from components.state.known_runs import find_run
 from components.state.workspace import Workspace
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
+from eggs_core.registry import DIMENSIONS, OPTIONS
 from eggs_core.runs.run import Run
 
 TABS = {  # what a tab is called on the page -> its name in an address
@@ -20,7 +21,7 @@ TABS = {  # what a tab is called on the page -> its name in an address
     "Runs": "runs",
     "Learn": "learn",
 }
-CHOICES = ("score", "selection", "permutation", "reconstruction", "beta", "diagonals", "calibration")
+CHOICES = (*DIMENSIONS, "calibration")
 COUNTS = ("seed", "calibration_windows", "calibration_length")
 
 
@@ -37,6 +38,7 @@ def address(workspace: Workspace | None, asked: PruneConfig | None = None) -> st
     for name in (*CHOICES, *COUNTS):
         if getattr(config, name) != getattr(plain, name):
             values[name] = getattr(config, name)
+    values |= dict(config.options)
     values |= {"tab": workspace.tab, "layer": workspace.layer}
     if workspace.row or workspace.column:
         values |= {"row": workspace.row, "column": workspace.column}
@@ -49,9 +51,8 @@ def asked_config(query: Mapping[str, str]) -> PruneConfig | None:
         return None
     options = {name: query[name] for name in CHOICES if query.get(name)}
     try:
-        options |= {name: int(query[name]) for name in (*COUNTS, "diagonals") if query.get(name)}
-        if "beta" in options:
-            options["beta"] = float(options["beta"])
+        options |= {name: int(query[name]) for name in COUNTS if query.get(name)}
+        options |= {n: (int if o.whole else float)(query[n]) for n, o in OPTIONS.items() if query.get(n)}
     except ValueError as error:
         raise EggsError("This link is damaged: a number in it is none. Ask for it again.") from error
     return make_config(query["model"], query.get("pattern", "2:4"), query.get("method", "custom"), **options)

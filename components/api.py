@@ -22,18 +22,19 @@ from components.places.quality.texts.view import measure_text
 from components.state.asked import number, shown, whole_number, words
 from components.state.reports import open_run
 from components.state.results import run_id
-from eggs_core.config import DEFAULT_METHOD, METHODS, make_config
+from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.graph.expansion import SIDES, expansion_curve
 from eggs_core.graph.measures import certificate_sigma2
 from eggs_core.limits import check_config, hosted, limits, sentence
 from eggs_core.models.source import BUNDLED
 from eggs_core.progress import Progress
+from eggs_core.registry import DEFAULT_METHOD, METHODS, descriptions, plain_types, with_choices
 from eggs_core.runs.run import Run
 from eggs_core.text.datasets import PREFIX, dataset_text
 from eggs_core.text.sources import Text
 
-KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", types.NoneType: "null"}
+JSON_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", types.NoneType: "null"}
 LONGEST_NAME = 500
 log = logging.getLogger(__name__)
 
@@ -57,17 +58,12 @@ def prune(
     model: str = "tiny-llama",
     pattern: str = "2:4",
     method: str = DEFAULT_METHOD,
-    score: str | None = None,
-    selection: str | None = None,
-    permutation: str | None = None,
-    reconstruction: str | None = None,
-    beta: float | None = None,
-    diagonals: int | None = None,
     seed: int = 0,
     calibration_windows: int = 64,
     calibration_length: int = 256,
     calibration_dataset: str | None = None,
     anew: bool = False,
+    **choices: Any,
 ) -> Iterator[dict]:
     """Prune a model to N of every M weights, evaluate it before and after, and return the run's key and its report.
 
@@ -77,12 +73,6 @@ def prune(
         model: A bundled name or a Hub id such as HuggingFaceTB/SmolLM2-135M.
         pattern: N:M, for example 2:4: of every M consecutive weights N are kept.
         method: A name that `models` lists, or custom.
-        score: Another score than the method's: magnitude, wanda, ria or obs.
-        selection: Another selection: topn, diagonal or degree.
-        permutation: Another channel order: none, zigzag or lsa.
-        reconstruction: Another reconstruction: none, obs, admm or admm-block.
-        beta: Share of the mean in-degree that every input keeps, 0 to 1, for selection degree; null is automatic.
-        diagonals: Diagonals per strip, for selection diagonal; null is automatic.
         seed: Of the calibration windows.
         calibration_windows: How many windows of text to calibrate on.
         calibration_length: Tokens of each window.
@@ -96,16 +86,11 @@ def prune(
         model.strip(),
         pattern,
         method,
-        score=score,
-        selection=selection,
-        permutation=permutation,
-        reconstruction=reconstruction,
-        beta=beta,
-        diagonals=diagonals,
         seed=seed,
         calibration_windows=calibration_windows,
         calibration_length=calibration_length,
         calibration=PREFIX + calibration_dataset.strip() if calibration_dataset else None,
+        **choices,
     )
     check_config(config)
     key = config.key()
@@ -115,7 +100,7 @@ def prune(
     for event in QUEUE.follow(prune_work(config, {}, anew)):
         if isinstance(event, Waiting):
             yield _waiting(event) | {"key": key}
-        elif event.said:
+        elif event.message:
             yield _done(event.run)
         else:
             yield _running(event.progress) | {"key": key}
@@ -143,7 +128,7 @@ def analyze_layer(key: str, layer: str) -> Iterator[dict]:
     """
     run = open_run(key)
     found = run.layer(layer)
-    for event in QUEUE.follow(Work(("expansion", *run_id(run), layer), expansion_steps, (run, layer))):
+    for event in QUEUE.follow(expansion_work(run, layer)):
         if isinstance(event, Waiting):
             yield _waiting(event)
         else:
@@ -175,6 +160,11 @@ def evaluate(key: str, text: str | None = None, dataset: str | None = None) -> I
             yield {"status": "done", "evaluation": event}
 
 
+def expansion_work(run: Run, layer: str) -> Work:
+    """The work of following one layer's sets of channels; its value is that of `expansion_steps`."""
+    return Work(("expansion", *run_id(run), layer), expansion_steps, (run, layer))
+
+
 def expansion_steps(run: Run, layer: str) -> Iterator[dict[str, list[dict]]]:
     """Both sides' curves of one layer, as plain values."""
     mask = run.mask(layer)
@@ -187,8 +177,16 @@ def create_api() -> None:
     gr.api(_endpoint(models), api_name="models", queue=False)
     gr.api(_endpoint(report), api_name="report", queue=False)
     watch = {name: WATCH[name] for name in ("concurrency_id", "concurrency_limit")}
-    for function in (prune, analyze_layer, evaluate):
+    for function in (_with_choices(prune), analyze_layer, evaluate):
         gr.api(_endpoint(function), api_name=function.__name__, **watch)
+
+
+def _with_choices(function: Callable[..., Iterator[dict]]) -> Callable[..., Iterator[dict]]:
+    """`prune` with an argument, and a line about it, for everything in the registry."""
+    full = with_choices(function, plain_types(), before="seed")
+    lines = "".join(f"        {name}: {text}\n" for name, text in descriptions().items())
+    full.__doc__ = (function.__doc__ or "").replace("        seed: ", f"{lines}        seed: ")
+    return full
 
 
 def _endpoint(function: Callable) -> Callable:
@@ -213,7 +211,8 @@ def _endpoint(function: Callable) -> Callable:
         except Exception as error:
             raise _refusal(function.__name__, error) from None
 
-    return stream if inspect.isgeneratorfunction(function) else answer
+    streams = typing.get_origin(hints["return"]) is Iterator
+    return stream if streams else answer
 
 
 def _check(name: str, value: Any, hint: Any) -> Any:
@@ -222,7 +221,7 @@ def _check(name: str, value: Any, hint: Any) -> Any:
     if float in kinds and type(value) in (int, float):
         return number(value, name)
     if type(value) not in kinds:
-        wanted = " or ".join(KINDS[kind] for kind in kinds)
+        wanted = " or ".join(JSON_NAMES[kind] for kind in kinds)
         raise EggsError(f"{name} must be {wanted}; got {shown(value)}.")
     if type(value) is int:
         return whole_number(value, name)

@@ -6,7 +6,7 @@ import gradio as gr
 
 from components.address import TABS, address, asked_config, asked_run, restore
 from components.api import create_api
-from components.jobs.events import CHEAP, FINISHED, finish, run_by_buttons
+from components.jobs.events import CHEAP, EACH, FINISHED, finish, run_by_buttons
 from components.jobs.messages import message, refusal
 from components.jobs.prune import Follow, run_job
 from components.places.home.overview.tab import create_overview_tab
@@ -18,8 +18,9 @@ from components.places.quality.tab import create_accuracy_tab
 from components.places.runs.compare.tab import create_compare_tab
 from components.places.runs.stored.tab import create_runs_tab
 from components.places.speed.latency.tab import create_latency_tab
-from components.sidebar import DEFAULT_CHOICE, controls_of, create_sidebar, read
-from components.state.asked import told, whole_number
+from components.sidebar import create_sidebar
+from components.sidebar_values import DEFAULT_CHOICE, controls_of, read
+from components.state.asked import number, told, whole_number
 from components.state.known_runs import first_run, problems
 from components.state.workspace import Workspace
 from components.tab import Tab
@@ -86,11 +87,11 @@ def create_page() -> None:
     part = [*overview.outputs, *masks.outputs[:2]]
 
     def render(workspace: Workspace) -> list:
-        return finish(outputs, [value for tab in tabs for value in tab.render(workspace)])
+        return workspace.drawn(lambda: finish(outputs, [value for tab in tabs for value in tab.render(workspace)]))
 
     def growing(workspace: Workspace) -> list:
         """While layers arrive only the overview and the map follow, so that drawing does not slow pruning down."""
-        return finish(part, [*overview.render(workspace), *masks.growing(workspace)])
+        return workspace.drawn(lambda: finish(part, [*overview.render(workspace), *masks.growing(workspace)]))
 
     create_compare_tab(compare)
     create_runs_tab(runs, tab_bar, state, render, outputs)
@@ -148,11 +149,15 @@ def create_page() -> None:
             workspace.run.layer(str(told(event, "layer")))
         except (AttributeError, EggsError):
             return [gr.skip()] * len(masks.outputs[1:])
+        if not workspace.in_turn("layer", number(told(event, "turn"), "A turn")):
+            return [gr.skip()] * len(masks.outputs[1:])
         workspace.open_layer(str(told(event, "layer")))
-        return finish(masks.outputs[1:], masks.render(workspace)[1:])
+        return workspace.drawn(lambda: finish(masks.outputs[1:], masks.render(workspace)[1:]))
 
     def move_window(workspace: Workspace, event: gr.EventData) -> list:
         row, column = (whole_number(told(event, name), "A place") for name in ("row", "column"))
+        if not workspace.in_turn("window", number(told(event, "turn"), "A turn")):
+            return [gr.skip()] * len(graph.outputs)
         workspace.row, workspace.column = max(0, row), max(0, column)
         return draw_graph(workspace)
 
@@ -165,7 +170,7 @@ def create_page() -> None:
         None, pending, None, js=START_PENDING, queue=False, api_visibility="private"
     )
     link.change(None, link, None, js=SET_ADDRESS, queue=False, api_visibility="private")
-    tab_bar.select(open_tab, state, link, **CHEAP)
+    tab_bar.select(open_tab, state, link, **EACH)
     page.load(None, None, None, js=CLOSE_SIDEBAR_ON_PHONES, queue=False, api_visibility="private")
     run_by_buttons(
         sidebar.start,
@@ -175,14 +180,14 @@ def create_page() -> None:
         [sidebar.progress, link, few, whole],
         stopped=stopped,
     )
-    few.change(growing, state, part, trigger_mode="always_last", **FINISHED)
-    whole.change(render, state, outputs, trigger_mode="always_last", **FINISHED)
+    few.change(growing, state, part, **FINISHED)
+    whole.change(render, state, outputs, **FINISHED)
     # The mask first; what other tabs say of the layer follows.
-    picked = model_map.pick(pick_layer, state, masks.outputs[1:], **FINISHED)
+    picked = model_map.pick(pick_layer, state, masks.outputs[1:], **EACH, postprocess=False)
     picked.then(address, state, link, **CHEAP)
     picked.then(draw_graph, state, graph.outputs, **FINISHED).then(
         spectrum.render_layer, state, spectrum.layer_outputs, **CHEAP
     )
     for canvas in mask_canvases:
-        moved = canvas.window(move_window, state, graph.outputs, trigger_mode="always_last", **FINISHED)
+        moved = canvas.window(move_window, state, graph.outputs, **EACH, postprocess=False)
         moved.then(address, state, link, **CHEAP)

@@ -1,85 +1,39 @@
-"""What a run is: named methods, and one validated, hashable configuration."""
+"""What a run is: one validated, hashable configuration."""
 
 import dataclasses
 import hashlib
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
+from eggs_core.registry import CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, entry, readers, spelled_out
 
-SCHEMA = 3  # 2: diagonals are chosen by their cost; 3: automatic β keeps 99.99 %; admm's ridge and sensitivities
-SCORES = ("magnitude", "wanda", "ria", "obs")
-SELECTIONS = ("topn", "diagonal", "degree")
-PERMUTATIONS = ("none", "zigzag", "lsa")
-TEXTS = ("model", "method", "score", "selection", "permutation", "reconstruction", "calibration", "evaluation")
-RECONSTRUCTIONS = ("none", "obs", "admm", "admm-block")
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """A named combination of the core's four choices, with what a person should know of it."""
-
-    label: str
-    score: str
-    selection: str
-    permutation: str = "none"
-    reconstruction: str = "none"
-    summary: str = ""
-
-    def choices(self) -> dict[str, str]:
-        """The four choices by name."""
-        return {c: getattr(self, c) for c in ("score", "selection", "permutation", "reconstruction")}
-
-
-METHODS: dict[str, Method] = {
-    "magnitude": Method("Magnitude", "magnitude", "topn", summary="Keeps the largest weights; looks at no data."),
-    "wanda": Method("Wanda", "wanda", "topn", summary="Weight size times the size of the activation that it meets."),
-    "ria": Method("RIA", "ria", "topn", summary="Weight size relative to its row and column, times activation size."),
-    "ria-cp": Method(
-        "RIA + CP", "ria", "topn", "lsa", summary="RIA after reordering channels so that strong ones do not compete."
-    ),
-    "sparsegpt": Method(
-        "SparseGPT", "obs", "topn", "none", "obs", summary="Second-order choice; kept weights make up for pruned ones."
-    ),
-    "eggs-ptp": Method(
-        "EGGS-PTP", "ria", "diagonal", summary="RIA, plus diagonals that keep every input channel connected."
-    ),
-    "eggs-ptp-cp": Method("EGGS-PTP + CP", "ria", "diagonal", "lsa", summary="EGGS-PTP after reordering channels."),
-    "eggs-ptp-plus": Method(
-        "EGGS-PTP+",
-        "ria",
-        "degree",
-        "lsa",
-        "admm-block",
-        summary="Exact degree bound, channel order, and kept weights re-fitted to each block's output.",
-    ),
+SCHEMA = 3  # part of every key; later changes of a method raise its revision instead
+# What a key was made of when keys were first kept. Any other field enters a key only where it is not at its default.
+ALWAYS_IN_KEY = frozenset(
+    {"model", "pattern", "method", "score", "selection", "permutation", "reconstruction", "diagonals", "beta", "seed"}
+    | {"calibration", "calibration_windows", "calibration_length"}
+    | {"evaluation", "evaluation_windows", "evaluation_length"}
+)
+NUMBERS = {  # whole numbers of a configuration -> the least and the most
+    "seed": (0, 2**31 - 1),
+    "calibration_windows": (1, 4096),
+    "calibration_length": (16, 8192),
+    "evaluation_windows": (1, 4096),
+    "evaluation_length": (16, 8192),
 }
-CUSTOM = "custom"
-DEFAULT_METHOD = "eggs-ptp-plus"
-
-
-def _member(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise EggsError(f"Unknown {name} {str(value)[:40]!r}; choose one of {', '.join(allowed)}.")
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, slots=True)
 class PruneConfig:
     """Everything that a pruning run depends on; equal configurations give equal masks.
 
-    `diagonals` None means the default B = max(1, out // 144); `beta` None means the largest β that keeps 99.99 % of
-    the score. Raises EggsError, before any work, for every value that cannot run.
+    `options` are those of registry.OPTIONS that are set, in alphabetical order; `option(name)` is None for any other,
+    which leaves it to the entry that reads it. Raises EggsError, before any work, for every value that cannot run.
     """
 
     model: str
@@ -89,8 +43,7 @@ class PruneConfig:
     selection: str = "topn"
     permutation: str = "none"
     reconstruction: str = "none"
-    diagonals: int | None = None
-    beta: float | None = None
+    options: tuple[tuple[str, float], ...] = ()
     seed: int = 0
     calibration: str = "bundled"  # or "text:<sha256>", a text of one's own, or "dataset:<name>"
     calibration_windows: int = 64
@@ -100,79 +53,123 @@ class PruneConfig:
     evaluation_length: int = 256
 
     def __post_init__(self) -> None:
-        for name in TEXTS:
+        self._check_names()
+        for name in DIMENSIONS:
+            entry(name, getattr(self, name))
+        self._check_method()
+        for name, value in self.options:
+            self._check_option(name, value)
+        for name, (low, high) in NUMBERS.items():
+            value = getattr(self, name)
+            if not (isinstance(value, int) and not isinstance(value, bool) and low <= value <= high):
+                must = f"must be a whole number from {low} to {high}; got {str(value)[:40]}"
+                raise EggsError(f"{name.replace('_', ' ')} {must}.")
+
+    def _check_names(self) -> None:
+        for name in ("model", "method", *DIMENSIONS, "calibration", "evaluation"):
             if not isinstance(value := getattr(self, name), str):
                 raise EggsError(f"{name.capitalize()} must be a text; got {str(value)[:40]}.")
         if not self.model or len(self.model) > 500:
             raise EggsError("Choose a model: a bundled name, a Hub id, a local folder or a GGUF file.")
         if not (self.model + self.calibration + self.evaluation).isprintable():
             raise EggsError("The name of the model or text has characters that cannot be printed; type it again.")
-        _member("score", self.score, SCORES)
-        _member("selection", self.selection, SELECTIONS)
-        _member("permutation", self.permutation, PERMUTATIONS)
-        _member("reconstruction", self.reconstruction, RECONSTRUCTIONS)
-        if self.method == CUSTOM:
-            if self.score == "obs" and self.reconstruction != "obs":
-                raise EggsError("The obs score is SparseGPT's own choice and needs the obs reconstruction.")
-        elif self.method not in METHODS:
-            raise EggsError(f"Unknown method {str(self.method)[:40]!r}; choose one of {', '.join(METHODS)}.")
-        elif any(getattr(self, name) != value for name, value in METHODS[self.method].choices().items()):
+
+    def _check_method(self) -> None:
+        if self.method != CUSTOM and self.method not in METHODS:
+            raise EggsError(f"Unknown method {self.method[:40]!r}; choose one of {', '.join(METHODS)}.")
+        if self.method != CUSTOM and METHODS[self.method].choices() != self.choices():
             raise EggsError(f"These choices are not those of the method {self.method!r}; call it {CUSTOM!r}.")
-        if self.beta is not None and self.selection != "degree":
-            raise EggsError(f"Selection {self.selection} does not use β; leave it out or choose selection degree.")
-        if self.diagonals is not None and self.selection != "diagonal":
-            raise EggsError(
-                f"Selection {self.selection} does not use diagonals; leave them out or choose selection diagonal."
-            )
-        if self.beta is not None and not (_is_number(self.beta) and 0 <= self.beta <= 1):
-            raise EggsError(
-                f"β must lie between 0 (top-N) and 1 (every input equally connected); got {str(self.beta)[:40]}."
-            )
-        if self.diagonals is not None and not (_is_whole(self.diagonals) and self.diagonals >= 0):
-            raise EggsError(f"The number of diagonals B must be a whole number from 0; got {str(self.diagonals)[:40]}.")
-        for name, low, high in (
-            ("seed", 0, 2**31 - 1),
-            ("calibration_windows", 1, 4096),
-            ("calibration_length", 16, 8192),
-            ("evaluation_windows", 1, 4096),
-            ("evaluation_length", 16, 8192),
-        ):
-            value = getattr(self, name)
-            if not (_is_whole(value) and low <= value <= high):
-                name, got = name.replace("_", " "), str(value)[:40]
-                raise EggsError(f"{name} must be a whole number from {low} to {high}; got {got}.")
+        for dimension, name in self.choices().items():
+            chosen = entry(dimension, name)
+            for other, needed in chosen.needs.items():
+                if getattr(self, other) != needed:
+                    raise EggsError(
+                        f"The {dimension} {name} ({chosen.label}) needs the {other} {needed}; choose that, or another "
+                        f"{dimension}."
+                    )
+
+    def _check_option(self, name: str, value: object) -> None:
+        if name not in OPTIONS:
+            raise EggsError(f"Unknown option {name[:40]!r}; known are {', '.join(OPTIONS)}.")
+        for dimension, names in readers(name).items():
+            if getattr(self, dimension) not in names:
+                raise EggsError(
+                    f"{dimension.capitalize()} {getattr(self, dimension)} does not use {OPTIONS[name].called}; "
+                    f"leave it out or choose {dimension} {' or '.join(names)}."
+                )
+        OPTIONS[name].check(value)
 
     @property
     def label(self) -> str:
         """The method's name for people."""
         return METHODS[self.method].label if self.method in METHODS else "Custom"
 
+    def choices(self) -> dict[str, str]:
+        """The entry of each dimension."""
+        return {name: getattr(self, name) for name in DIMENSIONS}
+
+    def option(self, name: str) -> float | None:
+        """An option's value, None where it is left to the entry that reads it."""
+        return dict(self.options).get(name)
+
+    def in_words(self) -> str:
+        """The method's name, or its choices spelled out, with the options that are set."""
+        if self.method == CUSTOM:
+            return spelled_out(self.choices(), dict(self.options))
+        return self.label + "".join(f", {OPTIONS[name].symbol} {value:g}" for name, value in self.options)
+
+    def options_of(self, dimension: str) -> dict[str, float | None]:
+        """The options that this configuration's entry of a dimension reads, by name."""
+        return {name: self.option(name) for name in entry(dimension, getattr(self, dimension)).options}
+
+    @property
+    def refits(self) -> bool:
+        """Do kept weights get new values?"""
+        return entry("reconstruction", self.reconstruction).refits
+
+    @property
+    def stagewise(self) -> bool:
+        """Is a block pruned stage by stage?"""
+        return entry("reconstruction", self.reconstruction).stagewise
+
+    @property
+    def sees_inputs(self) -> bool:
+        """Does calibration change the result?"""
+        return any(entry(dimension, name).sees_inputs for dimension, name in self.choices().items())
+
+    def changed(self, **values: Any) -> "PruneConfig":
+        """The same configuration with other values, options among them; choices without a name are "custom"."""
+        return PruneConfig.from_dict(self.to_dict() | values)
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {"pattern": str(self.pattern)}
+        """Plain values, ready for JSON; every option by its own name, None where it is not set."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "options"}
+        return values | {"pattern": str(self.pattern)} | {name: self.option(name) for name in OPTIONS}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "PruneConfig":
+    def from_dict(cls, values: Mapping[str, Any]) -> "PruneConfig":
         """The inverse of to_dict; raises EggsError for what is no dict, and for unknown keys, by name."""
-        if not isinstance(values, dict):
+        if not isinstance(values, Mapping):
             raise EggsError(f"A configuration is an object of names and values; got {str(values)[:40]!r}.")
-        known = {f.name for f in dataclasses.fields(cls)}
+        known = {f.name for f in dataclasses.fields(cls)} - {"options"} | set(OPTIONS)
         if unknown := sorted(map(str, set(values) - known)):
             shown = ", ".join(map(repr, unknown))[:200]
             raise EggsError(f"Unknown option {shown}; known are {', '.join(sorted(known))}.")
-        return cls(**{"model": "", **values, "pattern": NMPattern.parse(values.get("pattern", "2:4"))})
+        plain = {name: value for name, value in values.items() if name not in OPTIONS}
+        options = tuple((n, values[n]) for n in sorted(OPTIONS) if values.get(n) is not None)
+        pattern = NMPattern.parse(values.get("pattern", "2:4"))
+        return cls(**{"model": "", **plain, "pattern": pattern, "options": options})
 
     def command_line(self) -> str:
         """The command that repeats this run; a text of one's own is left for its path to be filled in."""
         words = ["python -m eggs_core prune --model", shlex.quote(self.model), "--pattern", str(self.pattern)]
         words += ["--method", self.method, "--seed", str(self.seed)]
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        choices = ("score", "selection", "permutation", "reconstruction") if self.method == CUSTOM else ()
-        numbers = (*(f"{side}_{size}" for side in ("calibration", "evaluation") for size in ("windows", "length")),)
-        for name in (*choices, "beta", "diagonals", *numbers):
-            value = getattr(self, name)
-            if name in choices or value != defaults[name]:
-                words += [f"--{name.replace('_', '-')}", str(value)]
+        given: dict[str, Any] = self.choices() if self.method == CUSTOM else {}
+        given |= {name: value for name in OPTIONS if (value := self.option(name)) is not None}
+        given |= {n: getattr(self, n) for n in NUMBERS if n != "seed" and getattr(self, n) != defaults[n]}
+        for name, value in given.items():
+            words += [f"--{name.replace('_', '-')}", str(value)]
         for side in ("calibration", "evaluation"):
             source = getattr(self, side)
             if source.startswith("dataset:"):
@@ -182,8 +179,16 @@ class PruneConfig:
         return " ".join([*words, "--out run"])
 
     def key(self) -> str:
-        """Sixteen hex digits that name this configuration: SHA-256 over its canonical JSON."""
-        text = json.dumps({"schema": SCHEMA, **self.to_dict()}, sort_keys=True)
+        """Sixteen hex digits that name this configuration: SHA-256 over its canonical JSON.
+
+        What was no part of the first keys is left out at its default, and a method's revision until it is raised, so
+        that runs keep their keys when configurations gain a field.
+        """
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        values = {n: v for n, v in self.to_dict().items() if n in ALWAYS_IN_KEY or v != defaults.get(n)}
+        revision = METHODS[self.method].revision if self.method in METHODS else 1
+        later = {"revision": revision} if revision > 1 else {}
+        text = json.dumps({"schema": SCHEMA, **values, **later}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -253,8 +253,8 @@ def parse_yaml(text: str) -> Any:
         return yaml.load(text, Loader=loader)
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        said = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise ValueError(f"{said} in line {mark.line + 1}" if mark else said) from error
+        message = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise ValueError(f"{message} in line {mark.line + 1}" if mark else message) from error
 
 
 def _refused(word: str) -> float:

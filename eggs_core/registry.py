@@ -5,7 +5,10 @@ else. A new score costs a function and a row here, a new option a parameter and 
 "module:object" and imported when they are called, so that this file needs no torch.
 """
 
+import functools
 import importlib
+import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -21,22 +24,21 @@ DEFAULT_METHOD = "eggs-ptp-plus"
 class Option:
     """A number that one entry of the registry reads; None, always its default, lets the entry choose for itself."""
 
-    label: str
-    symbol: str  # in tables and in sentences
-    help: str  # one line, which says what None means
+    label: str  # on the page, where a share, an option with bounds on both sides, stands in per cent
+    symbol: str  # in tables
+    called: str  # in sentences
+    help: str
+    automatic: str  # what None means
+    rule: str  # what its values must be
     low: float
     high: float | None = None
     whole: bool = False
-    step: float | None = None  # of a slider, which an option with bounds on both sides gets
 
-    def check(self, name: str, value: object) -> None:
+    def check(self, value: object) -> None:
         """Raise EggsError for a value that the option cannot have."""
-        kind = int if self.whole else int | float
-        fits = isinstance(value, kind) and not isinstance(value, bool) and self.low <= value  # type: ignore[operator]
-        if not fits or (self.high is not None and value > self.high):  # type: ignore[operator]
-            what = "a whole number" if self.whole else "a number"
-            upto = "" if self.high is None else f" to {self.high:g}"
-            raise EggsError(f"{self.label} ({name}) must be {what} from {self.low:g}{upto}; got {str(value)[:40]}.")
+        number = isinstance(value, int if self.whole else int | float) and not isinstance(value, bool)
+        if not number or not self.low <= value <= (math.inf if self.high is None else self.high):  # type: ignore[operator]
+            raise EggsError(f"{self.rule}; got {str(value)[:40]}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,8 @@ class Entry:
     """One way to choose in one dimension.
 
     `sees_inputs`: it needs statistics of calibration. `refits`: it gives kept weights new values. `stagewise`: it goes
-    stage by stage through a block. `needs` names the entries of other dimensions without which it cannot run.
+    stage by stage through a block. `leaves_choice`: the reconstruction chooses the mask. `needs` names the entries of
+    other dimensions without which it cannot run.
     """
 
     label: str
@@ -54,6 +57,7 @@ class Entry:
     sees_inputs: bool = False
     refits: bool = False
     stagewise: bool = False
+    leaves_choice: bool = False
     needs: Mapping[str, str] = field(default_factory=dict)
 
     def load(self) -> Callable[..., Any]:
@@ -116,6 +120,7 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
                     "Chosen during the sweep, by what each weight's loss costs then.",
                     f"{_SCORES}:wanda",  # what reports measure such a mask by
                     sees_inputs=True,
+                    leaves_choice=True,
                     needs={"reconstruction": "obs"},
                 ),
             },
@@ -131,10 +136,13 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
                     f"{_SELECTION}:by_diagonals",
                     {
                         "diagonals": Option(
-                            "Diagonals B",
-                            "B",
-                            "Diagonals kept in every strip; automatic: outputs ÷ 144.",
-                            0,
+                            label="Diagonals B",
+                            symbol="B",
+                            called="diagonals",
+                            help="Diagonals kept in every strip",
+                            automatic="outputs ÷ 144",
+                            rule="The number of diagonals B must be a whole number from 0",
+                            low=0,
                             whole=True,
                         )
                     },
@@ -145,13 +153,14 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
                     f"{_SELECTION}:by_degree",
                     {
                         "beta": Option(
-                            "β, share of the mean in-degree",
-                            "β",
-                            "Every input keeps at least this share, 0 (top-N) to 1 (all equally connected); "
-                            "automatic: the largest that keeps 99.99 % of the score.",
-                            0,
-                            1,
-                            step=0.01,
+                            label="β, % of the mean in-degree",
+                            symbol="β",
+                            called="β",
+                            help="Every input keeps at least this share",
+                            automatic="the largest that keeps 99.99 % of the score",
+                            rule="β must lie between 0 (top-N) and 1 (every input equally connected)",
+                            low=0,
+                            high=1,
                         )
                     },
                 ),
@@ -256,3 +265,54 @@ def readers(option: str) -> dict[str, list[str]]:
         for name, dimension in DIMENSIONS.items()
     }
     return {name: keys for name, keys in found.items() if keys}
+
+
+def reads(choices: Mapping[str, str], option: str) -> bool:
+    """Does one of these choices read the option?"""
+    return any(choices.get(dimension) in names for dimension, names in readers(option).items())
+
+
+def spelled_out(choices: Mapping[str, str], options: Mapping[str, float] = MappingProxyType({})) -> str:
+    """A combination in a few words: its entries but for "none", then the options that are set."""
+    words = [choices[name] for name in DIMENSIONS if choices[name] != "none"]
+    return " · ".join(words) + "".join(f", {OPTIONS[name].symbol} {value:g}" for name, value in options.items())
+
+
+def plain_types() -> dict[str, Any]:
+    """The type of every dimension's and every option's argument; None keeps the method's own choice."""
+    kinds: dict[str, Any] = dict.fromkeys(DIMENSIONS, str | None)
+    return kinds | {name: (int if option.whole else float) | None for name, option in OPTIONS.items()}
+
+
+def descriptions() -> dict[str, str]:
+    """One line for every dimension's and every option's argument."""
+    lines = {
+        name: f"Another {dimension.label.lower()} than the method's: {', '.join(dimension.entries)}."
+        for name, dimension in DIMENSIONS.items()
+    }
+    for name, option in OPTIONS.items():
+        where = ", ".join(f"{dimension} {' or '.join(names)}" for dimension, names in readers(name).items())
+        lines[name] = f"{option.symbol} of {where}. {option.help}; automatic: {option.automatic}."
+    return lines
+
+
+def with_choices(function: Callable[..., Any], annotations: Mapping[str, Any], before: str) -> Callable[..., Any]:
+    """The same function with an argument for each of `annotations` in place of its **choices, before the one named.
+
+    What asks the result for its signature, typer and gradio, sees ordinary arguments whose default is None.
+    """
+    own = inspect.signature(function)
+    parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    at = next(number for number, parameter in enumerate(parameters) if parameter.name == before)
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters[at:at] = [inspect.Parameter(n, kind, default=None, annotation=a) for n, a in annotations.items()]
+    signature = own.replace(parameters=parameters)
+
+    @functools.wraps(function)
+    def with_all(*values: Any, **named: Any) -> Any:
+        return function(**signature.bind(*values, **named).arguments)
+
+    del with_all.__wrapped__  # type: ignore[attr-defined]
+    with_all.__signature__ = signature  # type: ignore[attr-defined]
+    with_all.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": own.return_annotation}
+    return with_all

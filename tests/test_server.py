@@ -17,7 +17,7 @@ from components.widgets.plot import PLOTLY_JS
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.runs.store import RunStore
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 QUICK = make_config("tiny-opt", "2:8", "magnitude", calibration_windows=4, calibration_length=64)
 SLOW = make_config("tiny-llama", "2:8", "eggs-ptp-plus", calibration_windows=8, calibration_length=64)
 

@@ -15,7 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from eggs_core.config import METHODS, make_config  # noqa: E402
+from eggs_core.config import make_config  # noqa: E402
+from eggs_core.registry import METHODS  # noqa: E402
 from eggs_core.runs.events import Finished  # noqa: E402
 from eggs_core.runs.execute import execute  # noqa: E402
 from eggs_core.runs.run import save_run  # noqa: E402

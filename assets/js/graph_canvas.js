@@ -128,7 +128,7 @@ function choose(members, side, tell) {
   stop(); step = -1; player.hidden = true; shown.side = side;
   chosen = new Set(members.map(i => side === 'inputs' ? i : count + i));
   say(-1); draw();
-  if (tell) { document.dispatchEvent(new CustomEvent('eggs-set', { detail: { members, side, from: root, place: shown.place } })); trigger('choose', { side, members }); }
+  if (tell) { document.dispatchEvent(new CustomEvent('eggs-set', { detail: { members, side, from: root, place: shown.place } })); trigger('choose', { side, members, turn: performance.now() }); }
 }
 function toggle(i) {
   if (i < 0) return;

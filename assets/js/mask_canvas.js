@@ -143,7 +143,7 @@ function zoom(factor, px, py) {
 let told = 0;
 function tell() {                                              // the window in view, for the graph tab and for weights to hover
   clearTimeout(told);
-  told = setTimeout(() => trigger('window', { row: Math.floor(view.y), column: Math.floor(view.x), cell: view.cell, rows: Math.ceil((canvas.clientHeight - TOP) / view.cell) + 1, columns: Math.ceil((canvas.clientWidth - LEFT) / view.cell) + 1 }), 250);
+  told = setTimeout(() => trigger('window', { turn: performance.now(), row: Math.floor(view.y), column: Math.floor(view.x), cell: view.cell, rows: Math.ceil((canvas.clientHeight - TOP) / view.cell) + 1, columns: Math.ceil((canvas.clientWidth - LEFT) / view.cell) + 1 }), 250);
 }
 const ORDER = ['st', 'nd', 'rd'], WHY = ['pruned', 'kept, as top-N would', 'kept, though top-N by the same score prunes it'];
 function describe(r, c) {

@@ -38,7 +38,7 @@ function load() {
         node.onclick = () => {
           box.querySelectorAll('.on').forEach(n => n.classList.remove('on'));
           node.classList.add('on');
-          trigger('pick', { layer: cell.name });
+          trigger('pick', { layer: cell.name, turn: performance.now() });
         };
         node.onkeydown = e => {
           const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: v.blocks, ArrowUp: -v.blocks }[e.key];

@@ -22,8 +22,12 @@ THREADS = WATCHERS + 40  # of the server: the rest answers cheap events
 # The page tells every component that an event may fill how the event stands, some 100 of them at each click, unless
 # there is none to tell.
 QUIET = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
-CHEAP = {"queue": False, **QUIET}
-LATEST = {**CHEAP, "trigger_mode": "always_last"}
+# What a person does while an earlier event is under way is answered after it: gradio by itself would drop it.
+CHEAP = {"queue": False, "trigger_mode": "always_last", **QUIET}
+ONCE = {**CHEAP, "trigger_mode": "once"}  # of a button whose second click means nothing
+# For listeners that read an event's data: "always_last" would give them the data of the first event again. They are all
+# answered, side by side; `Workspace.in_turn` tells those that come too late.
+EACH = {**CHEAP, "trigger_mode": "multiple"}
 FINISHED = {**CHEAP, "postprocess": False}  # the listener's values have gone through `finish`
 WATCH = {"concurrency_id": "watch", "concurrency_limit": WATCHERS, "postprocess": False, **QUIET}
 SETTLE_SECONDS = 0.6  # by then the last update of a stopped job has reached the page
@@ -113,12 +117,12 @@ def run_by_buttons(
 
     both = [start, stop]
     for listen, begun in {start.click: work, **(starts or {})}.items():
-        began = listen(begin, inputs[0], both, **CHEAP)
+        began = listen(begin, inputs[0], both, **ONCE)
         began.then(_generator(partial(run, begun)), inputs, outputs, **WATCH).then(
             lambda workspace: buttons(name in workspace.jobs), inputs[0], both, **CHEAP
         )
     for listen in (stop.click, *stops):
-        listen(end, inputs[0], [*both, *outputs], **CHEAP)
+        listen(end, inputs[0], [*both, *outputs], **ONCE)
 
 
 def _generator(run: Callable[..., Iterator[list]]) -> Callable[..., Iterator[list]]:

@@ -40,11 +40,11 @@ def partial_run(config: PruneConfig) -> Run:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A run under way as all its watchers see it: progress, and the layers so far; `said` once it is complete."""
+    """A run under way as all its watchers see it: progress, and the layers so far; `message` once it is complete."""
 
     progress: Progress
     run: Run | None = None
-    said: str = ""
+    message: str = ""
 
 
 def prune_work(config: PruneConfig, texts: dict[str, Text], anew: bool = False) -> Work:
@@ -87,14 +87,14 @@ def prune_steps(config: PruneConfig, texts: dict[str, Text], anew: bool = False)
             yield Seen(Progress(done, progress.share, progress.seconds_left), run)
         elif isinstance(event, Finished):
             keep(event)
-            said = f"Done in {took(event.run.report)}."
+            closing = f"Done in {took(event.run.report)}."
             if (place := event.run.report.get("checkpoint")) and not hosted():
-                said += f" The pruned model lies in {place}."
+                closing += f" The pruned model lies in {place}."
             try:
                 STORE.put(event.run)
             except EggsError as error:  # the result is shown all the same
-                said += f" {sentence(error)}"
-            yield Seen(Progress("Done", 1.0), event.run, said)
+                closing += f" {sentence(error)}"
+            yield Seen(Progress("Done", 1.0), event.run, closing)
 
 
 def known_run(config: PruneConfig) -> Run | None:
@@ -113,7 +113,12 @@ def _kept_since(run: Run) -> str:
 
 
 def run_job(
-    follow: Follow, workspace: Workspace, config: PruneConfig, texts: dict[str, Text], anew: bool = False
+    follow: Follow,
+    workspace: Workspace,
+    config: PruneConfig,
+    texts: dict[str, Text],
+    anew: bool = False,
+    redraw_seconds: float = REDRAW_SECONDS,
 ) -> Iterator[tuple[str, bool]]:
     """Run a configuration, or show it if it is known and not wanted `anew`, and keep the workspace up to date.
 
@@ -129,14 +134,14 @@ def run_job(
     for event in follow(prune_work(config, texts, anew)):
         if isinstance(event, Waiting):
             yield bar(event), False
-        elif event.said:
+        elif event.message:
             workspace.show(event.run)
-            yield message(event.said), True
+            yield message(event.message), True
         else:
             count, redraw = len(event.run.report["layers"]) if event.run else 0, False
             if count > layers:
                 workspace.show(event.run, finished=False)
                 layers = count
-                redraw = time.monotonic() - drawn > REDRAW_SECONDS
+                redraw = time.monotonic() - drawn > redraw_seconds
                 drawn = time.monotonic() if redraw else drawn
             yield bar(event.progress), redraw

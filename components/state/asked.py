@@ -1,4 +1,7 @@
-"""Values that a page or a program sends, checked before anything is done with them; no gradio here."""
+"""Values that a page or a program sends, made fit before anything is done with them; no gradio here.
+
+A page sends None for an empty field and 2.0 for 2, so a value is converted here; eggs_core.validation only checks.
+"""
 
 import math
 from typing import Any

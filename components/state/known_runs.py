@@ -1,16 +1,15 @@
 """Finished runs by their keys: those that ship with the app, and the stored ones."""
 
 import weakref
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from functools import cache
 from pathlib import Path
 
 from components.state.results import run_id
+from eggs_core.assets import ASSETS
 from eggs_core.errors import EggsError
 from eggs_core.runs.run import Run, load_run
 from eggs_core.runs.store import STORE
-
-BUNDLED_RUNS = Path(__file__).resolve().parents[1] / "assets" / "runs"
 
 DEFAULT_RUN = ("tiny-llama", "2:4", "eggs-ptp-plus")
 
@@ -20,18 +19,19 @@ _SHARED: weakref.WeakValueDictionary[Hashable, Run] = weakref.WeakValueDictionar
 
 def bundled_runs() -> tuple[Run, ...]:
     """The finished runs that ship with the app; a damaged one is left out, and `problems` says so."""
-    return _read_bundled()[0]
+    return read_shipped()[0]
 
 
 def problems() -> tuple[str, ...]:
     """One sentence for every shipped run that is damaged."""
-    return _read_bundled()[1]
+    return read_shipped()[1]
 
 
 @cache
-def _read_bundled() -> tuple[tuple[Run, ...], tuple[str, ...]]:
+def read_shipped(place: Path = ASSETS / "runs") -> tuple[tuple[Run, ...], tuple[str, ...]]:
+    """The runs in a folder, and a sentence for each one that is damaged."""
     runs, said = [], []
-    for folder in sorted(BUNDLED_RUNS.glob("*/")):
+    for folder in sorted(place.glob("*/")):
         try:
             runs.append(load_run(folder))
         except EggsError as error:
@@ -48,8 +48,8 @@ def find_run(key: str) -> Run | None:
     return _SHARED.setdefault((*run_id(stored), stored.report.get("created")), stored)
 
 
-def first_run() -> Run | None:
-    """The run that a first visitor sees."""
-    runs = bundled_runs()
+def first_run(runs: Sequence[Run] | None = None) -> Run | None:
+    """The run that a first visitor sees, of those that ship with the app or of others."""
+    runs = bundled_runs() if runs is None else runs
     wanted = [r for r in runs if (r.report["model"], r.report["pattern"], r.report["method"]) == DEFAULT_RUN]
     return (wanted or list(runs) or [None])[0]

@@ -1,18 +1,21 @@
 """What one visitor looks at: a gradio-free state, and the runs that ship with the app."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from components.state.known_runs import bundled_runs
 from components.state.results import on_same_weights
 from components.words.labels import run_label
-from eggs_core.config import METHODS, PruneConfig
+from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.pruning.beta_curve import BetaCurve
+from eggs_core.registry import METHODS
 from eggs_core.runs.run import Run
 
+T = TypeVar("T")
 OWN_RUNS = 16  # that a visitor compares
 
 
@@ -51,10 +54,35 @@ class Workspace:
     pending: PruneConfig | None = None  # that the address asked for and nobody has run yet
     compare: str = ""  # the method beside the one in view on the Masks tab; "" is none
     difference: bool = False  # compare in one picture rather than side by side
+    turns: dict[str, float] = field(default_factory=dict)  # kind of event -> number of the newest one
 
     def still(self) -> "Workspace":
         """A copy that stays as it is while it is drawn, whatever the visitor does meanwhile."""
         return replace(self, graph=replace(self.graph), own=dict(self.own))
+
+    def in_view(self) -> tuple:
+        """All that a drawing shows; equal as long as the visitor has not gone on."""
+        graph, shown = self.graph, (self.layer, self.row, self.column, self.measure, self.spectrum)
+        window = graph.size, graph.layout, graph.beta, graph.side, graph.members
+        return (id(self.run), self.finished, *shown, *window, self.compare, self.difference)
+
+    def drawn(self, draw: Callable[[], T]) -> T:
+        """What `draw` gives; again as long as the visitor goes on meanwhile.
+
+        Events are answered side by side, each with what is in view at the end: else the answer that takes longest, and
+        comes last, would put an older view back.
+        """
+        while True:
+            before, values = self.in_view(), draw()
+            if self.in_view() == before:
+                return values
+
+    def in_turn(self, kind: str, turn: float) -> bool:
+        """Is this the newest event of its kind so far? Widgets number their events, as they may arrive out of order."""
+        if turn < self.turns.get(kind, 0.0):
+            return False
+        self.turns[kind] = turn
+        return True
 
     def begin(self, name: str) -> object:
         """Let a job of that name go on, and any older one of that name end; returns its token."""
@@ -104,12 +132,15 @@ class Workspace:
         column = max(0, min(self.column, columns - size))
         return mask[row : row + size, column : column + size], row, column
 
-    def comparable(self) -> list[Run]:
-        """Finished runs on the weights, pattern and evaluation of the one in view, one per method, newest last."""
+    def comparable(self, shipped: Sequence[Run] | None = None) -> list[Run]:
+        """Finished runs on the weights, pattern and evaluation of the one in view, one per method, newest last.
+
+        They are this visitor's own and the `shipped` ones: by default all that ship with the app.
+        """
         if self.run is None:
             return []
         found: dict[str, Run] = {}
-        for run in [*bundled_runs(), *self.own.values()]:
+        for run in [*(bundled_runs() if shipped is None else shipped), *self.own.values()]:
             if _same_subject(run, self.run):
                 found[run_label(run)] = run
         if self.finished:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from eggs_core.config import METHODS
+from eggs_core.registry import METHODS
 from eggs_core.runs.run import Run
 
 

@@ -1,8 +1,21 @@
-"""Values of the command line that several commands share."""
+"""Arguments that several commands share, and those that the registry of choices gives."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from eggs_core.errors import EggsError
+from eggs_core.registry import descriptions, plain_types
+
+if TYPE_CHECKING:  # torch and transformers take seconds to import; `--help` and a wrong option need neither
+    from eggs_core.text.sources import Text
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+ModelName = Annotated[str, typer.Option(help="A bundled name, a Hub id, a local folder or a GGUF file.")]
+EvaluationFile = Annotated[Path | None, typer.Option(help="A text to evaluate on; default: the bundled speeches.")]
+EvaluationWindows = Annotated[int, typer.Option(help="At most this many windows of the text are scored.")]
+EvaluationLength = Annotated[int, typer.Option(help="Tokens in a window of evaluation.")]
 
 
 def folder(text: str) -> Path:
@@ -15,6 +28,30 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
-def printable(text: str) -> str:
-    """A text for the terminal: what cannot be printed is spelled out, line ends stay."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+FinishedRun = Annotated[Path, typer.Option(parser=folder, metavar="PATH", help="The folder of a finished run.")]
+
+
+CHOICES = {name: Annotated[kind, typer.Option(help=descriptions()[name])] for name, kind in plain_types().items()}
+
+
+def register_text(texts: dict[str, "Text"], path: Path | None) -> str | None:
+    """The name under which a configuration knows the text in `path`; the text itself goes into `texts`."""
+    if path is None:
+        return None
+    from eggs_core.text.sources import read_text
+
+    text = read_text(path)
+    name = f"text:{text.sha256}"
+    texts[name] = text
+    return name
+
+
+def calibration_name(texts: dict[str, "Text"], file: Path | None, dataset: str | None) -> str | None:
+    """The configuration's name for the calibration text that was asked for, None for the bundled one."""
+    if dataset is None:
+        return register_text(texts, file)
+    if file is not None:
+        raise EggsError("Give --calibration-file or --calibration-dataset, not both.")
+    from eggs_core.text.datasets import PREFIX
+
+    return PREFIX + dataset

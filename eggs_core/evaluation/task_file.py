@@ -4,16 +4,54 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+from typing_extensions import TypedDict
 
 from eggs_core.assets import ASSETS
 from eggs_core.errors import EggsError
-from eggs_core.fields import listed, mapping, part, text, whole
 from eggs_core.files import MOST_JSON_BYTES, parse_json, read_text
+from eggs_core.validation import Count, Text, check
 
 CLOZE = "cloze"
 MOST_OPTIONS = 100
-CHOICES, CONTEXTS = ("query", "choices", "gold"), ("context_options", "continuation", "gold")
+
+
+def _written(text: str) -> str:
+    if not text.strip():
+        raise ValueError("should be more than blank")
+    return text
+
+
+def _empty_or_written(text: str) -> str:
+    return text and _written(text)
+
+
+def _distinct(texts: list[str]) -> list[str]:
+    if len(set(texts)) < len(texts):
+        raise ValueError("should hold no two that are alike")
+    return texts
+
+
+Words = Annotated[Text, AfterValidator(_written)]
+Options = Annotated[list[Words], Field(min_length=2, max_length=MOST_OPTIONS), AfterValidator(_distinct)]
+
+
+class ChoicesItem(TypedDict):
+    """Which of the choices goes on from the query."""
+
+    query: Annotated[Text, AfterValidator(_empty_or_written)]
+    choices: Options
+    gold: Count
+
+
+class ContextsItem(TypedDict):
+    """After which of the contexts the continuation is likeliest."""
+
+    context_options: Options
+    continuation: Words
+    gold: Count
 
 
 def task_file(task: str) -> Path | None:
@@ -68,9 +106,8 @@ def read_items(file: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            value = mapping(parse_json(line))
-            form = items[0] if items else CONTEXTS if "context_options" in value else CHOICES
-            items.append(_item(value, tuple(form)))
+            value = check(parse_json(line), dict[str, Any])
+            items.append(_item(value, "context_options" in (items[0] if items else value)))
         except ValueError as error:
             raise EggsError(
                 f'Line {number} of {file.name[:200]} is not {{"query", "choices", "gold"}} with at least two choices '
@@ -81,21 +118,12 @@ def read_items(file: Path) -> list[dict[str, Any]]:
     return items
 
 
-def _item(value: dict[str, Any], form: tuple[str, ...]) -> dict[str, Any]:
-    """The parts of one item by their form; raises ValueError for what is missing or of another kind."""
-    contexts = form == CONTEXTS
-    options = part(value, "context_options" if contexts else "choices", listed, each=_words, most=MOST_OPTIONS)
-    if len(options) < 2 or len(set(options)) < len(options):
-        raise ValueError("there are fewer than two choices, or two are alike")
-    gold = part(value, "gold", whole, high=len(options) - 1)
-    if contexts:
-        return dict(zip(CONTEXTS, (options, part(value, "continuation", _words), gold), strict=True))
-    query = part(value, "query", text)
-    return dict(zip(CHOICES, (query if query == "" else _words(query, "query"), options, gold), strict=True))
-
-
-def _words(value: Any, what: str) -> str:
-    """A text that is more than blank."""
-    if not text(value, what).strip():
-        raise ValueError(f"{what} is blank")
-    return value
+def _item(value: dict[str, Any], contexts: bool) -> dict[str, Any]:
+    """The parts of one item by its form; raises ValueError for what is missing or of another kind."""
+    form = ContextsItem if contexts else ChoicesItem
+    item = {name: part for name, part in value.items() if name in form.__annotations__}
+    check(item, form)
+    last = len(item["context_options" if contexts else "choices"]) - 1
+    if item["gold"] > last:
+        raise ValueError(f"gold is {item['gold']} and the last one is {last}")
+    return item

@@ -8,11 +8,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from eggs_core.errors import EggsError
 from eggs_core.limits import check_text
+from eggs_core.models.architectures import context_length
 from eggs_core.text.windows import check_tokens
 
 MOST_TOKENS = 512
 FIRST_TOKENS = 16  # tokens with little context before them
-KINDS = {  # name -> what it holds, the first that fits
+TOKEN_KINDS = {  # name -> what it holds, the first that fits
     "first tokens": f"the {FIRST_TOKENS} at the start, with little context before them",
     "digits": "tokens with a digit",
     "punctuation": "tokens without a letter or digit",
@@ -53,7 +54,8 @@ def compare_tokens(
     Raises EggsError for a text of fewer than two tokens, and for a model whose output is not finite.
     """
     check_text(text)
-    ids = tokenizer(text, return_tensors="pt", truncation=False).input_ids[:, : _room(dense)]
+    ids = tokenizer(text, return_tensors="pt", truncation=False).input_ids
+    ids = ids[:, : min(MOST_TOKENS, context_length(dense.config) or MOST_TOKENS)]
     if ids.shape[1] < 2:
         raise EggsError("The text has fewer than two tokens, so there is nothing to predict; write a sentence.")
     check_tokens("this model", dense, ids)
@@ -64,7 +66,7 @@ def compare_tokens(
 
 
 def kind_of(pieces: list[str], index: int) -> str:
-    """The kind of one token, given the texts of all; see KINDS."""
+    """The kind of one token, given the texts of all; see TOKEN_KINDS."""
     piece = pieces[index]
     word = piece.strip()
     if index < FIRST_TOKENS:
@@ -80,17 +82,13 @@ def kind_of(pieces: list[str], index: int) -> str:
 
 
 def mean_changes(changes: list[TokenChange]) -> dict[str, tuple[float, int]]:
-    """Mean rise of the loss in nats and number of tokens, for each kind that occurs, in the order of KINDS."""
+    """Mean rise of the loss in nats and number of tokens, for each kind that occurs, in the order of TOKEN_KINDS."""
     result = {}
-    for kind in KINDS:
+    for kind in TOKEN_KINDS:
         rises = [c.change for c in changes if c.kind == kind]
         if rises:
             result[kind] = sum(rises) / len(rises), len(rises)
     return result
-
-
-def _room(model: PreTrainedModel) -> int:
-    return min(MOST_TOKENS, getattr(model.config, "max_position_embeddings", None) or MOST_TOKENS)
 
 
 @torch.no_grad()

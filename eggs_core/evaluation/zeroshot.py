@@ -190,8 +190,8 @@ def _score(lm, task: str, limit: int | None, folder: Path) -> TaskScore:
             f"The task {name} could not be fetched from the Hub; check the network, or choose the bundled cloze task."
         ) from error
     except (AssertionError, ValueError, TypeError, LookupError) as error:  # a choice is longer than the model reads
-        said = (str(error).strip().splitlines() or ["one is longer than the model reads"])[0][:200].rstrip(" .")
-        raise EggsError(f"lm-eval cannot answer the items of {name[:80]} ({said}); correct them.") from error
+        message = (str(error).strip().splitlines() or ["one is longer than the model reads"])[0][:200].rstrip(" .")
+        raise EggsError(f"lm-eval cannot answer the items of {name[:80]} ({message}); correct them.") from error
     figures, samples = result["results"].get(name, {}), result["samples"].get(name, [])
     if "acc,none" not in figures or not samples:
         raise EggsError(f"The task {name} does not score choices by accuracy; choose another.")

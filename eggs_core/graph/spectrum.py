@@ -151,14 +151,15 @@ def singular_values(matrix: torch.Tensor) -> torch.Tensor:
     return torch.linalg.svdvals(normalized(matrix)[0])
 
 
-def singular_density(matrix: torch.Tensor, bins: int = 60) -> Density:
+def singular_density(matrix: torch.Tensor, bins: int = 60, exact_up_to: int = EXACT_UP_TO) -> Density:
     """The distribution of Â's min(out, in) singular values: all of them, or for big matrices a stochastic estimate.
 
     The estimate runs Lanczos on ÂÂᵀ from random vectors and weighs its Ritz values by their first components squared
-    (stochastic Lanczos quadrature; Ubaru, Chen and Saad 2017). matrix: (out, in), bool mask or non-negative weights.
+    (stochastic Lanczos quadrature; Ubaru, Chen and Saad 2017). matrix: (out, in), bool mask or non-negative weights;
+    it is big if its smaller side is more than `exact_up_to`.
     """
     edges = np.linspace(0, 1, bins + 1)
-    if min(matrix.shape) <= EXACT_UP_TO:
+    if min(matrix.shape) <= exact_up_to:
         values = singular_values(matrix).clamp(0, 1).cpu().numpy()
         return Density(edges, np.histogram(values, edges)[0] / len(values), True)
     a = normalized(matrix)[0]

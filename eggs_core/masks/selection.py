@@ -1,27 +1,14 @@
 """Mask selection: which N of every M weights are kept, given their scores; ties go to the lowest column."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 
 from eggs_core.errors import EggsError
 from eggs_core.masks.degree_bound import degree_mask, keep_best, largest_beta, min_degree_bound
 from eggs_core.pattern import NMPattern
-
-__all__ = [
-    "SELECTIONS",
-    "Selection",
-    "auto_beta",
-    "check_mask",
-    "degree",
-    "diagonal",
-    "min_degree_bound",
-    "retained_score",
-    "select",
-    "topn",
-]
-
-SELECTIONS = ("topn", "diagonal", "degree")
+from eggs_core.registry import entry, readers
 
 ROWS_PER_DIAGONAL = 144
 
@@ -34,8 +21,7 @@ class Selection:
 
     mask: torch.Tensor
     note: str
-    beta: float | None = None
-    diagonals: int | None = None
+    options: Mapping[str, float] = field(default_factory=dict)  # that were used, those chosen automatically too
     min_degree: int = 0  # kept weights that every input channel is guaranteed to have
 
 
@@ -129,15 +115,8 @@ def auto_beta(scores: torch.Tensor, pattern: NMPattern, floor: float = FLOOR) ->
     return largest_beta(scores, pattern, floor)
 
 
-def select(
-    scores: torch.Tensor,
-    pattern: NMPattern,
-    selection: str,
-    *,
-    diagonals: int | None = None,
-    beta: float | None = None,
-) -> Selection:
-    """Choose the mask by the named selection: the one place where masks are selected; beta=None means auto.
+def select(scores: torch.Tensor, pattern: NMPattern, selection: str, **options: float | None) -> Selection:
+    """Choose the mask by the named selection: the one place where masks are selected; an option of None is automatic.
 
     scores: (out_features, in_features), any float dtype, finite. Returns a Selection.
     Raises EggsError for an unknown selection, or an option that the selection does not read.
@@ -145,24 +124,36 @@ def select(
     >>> select(torch.tensor([[1.0, 2.0]]), NMPattern(1, 2), "topn").mask.tolist()
     [[False, True]]
     """
-    if diagonals is not None and selection != "diagonal":
-        raise EggsError(f"Selection {selection} does not use diagonals; leave it out or choose selection diagonal.")
-    if beta is not None and selection != "degree":
-        raise EggsError(f"Selection {selection} does not use beta; leave it out or choose selection degree.")
-    if selection == "topn":
-        return Selection(topn(scores, pattern), f"the {pattern.keep} best of every {pattern.group}")
+    chosen = entry("selection", selection)
+    given = {name: value for name, value in options.items() if value is not None}
+    if unread := sorted(given.keys() - chosen.options.keys()):
+        others = " or ".join(readers(unread[0]).get("selection", []))
+        raise EggsError(
+            f"Selection {selection} does not use {unread[0]}; leave it out or choose selection {others or 'another'}."
+        )
+    return chosen.load()(scores, pattern, **given)
+
+
+def by_topn(scores: torch.Tensor, pattern: NMPattern) -> Selection:
+    """The selection `topn`."""
+    return Selection(topn(scores, pattern), f"the {pattern.keep} best of every {pattern.group}")
+
+
+def by_diagonals(scores: torch.Tensor, pattern: NMPattern, diagonals: int | None = None) -> Selection:
+    """The selection `diagonal`; `diagonals` None is max(1, out // 144)."""
+    count = _diagonal_count(scores.shape[0], pattern, diagonals)
+    mask = diagonal(scores, pattern, count)
+    return Selection(mask, f"{count} cyclic diagonals per strip", {"diagonals": count}, min_degree=count)
+
+
+def by_degree(scores: torch.Tensor, pattern: NMPattern, beta: float | None = None) -> Selection:
+    """The selection `degree`; `beta` None is the largest that keeps FLOOR of the score."""
+    mask, used = auto_beta(scores, pattern) if beta is None else (degree(scores, pattern, beta), beta)
     out = scores.shape[0]
-    if selection == "diagonal":
-        count = _diagonal_count(out, pattern, diagonals)
-        note = f"{count} cyclic diagonals per strip"
-        return Selection(diagonal(scores, pattern, count), note, diagonals=count, min_degree=count)
-    if selection == "degree":
-        mask, used = auto_beta(scores, pattern) if beta is None else (degree(scores, pattern, beta), beta)
-        bound = min_degree_bound(out, pattern, used)
-        how = "chosen automatically" if beta is None else "as set"
-        note = f"every input channel keeps at least {bound} of {out} weights (β = {used:.3g}, {how})"
-        return Selection(mask, note, beta=used, min_degree=bound)
-    raise EggsError(f"There is no selection {selection!r}; choose one of {', '.join(SELECTIONS)}.")
+    bound = min_degree_bound(out, pattern, used)
+    how = "chosen automatically" if beta is None else "as set"
+    note = f"every input channel keeps at least {bound} of {out} weights (β = {used:.3g}, {how})"
+    return Selection(mask, note, {"beta": used}, min_degree=bound)
 
 
 def retained_score(scores: torch.Tensor, mask: torch.Tensor) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from eggs_core.errors import EggsError
@@ -29,6 +29,26 @@ BLOCK_PATHS: dict[str, str] = {
 }
 
 
+Linear = nn.Linear | Conv1D  # the kinds of linear layers
+
+
+def is_transposed(module: nn.Module) -> bool:
+    """Is the module's weight (in_features, out_features), as GPT-2's Conv1D keeps it?"""
+    return isinstance(module, Conv1D)
+
+
+def shape_of(module: nn.Module) -> tuple[int, int]:
+    """(out_features, in_features) of a linear layer."""
+    rows, columns = module.weight.shape
+    return (columns, rows) if is_transposed(module) else (rows, columns)
+
+
+def context_length(config: PreTrainedConfig) -> int | None:
+    """The most tokens that a model of this configuration reads at once; None for one without a limit."""
+    found = getattr(config, "max_position_embeddings", None)
+    return found if isinstance(found, int) and found > 0 else None
+
+
 @dataclass(frozen=True, slots=True)
 class LinearLayer:
     """One prunable layer: its full name, its block's number, its name in the block, and the module."""
@@ -41,18 +61,23 @@ class LinearLayer:
     @property
     def shape(self) -> tuple[int, int]:
         """(out_features, in_features), also for GPT-2's transposed Conv1D."""
-        rows, columns = self.module.weight.shape
-        return (columns, rows) if isinstance(self.module, Conv1D) else (rows, columns)
+        return shape_of(self.module)
 
     def weight(self) -> torch.Tensor:
         """The weight as a detached fp32 copy, (out_features, in_features)."""
         weight = self.module.weight.detach()
-        return (weight.T if isinstance(self.module, Conv1D) else weight).to(torch.float32, copy=True)
+        return (weight.T if is_transposed(self.module) else weight).to(torch.float32, copy=True)
 
     @torch.no_grad()
     def set_weight(self, weight: torch.Tensor) -> None:
         """Write an (out_features, in_features) weight back in the model's own dtype and layout."""
-        self.module.weight.copy_(weight.T if isinstance(self.module, Conv1D) else weight)
+        self.module.weight.copy_(weight.T if is_transposed(self.module) else weight)
+
+    @torch.no_grad()
+    def apply_mask(self, mask: torch.Tensor) -> None:
+        """Set to zero in place what a mask, bool (out_features, in_features), prunes."""
+        weight = self.module.weight
+        weight.mul_((mask.T if is_transposed(self.module) else mask).to(weight.device))
 
 
 def find_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
@@ -91,7 +116,7 @@ def block_layers(path: str, number: int, block: nn.Module) -> list[LinearLayer]:
     return [
         LinearLayer(f"{path}.{number}.{name}", number, name, module)
         for name, module in block.named_modules()
-        if isinstance(module, nn.Linear | Conv1D)
+        if isinstance(module, Linear)
     ]
 
 

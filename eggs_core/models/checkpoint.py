@@ -89,7 +89,7 @@ class Checkpoint:
             return [n for n in self.stored if n.startswith(f"{self.path}.{block}.")]
         return [n for n in self.stored if not n.startswith(f"{self.path}.")]
 
-    def raw(self, names: list[str]) -> dict[str, torch.Tensor]:
+    def stored_tensors(self, names: list[str]) -> dict[str, torch.Tensor]:
         """Tensors as they are stored, by their names in the files."""
         found = {}
         for file, some in self._by_file(names):
@@ -98,7 +98,7 @@ class Checkpoint:
         return found
 
     @contextmanager
-    def outside(self, head: bool) -> Iterator[nn.Module]:
+    def load_outer(self, head: bool) -> Iterator[nn.Module]:
         """The model with everything outside its blocks in memory; its LM head only if asked for, or tied."""
         output = self.model.get_output_embeddings()
         own = {id(p) for p in output.parameters()} - {id(p) for p in self.model.get_input_embeddings().parameters()}
@@ -107,7 +107,7 @@ class Checkpoint:
             yield self.model
 
     @contextmanager
-    def held(self, number: int) -> Iterator[nn.Module]:
+    def load_block(self, number: int) -> Iterator[nn.Module]:
         """One block with its weights, which are let go at the end."""
         with self._filled(self.names(number)):
             yield self.blocks[number]

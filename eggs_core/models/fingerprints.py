@@ -5,7 +5,6 @@ import json
 import os
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from safetensors import safe_open
 
+from eggs_core.cache import Bounded
 from eggs_core.errors import EggsError
 from eggs_core.files import read_json, write_json
 from eggs_core.models.stored_tensors import Stored, open_file
@@ -76,23 +76,27 @@ class Known:
 
     def __init__(self, file: Path | None = None) -> None:
         self._file, self._lock = file, threading.Lock()
-        self._found: OrderedDict[str, str] = OrderedDict()
+        self._found: Bounded[str, str] = Bounded(KEPT)
 
     def get(self, files: WeightFiles) -> str | None:
         """The fingerprint of files that are as they were."""
-        with self._lock:
-            if files.key not in self._found:
-                self._found = OrderedDict((self._read() | self._found).items())
-            return self._found.get(files.key)
+        if files.key not in self._found:
+            with self._lock:
+                self._add_written()
+        return self._found.get(files.key)
 
     def put(self, files: WeightFiles, fingerprint: str) -> None:
-        """Remember a fingerprint; the oldest make room."""
+        """Remember a fingerprint; those used longest ago make room."""
         with self._lock:
-            self._found = OrderedDict((self._read() | self._found | {files.key: fingerprint}).items())
-            while len(self._found) > KEPT:
-                self._found.popitem(last=False)
+            self._add_written()
+            self._found.put(files.key, fingerprint)
             with suppress(EggsError):  # nothing is lost but time
-                write_json(self._place(), self._found)
+                write_json(self._place(), self._found.items())
+
+    def _add_written(self) -> None:
+        """Add what other processes have written meanwhile; it is older than what is known here."""
+        for key, fingerprint in (self._read() | self._found.items()).items():
+            self._found.put(key, fingerprint)
 
     def _place(self) -> Path:
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

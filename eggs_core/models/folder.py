@@ -20,8 +20,15 @@ OBJECTS = (  # small files that Python reads whole, each of them one JSON object
 )
 DTYPES = ("auto", "float64", "float32", "float16", "bfloat16")  # that a configuration may name
 _BLOCKS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")  # names of the number of blocks
+MOST_SHOWN = 120  # characters of a word from a file
 MOST_BLOCKS, MOST_VALUES = 10_000, 1 << 50  # of any model, before its files are known
 _COUNT = re.compile(r"(num|n)_\w+")  # of heads, experts, positions: never more than there are values
+
+
+def shown(value: object) -> str:
+    """A word from a file as a sentence quotes it: in one line, and not at any length."""
+    words = " ".join(str(value).split())
+    return words if len(words) <= MOST_SHOWN else f"{words[:MOST_SHOWN]}…"
 
 
 def read_object(name: str, path: Path) -> dict[str, Any]:
@@ -34,7 +41,7 @@ def read_object(name: str, path: Path) -> dict[str, Any]:
         raise EggsError(f"The {path.name} of {name} cannot be read: {error.strerror}; copy the whole model.") from error
     except ValueError as error:
         raise EggsError(
-            f"The {path.name} of {name} is not a valid JSON file ({str(error)[:200]}); copy the whole model."
+            f"The {path.name} of {name} is not a valid JSON file ({shown(error)}); copy the whole model."
         ) from error
     if not isinstance(found, dict):
         raise EggsError(f"The {path.name} of {name} is not a JSON object; copy the whole model.")
@@ -66,12 +73,12 @@ def check_folder(name: str, folder: Path) -> dict[str, Any]:
     if method := config.get("quantization_config"):
         kind = method.get("quant_method") if isinstance(method, dict) else method
         raise EggsError(
-            f"The weights of {name} are quantised ({str(kind)[:40]}); only fp32, fp16 and bf16 weights can be pruned."
+            f"The weights of {name} are quantised ({shown(kind)}); only fp32, fp16 and bf16 weights can be pruned."
         )
     saved = config.get("dtype") or config.get("torch_dtype") or "auto"
     if not isinstance(saved, str) or saved.removeprefix("torch.") not in DTYPES:
         raise EggsError(
-            f"The {CONFIG} of {name} says dtype {str(saved)[:40]}; only fp32, fp16 and bf16 weights can be pruned."
+            f"The {CONFIG} of {name} says dtype {shown(saved)}; only fp32, fp16 and bf16 weights can be pruned."
         )
     if config.get("transformers_weights"):
         raise EggsError(f"The {CONFIG} of {name} names weight files of its own, which are not read; use {SINGLE}.")
@@ -84,25 +91,25 @@ def weight_files(name: str, folder: Path) -> tuple[list[str], dict[str, str] | N
     The second is None where there is one file and no index. Raises EggsError for an index that is damaged, or names
     anything but files of this folder.
     """
-    said = read_index(name, folder) if (folder / INDEX).exists() else None
-    if said and (missing := sorted(file for file in set(said.values()) if not (folder / file).is_file())):
+    index = read_index(name, folder) if (folder / INDEX).exists() else None
+    if index and (missing := sorted(file for file in set(index.values()) if not (folder / file).is_file())):
         raise EggsError(f"{name} lacks the weight file {missing[0]}; copy the whole model.")
     if (folder / SINGLE).is_file():  # what transformers reads where there are both
         return [SINGLE], None
-    if said is None:
+    if index is None:
         raise EggsError(f"{name} holds neither {SINGLE} nor {INDEX}; copy the whole model.")
-    return sorted(set(said.values())), said
+    return sorted(set(index.values())), index
 
 
 def read_index(name: str, folder: Path) -> dict[str, str]:
     """Which file of a folder holds each tensor; raises EggsError for an index that names anything but plain files."""
     try:
-        said = read_object(name, folder / INDEX).get("weight_map")
-        if not isinstance(said, dict) or not said or not all(_is_file_name(file) for file in said.values()):
+        index = read_object(name, folder / INDEX).get("weight_map")
+        if not isinstance(index, dict) or not index or not all(_is_file_name(file) for file in index.values()):
             raise EggsError("Its map is empty, or names something else than files.")
     except EggsError as error:
         raise EggsError(f"{name} has a damaged {INDEX}; fetch it again.") from error
-    return said
+    return index
 
 
 def _is_file_name(entry: object) -> bool:
@@ -120,7 +127,7 @@ def check_counts(name: str, config: dict[str, Any], tensors: int = MOST_BLOCKS, 
         least, most = (1, tensors) if key in _BLOCKS else (value, values)
         if (key in _BLOCKS or _COUNT.fullmatch(key)) and not least <= value <= most:
             raise EggsError(
-                f"The {CONFIG} of {name} says {key} {str(value)[:20]}, where at most {most:,} and at least one can be "
+                f"The {CONFIG} of {name} says {key} {shown(value)}, where at most {most:,} and at least one can be "
                 f"right; copy the whole model."
             )
 

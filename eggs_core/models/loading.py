@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, 
 
 from eggs_core.device import best_device, check_room
 from eggs_core.errors import EggsError
-from eggs_core.models.architectures import find_blocks
+from eggs_core.models.architectures import context_length, find_blocks
 from eggs_core.models.fingerprints import WeightFiles, first_values, of_files, of_tensors, sampled
 from eggs_core.models.meta import check_buffers, skeleton
 from eggs_core.models.opening_errors import explained
@@ -72,8 +72,8 @@ class LoadedModel:
 
 def check_window(name: str, config: PreTrainedConfig, length: int) -> None:
     """Raise EggsError if a model of this configuration cannot read windows of `length` tokens."""
-    limit = getattr(config, "max_position_embeddings", None)
-    if isinstance(limit, int) and length > limit:
+    limit = context_length(config)
+    if limit is not None and length > limit:
         raise EggsError(f"{name} reads at most {limit} tokens at once; choose windows of at most {limit}.")
 
 
@@ -109,7 +109,7 @@ def load(
                 check_room(_bytes_loaded(opened, dtype), device, f"The model {Path(name).name}")
             check_fits(name, opened.config, opened.stored)
         tokenizer = AutoTokenizer.from_pretrained(opened.source, **opened.options)
-        model, said = AutoModelForCausalLM.from_pretrained(
+        model, loading = AutoModelForCausalLM.from_pretrained(
             opened.source,
             dtype=dtype,
             use_safetensors=True,
@@ -119,7 +119,7 @@ def load(
             **opened.options,
         )
     find_blocks(model)  # an unsupported architecture is refused here, before any work
-    lost = {key for key, *_ in said["mismatched_keys"]} | set(said["missing_keys"])
+    lost = {key for key, *_ in loading["mismatched_keys"]} | set(loading["missing_keys"])
     check_complete(name, [key for key in model.state_dict() if key in lost])
     model = model.eval()
     return LoadedModel(name, model if device_map else model.to(device), tokenizer, files)

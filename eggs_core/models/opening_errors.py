@@ -1,23 +1,16 @@
 """Whatever opening a model raises, as the one sentence that a person needs."""
 
-import errno
 import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-)
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
 
 from eggs_core.errors import EggsError, OutOfMemory
+from eggs_core.hub import causes, hub_error
 from eggs_core.models.source import BUNDLED
 
 _ALTERNATIVE = f"the bundled models {' and '.join(BUNDLED)} need no download"
@@ -25,34 +18,22 @@ _ALTERNATIVE = f"the bundled models {' and '.join(BUNDLED)} need no download"
 
 def explain(name: str, error: Exception) -> EggsError:
     """The one sentence that a person needs for an error raised while loading."""
-    chain, text = error, ""
-    causes = []
-    while chain is not None and len(causes) < 10:
-        causes.append(chain)
-        text += f" {chain}"
-        chain = chain.__cause__ or chain.__context__
+    chain = [*causes(error)]
+    text = " ".join(str(cause) for cause in chain)
 
     def has(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(cause, kinds) for cause in causes)
+        return any(isinstance(cause, kinds) for cause in chain)
 
-    if has(GatedRepoError):
-        return EggsError(f"The model {name} is gated: accept its licence on the Hub and set HF_TOKEN; {_ALTERNATIVE}.")
-    if has(RepositoryNotFoundError):
-        return EggsError(f"The Hub has no public model {name!r}; check the spelling (owner/model); {_ALTERNATIVE}.")
-    if has(HFValidationError):
-        return EggsError(f"{name!r} is neither a model folder nor a valid Hub id such as owner/model; {_ALTERNATIVE}.")
+    if found := hub_error(error, "model", name, _ALTERNATIVE):
+        return found
     if has(MemoryError, torch.OutOfMemoryError) or "can't allocate memory" in text:
         return OutOfMemory(f"The model {name} does not fit into memory; choose a smaller one.")
-    if any(isinstance(c, OSError) and c.errno == errno.ENOSPC for c in causes):
-        return EggsError(f"The disk is full, so {name} could not be downloaded; free some space and try again.")
-    if has(LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError) or "couldn't connect" in text.lower():
-        return EggsError(f"The Hugging Face Hub cannot be reached, so {name!r} cannot be downloaded; {_ALTERNATIVE}.")
     if has(SafetensorError):
         return EggsError(f"The safetensors weights of {name} are damaged or only partly downloaded; fetch them again.")
     if "safetensors" in text or "pytorch_model.bin" in text:
         return EggsError(f"The model {name} has no readable safetensors weights; only safetensors and GGUF are opened.")
-    if has(HfHubHTTPError):
-        return EggsError(f"The Hub refused to hand out {name}; try again later; {_ALTERNATIVE}.")
+    if has(EntryNotFoundError):
+        return EggsError(f"The Hub's model {name} lacks a file that it needs; choose another; {_ALTERNATIVE}.")
     if "trust_remote_code" in text or "custom code" in text:
         return EggsError(
             f"The model {name} needs code of its own to run, which is never executed here; choose another."

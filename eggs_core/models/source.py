@@ -13,7 +13,7 @@ from eggs_core.errors import EggsError
 from eggs_core.hub import check_model
 from eggs_core.limits import check_name, hosted
 from eggs_core.models.fingerprints import WeightFiles
-from eggs_core.models.folder import CONFIG, INDEX, SINGLE, check_counts, check_files, read_index, read_object
+from eggs_core.models.folder import CONFIG, INDEX, SINGLE, check_counts, check_files, read_index, read_object, shown
 from eggs_core.models.stored_tensors import Stored, read_folder
 
 BUNDLED = {
@@ -66,12 +66,12 @@ def read_config(name: str, source: str, **options) -> PreTrainedConfig:
     config = AutoConfig.from_pretrained(source, **options)
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or getattr(config, "is_encoder_decoder", False):
         raise EggsError(
-            f"{name} is a {config.model_type!r} model, which does not predict the next token; "
+            f"{name} is a {shown(config.model_type)!r} model, which does not predict the next token; "
             f"choose a causal language model."
         )
     saved_as = (config.architectures or ["CausalLM"])[0]
     if "CausalLM" not in saved_as and "LMHead" not in saved_as:
-        raise EggsError(f"{name} was saved as {saved_as}, which is no causal language model; choose another.")
+        raise EggsError(f"{name} was saved as {shown(saved_as)}, which is no causal language model; choose another.")
     return config
 
 

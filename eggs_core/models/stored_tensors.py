@@ -14,7 +14,7 @@ from transformers.core_model_loading import WeightRenaming, rename_source_key
 
 from eggs_core.errors import EggsError
 from eggs_core.models.architectures import find_blocks
-from eggs_core.models.folder import CONFIG, INDEX, check_counts, check_folder, weight_files
+from eggs_core.models.folder import CONFIG, INDEX, check_counts, check_folder, shown, weight_files
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -72,25 +72,27 @@ def headers(name: str, folder: Path) -> dict[str, Stored]:
 
     Raises EggsError for files that are damaged or empty and for an index that does not agree with them.
     """
-    files, said = weight_files(name, folder)
+    files, index = weight_files(name, folder)
     found: dict[str, Stored] = {}
     for file in files:
         with open_file(name, folder, file) as opened:
-            for key in opened.keys():  # noqa: SIM118 - not a dict
+            for key in sorted(opened.keys()):
                 if key in found:
-                    raise EggsError(f"{key} is in both {found[key].file} and {file} of {name}; fetch the files again.")
+                    raise EggsError(
+                        f"{shown(key)} is in both {found[key].file} and {file} of {name}; fetch the files again."
+                    )
                 piece = opened.get_slice(key)
                 found[key] = Stored(file, key, tuple(piece.get_shape()), piece.get_dtype())
     if not found:
         raise EggsError(f"The weight files of {name} hold no weights; fetch them again.")
-    if said is None:
+    if index is None:
         return found
-    if lost := sorted(key for key, file in said.items() if key not in found or found[key].file != file):
+    if lost := sorted(key for key, file in index.items() if key not in found or found[key].file != file):
         raise EggsError(
-            f"The index of {name} is wrong: {said[lost[0]]} does not hold {lost[0]} "
+            f"The index of {name} is wrong: {index[lost[0]]} does not hold {shown(lost[0])} "
             f"({len(lost)} such tensors); fetch {INDEX} and its files again."
         )
-    return {key: place for key, place in found.items() if key in said}
+    return {key: place for key, place in found.items() if key in index}
 
 
 def matched(name: str, model: PreTrainedModel, found: dict[str, Stored]) -> tuple[dict[str, Stored], str | None]:
@@ -110,11 +112,13 @@ def matched(name: str, model: PreTrainedModel, found: dict[str, Stored]) -> tupl
         if target not in state:
             continue
         if place.kind not in DTYPES:
-            raise EggsError(f"{name} stores {key} as {place.kind}; only fp32, fp16 and bf16 weights can be pruned.")
+            raise EggsError(
+                f"{name} stores {shown(key)} as {place.kind}; only fp32, fp16 and bf16 weights can be pruned."
+            )
         if converted is not None:
             rebuilt = rebuilt or key
         elif place.shape != (expected := tuple(state[target].shape)):
-            raise EggsError(f"{name} is damaged: {key} has shape {place.shape}, its model expects {expected}.")
+            raise EggsError(f"{name} is damaged: {shown(key)} has shape {place.shape}, its model expects {expected}.")
         else:
             stored[target] = place
     _check_blocks(name, model, found)

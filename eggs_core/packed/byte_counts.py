@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from eggs_core.errors import EggsError
+from eggs_core.models.architectures import Linear, shape_of
 from eggs_core.packed import layout
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.pattern import NMPattern
@@ -30,7 +31,7 @@ def decode_bytes(model: PreTrainedModel) -> dict[str, int]:
             other += module.weight.nbytes // max(1, module.num_embeddings)
         else:
             mine = sum(p.nbytes for p in module.parameters(recurse=False) if id(p) not in seen)
-            if isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D":
+            if isinstance(module, Linear):
                 linear += mine
             else:
                 other += mine
@@ -70,8 +71,7 @@ def size_breakdown(
             )
             size = module.values.dtype.itemsize
         elif name in names:
-            shape = tuple(module.weight.shape)
-            shape = shape[::-1] if type(module).__name__ == "Conv1D" else shape
+            shape = shape_of(module)
             own, order, size = pattern, name in permuted, module.weight.dtype.itemsize
             counted.add(id(module.weight))
         else:

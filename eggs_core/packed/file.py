@@ -4,28 +4,40 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.pytorch_utils import Conv1D
+from typing_extensions import TypedDict
 
 from eggs_core.errors import EggsError
-from eggs_core.fields import flag, mapping, part, text, whole
 from eggs_core.files import parse_json
+from eggs_core.models.architectures import Linear, is_transposed, shape_of
 from eggs_core.models.meta import compute_buffers, skeleton
 from eggs_core.packed import layout
 from eggs_core.packed.kernel.library import DTYPES
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.packed.model import join_siblings, set_submodule
 from eggs_core.pattern import NMPattern
+from eggs_core.validation import Natural, check
 
 FORMAT, VERSION = "eggs-packed-nm", "1"
 FILE = "model.eggs.safetensors"  # the packed file's name inside a folder
 CHECKSUM = "sha256"  # the metadata that holds the file's checksum; files written before it have none
 PARTS = ("values", "positions", "permutation", "bias")
+JsonObject = dict[str, Any]
+
+
+class LayerSpec(TypedDict):
+    """What the file says of one packed layer."""
+
+    in_features: Natural
+    out_features: Natural
+    pattern: str
+    conv1d: bool
 
 
 def load_packed(path: str | Path) -> PreTrainedModel:
@@ -43,7 +55,7 @@ def load_packed(path: str | Path) -> PreTrainedModel:
         _check_contents(name, layer)
     join_siblings(model)
     try:
-        model.generation_config = GenerationConfig.from_dict(mapping(parse_json(metadata["generation_config"])))
+        model.generation_config = GenerationConfig.from_dict(_object(metadata, "generation_config"))
     except Exception as error:  # of another kind than a missing or damaged one, transformers raises nearly anything
         raise EggsError(f"{file} is damaged: its generation settings cannot be read.") from error
     if CHECKSUM not in metadata:
@@ -96,10 +108,15 @@ def packed_info(path: str | Path) -> dict[str, object]:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
         _check_format(metadata, file.name)
-        layers, info = (mapping(parse_json(metadata[name]), name) for name in ("layers", "info"))
+        layers, info = _object(metadata, "layers"), _object(metadata, "info")
         return {"layers": layers, "info": info, "bytes": file.stat().st_size}
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise EggsError(f"{path.name[:200]} is damaged or no packed model: {_reason(error)}.") from error
+
+
+def _object(metadata: Mapping[str, str], name: str) -> JsonObject:
+    """The JSON object that one part of the metadata holds; raises KeyError or ValueError."""
+    return check(parse_json(metadata[name]), JsonObject, name)
 
 
 def _check_format(metadata: Mapping[str, str], file: str) -> None:
@@ -118,7 +135,7 @@ def packed_layers(model: nn.Module) -> Iterator[tuple[str, PackedLinear]]:
 def _model_of(metadata: dict[str, str], tensors: int, file: str) -> tuple[PreTrainedModel, dict[str, dict]]:
     """The file's model on the meta device and the description of its packed layers."""
     try:
-        config, described = (mapping(parse_json(metadata[name]), f"its {name}") for name in ("config", "layers"))
+        config, described = _object(metadata, "config"), _object(metadata, "layers")
         config.pop("auto_map", None)
         built = CONFIG_MAPPING[config.pop("model_type")].from_dict(config)
         if not 0 < int(getattr(built, "num_hidden_layers", 1)) <= tensors:
@@ -131,17 +148,16 @@ def _model_of(metadata: dict[str, str], tensors: int, file: str) -> tuple[PreTra
 def _layer_of(model: nn.Module, name: str, spec: object, tensors: dict[str, Tensor], file: str) -> PackedLinear:
     """The packed layer that `spec` describes, on the meta device; raises EggsError unless it fits the model."""
     try:
-        size = tuple(part(mapping(spec), side, whole, low=1) for side in ("in_features", "out_features"))
-        pattern, conv1d = NMPattern.parse(part(spec, "pattern", text)), part(spec, "conv1d", flag)
+        known = check(spec, LayerSpec)
+        size, pattern = (known["in_features"], known["out_features"]), NMPattern.parse(known["pattern"])
+        conv1d = known["conv1d"]
         old = model.get_submodule(name)
-        if conv1d != isinstance(old, Conv1D):
+        if conv1d != is_transposed(old):
             raise ValueError("a Conv1D is described as a Linear, or the other way round")
         dtype = tensors[f"{name}.values"].dtype
     except (KeyError, TypeError, ValueError, AttributeError, EggsError) as error:
         raise EggsError(f"{file} is damaged: its description of layer {name} does not fit its model.") from error
-    if not isinstance(old, nn.Linear | Conv1D) or size != (
-        tuple(old.weight.shape) if isinstance(old, Conv1D) else tuple(old.weight.shape)[::-1]
-    ):
+    if not isinstance(old, Linear) or size != shape_of(old)[::-1]:
         raise EggsError(
             f"{file} is damaged: its model has no linear layer {name} of {size[0]} inputs, {size[1]} outputs."
         )

@@ -129,12 +129,12 @@ class PackedLinear(nn.Module):
             return y
         values = self._buffers["values"]
         if x.shape[-1] != self.in_features or x.dtype is not values.dtype or not (x.is_cpu and values.is_cpu):
-            return self._elsewhere(x)
+            return self._accelerator(x)
         if x.requires_grad and torch.is_grad_enabled():
             return linear(x, self.to_dense(), self.bias)
         tokens = x.numel() // self.in_features
         if tokens > kernels.max_tokens() or kernels.kernel() is None:
-            return self._many(x)
+            return self._unpacked_gemm(x)
         if siblings is not None:
             return siblings.run(self, x, tokens)
         return self._own_call().run(x, tokens)[0]
@@ -159,7 +159,7 @@ class PackedLinear(nn.Module):
         found.lib.eggs_unpack(call.structs, into.data_ptr(), start, stop, threads, path, found.parallel)
         return into
 
-    def _many(self, x: Tensor) -> Tensor:
+    def _unpacked_gemm(self, x: Tensor) -> Tensor:
         """Many tokens, or no kernel: unpack rows into a scratch that stays in cache, tile by tile, for torch's GEMM."""
         flat = x.reshape(-1, self.in_features)
         if self.permutation is not None:
@@ -177,7 +177,7 @@ class PackedLinear(nn.Module):
             y += self.bias
         return y.view(*x.shape[:-1], self.out_features)
 
-    def _elsewhere(self, x: Tensor) -> Tensor:
+    def _accelerator(self, x: Tensor) -> Tensor:
         """On CUDA and other accelerators: torch's own product with a weight that is built once per device."""
         values = self.values
         if x.shape[-1] != self.in_features or x.dtype is not values.dtype or x.device != values.device:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from eggs_core.errors import EggsError
+from eggs_core.models.architectures import Linear, is_transposed
 from eggs_core.packed.byte_counts import size_breakdown
 from eggs_core.packed.kernel.call import Siblings
 from eggs_core.packed.kernel.huge_pages import Arena
@@ -62,9 +63,9 @@ def pack_layer(
 ) -> PackedLinear:
     """A packed copy of the model's layer `name`, which stays as it is; raises EggsError as pack_model does."""
     layer = _submodule(model, name)
-    if not isinstance(layer, nn.Linear | Conv1D):
+    if not isinstance(layer, Linear):
         raise EggsError(f"Layer {name} is a {type(layer).__name__}; only nn.Linear and Conv1D can be packed.")
-    conv1d = isinstance(layer, Conv1D)
+    conv1d = is_transposed(layer)
     weight = layer.weight.t() if conv1d else layer.weight
     return PackedLinear.from_dense(weight, mask, pattern, layer.bias, permutation, conv1d=conv1d, name=name)
 

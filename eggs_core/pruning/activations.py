@@ -17,10 +17,11 @@ SAMPLE_TOKENS = 512  # inputs kept per layer to measure the error of its output
 
 @dataclass(slots=True)
 class InputStatistics:
-    """What calibration tells of one layer's input x: sums over `tokens` tokens of x² and, if asked, of products.
+    """What calibration tells of one layer's input x: sums over `tokens` tokens of x² and, if asked, of x xᵀ.
 
-    `cross` and `drift` are there if the layer should make up for those pruned before it in its block: sums of y xᵀ,
-    with y the input that it had before, and of r xᵀ, with r what the residual stream lacks where the layer writes.
+    `cross` and `residual_cross` are there if the layer makes up for those that were pruned before it in its block.
+    `cross` sums y xᵀ, with y the layer's input in the block as it was. `residual_cross` sums r xᵀ, with r the residual
+    gap: what the residual stream lacks by now where the layer writes.
     """
 
     squares: torch.Tensor  # (in,)
@@ -28,9 +29,9 @@ class InputStatistics:
     sample: torch.Tensor  # (at most SAMPLE_TOKENS, in)
     tokens: int = 0
     cross: torch.Tensor | None = None  # (in, in)
-    drift: torch.Tensor | None = None  # (out, in)
+    residual_cross: torch.Tensor | None = None  # (out, in)
     dense_sample: torch.Tensor | None = None  # as sample, of the block as it was
-    lack_sample: torch.Tensor | None = None  # (at most SAMPLE_TOKENS, out)
+    residual_gap_sample: torch.Tensor | None = None  # (at most SAMPLE_TOKENS, out)
     sensitivity: torch.Tensor | None = None  # (out, out), of the block to the layer's outputs
 
     @classmethod
@@ -43,7 +44,7 @@ class InputStatistics:
         return cls(zeros(width), zeros(width, width) if need_gram else None, zeros(0, width))
 
     @classmethod
-    def white(cls, width: int, device: torch.device, need_gram: bool) -> "InputStatistics":
+    def isotropic(cls, width: int, device: torch.device, need_gram: bool) -> "InputStatistics":
         """What stands in for an input that no token reached: channels of equal power, uncorrelated."""
         eye = torch.eye(width, device=device)
         return cls(torch.ones(width, device=device), eye if need_gram else None, eye, 1)
@@ -53,8 +54,10 @@ class InputStatistics:
         tensors = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), torch.Tensor)}
         return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
 
-    def update(self, x: torch.Tensor, dense: torch.Tensor | None = None, lack: torch.Tensor | None = None) -> None:
-        """Add inputs x (tokens, in), and for the same tokens those of the block as it was and what the stream lacks."""
+    def update(
+        self, x: torch.Tensor, dense: torch.Tensor | None = None, residual_gap: torch.Tensor | None = None
+    ) -> None:
+        """Add inputs x (tokens, in); for the same tokens, those of the block as it was and the gap (tokens, out)."""
         x = x.to(torch.float32)
         self.squares += x.square().sum(0)
         if self.gram is not None:
@@ -63,10 +66,10 @@ class InputStatistics:
             dense = dense.to(torch.float32)
             self.cross = _add(self.cross, dense.T @ x)
             self.dense_sample = self._sampled(self.dense_sample, dense)
-        if lack is not None:
-            lack = lack.to(torch.float32)
-            self.drift = _add(self.drift, lack.T @ x)
-            self.lack_sample = self._sampled(self.lack_sample, lack)
+        if residual_gap is not None:
+            residual_gap = residual_gap.to(torch.float32)
+            self.residual_cross = _add(self.residual_cross, residual_gap.T @ x)
+            self.residual_gap_sample = self._sampled(self.residual_gap_sample, residual_gap)
         self.sample = self._sampled(self.sample, x)
         self.tokens += len(x)
 
@@ -74,23 +77,23 @@ class InputStatistics:
         room = max(SAMPLE_TOKENS - self.tokens, 0)
         return x[:room].clone() if sample is None else torch.cat([sample, x[:room]]) if room else sample
 
-    def wanted(self, weight: torch.Tensor) -> torch.Tensor:
+    def target_output(self, weight: torch.Tensor) -> torch.Tensor:
         """The output that the sample's tokens should have, (tokens, out), with the dense weight (out, in)."""
         output = (self.sample if self.dense_sample is None else self.dense_sample) @ weight.T
-        return output if self.lack_sample is None else output + self.lack_sample
+        return output if self.residual_gap_sample is None else output + self.residual_gap_sample
 
     def target(self, weight: torch.Tensor) -> torch.Tensor | None:
-        """The wanted output's correlation with the input, Yᵀ X / tokens, (out, in); None for the layer's own output."""
+        """The target output's correlation with the input, Yᵀ X / tokens, (out, in); None for the layer's own output."""
         if self.cross is None:
             return None
-        wanted = weight @ self.cross
-        return (wanted if self.drift is None else wanted + self.drift) / self.tokens
+        product = weight @ self.cross
+        return (product if self.residual_cross is None else product + self.residual_cross) / self.tokens
 
 
 Statistics = dict[str, InputStatistics]  # by the layer's name
 
 
-class Reached(Exception):
+class StopForward(Exception):
     """Ends a forward pass as soon as what is asked for is known."""
 
 
@@ -108,9 +111,10 @@ class Activations:
         blocks: nn.ModuleList,
         windows: torch.Tensor,
         hidden: MutableSequence[torch.Tensor] | None = None,
+        tokens_per_batch: int = TOKENS_PER_BATCH,
     ):
         self.hidden: MutableSequence[torch.Tensor] = [] if hidden is None else hidden
-        self.batches = _batches(windows)
+        self.batches = _batches(windows, tokens_per_batch)
         self.arguments, self.wrapped = _arguments(model, blocks, self.batches[0])
         if not self.hidden:
             _capture(model, blocks, self.batches, self.hidden)
@@ -134,10 +138,10 @@ def flat(x: torch.Tensor) -> torch.Tensor:
     return x.reshape(-1, x.shape[-1])
 
 
-def _batches(windows: torch.Tensor) -> list[torch.Tensor]:
-    """Split (windows, length) into equal batches of at most TOKENS_PER_BATCH tokens."""
+def _batches(windows: torch.Tensor, most: int) -> list[torch.Tensor]:
+    """Split (windows, length) into equal batches of at most `most` tokens."""
     count, length = windows.shape
-    size = max(d for d in range(1, count + 1) if count % d == 0 and (d * length <= TOKENS_PER_BATCH or d == 1))
+    size = max(d for d in range(1, count + 1) if count % d == 0 and (d * length <= most or d == 1))
     return list(windows.split(size))
 
 
@@ -170,17 +174,17 @@ def _arguments(model: PreTrainedModel, blocks: nn.ModuleList, batch: torch.Tenso
     def before(_module, args, kwargs):
         arguments.append((args[1:], {k: v for k, v in kwargs.items() if k != "hidden_states"}))
         if 1 < len(blocks) == len(arguments):
-            raise Reached
+            raise StopForward
 
     def after(_module, _args, result):
         output.append(result)
         if len(blocks) == 1:
-            raise Reached
+            raise StopForward
 
     hooks = [block.register_forward_pre_hook(before, with_kwargs=True) for block in blocks]
     hooks.append(blocks[0].register_forward_hook(after))
     others = replaced(list(blocks)[1:], lambda *_args, **_kwargs: output[0])
-    with hooked(hooks), suppress(Reached), others:
+    with hooked(hooks), suppress(StopForward), others:
         model(input_ids=batch.to(input_device(model)), use_cache=False)
     return arguments, isinstance(output[0], tuple)
 
@@ -191,11 +195,11 @@ def _capture(model: PreTrainedModel, blocks: nn.ModuleList, batches: list[torch.
 
     def record(_module, args, kwargs):
         hidden.append(args[0] if args else kwargs["hidden_states"])
-        raise Reached
+        raise StopForward
 
     with blocks[0].register_forward_pre_hook(record, with_kwargs=True):
         for batch in batches:
-            with suppress(Reached):
+            with suppress(StopForward):
                 model(input_ids=batch.to(input_device(model)), use_cache=False)
 
 

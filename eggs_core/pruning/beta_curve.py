@@ -5,41 +5,48 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from eggs_core.assets import ASSETS
-from eggs_core.config import CUSTOM, PruneConfig
+from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import paired_ratio
 from eggs_core.evaluation.perplexity import join, protocol, score_windows
-from eggs_core.fields import listed, mapping, number, only, part, text, whole
 from eggs_core.files import read_json, write_json
 from eggs_core.limits import check_config
-from eggs_core.models.dense_models import CACHE, ModelCache
+from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.progress import memory_errors
 from eggs_core.pruning.loop import prune
+from eggs_core.registry import CUSTOM
+from eggs_core.report_types import Protocol
 from eggs_core.text.named import chosen_text
 from eggs_core.text.sources import Text
 from eggs_core.text.windows import calibration_windows, evaluation_windows
+from eggs_core.validation import Count, Many, Number, Perplexity, Share, build, closed
 
 BETAS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 CURVES = ASSETS / "curves"
+Bound = Annotated[float, Field(ge=1e-6, le=1.5e304, allow_inf_nan=False)]  # of a perplexity's interval
+FromMinusOne = Annotated[Number, Field(ge=-1)]
 
 
+@closed
 @dataclass(frozen=True, slots=True)
 class BetaPoint:
     """One pruned model at one β: perplexity, with its interval against β = 0, and what its graphs are like."""
 
-    beta: float
-    perplexity: float
-    low: float
-    high: float
-    mean_gap: float
-    min_gap: float
-    retained_score: float
-    min_in_degree: int
-    orphans: int
-    window_nats: list[float]
+    beta: Share
+    perplexity: Perplexity
+    low: Bound
+    high: Bound
+    mean_gap: FromMinusOne
+    min_gap: FromMinusOne
+    retained_score: FromMinusOne
+    min_in_degree: Count
+    orphans: Count
+    window_nats: Many[Number]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,7 @@ class BetaProgress:
     share: float
 
 
+@closed
 @dataclass(frozen=True, slots=True)
 class BetaCurve:
     """A finished or growing curve, with the configuration it varies and the protocol of its figures.
@@ -58,9 +66,9 @@ class BetaCurve:
     """
 
     config: dict[str, Any]
-    evaluation: dict[str, Any]
-    dense_perplexity: float
-    points: list[BetaPoint]
+    evaluation: Protocol
+    dense_perplexity: Perplexity
+    points: Annotated[list[BetaPoint], Field(max_length=1000)]
     fingerprint: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,16 +78,8 @@ class BetaCurve:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "BetaCurve":
         """The inverse of to_dict; raises ValueError or EggsError for values of which something is missing or wrong."""
-        only(mapping(values), {f.name for f in dataclasses.fields(cls)})
-        config = PruneConfig.from_dict(part(values, "config", mapping)).to_dict()
-        evaluation = part(values, "evaluation", mapping)
-        for name in ("text", "sha256"):
-            part(evaluation, name, text, "evaluation")
-        for name in ("window", "windows"):
-            part(evaluation, name, whole, "evaluation")
-        part(values, "dense_perplexity", number, low=1e-6)
-        points = part(values, "points", listed, each=_read_point, most=1000)
-        return cls(**{**values, "config": config, "points": points})
+        curve = build(values, cls)
+        return dataclasses.replace(curve, config=PruneConfig.from_dict(curve.config).to_dict())
 
 
 def curve_config(config: PruneConfig) -> PruneConfig:
@@ -89,14 +89,14 @@ def curve_config(config: PruneConfig) -> PruneConfig:
     """
     if config.score == "obs":
         raise EggsError("SparseGPT chooses its mask while it sweeps, so β cannot steer it; choose another method.")
-    return dataclasses.replace(config, method=CUSTOM, selection="degree", diagonals=None, beta=0.0)
+    return config.changed(method=CUSTOM, selection="degree", diagonals=None, beta=0.0)
 
 
 def beta_curve(
     config: PruneConfig,
     texts: dict[str, Text] | None = None,
     betas: tuple[float, ...] = BETAS,
-    cache: ModelCache = CACHE,
+    cache: Models = CACHE,
 ) -> Iterator[BetaProgress | BetaCurve]:
     """Prune and evaluate at each β in turn, yielding progress and, after each β, the curve so far.
 
@@ -124,7 +124,7 @@ def beta_curve(
         )
         for number, beta in enumerate(betas):
             model, layers = copy.deepcopy(dense.model), []
-            for layer in prune(model, calibration, dataclasses.replace(base, beta=beta)):
+            for layer in prune(model, calibration, base.changed(beta=beta)):
                 layers.append(layer)
                 share = (number + len(layers) / (len(layers) + 8)) / len(betas)
                 yield BetaProgress(f"β = {beta:g}: layer {len(layers)}, {layer.name}", share)
@@ -151,21 +151,6 @@ def _point(beta: float, layers: list, scores: dict[str, Any], earlier: list[Beta
         orphans=sum(layer.graph.orphans for layer in layers),
         window_nats=nats,
     )
-
-
-def _read_point(values: Any, what: str) -> BetaPoint:
-    """A point from plain values; raises ValueError for what is none."""
-    names = {f.name for f in dataclasses.fields(BetaPoint)}
-    only(mapping(values, what), names, what)
-    for name in ("mean_gap", "min_gap", "retained_score"):
-        part(values, name, number, what, low=-1.0)
-    for name in ("perplexity", "low", "high"):
-        part(values, name, number, what, low=1e-6)
-    part(values, "beta", number, what, low=0.0, high=1.0)
-    for name in ("min_in_degree", "orphans"):
-        part(values, name, whole, what)
-    part(values, "window_nats", listed, what, each=number)
-    return BetaPoint(**values)
 
 
 def save_curve(curve: BetaCurve, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -19,9 +19,9 @@ from eggs_core.masks.selection import Selection, retained_score, select, topn
 from eggs_core.models.architectures import LinearLayer, block_layers, check_pattern, find_blocks
 from eggs_core.pruning import stagewise
 from eggs_core.pruning.activations import Activations, InputStatistics, Statistics
-from eggs_core.pruning.permutation import PERMUTATIONS
-from eggs_core.pruning.reconstruction import RECONSTRUCTIONS, STAGEWISE
+from eggs_core.pruning.reconstruction import LayerProblem
 from eggs_core.pruning.scores import score
+from eggs_core.registry import entry
 
 
 @dataclass(slots=True)
@@ -69,58 +69,57 @@ def prune_weight(weight: torch.Tensor, statistics: InputStatistics, config: Prun
     notes = []
     if dead := int((statistics.squares == 0).sum()):
         notes.append(f"{dead} input channels were silent during calibration")
-    reconstruct = RECONSTRUCTIONS[config.reconstruction]
+    reconstruct = entry("reconstruction", config.reconstruction).load()
     gram = None if statistics.gram is None else statistics.gram / statistics.tokens
-    if config.score == "obs":  # SparseGPT chooses its mask while it sweeps
-        result = reconstruct(weight, gram, config.pattern)
-        scores, order, choice = weight.abs() * statistics.squares.sqrt(), None, {}
+    scores = score(config.score, weight, statistics.squares.sqrt())
+    if entry("score", config.score).leaves_choice:
+        result, order, choice = reconstruct(LayerProblem(weight, gram, config.pattern)), None, {}
     else:
-        scores = score(config.score, weight, statistics.squares.sqrt())
-        order = PERMUTATIONS[config.permutation](scores, config.pattern)
+        order = entry("permutation", config.permutation).load()(scores, config.pattern)
         back = None if order is None else torch.argsort(order)
-        chosen = _select(scores, order, back, config, config.beta)
-        choice = {k: v for k, v in (("beta", chosen.beta), ("diagonals", chosen.diagonals)) if v is not None}
+        chosen = _select(scores, order, back, config, config.options_of("selection"))
+        choice = dict(chosen.options)
 
         def choose(new_scores: torch.Tensor) -> torch.Tensor:
-            return _select(new_scores, order, back, config, chosen.beta).mask
+            return _select(new_scores, order, back, config, choice).mask
 
         target = statistics.target(weight)
-        result = reconstruct(
-            weight,
-            gram,
-            config.pattern,
-            chosen.mask,
-            choose=choose,
-            permutation=order,
-            target=target,
-            sensitivity=statistics.sensitivity,
+        problem = LayerProblem(
+            weight, gram, config.pattern, chosen.mask, choose, order, target, sensitivity=statistics.sensitivity
         )
+        result = reconstruct(problem)
     kept = retained_score(scores, result.mask) / max(scores.sum(dtype=torch.float64).item(), 1e-30)
     topn_mask = topn(scores, config.pattern)
     return PrunedWeight(result.weight, result.mask, topn_mask, order, kept, choice, notes + result.notes)
 
 
-def _select(scores, order, back, config: PruneConfig, beta: float | None) -> Selection:
+def _select(
+    scores: torch.Tensor,
+    order: torch.Tensor | None,
+    back: torch.Tensor | None,
+    config: PruneConfig,
+    options: Mapping[str, float | None],
+) -> Selection:
     """Select in the permuted column order; the mask comes back in the original one."""
     permuted = scores if order is None else scores[:, order]
-    chosen = select(permuted, config.pattern, config.selection, diagonals=config.diagonals, beta=beta)
+    chosen = select(permuted, config.pattern, config.selection, **options)
     return chosen if back is None else dataclasses.replace(chosen, mask=chosen.mask[:, back])
 
 
 def _output_error(weight: torch.Tensor, pruned: torch.Tensor, inputs: InputStatistics) -> float:
-    """Relative error ‖XŴᵀ − Y‖ / ‖Y‖ on a sample of the layer's inputs, Y the wanted outputs, (tokens, out)."""
-    wanted = inputs.wanted(weight)
-    return ((inputs.sample @ pruned.T - wanted).norm() / wanted.norm().clamp_min(1e-30)).item()
+    """Relative error ‖XŴᵀ − Y‖ / ‖Y‖ on a sample of the layer's inputs, Y the target outputs, (tokens, out)."""
+    target = inputs.target_output(weight)
+    return ((inputs.sample @ pruned.T - target).norm() / target.norm().clamp_min(1e-30)).item()
 
 
 class Blocks(Protocol):
-    """A model's decoder blocks, each at hand while it is held; `path` is the name of their list in the model."""
+    """A model's decoder blocks, each at hand while it is loaded; `path` is the name of their list in the model."""
 
     path: str
 
     def __len__(self) -> int: ...
 
-    def held(self, number: int) -> AbstractContextManager[nn.Module]:
+    def load_block(self, number: int) -> AbstractContextManager[nn.Module]:
         """The block, with its weights, for as long as the context lasts."""
 
 
@@ -134,7 +133,7 @@ class BlocksInMemory:
     def __len__(self) -> int:
         return len(self.modules)
 
-    def held(self, number: int) -> AbstractContextManager[nn.Module]:
+    def load_block(self, number: int) -> AbstractContextManager[nn.Module]:
         """The block itself, as it is always there."""
         return nullcontext(self.modules[number])
 
@@ -163,17 +162,17 @@ def prune_blocks(
 
     With several `devices`, layers that read the same statistics are pruned at once, each on one of them.
     """
-    need_gram = config.reconstruction != "none"
+    need_gram = config.refits
     # Stage by stage up to the last block, which loses by it: measured on SmolLM2-135M at 2:4.
-    staged = len(blocks) - 1 if config.reconstruction in STAGEWISE else 0
+    staged = len(blocks) - 1 if config.stagewise else 0
     for number in range(first, len(blocks)):
-        with blocks.held(number) as block:
+        with blocks.load_block(number) as block:
             if number < staged:
-                rounds = stagewise.rounds(activations, blocks.path, number, block)
+                stages = stagewise.stages(activations, blocks.path, number, block)
             else:
                 layers = block_layers(blocks.path, number, block)
-                rounds = [(layers, activations.gather(layers, number, block, need_gram))]
-            for layers, statistics in rounds:
+                stages = [(layers, activations.gather(layers, number, block, need_gram))]
+            for layers, statistics in stages:
                 yield from _prune_layers(layers, statistics, config, need_gram, devices)
             if number < len(blocks) - 1:  # nothing reads the last block's output
                 activations.advance(number, block)
@@ -207,7 +206,7 @@ def _prune_layer(
     started = time.perf_counter()
     weight, reached = layer.weight().to(device), inputs is not None
     if inputs is None:  # such as an expert that the router never chose
-        inputs = InputStatistics.white(layer.shape[1], weight.device, need_gram)
+        inputs = InputStatistics.isotropic(layer.shape[1], weight.device, need_gram)
     inputs = inputs.to(weight.device)
     try:
         pruned = prune_weight(weight, inputs, config)

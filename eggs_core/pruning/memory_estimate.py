@@ -7,7 +7,6 @@ from eggs_core.evaluation.perplexity import LOGITS_PER_BATCH
 from eggs_core.models.architectures import block_layers
 from eggs_core.models.checkpoint import Checkpoint
 from eggs_core.pruning.activations import TOKENS_PER_BATCH
-from eggs_core.pruning.reconstruction import STAGEWISE
 
 LIBRARIES = 550e6  # bytes of a process that has imported torch and transformers
 WORK = 17  # fp32 copies of the largest layer: scores, sorting and, the most of it, its graph's measures; measured
@@ -49,11 +48,11 @@ def peak_bytes(shapes: Shapes, config: PruneConfig, itemsize: int = 4) -> int:
     and what a backward pass keeps), and evaluation (embeddings, LM head, logits). itemsize: bytes a value.
     """
     tokens = min(TOKENS_PER_BATCH, config.calibration_windows * config.calibration_length)
-    staged = config.reconstruction in STAGEWISE
+    staged = config.stagewise
     chunk = CHUNKS * tokens * max(shapes.widths)
     backward = KEPT * tokens * max(shapes.widths) if staged else 0
     grams = 0
-    if config.reconstruction != "none":
+    if config.refits:
         grams = sum(w * w for w in set(shapes.widths)) + GRAMS * max(shapes.widths) ** 2
     blocks = (2 if staged else 1) * shapes.block
     moments = (

@@ -1,30 +1,31 @@
 """One layer between top-N (β = 0) and a biregular graph (β = 1): its scores, and the exact selection at each β."""
 
-import threading
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 
+from eggs_core.cache import Bounded
 from eggs_core.errors import EggsError
 from eggs_core.graph.spectrum import second_singular_value
 from eggs_core.masks.bits import pack_bits, unpack_bits
 from eggs_core.masks.degree_bound import degree_mask, min_degree_bound
 from eggs_core.masks.selection import retained_score
-from eggs_core.models.architectures import linear_layers
-from eggs_core.models.dense_models import CACHE
+from eggs_core.models.architectures import context_length, linear_layers
+from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.models.fingerprints import check_same_weights
 from eggs_core.models.hooks import hooked
 from eggs_core.models.loading import LoadedModel
 from eggs_core.pattern import NMPattern
-from eggs_core.pruning.scores import NEEDS_ACTIVATIONS, score
+from eggs_core.pruning.scores import score
+from eggs_core.registry import entry
 from eggs_core.text.sources import bundled_text
 from eggs_core.text.windows import calibration_windows
 
 BETAS = tuple(k / 10 for k in range(11))
 NORM_WINDOWS, NORM_LENGTH = 16, 128
 AT_ONCE = 1_000_000  # weights up to which all steps are computed together
-_LOCK = threading.Lock()  # one computation of norms or steps at a time; a second visitor finds it in the cache
+MOST_BYTES = 256 << 20  # of weights and scores that are kept; of norms, and of steps, a quarter
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,7 @@ class BetaStep:
 @torch.no_grad()
 def input_norms(dense: LoadedModel) -> dict[str, torch.Tensor]:
     """L2 norms of every linear layer's input channels over the bundled calibration text, fp32 (in,) by layer name."""
-    limit = getattr(dense.model.config, "max_position_embeddings", None)
-    length = min(NORM_LENGTH, limit) if isinstance(limit, int) else NORM_LENGTH
+    length = min(NORM_LENGTH, context_length(dense.model.config) or NORM_LENGTH)
     windows = calibration_windows(dense.tokenizer, bundled_text("calibration"), NORM_WINDOWS, length, 0)
     dense.check_tokens(windows)
     squares: dict[str, torch.Tensor] = {}
@@ -77,37 +77,39 @@ def input_norms(dense: LoadedModel) -> dict[str, torch.Tensor]:
     return {name: values.sqrt().cpu() for name, values in squares.items()}
 
 
-def _dense(model: str, recorded: str | None) -> LoadedModel:
-    """A model, whose weights must be those that a run recorded the fingerprint of."""
-    dense = CACHE.get(model)
-    check_same_weights({"model": model, "fingerprint": recorded}, dense)
-    return dense
-
-
-@lru_cache(maxsize=4)
-def _norms(model: str, _fingerprint: str) -> dict[str, torch.Tensor]:
-    return input_norms(CACHE.get(model))
-
-
-def layer_scores(model: str, layer: str, kind: str, recorded: str | None = None) -> LayerScores:
+def layer_scores(model: str, layer: str, kind: str, recorded: str | None = None, models: Models = CACHE) -> LayerScores:
     """A dense layer's weight and its scores of one kind; "obs" is read as wanda, its nearest score without a sweep.
 
     `recorded` is the fingerprint in the report of the run that is looked at. Raises EggsError when the model cannot be
     opened, has no such layer or has other weights by now.
     """
-    return _layer_scores(model, _dense(model, recorded).fingerprint, layer, "wanda" if kind == "obs" else kind)
+    return _scores(_dense(model, recorded, models), layer, _without_sweep(kind))
 
 
-@lru_cache(maxsize=8)
-def _layer_scores(model: str, fingerprint: str, layer: str, kind: str) -> LayerScores:
-    found = [one for one in linear_layers(CACHE.get(model).model) if one.name == layer]
+def _dense(model: str, recorded: str | None, models: Models) -> LoadedModel:
+    """A model, whose weights must be those that a run recorded the fingerprint of."""
+    dense = models.get(model)
+    check_same_weights({"model": model, "fingerprint": recorded}, dense)
+    return dense
+
+
+def _without_sweep(kind: str) -> str:
+    return "wanda" if kind == "obs" else kind
+
+
+def _scores(dense: LoadedModel, layer: str, kind: str) -> LayerScores:
+    key = (dense.name, dense.fingerprint, layer, kind)
+    return _SCORES.get_or_make(key, lambda: _made_scores(dense, layer, kind))
+
+
+def _made_scores(dense: LoadedModel, layer: str, kind: str) -> LayerScores:
+    found = [one for one in linear_layers(dense.model) if one.name == layer]
     if not found:
-        raise EggsError(f"The model {model} has no layer {layer}; prune it again to look into it.")
+        raise EggsError(f"The model {dense.name} has no layer {layer}; prune it again to look into it.")
     weight = found[0].weight().cpu()
-    if kind not in NEEDS_ACTIVATIONS:
+    if not entry("score", kind).sees_inputs:
         return LayerScores(weight, score(kind, weight), "the dense weights' magnitudes")
-    with _LOCK:
-        norms = _norms(model, fingerprint)
+    norms = _NORMS.get_or_make((dense.name, dense.fingerprint), lambda: input_norms(dense))
     if layer not in norms:
         return LayerScores(weight, score("magnitude", weight), "the dense weights' magnitudes (calibration skipped it)")
     tokens = NORM_WINDOWS * NORM_LENGTH
@@ -115,12 +117,8 @@ def _layer_scores(model: str, fingerprint: str, layer: str, kind: str) -> LayerS
     return LayerScores(weight, score(kind, weight, norms[layer]), source)
 
 
-@lru_cache(maxsize=8)
-def _steps(
-    model: str, fingerprint: str, layer: str, kind: str, pattern: NMPattern, betas: tuple[float, ...]
-) -> tuple[BetaStep, ...]:
+def _steps(scores: torch.Tensor, layer: str, pattern: NMPattern, betas: tuple[float, ...]) -> tuple[BetaStep, ...]:
     """The steps at the given β in rising order; each starts from the prices of the one before."""
-    scores = _layer_scores(model, fingerprint, layer, kind).scores
     pattern.check(layer, tuple(scores.shape))
     best, steps, prices = None, [], None
     for beta in betas:
@@ -145,15 +143,40 @@ def _steps(
 
 
 def beta_step(
-    model: str, layer: str, kind: str, pattern: NMPattern, beta: float, recorded: str | None = None
+    model: str,
+    layer: str,
+    kind: str,
+    pattern: NMPattern,
+    beta: float,
+    recorded: str | None = None,
+    models: Models = CACHE,
 ) -> BetaStep:
     """The exact selection of a layer at one of BETAS; small layers have all steps computed at the first call.
 
     Raises EggsError as `layer_scores` does.
     """
     nearest = min(BETAS, key=lambda b: abs(b - beta))
-    fingerprint, kind = _dense(model, recorded).fingerprint, "wanda" if kind == "obs" else kind
-    small = _layer_scores(model, fingerprint, layer, kind).scores.numel() <= AT_ONCE
-    betas = BETAS if small else (nearest,)
-    steps = _steps(model, fingerprint, layer, kind, pattern, betas)
+    dense, kind = _dense(model, recorded, models), _without_sweep(kind)
+    scores = _scores(dense, layer, kind).scores
+    betas = BETAS if scores.numel() <= AT_ONCE else (nearest,)
+    key = (dense.name, dense.fingerprint, layer, kind, pattern, betas)
+    steps = _STEPS.get_or_make(key, lambda: _steps(scores, layer, pattern, betas))
     return steps[betas.index(nearest)]
+
+
+def _bytes_of_scores(kept: Collection[LayerScores]) -> int:
+    return sum(one.weight.nbytes + one.scores.nbytes for one in kept)
+
+
+def _bytes_of_norms(kept: Collection[dict[str, torch.Tensor]]) -> int:
+    return sum(norms.nbytes for one in kept for norms in one.values())
+
+
+def _bytes_of_steps(kept: Collection[tuple[BetaStep, ...]]) -> int:
+    return sum(step.packed.nbytes for steps in kept for step in steps)
+
+
+# By name and fingerprint of the model, and what else they depend on. The newest stays, however large its layer is.
+_NORMS: Bounded[tuple, dict[str, torch.Tensor]] = Bounded(MOST_BYTES // 4, _bytes_of_norms, keep_newest=True)
+_SCORES: Bounded[tuple, LayerScores] = Bounded(MOST_BYTES, _bytes_of_scores, keep_newest=True)
+_STEPS: Bounded[tuple, tuple[BetaStep, ...]] = Bounded(MOST_BYTES // 4, _bytes_of_steps, keep_newest=True)

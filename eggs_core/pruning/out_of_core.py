@@ -96,7 +96,7 @@ class StreamedPruning:
     def capture(self) -> None:
         """Bring the tokens before the next block: through the embeddings, or as an earlier process left them."""
         checkpoint, whole = self._checkpoint, self.finished == len(self)
-        with self._explained(), checkpoint.outside(head=False), checkpoint.held(0):
+        with self._explained(), checkpoint.load_outer(head=False), checkpoint.load_block(0):
             for name, windows in self._windows.items():
                 if not (whole and name == "calibration"):  # nothing goes on from the last block but evaluation
                     spool = self._spools[name]
@@ -120,9 +120,9 @@ class StreamedPruning:
                 yield report
 
     @contextmanager
-    def held(self, number: int) -> Iterator[nn.Module]:
+    def load_block(self, number: int) -> Iterator[nn.Module]:
         """A block from the checkpoint; what is left of it at the end goes to disk. The pruning loop calls this."""
-        with self._checkpoint.held(number) as block:
+        with self._checkpoint.load_block(number) as block:
             self._activations["dense"].advance(number, block)
             yield block
             self._activations["pruned"].advance(number, block)
@@ -131,7 +131,7 @@ class StreamedPruning:
 
     def evaluate(self) -> None:
         """Score both models' last hidden states with the final norm and the LM head."""
-        with self._explained(), self._checkpoint.outside(head=True) as model:
+        with self._explained(), self._checkpoint.load_outer(head=True) as model:
             for name in ("dense", "pruned"):
                 scores = _score(model, list(self._checkpoint.blocks), self._activations[name])
                 found = {"nats": scores.nats, "top1": scores.top1, "top5": scores.top5}
@@ -141,7 +141,7 @@ class StreamedPruning:
         """Complete the Hugging Face folder (other weights, index, config, tokenizer) and say what came of it."""
         checkpoint, names = self._checkpoint, self._checkpoint.names()
         with self._explained():
-            write_tensors(self._out / self._shard(0), checkpoint.raw(names), {"format": "pt"})
+            write_tensors(self._out / self._shard(0), checkpoint.stored_tensors(names), {"format": "pt"})
             parts = [names, *(checkpoint.names(number) for number in range(len(self)))]
             written = {checkpoint.stored[n].key: self._shard(i) for i, part in enumerate(parts) for n in part}
             write_json(self._out / INDEX, {"metadata": {"total_size": checkpoint.nbytes}, "weight_map": written})
@@ -157,7 +157,7 @@ class StreamedPruning:
             layers += json.loads(self._block(number, ".json").read_text(encoding="utf-8"))
             masks |= load_file(self._block(number, ".safetensors"))
         dense, pruned = (WindowScores(**load_file(self._work / f"{n}.safetensors")) for n in ("dense", "pruned"))
-        kinds = {kind: {n.removesuffix(kind): t for n, t in masks.items() if n.endswith(kind)} for kind in KINDS}
+        kinds = {kind: {n.removesuffix(kind): t for n, t in masks.items() if n.endswith(kind)} for kind in TENSOR_KINDS}
         return Streamed(layers, *kinds.values(), dense, pruned)
 
     def clear(self) -> None:
@@ -260,7 +260,7 @@ class StreamedPruning:
             raise DiskFull(f"{error} {done}: free some space and start the same run again.") from error
 
 
-KINDS = (".mask", ".topn", ".permutation")
+TENSOR_KINDS = (".mask", ".topn", ".permutation")
 
 
 def _score(model, blocks: list[nn.Module], activations: Activations) -> WindowScores:

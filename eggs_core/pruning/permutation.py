@@ -1,6 +1,5 @@
 """Orders of the input channels before grouping: which M columns share a group decides what N:M can keep."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,8 +8,6 @@ from scipy.optimize import linear_sum_assignment
 
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
-
-Permutation = Callable[[torch.Tensor, NMPattern], torch.Tensor | None]
 
 BLOCK_GROUPS = 512  # groups that exchange columns with each other: cost grows with its square, so wide layers are cut
 
@@ -74,9 +71,6 @@ def lsa(scores: torch.Tensor, pattern: NMPattern, sweeps: int = 1, block_groups:
                     given[torch.from_numpy(to).to(m.device)] = grouped[m, position]
                     grouped[m, position] = given
     return grouped.reshape(-1)
-
-
-PERMUTATIONS: dict[str, Permutation] = {"none": none, "zigzag": zigzag, "lsa": lsa}
 
 
 def _values(columns: torch.Tensor, grouped: torch.Tensor, position: int, keep: int) -> np.ndarray:

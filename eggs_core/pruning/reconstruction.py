@@ -27,6 +27,42 @@ RIDGE = 0.03  # pulls weights to what they were, for error on text that calibrat
 STAGE = 5  # iterations between factorisations
 
 
+@dataclass(frozen=True, slots=True)
+class LayerProblem:
+    """One layer whose kept weights get new values; none of its tensors is changed.
+
+    weight: (out, in), any float dtype. gram: (in, in), fp32, XᵀX / tokens of the layer's inputs X.
+    mask: bool (out, in), the weights to keep. choose: scores (out, in) -> mask, in original column order, that keeps to
+    the pattern, permutation and degree bound. permutation: (in,), the order in which columns are grouped.
+    target: (out, in), Yᵀ X / tokens of the target output Y, if that is not weight @ gram.
+    sensitivity: (out, out), G of the error tr(G (W − Ŵ) H (W − Ŵ)ᵀ), up to a factor, by default the identity (see
+    sensitivity.py).
+    """
+
+    weight: torch.Tensor
+    gram: torch.Tensor | None
+    pattern: NMPattern
+    mask: torch.Tensor | None = None
+    choose: Choose | None = None
+    permutation: torch.Tensor | None = None
+    target: torch.Tensor | None = None
+    sensitivity: torch.Tensor | None = None
+
+    def order(self) -> torch.Tensor:
+        """The order of columns, int64 (in,)."""
+        if self.permutation is not None:
+            return self.permutation
+        return torch.arange(self.weight.shape[1], device=self.weight.device)
+
+    def checked_mask(self, mask: torch.Tensor | None, name: str) -> torch.Tensor:
+        """A mask of the reconstruction `name`; raises EggsError unless it fits the weight and the pattern."""
+        if mask is None or mask.shape != self.weight.shape:
+            got, size = "none" if mask is None else tuple(mask.shape), tuple(self.weight.shape)
+            raise EggsError(f"Reconstruction {name} needs a mask of the weight's shape {size}; got {got}.")
+        check_mask(mask[:, self.order()], self.pattern, f"reconstruction {name}")
+        return mask
+
+
 @dataclass(slots=True)
 class Reconstruction:
     """New weight, fp32 (out, in), zero off the mask; its mask, bool (out, in); and what a report should say."""
@@ -36,52 +72,31 @@ class Reconstruction:
     notes: list[str] = field(default_factory=list)
 
 
-def none(
-    weight: torch.Tensor,
-    gram: torch.Tensor | None,
-    pattern: NMPattern,
-    mask: torch.Tensor | None = None,
-    *,
-    choose: Choose | None = None,
-    permutation: torch.Tensor | None = None,
-    target: torch.Tensor | None = None,
-    sensitivity: torch.Tensor | None = None,
-) -> Reconstruction:
-    """Leave the kept weights as they are; arguments as for admm, of which only weight and mask are used.
+def none(problem: LayerProblem) -> Reconstruction:
+    """Leave the kept weights as they are; of the problem only weight, pattern, permutation and mask are used.
 
-    >>> none(torch.tensor([[1.0, 2.0]]), None, NMPattern(1, 2), torch.tensor([[False, True]])).weight.tolist()
-    [[0.0, 2.0]]
+    >>> none(LayerProblem(torch.tensor([[1.0, 2.0]]), None, NMPattern(1, 2), torch.tensor([[False, True]]))).weight
+    tensor([[0., 2.]])
     """
-    mask = _given(mask, weight, pattern, permutation, "none")
-    return Reconstruction(weight.to(torch.float32) * mask, mask)
+    mask = problem.checked_mask(problem.mask, "none")
+    return Reconstruction(problem.weight.to(torch.float32) * mask, mask)
 
 
-def obs(
-    weight: torch.Tensor,
-    gram: torch.Tensor | None,
-    pattern: NMPattern,
-    mask: torch.Tensor | None = None,
-    *,
-    choose: Choose | None = None,
-    permutation: torch.Tensor | None = None,
-    target: torch.Tensor | None = None,
-    sensitivity: torch.Tensor | None = None,
-) -> Reconstruction:
+def obs(problem: LayerProblem) -> Reconstruction:
     """Sweep over the columns, each pruned weight's error made up for by those after it (SparseGPT, arXiv 2301.00774).
 
-    weight: (out, in), any float dtype; gram: (in, in), fp32; mask: bool (out, in), or None for SparseGPT's own choice,
-    the N of every M with the largest w² / [H⁻¹]² at the moment when the sweep reaches the group; permutation: (in,),
-    the order in which columns are grouped and swept; choose, target and sensitivity are not used.
-    Damped by 1 % of the mean diagonal as published; more, or silent input channels, stand in the notes.
+    Columns are swept in the problem's order. Without a mask SparseGPT chooses its own: when the sweep reaches a group,
+    it keeps the N of M weights with the largest w² / [H⁻¹]². `choose`, `target` and `sensitivity` are not used.
+    The gram is damped by 1 % of its mean diagonal, as published. Notes tell of more damping and of silent channels.
     Raises EggsError for a gram that is missing, misshapen, not finite or not positive.
 
-    >>> obs(torch.tensor([[1.0, 2.0]]), torch.eye(2), NMPattern(1, 2)).weight.tolist()
+    >>> obs(LayerProblem(torch.tensor([[1.0, 2.0]]), torch.eye(2), NMPattern(1, 2))).weight.tolist()
     [[0.0, 2.0]]
     """
-    order = _order(permutation, weight)
-    gram, notes = _checked(gram, weight, "obs")
-    own = mask is None
-    kept = torch.zeros_like(weight, dtype=torch.bool) if own else _given(mask, weight, pattern, permutation, "obs")
+    weight, pattern, order = problem.weight, problem.pattern, problem.order()
+    gram, notes = _checked_gram(problem, "obs")
+    own = problem.mask is None
+    kept = torch.zeros_like(weight, dtype=torch.bool) if own else problem.checked_mask(problem.mask, "obs")
     kept = kept[:, order]
     work, gram = weight.to(torch.float32)[:, order], gram[order][:, order]
     dead = gram.diagonal() == 0
@@ -107,51 +122,34 @@ def obs(
     return Reconstruction(work[:, back], kept[:, back], notes)
 
 
-def admm(
-    weight: torch.Tensor,
-    gram: torch.Tensor | None,
-    pattern: NMPattern,
-    mask: torch.Tensor | None = None,
-    *,
-    choose: Choose | None = None,
-    permutation: torch.Tensor | None = None,
-    target: torch.Tensor | None = None,
-    sensitivity: torch.Tensor | None = None,
-    iterations: int = ITERATIONS,
-    ridge: float = RIDGE,
-) -> Reconstruction:
+def admm(problem: LayerProblem, *, iterations: int = ITERATIONS, ridge: float = RIDGE) -> Reconstruction:
     """Minimise the output's error over the kept weights by ADMM on the column-normalised gram (Boža 2024, 2401.02938).
 
-    With `choose`, most iterations also choose the mask anew from |W + U|, a projection onto the pattern, while the
-    penalty grows from 0.3 to 1: first the weights lead, then the mask (as in ALPS, arXiv 2406.07831). The ridge adds
-    that share of each channel's own power to the gram, as independent noise on the inputs would: it costs error on the
-    calibration text and saves error on other texts.
-    weight: (out, in), any float dtype; gram: (in, in), fp32; mask: bool (out, in), the one to start from;
-    choose: scores (out, in) -> mask, in original column order, that keeps to the pattern, permutation and degree bound;
-    permutation: (in,), used to check masks; target: (out, in), the inputs' correlation with the wanted output,
-    Yᵀ X / tokens, if that is not weight @ gram; sensitivity: (out, out), G of the error tr(G (W − Ŵ) H (W − Ŵ)ᵀ), up to
-    a factor, by default the identity (see sensitivity.py).
+    With `choose`, most iterations also choose the mask anew: they project |W + U| onto the pattern. Meanwhile the
+    penalty grows from 0.3 to 1, so that first the weights lead and then the mask (as in ALPS, arXiv 2406.07831).
+    The ridge adds that share of each channel's own power to the gram, as independent noise on the inputs would: it
+    costs error on the calibration text and saves error on other texts. The problem's mask is the one to start from.
     A silent channel keeps its weights, as nothing is known of it.
     Raises EggsError for a missing mask and for a gram that is missing, misshapen, not finite or not positive.
 
-    >>> found = admm(torch.tensor([[1.0, 2.0]]), torch.eye(2), NMPattern(1, 2), torch.tensor([[False, True]]))
-    >>> [round(w, 2) for w in found.weight[0].tolist()]
+    >>> given = LayerProblem(torch.tensor([[1.0, 2.0]]), torch.eye(2), NMPattern(1, 2), torch.tensor([[False, True]]))
+    >>> [round(w, 2) for w in admm(given).weight[0].tolist()]
     [0.0, 2.0]
     """
-    mask = _given(mask, weight, pattern, permutation, "admm")
-    gram, notes = _checked(gram, weight, "admm")
-    order = _order(permutation, weight)
+    weight, choose, target, order = problem.weight, problem.choose, problem.target, problem.order()
+    mask = problem.checked_mask(problem.mask, "admm")
+    gram, notes = _checked_gram(problem, "admm")
     back = order.argsort()
     scale = gram.diagonal().sqrt()
     scale = torch.where(scale == 0, 1.0, scale)  # (in,)
     gram = gram / scale[:, None] / scale
-    rows, matter = _normalised(sensitivity)
+    rows, sensitivity = _normalised(problem.sensitivity)
     work = weight.to(torch.float32) * scale * rows
     goal = (work @ gram if target is None else target.to(torch.float32) / scale * rows) + ridge * work  # (out, in)
     gram.diagonal().add_(ridge)
-    solve = _least_squares(gram) if matter is None else _weighted_least_squares(gram, matter)
-    if matter is not None:
-        goal = matter @ goal
+    solve = _least_squares(gram) if sensitivity is None else _weighted_least_squares(gram, sensitivity)
+    if sensitivity is not None:
+        goal = sensitivity @ goal
     kept, dual = work * mask, torch.zeros_like(work)
     stages = -(-iterations // STAGE)
     choosing = iterations * CHOOSING // ITERATIONS if choose is not None else 0
@@ -163,29 +161,26 @@ def admm(
             penalty = now
         candidate = dual + solve(goal + penalty * (kept - dual), penalty)  # W + U, (out, in)
         if i < choosing - LAST_CHOICES:
-            mask = topn(candidate.abs()[:, order], pattern)[:, back]
-        elif i < choosing:
+            mask = topn(candidate.abs()[:, order], problem.pattern)[:, back]
+        elif i < choosing and choose is not None:
             mask = choose((candidate / rows).abs())
         kept = candidate * mask
         dual = candidate - kept
     if choosing:
-        mask = _given(mask, weight, pattern, permutation, "admm")
+        mask = problem.checked_mask(mask, "admm")
     plain = work * mask
-    if not _objective(kept, gram, goal, matter) <= _objective(plain, gram, goal, matter):
+    if not _objective(kept, gram, goal, sensitivity) <= _objective(plain, gram, goal, sensitivity):
         notes.append("admm did not lower the output's error, so the kept weights stay as they were")
         kept = plain
     return Reconstruction((kept / scale / rows).masked_fill_(~mask, 0), mask, notes)
 
 
-RECONSTRUCTIONS: dict[str, Callable[..., Reconstruction]] = {"none": none, "obs": obs, "admm": admm, "admm-block": admm}
-# Reconstructions that go stage by stage through a block, so that each layer makes up for those before it.
-STAGEWISE = frozenset({"admm-block"})
-
-
-def _objective(weight: torch.Tensor, gram: torch.Tensor, goal: torch.Tensor, matter: torch.Tensor | None) -> float:
+def _objective(weight: torch.Tensor, gram: torch.Tensor, goal: torch.Tensor, sensitivity: torch.Tensor | None) -> float:
     """Squared output error up to a constant: tr(G Ŵ H Ŵᵀ) − 2 tr(Ŵ Tᵀ), with T the goal, which G has weighed."""
     product = weight @ gram
-    return float((((product if matter is None else matter @ product) - 2 * goal) * weight).sum(dtype=torch.float64))
+    if sensitivity is not None:
+        product = sensitivity @ product
+    return float(((product - 2 * goal) * weight).sum(dtype=torch.float64))
 
 
 def _normalised(sensitivity: torch.Tensor | None) -> tuple[torch.Tensor | float, torch.Tensor | None]:
@@ -194,9 +189,9 @@ def _normalised(sensitivity: torch.Tensor | None) -> tuple[torch.Tensor | float,
         return 1.0, None
     size = sensitivity.diagonal().clamp_min(0).sqrt()
     size = size.clamp_min(1e-3 * size.max())
-    matter = sensitivity / size[:, None] / size * (1 - EVENLY)
-    matter.diagonal().fill_(1.0)
-    return (size / size.square().mean().sqrt())[:, None], matter
+    between = sensitivity / size[:, None] / size * (1 - EVENLY)
+    between.diagonal().fill_(1.0)
+    return (size / size.square().mean().sqrt())[:, None], between
 
 
 Solve = Callable[[torch.Tensor, float], torch.Tensor]  # right side T (out, in) and penalty ρ -> W (out, in)
@@ -215,9 +210,9 @@ def _least_squares(gram: torch.Tensor) -> Solve:
     return solve
 
 
-def _weighted_least_squares(gram: torch.Tensor, matter: torch.Tensor) -> Solve:
+def _weighted_least_squares(gram: torch.Tensor, sensitivity: torch.Tensor) -> Solve:
     """Solve G W H + ρ W = T through the eigenvectors of both, in which each weight stands alone."""
-    (left, p), (right, q) = (torch.linalg.eigh(matrix) for matrix in (matter, gram))
+    (left, p), (right, q) = (torch.linalg.eigh(matrix) for matrix in (sensitivity, gram))
     product = left.clamp_min(0)[:, None] * right.clamp_min(0)
 
     def solve(goal: torch.Tensor, penalty: float) -> torch.Tensor:
@@ -226,21 +221,9 @@ def _weighted_least_squares(gram: torch.Tensor, matter: torch.Tensor) -> Solve:
     return solve
 
 
-def _given(mask, weight: torch.Tensor, pattern: NMPattern, permutation, name: str) -> torch.Tensor:
-    if mask is None or mask.shape != weight.shape:
-        got = "none" if mask is None else tuple(mask.shape)
-        raise EggsError(f"Reconstruction {name} needs a mask of the weight's shape {tuple(weight.shape)}; got {got}.")
-    check_mask(mask[:, _order(permutation, weight)], pattern, f"reconstruction {name}")
-    return mask
-
-
-def _order(permutation: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
-    return torch.arange(weight.shape[1], device=weight.device) if permutation is None else permutation
-
-
-def _checked(gram: torch.Tensor | None, weight: torch.Tensor, name: str) -> tuple[torch.Tensor, list[str]]:
+def _checked_gram(problem: LayerProblem, name: str) -> tuple[torch.Tensor, list[str]]:
     """The gram as an fp32 copy, and notes on silent channels and rank."""
-    cols = weight.shape[1]
+    weight, gram, cols = problem.weight, problem.gram, problem.weight.shape[1]
     if gram is None or tuple(gram.shape) != (cols, cols):
         got = "none" if gram is None else tuple(gram.shape)
         raise EggsError(

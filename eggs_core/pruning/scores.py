@@ -1,12 +1,9 @@
 """Importance scores: how much each weight matters, computed in fp32 whatever the model's dtype."""
 
-from collections.abc import Callable
-
 import torch
 
 from eggs_core.errors import EggsError
-
-Score = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
+from eggs_core.registry import entry
 
 
 def magnitude(weight: torch.Tensor, act_norm: torch.Tensor | None = None) -> torch.Tensor:
@@ -50,19 +47,13 @@ def ria(weight: torch.Tensor, act_norm: torch.Tensor | None, exponent: float = 0
     return size * (inverse_column + inverse_row) * norms**exponent
 
 
-SCORES: dict[str, Score] = {"magnitude": magnitude, "wanda": wanda, "ria": ria}
-NEEDS_ACTIVATIONS = frozenset({"wanda", "ria"})
-
-
 def score(name: str, weight: torch.Tensor, act_norm: torch.Tensor | None = None) -> torch.Tensor:
     """Compute the score registered under `name`; shapes as there; raises EggsError for an unknown name.
 
     >>> score("magnitude", torch.tensor([[-2.0]])).item()
     2.0
     """
-    if name not in SCORES:
-        raise EggsError(f"There is no score {name!r}; choose one of {', '.join(SCORES)}.")
-    return SCORES[name](weight, act_norm)
+    return entry("score", name).load()(weight, act_norm)
 
 
 def _absolute(weight: torch.Tensor) -> torch.Tensor:

@@ -16,26 +16,26 @@ from torch import nn
 
 from eggs_core.models.architectures import LinearLayer, block_layers
 from eggs_core.models.hooks import hooked
-from eggs_core.pruning.activations import Activations, InputStatistics, Reached, Statistics, flat, run_block
+from eggs_core.pruning.activations import Activations, InputStatistics, Statistics, StopForward, flat, run_block
 from eggs_core.pruning.sensitivity import sensitivities
 
 WIDEST = 4096  # outputs of a layer whose sensitivity is used: what it costs grows with their cube
 SAME = 1e-3  # relative difference below which two activations count as the same
 
 
-def rounds(activations: Activations, path: str, number: int, block: nn.Module) -> Iterator[tuple[list, Statistics]]:
+def stages(activations: Activations, path: str, number: int, block: nn.Module) -> Iterator[tuple[list, Statistics]]:
     """The stages of a block as lists of layers, each with its input's statistics once those before it were pruned."""
     hidden, arguments = activations.hidden, activations.arguments[number]
     before = copy.deepcopy(block)
     named, twins = ({layer.name: layer for layer in block_layers(path, number, b)} for b in (block, before))
     last = _last_write(before, list(twins.values()), hidden[0], arguments)
-    stages = _stages(before, list(twins.values()), hidden[0], arguments)
-    weighed = [twins[name] for name in stages[0] if twins[name].shape[0] <= WIDEST]
-    matter = sensitivities(before, weighed, hidden, arguments)
-    for names in stages:
+    names_of_stages = _stages(before, list(twins.values()), hidden[0], arguments)
+    weighed = [twins[name] for name in names_of_stages[0] if twins[name].shape[0] <= WIDEST]
+    sensitivity = sensitivities(before, weighed, hidden, arguments)
+    for names in names_of_stages:
         pair = (block, named[names[0]]), (before, twins[names[0]])
         statistics = _gather_stage(*pair, hidden, arguments, last in names)
-        found = {name: replace(statistics, sensitivity=matter.get(name)) for name in names} if statistics else {}
+        found = {name: replace(statistics, sensitivity=sensitivity.get(name)) for name in names} if statistics else {}
         yield [named[name] for name in names], found
 
 
@@ -43,16 +43,16 @@ def _gather_stage(pruned, before, batches, arguments, whole: bool) -> InputStati
     """Statistics of one stage's input, in the block as it is and as it was; None if no token reached it."""
     found, aligned = None, True
     for hidden in batches:
-        (x, rest), (y, wanted) = (_input(*side, hidden, arguments, whole) for side in (pruned, before))
+        (x, rest), (y, dense_rest) = (_input(*side, hidden, arguments, whole) for side in (pruned, before))
         if x is None:
             continue
         found = found or InputStatistics.empty(x.shape[-1], x.device, True)
         # A router may send other tokens to an expert than before: then its own output is the target.
         aligned &= y is not None and x.shape == y.shape and len(flat(x)) == len(flat(hidden))
-        lack = flat(wanted - rest) if whole and aligned else None
-        found.update(flat(x), flat(y) if aligned else None, lack)
+        residual_gap = flat(dense_rest - rest) if whole and aligned else None
+        found.update(flat(x), flat(y) if aligned else None, residual_gap)
     if found is not None and not aligned:
-        found.cross = found.drift = found.dense_sample = found.lack_sample = None
+        found.cross = found.residual_cross = found.dense_sample = found.residual_gap_sample = None
     return found
 
 
@@ -67,13 +67,13 @@ def _input(
     def before(_module, args):
         found.append(args[0])
         if not whole:
-            raise Reached
+            raise StopForward
 
     def after(_module, _args, output):
         own.append(output.clone())
 
     hooks = [layer.module.register_forward_pre_hook(before), layer.module.register_forward_hook(after)]
-    with hooked(hooks), suppress(Reached):
+    with hooked(hooks), suppress(StopForward):
         output = run_block(block, hidden, arguments)
     if not found or not whole:
         return (found[0] if found else None), None

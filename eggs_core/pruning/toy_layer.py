@@ -13,8 +13,8 @@ from eggs_core.errors import EggsError
 from eggs_core.graph.spectrum import second_singular_value
 from eggs_core.masks.selection import best_diagonals, retained_score, select
 from eggs_core.pattern import NMPattern
-from eggs_core.pruning.permutation import PERMUTATIONS
-from eggs_core.pruning.reconstruction import RECONSTRUCTIONS
+from eggs_core.pruning.permutation import lsa
+from eggs_core.pruning.reconstruction import LayerProblem, obs
 from eggs_core.pruning.scores import score
 
 SIZE, TOKENS, SEED = 8, 64, 395
@@ -163,14 +163,14 @@ def two_halves(bridges: int) -> torch.Tensor:
 def reorder(layer: ToyLayer, pattern: NMPattern) -> tuple[torch.Tensor, torch.Tensor]:
     """Order the columns by RIA's score, then take the best N of M: mask bool (8, 8) and order int64 (8,)."""
     scores = score("ria", layer.weight, layer.act_norm)
-    order = PERMUTATIONS["lsa"](scores, pattern)
+    order = lsa(scores, pattern)
     return select(scores[:, order], pattern, "topn").mask[:, order.argsort()], order
 
 
 def refit(layer: ToyLayer, mask: torch.Tensor, pattern: NMPattern, order: torch.Tensor) -> torch.Tensor:
     """New values of the kept weights, (8, 8) fp32, that SparseGPT's sweep finds for a given mask."""
     gram = layer.inputs.T @ layer.inputs / TOKENS
-    return RECONSTRUCTIONS["obs"](layer.weight, gram, pattern, mask, permutation=order).weight
+    return obs(LayerProblem(layer.weight, gram, pattern, mask, permutation=order)).weight
 
 
 @cache

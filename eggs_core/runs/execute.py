@@ -8,21 +8,22 @@ from pathlib import Path
 
 from eggs_core.config import PruneConfig
 from eggs_core.device import check_room, describe
-from eggs_core.evaluation.perplexity import protocol
+from eggs_core.evaluation.dense_scores import DENSE_SCORES
+from eggs_core.evaluation.perplexity import WindowScores, protocol
 from eggs_core.evaluation.steps import evaluate_steps
 from eggs_core.files import check_disk
 from eggs_core.limits import check_config
 from eggs_core.masks.bits import pack_bits
 from eggs_core.masks.disk_use import keeps_topn, needed_bytes
 from eggs_core.models.architectures import check_pattern, linear_layers
-from eggs_core.models.dense_models import CACHE, ModelCache
+from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.models.fingerprints import same_weights
 from eggs_core.packed.byte_counts import size_breakdown
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.loop import LayerReport, prune
+from eggs_core.report_types import Latency, Report
 from eggs_core.runs.events import Event, Finished, LayerDone
 from eggs_core.runs.heading import heading, versions
-from eggs_core.runs.report import Latency, Report
 from eggs_core.runs.run import Run
 from eggs_core.speed.generation import measure_generation
 from eggs_core.text.named import chosen_text
@@ -35,9 +36,10 @@ COPIES = 1.6  # of a model beside the dense one while it is pruned: the pruned c
 def execute(
     config: PruneConfig,
     texts: dict[str, Text] | None = None,
-    cache: ModelCache = CACHE,
+    cache: Models = CACHE,
     latency: Latency | None = None,
     *,
+    dense_scores: WindowScores | None = None,
     stream: bool | None = None,
     out: Path | None = None,
     store: Path | None = None,
@@ -49,8 +51,9 @@ def execute(
     room for it.
 
     `texts` holds texts of the user's own by the name that the configuration gives them. `latency` is what
-    `measure_generation` found for this model and packed layout, if that is known. The dense model is never
-    changed; closing the generator stops after the layer or batch at hand. Raises EggsError for all that cannot run.
+    `measure_generation` found for this model and packed layout, if that is known, and `dense_scores` the dense model's
+    evaluation. The dense model is never changed; closing the generator stops after the layer or batch at hand. Raises
+    EggsError for all that cannot run.
     """
     from eggs_core.runs.streamed import execute_streamed, streams  # it imports this module's events
 
@@ -79,11 +82,10 @@ def execute(
     weights = dense.fingerprint  # before the work: files that change meanwhile are not those that were read
 
     with memory_errors("Evaluating the dense model"):
-        key = (config.model, evaluation_text.sha256, *evaluation.shape)
-        dense_scores = cache.scores(key)
+        dense_scores = dense_scores or DENSE_SCORES.get(dense.model, evaluation)
         if dense_scores is None:
             dense_scores = yield from evaluate_steps(dense.model, evaluation, "Evaluating the dense model", 0.03, 0.2)
-            cache.remember(key, dense_scores)
+            DENSE_SCORES.put(dense.model, evaluation, dense_scores)
 
     check_room(COPIES * dense.nbytes, dense.device, f"Pruning {config.model}")
     with memory_errors("Pruning"):

@@ -3,16 +3,17 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors.torch import save_file
+from typing_extensions import TypedDict
 
 from eggs_core.errors import EggsError
-from eggs_core.fields import mapping, text
 from eggs_core.files import check_disk, check_new, new_folder, read_json
 from eggs_core.models.folder import INDEX
 from eggs_core.packed.hf_folder import write_hf
@@ -22,6 +23,7 @@ from eggs_core.runs.folder import DETAILS, MASKS, REPORT
 from eggs_core.runs.model_card import HUB_ID, model_card, shown_name
 from eggs_core.runs.pruned_models import PrunedModel, recover
 from eggs_core.runs.run import Run
+from eggs_core.validation import check
 
 CARD = "README.md"
 FORMATS = {
@@ -34,6 +36,12 @@ NO_ENGINE = (
     "sparse-24-bitmask in 0.15, vLLM by 0.19.1); use hf, the layout that they all read."
 )
 DROPPED = ("compressed-tensors", "sparse-24-bitmask", "sparse24", "2:4", "vllm", "sglang")
+
+
+class ShardIndex(TypedDict):
+    """What is read of a checkpoint's index: which file holds which tensor."""
+
+    weight_map: dict[str, str]
 
 
 def check_format(name: str) -> str:
@@ -102,23 +110,25 @@ def check_push(repository: str, dry_run: bool) -> None:
         raise EggsError("There is no token to push with: set HF_TOKEN, or log in with `hf auth login`.")
 
 
-def push(folder: Path, repository: str, private: bool = True) -> str:
+def push(folder: Path, repository: str, private: bool = True, hub: Callable[..., Any] = HfApi) -> str:
     """Upload a folder to the Hub with the user's own token, creating the repository if need be; returns its address.
 
-    Raises EggsError, which never holds the token, when the Hub refuses or cannot be reached.
+    `hub` is called as HfApi is. Raises EggsError, which never holds the token, when the Hub refuses or is out of reach.
     """
     check_push(repository, False)
     token = get_token()
-    api = HfApi(token=token)
+    api = hub(token=token)
     try:
         address = api.create_repo(repository, private=private, exist_ok=True)
         api.upload_folder(
             repo_id=repository, folder_path=folder, allow_patterns=[name for name, _ in push_plan(folder)]
         )
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        said = str(error).replace(token, "…").strip().splitlines() or [type(error).__name__]
-        said = re.sub(r"hf_\w+", "…", said[0])[:200].rstrip(" .")
-        raise EggsError(f"The Hub did not take {repository}: {said}; check the token's rights and try again.") from None
+        lines = str(error).replace(token, "…").strip().splitlines() or [type(error).__name__]
+        message = re.sub(r"hf_\w+", "…", lines[0])[:200].rstrip(" .")
+        raise EggsError(
+            f"The Hub did not take {repository}: {message}; check the token's rights and try again."
+        ) from None
     return str(address)
 
 
@@ -131,8 +141,8 @@ def _checkpoint(run: Run) -> Path | None:
 def _files_of(source: Path) -> list[Path]:
     """The files of a pruned checkpoint that make a model folder; raises EggsError where one is missing."""
     try:
-        names = set(mapping(mapping(read_json(source / INDEX)).get("weight_map")).values())
-        files = [source / text(name, "a file of the index") for name in sorted(names)]
+        index = check(read_json(source / INDEX), ShardIndex, "its index")
+        files = [source / name for name in sorted(set(index["weight_map"].values()))]
         ours = {REPORT, MASKS, DETAILS, CARD}
         files += [
             f for f in sorted(source.iterdir()) if f.is_file() and f.suffix != ".safetensors" and f.name not in ours

@@ -5,7 +5,7 @@ import platform
 from typing import Any
 
 from eggs_core.config import PruneConfig
-from eggs_core.runs.report import SCHEMA
+from eggs_core.runs.report import REPORT_SCHEMA
 
 
 def versions() -> dict[str, str]:
@@ -17,7 +17,7 @@ def versions() -> dict[str, str]:
 def heading(config: PruneConfig) -> dict[str, Any]:
     """What every report begins with: its schema, and the configuration with what is asked of it most."""
     return {
-        "schema": SCHEMA,
+        "schema": REPORT_SCHEMA,
         "key": config.key(),
         "model": config.model,
         "pattern": str(config.pattern),

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from eggs_core.errors import EggsError
-from eggs_core.models.dense_models import CACHE, ModelCache
+from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.models.fingerprints import check_same_weights
 from eggs_core.packed.byte_counts import decode_bytes
 from eggs_core.packed.kernel import library as kernels
@@ -66,7 +66,7 @@ def shapes_of(run: Run) -> list[tuple[int, int]]:
     return list(dict.fromkeys(tuple(layer["shape"]) for layer in run.report["layers"]))
 
 
-def measure(run: Run, models: ModelCache = CACHE, cell_seconds: float = CELL_SECONDS) -> Iterator[tuple]:
+def measure_speed(run: Run, models: Models = CACHE, cell_seconds: float = CELL_SECONDS) -> Iterator[tuple]:
     """Measure a finished run's shapes and pattern here: yields (Progress, Measurement) pairs, the same object growing.
 
     Speed depends on shapes, pattern and dtype, not on the values, so that the dense weights under the run's masks serve

@@ -1,12 +1,13 @@
 """The README.md that goes with an exported model: what it is, what it reaches, how it was made."""
 
-import dataclasses
 import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from eggs_core.config import PruneConfig
+from eggs_core.registry import DIMENSIONS, OPTIONS
 from eggs_core.runs.run import Run
 
 NOT_RECORDED = "not recorded"
@@ -37,17 +38,9 @@ def model_card(run: Run, layout: str) -> str:
     front = "\n".join(f"{key}: {json.dumps(value)}" for key, value in header.items())
     calibration, evaluation, size = report["calibration"], report["evaluation"], report["size"]
     dense, pruned = evaluation["dense"], evaluation["pruned"]
-    choices = {
-        "score": config.score,
-        "selection": config.selection,
-        "channel order": config.permutation,
-        "reconstruction": config.reconstruction,
-    }
-    if config.beta is not None:
-        choices["β"] = config.beta
-    if config.diagonals is not None:
-        choices["B"] = config.diagonals
-    command = dataclasses.replace(config, model=name).command_line()
+    choices: dict[str, Any] = {DIMENSIONS[name].label.lower(): value for name, value in config.choices().items()}
+    choices |= {OPTIONS[name].symbol: value for name, value in config.options}
+    command = config.changed(model=name).command_line()
     versions = ", ".join(f"{k} {v}" for k, v in report.get("versions", {}).items()) or NOT_RECORDED
     return f"""---
 {front}

@@ -2,18 +2,17 @@
 
 import copy
 import dataclasses
-import threading
-from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from dataclasses import dataclass, field
 
 import torch
 from transformers import PreTrainedModel
 
+from eggs_core.cache import Bounded
 from eggs_core.config import PruneConfig
-from eggs_core.device import check_room, free_memory
+from eggs_core.device import best_device, check_room, free_memory
 from eggs_core.errors import EggsError
-from eggs_core.models.dense_models import CACHE, ModelCache
+from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.models.fingerprints import check_same_weights, same_weights
 from eggs_core.models.loading import LoadedModel
 from eggs_core.packed.model import packed_copy
@@ -22,6 +21,7 @@ from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.loop import prune
 from eggs_core.runs.events import Finished
 from eggs_core.runs.execute import COPIES
+from eggs_core.runs.masked import apply_masks
 from eggs_core.runs.run import Run
 from eggs_core.runs.streamed import check_in_memory
 from eggs_core.text.sources import bundled_text
@@ -52,37 +52,26 @@ class PrunedModel:
         return {t.data_ptr(): t.nbytes for m in models for t in (*m.parameters(), *m.buffers())}
 
 
-class WeightCache:
-    """The pruned models of recent runs by run key, bounded in bytes and number; safe to share between threads."""
+class WeightCache(Bounded[str, PrunedModel]):
+    """The pruned models of recent runs by run key, bounded in bytes and number; safe to share between threads.
+
+    Models that are larger than the whole cache are not kept.
+    """
 
     def __init__(self, most_bytes: int | None = None, most_runs: int = KEPT_RUNS) -> None:
-        self._most_bytes, self._most_runs = most_bytes, most_runs
-        self._kept: OrderedDict[str, PrunedModel] = OrderedDict()
-        self._lock = threading.Lock()
+        most = self._share if most_bytes is None else most_bytes
+        super().__init__(most, _bytes, most_values=most_runs)
 
-    def get(self, key: str) -> PrunedModel | None:
-        """The models of that run, if they are still here."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
+    def _share(self) -> float:
+        return min(KEPT_BYTES, SHARE * (free_memory(best_device()) + self.used()))
 
-    def put(self, key: str, models: PrunedModel) -> None:
-        """Keep a run's models; the oldest make room. Models larger than the whole cache are not kept."""
-        with self._lock:
-            self._kept.pop(key, None)
-            most = self._most_bytes
-            if most is None:
-                most = min(KEPT_BYTES, SHARE * (free_memory(models.dense.device) + self._bytes()))
-            self._kept[key] = models
-            while self._kept and (len(self._kept) > self._most_runs or self._bytes() > most):
-                self._kept.popitem(last=False)
 
-    def _bytes(self) -> int:
-        found: dict[int, int] = {}
-        for models in self._kept.values():
-            found |= models.tensors()
-        return sum(found.values())
+def _bytes(kept: Collection[PrunedModel]) -> int:
+    """Bytes of all tensors of these models; the dense model that several runs share counts once."""
+    found: dict[int, int] = {}
+    for models in kept:
+        found |= models.tensors()
+    return sum(found.values())
 
 
 WEIGHTS = WeightCache()
@@ -101,9 +90,7 @@ def weights_at_hand(run: Run, cache: WeightCache = WEIGHTS) -> bool:
     return cache.get(run.key) is not None or run.report["config"]["reconstruction"] == "none"
 
 
-def recover(
-    run: Run, cache: WeightCache = WEIGHTS, models: ModelCache = CACHE
-) -> Generator[Progress, None, PrunedModel]:
+def recover(run: Run, cache: WeightCache = WEIGHTS, models: Models = CACHE) -> Generator[Progress, None, PrunedModel]:
     """Yield progress and return the models of a finished run, packed twin included: models = yield from recover(run).
 
     Runs in the cache come at once; runs without reconstruction are the dense weights under their masks; the others are
@@ -122,10 +109,10 @@ def recover(
             dense = models.get(config.model)
             check_same_weights(run.report, dense)
             check_room(COPIES * dense.nbytes, dense.device, f"Rebuilding the pruned {config.model}")
-            if config.reconstruction == "none":
-                zeros, masks = copy.deepcopy(dense.model), _masks(run)
-                _apply(zeros, masks)
-                found = PrunedModel(dense, zeros, masks, run.permutations, "masked")
+            if not config.refits:
+                zeros = copy.deepcopy(dense.model)
+                apply_masks(zeros, run)
+                found = PrunedModel(dense, zeros, _masks(run), run.permutations, "masked")
             else:
                 found = yield from _prune_again(dense, config, len(run.report["layers"]))
         if found.packed is None:
@@ -139,17 +126,6 @@ def recover(
 
 def _masks(run: Run) -> dict[str, torch.Tensor]:
     return {layer["name"]: run.mask(layer["name"]) for layer in run.report["layers"]}
-
-
-@torch.no_grad()
-def _apply(model: PreTrainedModel, masks: dict[str, torch.Tensor]) -> None:
-    """Set the pruned weights to zero; masks are (out, in), as is every weight but Conv1D's."""
-    for name, mask in masks.items():
-        layer = model.get_submodule(name)
-        mask = mask.t() if type(layer).__name__ == "Conv1D" else mask
-        if layer.weight.shape != mask.shape:
-            raise EggsError(f"The run's mask of {name} does not fit the model; it has changed since. Prune it again.")
-        layer.weight.mul_(mask.to(layer.weight.device))
 
 
 def _prune_again(dense: LoadedModel, config: PruneConfig, total: int) -> Generator[Progress, None, PrunedModel]:

@@ -16,11 +16,12 @@ from eggs_core.files import read_json
 from eggs_core.masks.bits import unpack_bits
 from eggs_core.masks.codes import pack_masks, unpack_masks
 from eggs_core.pattern import NMPattern
+from eggs_core.report_types import LayerEntry, Report
 from eggs_core.runs.folder import DETAILS, MASKS, REPORT, current, new_part, publish, steady
-from eggs_core.runs.report import LayerEntry, Report, checked_report
+from eggs_core.runs.report import checked_report
 
 
-@dataclass(slots=True, weakref_slot=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Run:
     """One run: its report (plain values, ready for JSON) and its masks by layer name, bit-packed uint8 (out, ⌈in/8⌉).
 
@@ -109,8 +110,8 @@ def load_run(folder: Path) -> Run:
             f"The run in {folder} was written by another version of EGGS Explorer; run it again."
         ) from error
     except EggsError as error:
-        said = str(error).rstrip(".")
-        raise EggsError(f"The run in {folder} is damaged: {said[:1].lower()}{said[1:]}; run it again.") from error
+        message = str(error).rstrip(".")
+        raise EggsError(f"The run in {folder} is damaged: {message[:1].lower()}{message[1:]}; run it again.") from error
     except (OSError, SafetensorError, ValueError) as error:
         raise EggsError(f"The run in {folder} is damaged: its masks cannot be read; run it again.") from error
 

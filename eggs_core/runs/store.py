@@ -9,8 +9,8 @@ from typing import Any
 
 from eggs_core.errors import EggsError, OtherVersion
 from eggs_core.files import write_text
+from eggs_core.report_types import Report
 from eggs_core.runs.folder import FILES, REPORT, current, has_run, stamp, steady
-from eggs_core.runs.report import Report
 from eggs_core.runs.run import Run, load_run, read_report, save_run
 from eggs_core.runs.store_contents import (
     CHECKPOINTS,
@@ -229,8 +229,8 @@ def _read_report(place: Path) -> Report:
     except OtherVersion:
         raise
     except EggsError as error:
-        said = str(error)
-        raise EggsError(f"The run {place.name} is damaged: {said[:1].lower()}{said[1:]}") from error
+        message = str(error)
+        raise EggsError(f"The run {place.name} is damaged: {message[:1].lower()}{message[1:]}") from error
     if report["key"] != place.name:
         raise EggsError(f"The run {place.name} is damaged: its report is another run's.")
     return report

@@ -4,15 +4,18 @@ import copy
 import datetime
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import torch
 from huggingface_hub import HfApi, snapshot_download
 
 from eggs_core.config import PruneConfig
 from eggs_core.device import best_device, describe, every_device, free_memory
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.perplexity import protocol
+from eggs_core.hub import HUB_SECONDS
 from eggs_core.limits import hosted
 from eggs_core.models.checkpoint import Checkpoint
 from eggs_core.models.fingerprints import same_weights
@@ -35,11 +38,14 @@ from eggs_core.text.windows import calibration_windows, evaluation_windows
 
 IN_MEMORY = 2.6  # times its weights that a run in memory takes: the dense model, the pruned copy, its packed twin
 FILES = ["*.safetensors", "*.json", "tokenizer*", "*.model", "*.txt"]  # of a Hub model that a run needs
-SECONDS = 10  # to wait for the Hub's answer
+_INFO = HfApi().model_info
 
 
-def streams(name: str) -> bool:
-    """Is the model too large for a run in memory, and can it be read block by block? Downloads nothing."""
+def streams(name: str, free: Callable[[torch.device], float] | None = None, info: Callable[..., Any] = _INFO) -> bool:
+    """Is the model too large for a run in memory, and can it be read block by block? Downloads nothing.
+
+    `free` tells the bytes that are free on a device, by default free_memory; `info` is HfApi's model_info.
+    """
     source, extra = model_source(name)
     if extra or hosted():  # a public server neither fills its disk nor takes models that large
         return False
@@ -49,13 +55,13 @@ def streams(name: str) -> bool:
         half = (saved.get("dtype") or saved.get("torch_dtype")) in ("float16", "bfloat16")
     else:
         try:
-            files = HfApi().model_info(source, files_metadata=True, timeout=SECONDS).siblings or []
+            files = info(source, files_metadata=True, timeout=HUB_SECONDS).siblings or []
         except Exception:  # whatever it is, loading the model says it in a sentence
             return False
         stored, half = sum(f.size or 0 for f in files if f.rfilename.endswith(".safetensors")), True
     device = best_device()
     loaded = stored * (2 if half and device.type == "cpu" else 1)  # in memory the CPU computes in fp32
-    return loaded * IN_MEMORY > free_memory(device)
+    return loaded * IN_MEMORY > (free or free_memory)(device)
 
 
 def check_in_memory(run: Run) -> None:
@@ -67,13 +73,13 @@ def check_in_memory(run: Run) -> None:
         )
 
 
-def checkpoint_of(name: str) -> Checkpoint:
+def checkpoint_of(name: str, download: Callable[..., str] = snapshot_download) -> Checkpoint:
     """The checkpoint of that name, downloaded first if it is on the Hub and not here yet."""
     source, _ = model_source(name)
     if os.path.isdir(source):
         return Checkpoint(name)
     with explained(name):
-        return Checkpoint(name, folder=Path(snapshot_download(source, allow_patterns=FILES)))
+        return Checkpoint(name, folder=Path(download(source, allow_patterns=FILES)))
 
 
 def _here(source: str) -> Path | None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from eggs_core.errors import EggsError
+from eggs_core.models.architectures import context_length
 from eggs_core.packed.kernel.library import DTYPE_NAMES, kernel_path
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.packed.model import packed_copy
@@ -29,11 +30,11 @@ def greedy(
     choose = choose or (lambda logits: logits.argmax(-1))
     if input_ids.ndim != 2 or input_ids.shape[0] != 1 or input_ids.shape[1] < 1:
         raise EggsError(f"Generation needs one prompt of shape (1, tokens); got {tuple(input_ids.shape)}.")
-    limit = getattr(model.config, "max_position_embeddings", None) or 1 << 30
+    limit = context_length(model.config)
     cache, ids, length = DynamicCache(config=model.config), input_ids, input_ids.shape[1]
     cuda = input_ids.is_cuda
     while True:
-        if length > limit:
+        if limit is not None and length > limit:
             raise EggsError(f"The model reads at most {limit} tokens; shorten the prompt or generate fewer tokens.")
         start = time.perf_counter()
         with torch.no_grad():

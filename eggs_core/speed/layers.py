@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from eggs_core.models.architectures import Linear, shape_of
 from eggs_core.packed.byte_counts import decode_bytes, size_breakdown
 from eggs_core.packed.kernel import library as kernels
 from eggs_core.packed.kernel.huge_pages import Arena, huge_block
@@ -104,10 +105,10 @@ def layer_shapes(model: nn.Module) -> list[tuple[int, int]]:
     head = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
     shapes = {}
     for module in model.modules():
-        if isinstance(module, nn.Linear | PackedLinear) and module is not head:
+        if isinstance(module, PackedLinear):
             shapes[module.out_features, module.in_features] = None
-        elif type(module).__name__ == "Conv1D":
-            shapes[tuple(module.weight.shape[::-1])] = None
+        elif isinstance(module, Linear) and module is not head:
+            shapes[shape_of(module)] = None
     return list(shapes)
 
 

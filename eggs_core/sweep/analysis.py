@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from eggs_core.config import CUSTOM, PruneConfig
+from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import Interval, paired_ratio
 from eggs_core.sweep.results import Cell, Sweep
@@ -75,9 +75,7 @@ class Group:
 
 def label_of(config: PruneConfig) -> str:
     """The method's name for people, a custom combination spelled out, with β where it is set."""
-    choices = (config.score, config.selection, config.permutation, config.reconstruction)
-    name = " · ".join(c for c in choices if c != "none") if config.method == CUSTOM else config.label
-    return name if config.beta is None else f"{name}, β {config.beta:g}"
+    return config.in_words()
 
 
 def groups(sweep: Sweep, model: str, **wanted: Any) -> list[Group]:

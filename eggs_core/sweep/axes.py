@@ -5,6 +5,7 @@ from typing import Any
 
 from eggs_core.errors import EggsError
 from eggs_core.files import MOST_JSON_BYTES, parse_yaml
+from eggs_core.registry import OPTIONS
 from eggs_core.sweep.reading import MOST_CELLS
 
 AXES = {"models": "model", "patterns": "pattern", "methods": "method", "betas": "beta", "seeds": "seed"}
@@ -93,3 +94,11 @@ def whole_of(name: str, text: Any) -> int:
         return int(text)
     except (TypeError, ValueError) as error:
         raise EggsError(f"{name.replace('_', ' ')} must be a whole number; got {plain(text)!r}.") from error
+
+
+def float_of(name: str, text: Any) -> float:
+    """The number that a text is; raises EggsError with what the option of that name must be."""
+    try:
+        return float(text)
+    except (TypeError, ValueError) as error:
+        raise EggsError(f"{OPTIONS[name].rule}, or auto; got {plain(text)!r}.") from error

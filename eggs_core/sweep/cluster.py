@@ -108,10 +108,10 @@ def _check_cluster(address: str) -> None:
     """Ask for the cluster's status in a process of its own, as Ray itself would try for minutes; raises EggsError."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS)
-        if said.returncode == 0:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS)
+        if answer.returncode == 0:
             return
-        output = said.stdout + said.stderr
+        output = answer.stdout + answer.stderr
     except subprocess.TimeoutExpired as error:
         output = (error.stderr or b"").decode(errors="replace")
     if "AuthToken" in output or "uthentication" in output:

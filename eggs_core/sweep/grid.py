@@ -8,17 +8,29 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from eggs_core.config import CUSTOM, DEFAULT_METHOD, METHODS, PruneConfig, make_config
+from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
 from eggs_core.files import MOST_YAML_BYTES, read_text
-from eggs_core.sweep.axes import AUTO, AXES, check_count, entries_of, matches, plain, read_grid, rules_of, whole_of
+from eggs_core.registry import CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, reads
+from eggs_core.sweep.axes import (
+    AUTO,
+    AXES,
+    check_count,
+    entries_of,
+    float_of,
+    matches,
+    plain,
+    read_grid,
+    rules_of,
+    whole_of,
+)
 
 if TYPE_CHECKING:
     from eggs_core.text.sources import Text
 
 COUNTS = ("calibration_windows", "calibration_length", "evaluation_windows", "evaluation_length")
 SOURCES = ("calibration_file", "calibration_dataset", "evaluation_file")
-CHOICES = ("method", "score", "selection", "permutation", "reconstruction", "diagonals")
+CHOICES = ("method", *DIMENSIONS, *(name for name in OPTIONS if name not in AXES.values()))
 SHOWN_PROBLEMS = 20
 
 
@@ -38,9 +50,9 @@ class Grid:
 
 def describe(cell: PruneConfig) -> str:
     """A cell in a few words."""
-    choices = () if cell.method != CUSTOM else (cell.score, cell.selection, cell.permutation, cell.reconstruction)
-    beta = () if cell.beta is None else (f"β {cell.beta:g}",)
-    words = (cell.model, str(cell.pattern), cell.method, *choices, *beta, f"seed {cell.seed}")
+    choices = cell.choices().values() if cell.method == CUSTOM else ()
+    options = (f"{OPTIONS[name].symbol} {value:g}" for name, value in cell.options)
+    words = (cell.model, str(cell.pattern), cell.method, *choices, *options, f"seed {cell.seed}")
     return " ".join(word for word in words if word != "none")
 
 
@@ -95,7 +107,7 @@ def parse_grid(text: str, name: str = "sweep", folder: Path = Path()) -> Grid:
     problems.check()
     if not cells:
         raise EggsError("The grid is empty: everything in it is excluded.")
-    if set(axes["beta"]) != {AUTO} and not any(cell.beta is not None for cell in cells.values()):
+    if set(axes["beta"]) != {AUTO} and not any(cell.option("beta") is not None for cell in cells.values()):
         raise EggsError("The grid gives β, but none of its methods has a selection that β steers; leave betas out.")
     return Grid(name, tuple(cells.values()), MappingProxyType(texts))
 
@@ -176,17 +188,15 @@ def _config(cell: dict[str, Any], options: dict[str, Any], keep_beta: bool) -> P
     if unknown := sorted(set(method) - set(CHOICES)):
         raise EggsError(f"Unknown choice {plain(unknown[0])!r} of a method; known are {', '.join(CHOICES)}.")
     choices: dict[str, Any] = {"method": CUSTOM if "score" in method else DEFAULT_METHOD, **method}
-    if "diagonals" in choices:
-        choices["diagonals"] = whole_of("diagonals", choices["diagonals"])
+    for option in OPTIONS.keys() & choices.keys():
+        choices[option] = (
+            whole_of(option, choices[option]) if OPTIONS[option].whole else float_of(option, choices[option])
+        )
     name = choices.pop("method")
-    base = METHODS[name].selection if name in METHODS else None
-    steered = choices.get("selection", base) == "degree"
+    base = METHODS[name].choices() if isinstance(name, str) and name in METHODS else {}
     beta = cell.get("beta", AUTO)
-    if beta != AUTO and (steered or keep_beta):
-        try:
-            choices["beta"] = float(beta)
-        except ValueError as error:
-            raise EggsError(f"β is a number from 0 to 1, or auto; got {beta[:40]!r}.") from error
+    if beta != AUTO and (keep_beta or reads(base | choices, "beta")):
+        choices["beta"] = float_of("beta", beta)
     return make_config(
         cell["model"], cell["pattern"], name, seed=whole_of("seed", cell.get("seed", "0")), **choices, **options
     )

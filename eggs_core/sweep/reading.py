@@ -1,102 +1,144 @@
 """sweep.json as somebody else may have written it: every part that is used is of its kind and within its bounds."""
 
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, get_args
 
-from eggs_core.fields import flag, listed, mapping, number, only, part, text, whole
+from pydantic import Field
+from typing_extensions import TypedDict
 
-STATUSES = WAITING, DONE, KNOWN, FAILED = "waiting", "done", "known", "failed"  # known: answered from the run store
+from eggs_core.report_types import Protocol
+from eggs_core.validation import Amount, Count, Many, Number, Perplexity, Share, Text, check, closed
+
+Status = Literal["waiting", "done", "known", "failed"]
+STATUSES = WAITING, DONE, KNOWN, FAILED = get_args(Status)  # known: answered from the run store
 FINISHED = (DONE, KNOWN)
 MOST_CELLS = 10_000
-_PARTS = {
-    "schema",
-    "name",
-    "cells",
-    "evaluation",
-    "dense",
-    "latency",
-    "machine",
-    "seconds",
-    "created",
-    "versions",
-}
+JsonObject = dict[str, Any]
 
 
-def check_sweep(values: dict[str, Any]) -> None:
-    """Raise ValueError, saying where, for a sweep's plain values of which something that is drawn is missing or wrong.
+@closed
+class SweepValues(TypedDict):
+    """The whole file; its cells and what may be empty are looked into one by one."""
+
+    schema: int
+    name: Text
+    created: Text
+    seconds: Amount
+    machine: JsonObject
+    versions: dict[str, Text]
+    evaluation: JsonObject
+    dense: dict[str, JsonObject]
+    latency: Annotated[list[JsonObject], Field(max_length=2 * MOST_CELLS)]
+    cells: Annotated[list[Any], Field(max_length=MOST_CELLS)]
+
+
+@closed
+class CellValues(TypedDict):
+    """One cell; its configuration is not looked into."""
+
+    key: NotRequired[Text]
+    config: JsonObject
+    status: Status
+    seconds: NotRequired[Amount | None]
+    error: NotRequired[Text]
+    figures: NotRequired[JsonObject]
+
+
+class Machine(TypedDict):
+    """What a sweep ran on."""
+
+    nodes: Count
+    cpus: Count
+    cell_cpus: Count
+
+
+class Figures(TypedDict):
+    """What both a dense model and a cell have; nats per token of each window."""
+
+    perplexity: Perplexity
+    window_nats: Many[Number]
+
+
+class DenseFigures(Figures):
+    """A dense model's figures."""
+
+    bytes: Amount
+    fingerprint: NotRequired[Text]
+
+
+class CellFigures(Figures):
+    """A pruned model's figures."""
+
+    top1: Share
+    packed_bytes: Amount
+    mean_gap: Annotated[Number, Field(ge=-1)]
+    orphans: Amount
+
+
+class Median(TypedDict):
+    """Milliseconds for a token."""
+
+    median: Annotated[float, Field(ge=1e-9, le=1e12, allow_inf_nan=False)]
+
+
+class Sides(TypedDict):
+    """Both models in one measurement."""
+
+    dense: Median
+    packed: Median
+
+
+class LatencyRow(TypedDict):
+    """The speed of one packed layout."""
+
+    model: Text
+    pattern: Text
+    permuted: bool
+    ms_per_token: Sides
+    kernel: NotRequired[Text]
+    device: NotRequired[Text]
+    fingerprint: NotRequired[Text]
+    measured_on: NotRequired[Text]
+    threads: NotRequired[Count]
+
+
+def check_sweep(values: object) -> SweepValues:
+    """A sweep's plain values; raises ValueError, saying where, if something that is drawn is missing or wrong.
 
     The configurations of its cells are not looked into.
     """
-    only(values, _PARTS)
-    for name in ("name", "created"):
-        part(values, name, text)
-    part(values, "seconds", number, low=0)
-    if part(values, "machine", mapping):
-        for name in ("nodes", "cpus", "cell_cpus"):
-            part(values["machine"], name, whole, "machine")
-    for name in part(values, "versions", mapping):
-        part(values["versions"], name, text, "versions")
-    cells = part(values, "cells", listed, each=_cell, most=MOST_CELLS)
-    finished = [cell for cell in cells if cell["status"] in FINISHED]
-    dense = part(values, "dense", mapping)
+    sweep = check(values, SweepValues)
+    if sweep["machine"]:
+        check(sweep["machine"], Machine, "machine")
+    cells = [_cell(cell, f"cell {number}") for number, cell in enumerate(sweep["cells"], 1)]
+    finished = {number: cell for number, cell in enumerate(cells, 1) if cell["status"] in FINISHED}
     windows = 0
-    if part(values, "evaluation", mapping) or finished or dense:
-        for name in ("text", "sha256"):
-            part(values["evaluation"], name, text, "evaluation")
-        part(values["evaluation"], "window", whole, "evaluation")
-        windows = part(values["evaluation"], "windows", whole, "evaluation", low=1)
-    for model in dense:
-        figures = part(dense, model, mapping, "dense")
-        _figures(figures, f"dense {model[:40]}", ("bytes",), windows)
-        if "fingerprint" in figures:
-            part(figures, "fingerprint", text, "dense")
-    for place, cell in enumerate(cells, 1):
-        if cell["status"] in FINISHED:
-            _figures(cell["figures"], f"cell {place}", ("top1", "packed_bytes", "mean_gap", "orphans"), windows)
-            if cell["config"].get("model") not in dense:
-                raise ValueError(f"cell {place} is finished and its dense model is missing")
-    part(values, "latency", listed, each=_latency, most=2 * MOST_CELLS)
+    if sweep["evaluation"] or finished or sweep["dense"]:
+        windows = check(sweep["evaluation"], Protocol, "evaluation")["windows"]
+    for model, dense in sweep["dense"].items():
+        _figures(check(dense, DenseFigures, f"dense {model[:40]}"), f"dense {model[:40]}", windows)
+    for number, cell in finished.items():
+        _figures(check(cell["figures"], CellFigures, f"cell {number}"), f"cell {number}", windows)
+        if cell["config"]["model"] not in sweep["dense"]:
+            raise ValueError(f"cell {number} is finished and its dense model is missing")
+    for number, row in enumerate(sweep["latency"], 1):
+        check(row, LatencyRow, f"latency {number}")
+    return sweep
 
 
-def _cell(cell: Any, what: str) -> dict[str, Any]:
+def _cell(value: object, place: str) -> CellValues:
     """A cell's parts, but for what its figures say."""
-    what = what.replace("cells", "cell")
-    only(mapping(cell, what), {"key", "config", "status", "seconds", "error", "figures"}, what)
-    part(cell, "config", mapping, what)
-    if part(cell, "status", text, what) not in STATUSES:
-        raise ValueError(f"{what}'s status is none of {', '.join(STATUSES)}")
-    if cell.get("seconds") is not None:
-        part(cell, "seconds", number, what, low=0)
-    text(cell.get("error", ""), f"{what}'s error")
+    cell = check(value, CellValues, place)
     if cell["status"] in FINISHED:
-        part(cell, "figures", mapping, what)
-        text(cell["config"].get("model"), f"{what}'s model")
+        if "figures" not in cell or not isinstance(cell["config"].get("model"), str):
+            raise ValueError(f"{place} is finished and lacks its figures or its model")
     elif cell.get("figures"):
-        raise ValueError(f"{what} has figures and is not finished")
+        raise ValueError(f"{place} has figures and is not finished")
     return cell
 
 
-def _figures(figures: dict[str, Any], what: str, needed: tuple[str, ...], windows: int) -> None:
-    """One model's figures: the perplexity, the loss of each window, and numbers."""
-    part(figures, "perplexity", number, what, low=1e-6)
-    for name in needed:
-        part(figures, name, number, what, low=-1.0 if name == "mean_gap" else 0)
-    nats = part(figures, "window_nats", listed, what, each=number)
-    if len(nats) != windows:
-        raise ValueError(f"{what} has the loss of {len(nats)} windows of {windows}")
-    for name in set(figures) - {"window_nats", "fingerprint"}:
-        part(figures, name, number, what)
-
-
-def _latency(row: Any, what: str) -> None:
-    """The speed of one packed layout."""
-    mapping(row, what)
-    for name in ("model", "pattern"):
-        part(row, name, text, what)
-    part(row, "permuted", flag, what)
-    times = part(row, "ms_per_token", mapping, what)
-    for side in ("dense", "packed"):
-        part(part(times, side, mapping, what), "median", number, what, low=1e-9, high=1e12)
-    for name in {"kernel", "device", "fingerprint", "measured_on"} & set(row):
-        part(row, name, text, what)
-    if "threads" in row:
-        part(row, "threads", whole, what)
+def _figures(figures: Figures, place: str, windows: int) -> None:
+    """The losses are as many as there were windows, and what else there is are numbers."""
+    if (found := len(figures["window_nats"])) != windows:
+        raise ValueError(f"{place} has the loss of {found} windows of {windows}")
+    others = {name: value for name, value in figures.items() if name not in ("window_nats", "fingerprint")}
+    check(others, dict[str, Number], place)

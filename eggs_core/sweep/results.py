@@ -11,12 +11,11 @@ from typing import Any
 from eggs_core.assets import ASSETS
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
-from eggs_core.fields import mapping
 from eggs_core.files import read_json, write_text
 from eggs_core.sweep.reading import DONE, FAILED, FINISHED, KNOWN, WAITING, check_sweep
 
 __all__ = ["DONE", "FAILED", "KNOWN", "WAITING", "Cell", "Sweep", "from_reports", "load_sweep", "save_sweep"]
-SCHEMA = 1
+SWEEP_SCHEMA = 1
 FOLDER = "EGGS_SWEEPS"  # the environment variable that names another folder
 RESULTS = "sweep.json"
 EXAMPLES = ASSETS / "sweeps"
@@ -82,16 +81,16 @@ class Sweep:
             | ({"figures": cell.figures} if cell.figures else {})
             for cell in self.cells
         ]
-        return {"schema": SCHEMA} | asdict(self) | {"cells": cells}
+        return {"schema": SWEEP_SCHEMA} | asdict(self) | {"cells": cells}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Sweep":
         """The inverse of to_dict; raises EggsError for values of another version or that are damaged, saying where."""
-        if isinstance(values, dict) and not (type(schema := values.get("schema")) is int and schema == SCHEMA):
+        if isinstance(values, dict) and not (type(schema := values.get("schema")) is int and schema == SWEEP_SCHEMA):
             raise EggsError("The sweep was written by another version of EGGS Explorer; run it again.")
         cells = []
         try:
-            check_sweep(mapping(values))
+            check_sweep(values)
             for number, cell in enumerate(values["cells"], 1):
                 try:
                     config = PruneConfig.from_dict(cell["config"])

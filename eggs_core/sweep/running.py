@@ -173,12 +173,12 @@ class _Running:
             return self.step(f"{describe(cell.config)} failed: {result.error}", cell)
         cell.status, cell.seconds = DONE, round(result.report["seconds"]["total"], 3)
         cell.figures = figures_of(result.report)
-        said = f"{describe(cell.config)}: perplexity {cell.figures['perplexity']:.2f}, {cell.seconds:.1f} s"
+        message = f"{describe(cell.config)}: perplexity {cell.figures['perplexity']:.2f}, {cell.seconds:.1f} s"
         try:
             self.store.put(result)
         except EggsError as error:  # its figures are kept all the same
-            said += f"; {error}"
-        return self.step(said, cell)
+            message += f"; {error}"
+        return self.step(message, cell)
 
     def give_up(self, model: str, error: str) -> Iterator[Step]:
         """Record why none of a model's cells can run."""

@@ -50,23 +50,15 @@ class Baseline:
     device: str
 
 
+@dataclass(frozen=True, slots=True)
 class SharedModel:
-    """A cache in the sense of the pipeline that holds one model and its dense evaluation."""
+    """The one model that all cells of a worker prune."""
 
-    def __init__(self, dense: LoadedModel, scores: WindowScores) -> None:
-        self._dense, self._scores = dense, scores
+    dense: LoadedModel
 
-    def get(self, _name: str) -> LoadedModel:
-        """The model."""
-        return self._dense
-
-    def scores(self, _key: tuple) -> WindowScores:
-        """Its evaluation."""
-        return self._scores
-
-    def remember(self, _key: tuple, scores: WindowScores) -> None:
-        """Keep its evaluation."""
-        self._scores = scores
+    def get(self, name: str) -> LoadedModel:
+        """The model, whose name the caller knows."""
+        return self.dense
 
 
 def open_model(name: str) -> tuple[LoadedModel | None, str | Failure]:
@@ -118,7 +110,8 @@ def run_cell(dense: LoadedModel, baseline: Baseline, config: PruneConfig, texts:
     torch.set_num_threads(threads)  # Ray sets OMP_NUM_THREADS, which a worker that has computed before no longer reads
     try:
         latency = baseline.latency.get((str(config.pattern), config.permutation != "none"))
-        for event in execute(config, dict(texts), SharedModel(_at_hand(dense), baseline.scores), latency):
+        models = SharedModel(_at_hand(dense))
+        for event in execute(config, dict(texts), models, latency, dense_scores=baseline.scores):
             if isinstance(event, Finished):
                 return event.run
     except Exception as error:

@@ -4,15 +4,14 @@ import os
 import re
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
 from eggs_core.errors import EggsError
+from eggs_core.hub import HUB_SECONDS, hub_error, unreachable
 from eggs_core.limits import check_name, hosted, limits
 from eggs_core.text.sources import Text
 
 PREFIX = "dataset:"
 CHARACTERS = 2_000_000  # read from the start of a dataset, some 500,000 tokens
-SECONDS = 10  # to wait for the Hub's answer
 LONGEST_NAME = 200
 _NAME = re.compile(r"(?P<path>[\w.-]+(?:/[\w.-]+)?)(?::(?P<config>[\w.-]+))?", re.ASCII)
 _ALTERNATIVE = "the bundled text needs no download"
@@ -59,17 +58,9 @@ def _token() -> bool | None:
 def _check_hub(path: str) -> None:
     """Ask the Hub for the dataset before anything else, as `datasets` tries for half a minute when there is none."""
     try:
-        HfApi(token=_token()).dataset_info(path, timeout=SECONDS)
-    except GatedRepoError as error:
-        raise EggsError(f"The dataset {path} is gated: accept its terms on the Hub and set HF_TOKEN.") from error
-    except RepositoryNotFoundError as error:
-        raise EggsError(f"The Hub has no public dataset {path!r}; check the spelling; {_ALTERNATIVE}.") from error
-    except HfHubHTTPError as error:
-        raise EggsError(f"The Hub refused to hand out the dataset {path}; try again later; {_ALTERNATIVE}.") from error
-    except Exception as error:  # no network: the kind depends on the transport
-        raise EggsError(
-            f"The Hugging Face Hub cannot be reached, so {path!r} is out of reach; {_ALTERNATIVE}."
-        ) from error
+        HfApi(token=_token()).dataset_info(path, timeout=HUB_SECONDS)
+    except Exception as error:  # without a network the kind depends on the transport
+        raise hub_error(error, "dataset", path, _ALTERNATIVE) or unreachable(path, _ALTERNATIVE) from error
 
 
 def _join(rows, characters: int) -> str:

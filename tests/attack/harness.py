@@ -128,12 +128,12 @@ def killed(script: str, arguments: list[str], check: Callable[[bool], None], see
         assert process.stdout is not None and process.stdout.readline().strip() == "go"
         started = time.monotonic()
         if length is None:
-            assert process.wait(timeout=300) == 0
+            assert process.wait(timeout=1200) == 0
             length = time.monotonic() - started
         else:
             time.sleep(moments.random() * length)
             process.send_signal(signal.SIGKILL)
-            ended_early += process.wait(timeout=60) != 0
+            ended_early += process.wait(timeout=240) != 0
         process.stdout.close()
         check(process.returncode == 0)
     return ended_early
@@ -141,12 +141,12 @@ def killed(script: str, arguments: list[str], check: Callable[[bool], None], see
 
 _FORKS = r"""
 import os, sys
-import eggs_core.cli.commands, eggs_core.models.loading, eggs_core.runs.execute, eggs_core.runs.export
+import eggs_core.cli.app, eggs_core.models.loading, eggs_core.runs.execute, eggs_core.runs.export
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_RDWR), 1)
-        eggs_core.cli.commands.app(line.rstrip("\n").split("\t"))
+        eggs_core.cli.app.app(line.rstrip("\n").split("\t"))
     print(child, flush=True)
     print(os.waitpid(child, 0)[1], flush=True)
 """

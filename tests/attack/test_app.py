@@ -24,7 +24,7 @@ from components.state.workspace import Workspace
 from eggs_core.config import make_config
 from eggs_core.models.dense_models import CACHE
 from eggs_core.pruning.one_layer import layer_scores
-from eggs_core.runs.measured_speed import measure, measure_key
+from eggs_core.runs.measured_speed import measure_key, measure_speed
 from eggs_core.runs.run import Run
 from eggs_core.text.sources import Text, bundled_text
 
@@ -90,7 +90,7 @@ def measure_everything(follow, run: Run, config) -> None:
     list(measure_breakdown(follow, run, 2))
     list(measure_text(follow, run, Text("mine", bundled_text("calibration").content[:2000])))
     list(follow(curve_work(config, {})))
-    *_, (_, found) = measure(run, cell_seconds=0.002)
+    *_, (_, found) = measure_speed(run, cell_seconds=0.002)
     RESULTS.keep(model_id(run), KIND, measure_key(run), found)
 
 

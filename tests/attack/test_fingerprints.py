@@ -13,7 +13,7 @@ from harness import ROOT
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from eggs_core.cli.commands import app
+from eggs_core.cli.app import app
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.models.checkpoint import Checkpoint
@@ -21,7 +21,7 @@ from eggs_core.models.dense_models import ModelCache
 from eggs_core.models.fingerprints import KEPT, PREFIX, Known, WeightFiles, check_same_weights, of_files, same_weights
 from eggs_core.models.loading import LoadedModel, load
 from eggs_core.runs.execute import execute
-from eggs_core.runs.measured_speed import measure
+from eggs_core.runs.measured_speed import measure_speed
 from eggs_core.runs.pruned_models import WeightCache, keep, recover
 from eggs_core.runs.run import load_run, save_run
 
@@ -136,7 +136,7 @@ def test_recovering_and_measuring_refuse_a_changed_model(folder, finished, refit
         with pytest.raises(EggsError, match=CHANGED):
             drained(recover(run, WeightCache(), ModelCache()))
         with pytest.raises(EggsError, match=CHANGED):
-            drained(measure(run, ModelCache()))
+            drained(measure_speed(run, ModelCache()))
 
 
 def test_kept_weights_serve_their_own_run_and_no_later_one(folder, finished):

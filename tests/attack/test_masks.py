@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from eggs_core import files
-from eggs_core.config import METHODS, make_config
+from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.files import DiskFull, check_disk
 from eggs_core.masks.bits import pack_bits
@@ -24,6 +24,7 @@ from eggs_core.masks.selection import check_mask, topn
 from eggs_core.models.dense_models import ModelCache
 from eggs_core.models.loading import LoadedModel
 from eggs_core.pattern import NMPattern
+from eggs_core.registry import METHODS
 from eggs_core.runs.events import Finished, LayerDone
 from eggs_core.runs.execute import execute
 from eggs_core.runs.folder import DETAILS, MASKS

@@ -26,7 +26,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedTokeniz
 from transformers.utils import logging
 from typer.testing import CliRunner
 
-from eggs_core.cli.commands import app
+from eggs_core.cli.app import app
 from eggs_core.errors import EggsError
 from eggs_core.models.checkpoint import Checkpoint
 from eggs_core.models.loading import load
@@ -102,10 +102,10 @@ def refused(folder: Path | str) -> str:
     """The one sentence that both ways of opening a folder give, each within SECONDS."""
     said = []
     for way in (load, Checkpoint):
-        started = time.monotonic()
+        started = time.process_time()
         with pytest.raises(EggsError) as caught:
             way(str(folder), CPU)
-        assert time.monotonic() - started < SECONDS, way
+        assert time.process_time() - started < SECONDS, way
         said.append(str(caught.value))
     assert said[0] == said[1]
     assert "\n" not in said[0] and len(said[0]) < 600
@@ -254,10 +254,10 @@ def test_an_absurd_number_of_blocks(single, count):
 def test_a_config_that_does_not_fit(single, changes):
     rewrite(single / "config.json", **changes)
     for way in (load, Checkpoint):
-        started = time.monotonic()
+        started = time.process_time()
         with pytest.raises(EggsError):
             way(str(single), CPU)
-        assert time.monotonic() - started < SECONDS
+        assert time.process_time() - started < SECONDS
 
 
 NO_OBJECTS = {
@@ -272,6 +272,12 @@ NO_OBJECTS = {
     "surrogate": b'{"a": "\\ud800"}',
 }
 NO_WEIGHTS = {"empty": b"", "ones": b"\xff" * 9, "cut": b"\x10\0\0\0\0\0\0\0{", "no tensors": b"\x02\0\0\0\0\0\0\0{}"}
+
+
+@pytest.mark.parametrize("changes", [{"architectures": ["x\n" * 5000]}, {"model_type": "x\n" * 5000}], ids=list)
+def test_words_of_a_file_are_quoted_in_brief(single, changes):
+    rewrite(single / "config.json", **changes)
+    refused(single)
 
 
 @pytest.mark.parametrize("file", [*SMALL_JSON, INDEX])
@@ -382,7 +388,7 @@ def open_both(folder: Path) -> None:
         same_as_stored(load(str(folder), CPU), folder)
     with only_sentences():
         checkpoint = Checkpoint(str(folder), CPU)
-        with checkpoint.outside(head=True), checkpoint.held(0):
+        with checkpoint.load_outer(head=True), checkpoint.load_block(0):
             assert all(not t.is_meta for t in checkpoint.blocks[0].state_dict().values())
 
 

@@ -14,10 +14,11 @@ from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.graph.measures import measure, summarize
 from eggs_core.pattern import NMPattern
+from eggs_core.report_types import LayerEntry, Report
 from eggs_core.runs.folder import REPORT
 from eggs_core.runs.measured_speed import shapes_of
 from eggs_core.runs.model_card import OPENING, model_card
-from eggs_core.runs.report import LayerEntry, Report, checked_report
+from eggs_core.runs.report import checked_report
 from eggs_core.runs.run import Run, load_run, save_run
 from eggs_core.runs.store import RunStore
 from eggs_core.sweep.results import dense_of, figures_of, from_reports

@@ -1,13 +1,16 @@
 """The run store on a full disk, shared by processes, and in one that is killed."""
 
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import ROOT, killed
+from harness import KILLS, ROOT
 from stored import KEY, OTHER, age, foreign, size_of, some_run, tree, version_of
 
 from eggs_core.errors import EggsError
@@ -19,7 +22,7 @@ FULL = """
 import resource, sys; sys.path[:0] = [{here!r}]
 from pathlib import Path
 from eggs_core.errors import EggsError
-from eggs_core.store import RunStore
+from eggs_core.runs.store import RunStore
 from stored import OTHER, some_run
 store = RunStore(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
@@ -65,13 +68,25 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
         subprocess.run(["umount", tmp_path], check=True)
 
 
+def forked(act: Callable[[], None]) -> int:
+    """Do something in a process of its own, which starts at once; returns its number."""
+    child = os.fork()
+    if child == 0:
+        try:
+            act()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return child
+
+
 STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.listdir", "os.scandir"}
 
 
 def dies_at(step: int, act: Callable[[], None]) -> bool:
     """Do something in a process that ends without warning at one of its steps on the disk; False if it had fewer."""
-    child = os.fork()
-    if child == 0:
+
+    def mortal() -> None:
         left = iter(range(step))
 
         def end(event: str, _arguments: tuple) -> None:
@@ -79,11 +94,9 @@ def dies_at(step: int, act: Callable[[], None]) -> bool:
                 os._exit(9)
 
         sys.addaudithook(end)
-        try:
-            act()
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+        act()
+
+    return os.waitstatus_to_exitcode(os.waitpid(forked(mortal), 0)[1]) == 9
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -114,77 +127,57 @@ def test_death_at_any_step_of_put_leaves_the_store_as_before_or_as_after(tmp_pat
     assert step > 15 and found == {1 if again else None, 2}
 
 
-PUT = """
-import os, sys; sys.path[:0] = [{here!r}]
-from pathlib import Path
-from eggs_core.store import RunStore
-from stored import KEY, some_run
-folder, progress, rounds, most = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-store = RunStore(folder, most_bytes=most)
-first = int(progress.read_text() or 0) if progress.exists() else 0
-store.reports()
-print("go", flush=True)
-for number in range(first + 1, first + 1 + rounds):
-    store.put(some_run(KEY, number % 4, rows=512))
-    store.put(some_run(f"{{number:016x}}", number % 4, rows=512))
-    part = progress.with_name("part")
-    part.write_text(str(number))
-    os.replace(part, progress)
-"""
+def put_many(store: RunStore, progress: Path, rounds: int = 20) -> None:
+    """Replace the run KEY and add a new one, over and over; `progress` says how often it was done."""
+    first = int(progress.read_text()) if progress.exists() else 0
+    for number in range(first + 1, first + 1 + rounds):
+        store.put(some_run(KEY, number % 4, rows=512))
+        store.put(some_run(f"{number:016x}", number % 4, rows=512))
+        progress.with_name("part").write_text(str(number))
+        os.replace(progress.with_name("part"), progress)
 
 
 def test_a_killed_put_leaves_the_store_as_before_or_as_after(tmp_path):
-    folder, progress = tmp_path / "store", tmp_path / "progress"
-    store, script = RunStore(folder), PUT.format(here=str(Path(__file__).parent))
-    store.put(some_run(KEY, 0, rows=512))
+    folder, progress, ended_early, moments = tmp_path / "store", tmp_path / "progress", 0, random.Random(18)
+    RunStore(folder).put(some_run(KEY, 0, rows=512))
     room = 12 * size_of(folder)
+    store = RunStore(folder, most_bytes=room)
     kept = foreign(folder / "photos")
-    before = tree(kept)
-
-    def check(_finished: bool) -> None:
-        done = int(progress.read_text()) if progress.exists() else 0
+    before, started = tree(kept), time.monotonic()
+    put_many(store, progress)
+    length = time.monotonic() - started
+    for _ in range(2 * KILLS):
+        child = forked(lambda: put_many(store, progress))
+        time.sleep(moments.random() * length)
+        os.kill(child, signal.SIGKILL)
+        ended_early += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
+        done = int(progress.read_text())
         assert version_of(store.get(KEY)) in (done % 4, (done + 1) % 4)
-        if done:
-            assert version_of(store.get(f"{done:016x}")) == done % 4
+        assert version_of(store.get(f"{done:016x}")) == done % 4
         coming = store.get(f"{done + 1:016x}")
         assert coming is None or version_of(coming) == (done + 1) % 4
         keys = [report["key"] for report in store.reports()]
-        assert KEY in keys and all(store.get(key) is not None and version_of(store.get(key)) >= 0 for key in keys)
+        assert KEY in keys and all(version_of(store.get(key)) in range(4) for key in keys)
         assert store.problems == [] and not list(folder.glob("damaged-*")) and tree(kept) == before
         for part in folder.glob(".*.part"):
             age(part)
-
-    ended_early = killed(script, [str(folder), str(progress), "20", str(room)], check, seed=18)
-    assert ended_early > 10
-    RunStore(folder, most_bytes=room).put(some_run(KEY, 1, rows=512))
+    assert ended_early > KILLS
+    put_many(store, progress, 1)
     assert not list(folder.glob(".*.part")) and size_of(folder) <= room + size_of(kept)
 
 
 def test_two_processes_put_the_same_run_while_a_third_reads(tmp_path):
     folder, store = tmp_path / "store", RunStore(tmp_path / "store")
     store.put(some_run(KEY, 0, rows=512))
-    script = PUT.format(here=str(Path(__file__).parent))
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'support'}", "OMP_NUM_THREADS": "1"}
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, str(folder), str(tmp_path / name / "progress"), "30", str(10**9)],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name in ("one", "two")
-        if not (tmp_path / name).mkdir()
-    ]
-    for writer in writers:
-        assert writer.stdout.readline() == "go\n"
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    writers = [forked(lambda name=name: put_many(store, tmp_path / name / "progress", 60)) for name in ("one", "two")]
     seen, reads = set(), 0
-    while any(writer.poll() is None for writer in writers):
+    while writers:
         seen.add(version_of(store.get(KEY)))
         assert KEY in [report["key"] for report in store.reports()]
         reads += 1
-    assert [writer.wait() for writer in writers] == [0, 0]
+        writers = [writer for writer in writers if not os.waitpid(writer, os.WNOHANG)[0]]
+    assert [(tmp_path / name / "progress").read_text() for name in ("one", "two")] == ["60", "60"], "both went through"
     assert len(seen) > 1 and reads > 5 and store.problems == []
     assert not [path for path in folder.rglob(".*") if path.name != ".eggs-store"]
-    for writer in writers:
-        writer.stdout.close()

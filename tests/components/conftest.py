@@ -7,16 +7,13 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from components.jobs import prune as jobs
 from components.jobs.queue import Work
-from components.state import workspace as session
 from eggs_core.config import PruneConfig, make_config
-from eggs_core.models.dense_models import ModelCache
+from eggs_core.models.dense_models import CACHE, ModelCache
 from eggs_core.models.loading import LoadedModel
-from eggs_core.runs import execute as pipeline
 from eggs_core.runs.execute import execute
 from eggs_core.runs.run import Run
-from eggs_core.runs.store import RunStore
+from eggs_core.runs.store import STORE, RunStore
 
 LAYERS = 14  # two blocks of seven
 SMALL = {"calibration_windows": 2, "calibration_length": 32, "evaluation_windows": 6, "evaluation_length": 32}
@@ -28,8 +25,8 @@ def small_config(method: str = "ria", pattern: str = "2:4", **options) -> PruneC
 
 
 @pytest.fixture(scope="session")
-def micro_cache(bundled) -> ModelCache:
-    """A cache that knows one model, "micro": random Llama weights, two blocks of width 32, and a real tokenizer."""
+def micro_model(bundled) -> LoadedModel:
+    """A model called "micro": random Llama weights, two blocks of width 32, and a real tokenizer."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=4096,
@@ -41,19 +38,25 @@ def micro_cache(bundled) -> ModelCache:
         max_position_embeddings=128,
         tie_word_embeddings=True,
     )
-    cache = ModelCache()
-    cache.get = cache.loaded = lambda name: LoadedModel(name, model, tokenizer)
-    model, tokenizer = LlamaForCausalLM(config).eval(), bundled("tiny-llama").tokenizer
-    return cache
+    return LoadedModel("micro", LlamaForCausalLM(config).eval(), bundled("tiny-llama").tokenizer)
+
+
+@pytest.fixture
+def micro(micro_model) -> LoadedModel:
+    """The small model, which the app has in memory."""
+    CACHE.keep("micro", micro_model)
+    return micro_model
 
 
 @pytest.fixture(scope="session")
-def make_run(micro_cache) -> Callable[..., Run]:
+def make_run(micro_model) -> Callable[..., Run]:
     """A finished run of the small model; equal configurations are run once."""
+    models = ModelCache()
+    models.keep("micro", micro_model)
 
     @functools.cache
     def run(config: PruneConfig) -> Run:
-        return list(execute(config, cache=micro_cache))[-1].run
+        return list(execute(config, cache=models))[-1].run
 
     return lambda *args, **options: run(small_config(*args, **options))
 
@@ -73,19 +76,7 @@ def follow() -> Callable:
 
 
 @pytest.fixture
-def micro_jobs(micro_cache, monkeypatch, tmp_path) -> list[torch.nn.Module]:
-    """Let run_job use the small model; the list fills with the copies that are being pruned."""
-    pruned = []
-
-    def watched(model, *rest):
-        pruned.append(model)
-        yield from real(model, *rest)
-
-    real = pipeline.prune
-    monkeypatch.setattr(pipeline, "prune", watched)
-    monkeypatch.setattr(jobs, "execute", functools.partial(execute, cache=micro_cache))
-    monkeypatch.setattr(pipeline, "CACHE", micro_cache)
-    store = RunStore(tmp_path / "store")
-    for module in (jobs, session):
-        monkeypatch.setattr(module, "STORE", store)
-    return pruned
+def store(tmp_path, monkeypatch) -> RunStore:
+    """The app's store, in an empty folder."""
+    monkeypatch.setenv("EGGS_STORE", str(tmp_path / "store"))
+    return STORE

@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from components.address import address, asked_config, asked_run, restore
-from components.sidebar import controls_of, read
+from components.sidebar_values import controls_of, read
 from components.state.known_runs import first_run
 from components.state.workspace import Workspace
 from eggs_core.config import PruneConfig, make_config

@@ -2,14 +2,13 @@
 
 import json
 import re
-from pathlib import Path
 
 import gradio as gr
 import pytest
 
+from components import sidebar_values
 from components.address import address, restore
 from components.api import analyze_layer
-from components.jobs import prune as jobs
 from components.jobs.prune import run_job
 from components.places.home.overview.tab import create_overview_tab
 from components.places.layers.graph.tab import create_graph_tab
@@ -31,21 +30,18 @@ from components.places.runs.compare.view import (
     significance,
 )
 from components.places.runs.stored import tab as runs_tab
-from components.places.runs.stored import view as runs_view
 from components.places.runs.stored.view import as_json, comparison, runs_table, title_of
 from components.places.speed.latency.tab import create_latency_tab
 from components.places.speed.latency.words import gpu_cards
 from components.places.speed.race.view import empty_lanes, race_note
-from components.state import workspace as session
+from components.state.known_runs import bundled_runs, find_run
 from components.state.reports import all_reports, open_run
 from components.state.workspace import Workspace
 from components.words.recorded import NOT_MEASURED
 from eggs_core.config import PruneConfig, make_config
-from eggs_core.errors import EggsError
 from eggs_core.runs.execute import execute
 from eggs_core.runs.export import export_run
 from eggs_core.runs.run import Run
-from eggs_core.runs.store import RunStore
 from eggs_core.sweep.results import from_reports
 
 SMALL = {"calibration_windows": 2, "calibration_length": 32, "evaluation_windows": 6, "evaluation_length": 32}
@@ -59,15 +55,6 @@ def streamed(small_folder, tmp_path_factory) -> Run:
     """A run of a model that went block by block from disk."""
     config = make_config(str(small_folder), "2:4", "magnitude", **SMALL)
     return list(execute(config, stream=True, out=tmp_path_factory.mktemp("streamed") / "out"))[-1].run
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch) -> RunStore:
-    """An empty store, which the page uses."""
-    store = RunStore(tmp_path / "store")
-    for module in (runs_view, session):
-        monkeypatch.setattr(module, "STORE", store)
-    return store
 
 
 @pytest.fixture(params=KINDS)
@@ -100,7 +87,7 @@ def tabs() -> dict:
                 create_overview_tab,
                 lambda s: create_masks_tab(s)[0],
                 create_graph_tab,
-                lambda s: create_spectrum_tab(s, []).tab,
+                lambda s: create_spectrum_tab(s, [], sidebar_values.read).tab,
                 create_accuracy_tab,
                 create_latency_tab,
             ),
@@ -200,43 +187,19 @@ def test_runs_on_weights_that_have_changed_since_are_not_compared_with_newer_one
     store.put(Run(old.report | {"fingerprint": "0" * 16}, old.packed_masks, old.packed_topn))
     store.put(new)
     sweep = open_source("runs")
-    assert "without 1 run on weights that have changed since" in sweep.name or "micro" not in models_of(sweep)
+    assert "without 1 run not known to be on the same weights" in sweep.name
     workspace = Workspace()
     workspace.show(store.get(old.key))
     workspace.show(new)
     assert [one.key for one in workspace.comparable()] == [new.key]
 
 
-class Refused:
-    """A store in a folder that is not its own."""
-
-    folder = Path("/srv/photos")
-    problems = ("/srv/photos is neither empty nor a run store, so runs are not kept; choose another.",)
-
-    def get(self, _key: str) -> None:
-        """Nothing is here."""
-
-    def reports(self) -> list:
-        """Nothing is here."""
-        return []
-
-    def label(self, _key: str) -> str:
-        """Nothing has a name."""
-        return ""
-
-    def put(self, _run: Run) -> None:
-        """Nothing is kept."""
-        raise EggsError(self.problems[0])
-
-
-def test_a_store_that_cannot_be_used_is_named_and_everything_else_works(
-    tabs, follow, micro_jobs, make_run, monkeypatch
-):
-    for module in (runs_view, session, jobs, runs_tab):
-        monkeypatch.setattr(module, "STORE", Refused())
+def test_a_store_that_cannot_be_used_is_named_and_everything_else_works(tabs, follow, micro, store, make_run):
+    store.folder.mkdir()
+    (store.folder / "thesis.txt").write_text("not a run")
     assert "neither empty nor a run store" in runs_tab._read(all_reports())
-    assert [report["key"] for report in all_reports()] == [run.key for run in session.bundled_runs()]
-    assert open_source("runs").cells and session.find_run("0" * 16) is None
+    assert [report["key"] for report in all_reports()] == [run.key for run in bundled_runs()]
+    assert open_source("runs").cells and find_run("0" * 16) is None
     workspace, config = Workspace(), PruneConfig.from_dict(make_run("ria").report["config"])
     said = [html for html, _ in run_job(follow, workspace, config, {})]
     assert workspace.finished and "Done in" in said[-1] and "runs are not kept" in said[-1]

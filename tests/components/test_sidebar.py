@@ -4,10 +4,20 @@ import hashlib
 
 import pytest
 
-from components.sidebar import OTHER, PATTERNS, _name_of, method_note, pattern_note, read, read_pattern
-from eggs_core.config import CUSTOM, METHODS, make_config
+from components.sidebar_values import (
+    NAMES,
+    OTHER,
+    PATTERNS,
+    method_note,
+    name_and_note,
+    pattern_note,
+    read,
+    read_pattern,
+)
+from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
+from eggs_core.registry import CUSTOM, METHODS
 
 DEFAULTS = {
     "model": "tiny-llama",
@@ -31,7 +41,8 @@ DEFAULTS = {
 
 
 def values(**changes) -> list:
-    return list({**DEFAULTS, **changes}.values())
+    given = {**DEFAULTS, **changes}
+    return [given[name] for name in NAMES]
 
 
 def refused(**changes) -> str:
@@ -91,12 +102,12 @@ def test_the_pattern_in_words():
 
 
 def test_beta_and_diagonals_count_only_for_their_selection():
-    assert read(*values(beta=50, diagonals=3))[0].beta is None
+    assert read(*values(beta=50, diagonals=3))[0].option("beta") is None
     config, _ = read(*values(selection="degree", beta=50, diagonals=3))
-    assert (config.method, config.beta, config.diagonals) == (CUSTOM, 0.5, None)
+    assert (config.method, config.options) == (CUSTOM, (("beta", 0.5),))
     config, _ = read(*values(method="eggs-ptp", selection="diagonal", beta=50, diagonals=3))
-    assert (config.method, config.beta, config.diagonals) == ("eggs-ptp", None, 3)
-    assert read(*values(selection="degree"))[0].beta is None  # 0 means automatic
+    assert (config.method, config.options) == ("eggs-ptp", (("diagonals", 3),))
+    assert read(*values(selection="degree"))[0].option("beta") is None  # 0 means automatic
 
 
 def test_a_text_of_ones_own_travels_beside_the_configuration():
@@ -142,12 +153,12 @@ def test_the_model_name_is_trimmed_and_otherwise_kept():
 
 @pytest.mark.parametrize("method", list(METHODS))
 def test_choices_find_their_name(method):
-    name, note = _name_of(**METHODS[method].choices())
+    name, note = name_and_note(*METHODS[method].choices().values())
     assert name == method
     assert note == method_note(method)
 
 
 def test_other_choices_are_custom():
-    name, note = _name_of("magnitude", "degree", "none", "none")
+    name, note = name_and_note("magnitude", "degree", "none", "none")
     assert name == CUSTOM
     assert "own combination" in note

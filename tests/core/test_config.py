@@ -5,11 +5,12 @@ import json
 
 import pytest
 
-from eggs_core.config import CUSTOM, DEFAULT_METHOD, METHODS, PruneConfig, make_config
+from eggs_core import config as config_module
+from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
-from eggs_core.masks.selection import SELECTIONS
-from eggs_core.pruning.permutation import PERMUTATIONS
-from eggs_core.pruning.scores import SCORES
+from eggs_core.registry import CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS
+
+SCORES_OF_THEIR_OWN = ("magnitude", "wanda", "ria")
 
 
 def test_the_method_ids():
@@ -26,12 +27,30 @@ def test_a_named_method_keeps_its_name(method):
     assert PruneConfig.from_dict(config.to_dict()) == config
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "sparsegpt"])
-def test_methods_are_built_from_what_exists(method):
-    choices = METHODS[method].choices()
-    assert choices["score"] in SCORES
-    assert choices["selection"] in SELECTIONS
-    assert choices["permutation"] in PERMUTATIONS
+def test_sparsegpt_is_its_own_choice_of_weights_and_values():
+    expected = {"score": "obs", "selection": "topn", "permutation": "none", "reconstruction": "obs"}
+    assert METHODS["sparsegpt"].choices() == expected
+    assert make_config("m", "2:4", CUSTOM, **expected).method == CUSTOM
+    assert make_config("m", "2:4", "ria", **expected).method == CUSTOM
+
+
+@pytest.mark.parametrize("reconstruction", ["none", "obs", "admm", "admm-block"])
+def test_every_reconstruction_follows_every_choice_of_weights(reconstruction):
+    assert set(DIMENSIONS["reconstruction"].entries) == {"none", "obs", "admm", "admm-block"}
+    keys = set()
+    for score in SCORES_OF_THEIR_OWN:
+        config = make_config("m", "2:4", CUSTOM, score=score, selection="topn", reconstruction=reconstruction)
+        assert (config.score, config.reconstruction) == (score, reconstruction)
+        assert PruneConfig.from_dict(config.to_dict()) == config
+        assert f"--reconstruction {reconstruction} " in config.command_line()
+        keys.add(config.key())
+    assert len(keys) == len(SCORES_OF_THEIR_OWN)
+    sparse = {"score": "obs", "selection": "topn", "permutation": "none", "reconstruction": reconstruction}
+    if reconstruction == "obs":
+        assert make_config("m", "2:4", "sparsegpt", **sparse).method == "sparsegpt"
+    else:
+        with pytest.raises(EggsError, match="needs the reconstruction obs"):
+            make_config("m", "2:4", CUSTOM, **sparse)
 
 
 def test_another_choice_makes_the_method_custom():
@@ -41,8 +60,49 @@ def test_another_choice_makes_the_method_custom():
     assert make_config("m", "2:4", "ria", seed=3).method == "ria"
 
 
+# These literals name runs on people's disks: they never change.
+KEYS = [
+    ({"model": "tiny-llama", "method": "magnitude"}, "1201396dbd3c8a4d"),
+    ({"model": "tiny-llama", "method": "wanda"}, "10a82118fea84df6"),
+    ({"model": "tiny-llama", "method": "ria"}, "8d0acdf0ceb43c78"),
+    ({"model": "tiny-llama", "method": "ria-cp"}, "57075197b7de544b"),
+    ({"model": "tiny-llama", "method": "sparsegpt"}, "4c91ab1f91ed266a"),
+    ({"model": "tiny-llama", "method": "eggs-ptp"}, "d97ba89b63e4b402"),
+    ({"model": "tiny-llama", "method": "eggs-ptp-cp"}, "1380e138dd96574c"),
+    ({"model": "tiny-llama", "method": "eggs-ptp-plus"}, "5a5027ea368ed8c8"),
+    ({"model": "tiny-opt", "pattern": "1:4", "method": "eggs-ptp-plus"}, "619e7ff00c0369d5"),
+    (
+        {"model": "HuggingFaceTB/SmolLM2-135M", "pattern": "4:8", "method": "sparsegpt", "seed": 2}
+        | {"calibration_windows": 64, "calibration_length": 512, "evaluation_windows": 16, "evaluation_length": 1024},
+        "7571910b5ed26fb8",
+    ),
+    (
+        {"model": "tiny-llama", "method": CUSTOM, "score": "wanda", "selection": "degree", "beta": 0.25}
+        | {"permutation": "zigzag", "reconstruction": "admm"},
+        "2d5afb82dee64c0c",
+    ),
+    ({"model": "tiny-llama", "pattern": "2:8", "method": "eggs-ptp", "diagonals": 3}, "b8ab43d9cef30682"),
+    (
+        {"model": "tiny-llama", "method": "wanda", "calibration": "dataset:Salesforce/wikitext:wikitext-2-raw-v1"},
+        "8029871c4013a332",
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "key"), KEYS, ids=[key for _, key in KEYS])
+def test_keys_stay_what_they_were(values, key):
+    assert make_config(**{"pattern": "2:4", **values}).key() == key
+
+
+def test_a_raised_revision_gives_a_method_new_keys(monkeypatch):
+    before = {name: make_config("m", "2:4", name).key() for name in METHODS}
+    raised = dict(METHODS) | {"wanda": dataclasses.replace(METHODS["wanda"], revision=2)}
+    monkeypatch.setattr(config_module, "METHODS", raised)
+    after = {name: make_config("m", "2:4", name).key() for name in METHODS}
+    assert [name for name in METHODS if before[name] != after[name]] == ["wanda"]
+
+
 def test_the_content_hash_is_stable():
-    """This literal may change only together with SCHEMA or the fields, since it names runs on disk."""
     config = make_config("tiny-llama", "2:4", "eggs-ptp", seed=0)
     assert config.key() == config.key() == make_config("tiny-llama", " 2 : 4", "eggs-ptp").key()
     assert PruneConfig.from_dict(json.loads(json.dumps(config.to_dict()))).key() == config.key()
@@ -70,8 +130,12 @@ def test_every_field_counts_in_the_hash():
     keys = {base.key()} | {PruneConfig.from_dict({**base.to_dict(), k: v}).key() for k, v in others.items()}
     keys.add(PruneConfig.from_dict({**base.to_dict(), "selection": "degree", "beta": 0.5}).key())
     keys.add(PruneConfig.from_dict({**base.to_dict(), "selection": "diagonal", "diagonals": 4}).key())
-    assert len(keys) == len(others) + 3
-    assert set(others) | {"beta", "diagonals"} == {f.name for f in dataclasses.fields(PruneConfig)}
+    for reconstruction in DIMENSIONS["reconstruction"].entries:
+        keys.add(PruneConfig.from_dict({**base.to_dict(), "reconstruction": reconstruction}).key())
+    assert (
+        len(keys) == len(others) + 3 + len(DIMENSIONS["reconstruction"].entries) - 2
+    )  # "none" and "admm" are there already
+    assert set(others) | {"beta", "diagonals"} == set(base.to_dict())
 
 
 @pytest.mark.parametrize(

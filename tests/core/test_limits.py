@@ -6,6 +6,7 @@ import pytest
 from huggingface_hub.errors import OfflineModeIsEnabled
 from transformers import AutoConfig
 
+from eggs_core import hub
 from eggs_core import limits as hosting
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
@@ -23,7 +24,7 @@ GB = 1_000_000_000
 @pytest.fixture
 def public(monkeypatch):
     monkeypatch.setenv(hosting.HOSTED, "1")
-    hosting.hub_bytes.cache_clear()
+    hub.hub_bytes.cache_clear()
 
 
 def test_hosted_mode_is_on_by_itself_on_spaces_and_as_the_variable_says(monkeypatch):
@@ -103,7 +104,7 @@ def test_a_large_model_is_refused_by_its_metadata(public, monkeypatch):
     large, _ = metadata(**{f"model-{i}__safetensors": 2 * GB for i in range(3)})
     with pytest.raises(EggsError, match=r"owner/large are 6\.0 GB, and .* at most 4 GB"):
         check_model("owner/large", large)
-    monkeypatch.setenv(hosting.MODEL_GB, "7")
+    monkeypatch.setenv(hub.MODEL_GB, "7")
     check_model("owner/large", large)
     monkeypatch.setenv(hosting.HOSTED, "0")
     check_model("owner/other", lambda *_, **__: pytest.fail("the Hub was asked on a machine of one's own"))
@@ -117,9 +118,9 @@ def test_without_the_hub_only_what_is_on_disk_is_taken(public, monkeypatch, tmp_
         check_model("owner/model", offline)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(bytes(1000))
-    monkeypatch.setattr(hosting, "try_to_load_from_cache", lambda name, file: str(tmp_path / file))
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda name, file: str(tmp_path / file))
     check_model("owner/model", offline)
-    assert hosting.hub_bytes("owner/model", offline) == 1002
+    assert hub.hub_bytes("owner/model", offline) == 1002
 
 
 def test_a_sentence_names_no_secret_and_no_place_of_a_public_server(public, monkeypatch):
@@ -149,6 +150,6 @@ def test_the_core_refuses_by_itself_whoever_asks(public, monkeypatch, tmp_path):
         check_tasks(["cloze"], 501)
     with pytest.raises(EggsError, match="characters"):
         tokenize(None, Text("mine", "x" * 500_001))
-    monkeypatch.setattr(hosting, "hub_bytes", lambda name, info: 10 * GB)
+    monkeypatch.setattr(hub, "hub_bytes", lambda name, info: 10 * GB)
     with pytest.raises(EggsError, match=r"owner/large are 10\.0 GB"):
         load("owner/large")

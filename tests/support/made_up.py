@@ -10,7 +10,7 @@ from eggs_core.config import make_config
 from eggs_core.masks.bits import pack_bits
 from eggs_core.masks.selection import topn
 from eggs_core.pattern import NMPattern
-from eggs_core.runs.report import Report
+from eggs_core.report_types import Report
 from eggs_core.runs.run import Run
 
 SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "runs" / "tiny-llama-2of4-ria" / "report.json"

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT = 60_000  # milliseconds; the machine may be busy with other things
+WAIT = 240_000  # milliseconds; the machine may be busy with other things
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 

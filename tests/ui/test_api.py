@@ -13,7 +13,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(1200)
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 ENDPOINTS = {"/models", "/prune", "/report", "/analyze_layer", "/evaluate"}
 LONG = "a" * 100_000
@@ -59,12 +59,12 @@ def test_the_python_example_runs_as_it_stands(app_url):
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_curl_example_runs_as_it_stands(app_url):
-    ran = subprocess.run(["bash", "-c", example("bash", app_url)], capture_output=True, text=True, timeout=200)
+    ran = subprocess.run(["bash", "-c", example("bash", app_url)], capture_output=True, text=True, timeout=800)
     assert "event: complete" in ran.stdout and '"status": "done"' in ran.stdout, ran.stdout + ran.stderr
 
 
 def test_five_endpoints_are_documented_and_nothing_else_is_open(app_url):
-    with urllib.request.urlopen(f"{app_url}gradio_api/info", timeout=30) as answer:
+    with urllib.request.urlopen(f"{app_url}gradio_api/info", timeout=120) as answer:
         info = json.load(answer)
     assert set(info["named_endpoints"]) == ENDPOINTS and not info["unnamed_endpoints"]
     for name, endpoint in info["named_endpoints"].items():
@@ -129,18 +129,26 @@ def test_a_text_is_checked_before_work(client):
     assert "no longer here" in refused(client, "/report", key="0123456789abcdef")
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"data": 5}', b'{"data": [1, 2, 3, 4, 5]}', b"\xff"])
+DEEP = b"[" * 100_000 + b"]" * 100_000
+BODIES = {
+    "half": b"{", "list": b"[]", "number": b'{"data": 5}', "many": b'{"data": [1, 2, 3, 4, 5]}', "bytes": b"\xff",
+    "deep": b'{"data": [' + DEEP + b"]}", "all deep": DEEP, "nan": b'{"data": [NaN]}', "null": b'{"data": [null]}',
+    "digits": b'{"data": [1' + b"0" * 6000 + b"]}", "surrogate": b'{"data": ["\\ud800"]}', "object": b'{"data": [{}]}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_a_damaged_request_is_refused_and_the_server_lives(app_url, body):
     request = urllib.request.Request(
         f"{app_url}gradio_api/call/report", data=body, headers={"Content-Type": "application/json"}
     )
     with pytest.raises(urllib.error.HTTPError) as caught:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             event = json.load(answer)["event_id"]
-        with urllib.request.urlopen(f"{app_url}gradio_api/call/report/{event}", timeout=30) as answer:
+        with urllib.request.urlopen(f"{app_url}gradio_api/call/report/{event}", timeout=120) as answer:
             told = answer.read()
-        assert b"event: error" in told
+        assert b"event: error" in told and b"Traceback" not in told
         raise urllib.error.HTTPError(request.full_url, 400, "refused in the stream", None, None)
     assert 400 <= caught.value.code < 600
-    with urllib.request.urlopen(f"{app_url}gradio_api/info", timeout=30) as answer:
+    with urllib.request.urlopen(f"{app_url}gradio_api/info", timeout=120) as answer:
         assert answer.status == 200

@@ -9,7 +9,7 @@ from components.state.known_runs import first_run
 from components.state.workspace import Workspace
 from components.words.labels import run_label
 
-pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(1200)]
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 
@@ -36,7 +36,7 @@ def test_a_first_visit_shows_a_finished_result(page):
     assert run.key in facts
     assert run_label(run) in page.inner_text("#overview-reading")
     page.wait_for_function("document.querySelectorAll('#layer-chart .scatterlayer .trace').length > 3")
-    assert page.is_enabled("#prune")
+    page.wait_for_selector("#prune:enabled")
     assert page.is_disabled("#stop")
 
 
@@ -85,7 +85,7 @@ def test_stop_keeps_what_is_finished_and_prune_works_again(page):
     page.wait_for_function("document.querySelector('#progress').textContent.includes('Stopped.')")
     page.wait_for_selector("#prune:enabled")
     page.wait_for_timeout(1500)  # nothing that was on its way may undo the stop
-    assert page.is_enabled("#prune")
+    page.wait_for_selector("#prune:enabled")
     assert page.is_disabled("#stop")
     said = page.inner_text("#progress")
     left = page.locator('#model-map [data-layer^="model.decoder"]').count()

@@ -8,7 +8,7 @@ from actions import open_tab, pick
 from components.places.runs.compare.view import Choice, chosen, open_source
 from eggs_core.sweep.results import EXAMPLES
 
-pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(1200)]
 
 FILE = EXAMPLES / "bundled.json"
 NAMES = "s => document.querySelector(s + ' .plot').data.map(t => t.name)"

@@ -11,7 +11,7 @@ from eggs_core.graph.measures import certificate_sigma2, count_components
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.one_layer import beta_step
 
-pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(1200)]
 GRAPH, TOPN = "#mask-graph .graph-view", "#topn-graph .graph-view"
 
 
@@ -51,6 +51,32 @@ def test_click_channels_and_see_their_neighbours(page, layer):
     assert table_row(page, label) == wanted
     page.press("#mask-graph canvas", "Escape")
     wait_data(page, GRAPH, chosen=0)
+
+
+def test_a_channel_picked_while_an_answer_is_under_way_counts(page, layer):
+    """The request of the first click is held up until the second click is made."""
+    run, name = layer
+    open_tab(page, "Expander graph")
+    box, held = page.locator("#mask-graph canvas").bounding_box(), []
+
+    def hold(route) -> None:
+        if not held and '"members"' in (route.request.post_data or ""):
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/gradio_api/run/**", hold)
+    for count, i in enumerate((3, 7), 1):
+        page.locator("#mask-graph canvas").click(position={"x": 18 + i * (box["width"] - 36) / 15, "y": 30})
+        wait_data(page, GRAPH, chosen=count)
+        page.wait_for_timeout(500)
+    assert held, "no request told of the click"
+    held[0].continue_()
+    mask, members = run.mask(name), torch.tensor([3, 7])
+    whole = expansion(mask, "inputs", members, certificate_sigma2(mask, run.layer(name)["sigma2"]))
+    page.wait_for_function("n => document.querySelector('#set-table').innerText.includes(n)", arg=f"{whole.ratio:.2f}")
+    page.wait_for_timeout(1000)  # for an answer to the first click to do harm
+    assert table_row(page, "EGGS-PTP+")[1:3] == ["2", str(whole.neighbours)]
 
 
 def test_buttons_choose_sets_of_either_side(page, layer):

@@ -8,7 +8,7 @@ from actions import TABS, open_section, open_tab
 
 from eggs_core.assets import ASSETS
 
-pytestmark = [pytest.mark.ui, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(1200)]
 EVIL = "<img src=x onerror=alert(1)>"
 TOKENS = {"Ġthe": "<imgĠsrc=xĠonerror=alert(1)>", "Ġof": "${alert(2)}", "Ġto": "</span><script>alert(3)</script>"}
 
@@ -38,7 +38,7 @@ def test_hostile_tokens_are_shown_as_text_on_every_tab(open_page, hostile_model)
     page.click("#method input")
     page.get_by_role("option", name="Magnitude", exact=True).click()
     page.click("#prune")
-    page.wait_for_function("document.querySelector('#progress').innerText.startsWith('Done in')", timeout=120_000)
+    page.wait_for_function("document.querySelector('#progress').innerText.startsWith('Done in')")
     assert EVIL in page.inner_text(".facts >> nth=0")
     for tab in TABS:
         open_tab(page, tab)
@@ -46,14 +46,12 @@ def test_hostile_tokens_are_shown_as_text_on_every_tab(open_page, hostile_model)
     open_section(page, "Token by token")
     page.fill("#tokens-input textarea", f"The people of the United States {EVIL} ${{alert(6)}} of the Congress.")
     page.click("#tokens-start")
-    page.wait_for_selector("#tokens-view .token[data-change]", timeout=120_000)
+    page.wait_for_selector("#tokens-view .token[data-change]")
     assert EVIL in page.locator("#tokens-view .token-tip").all_text_contents().__str__()
     open_section(page, "Side by side")
     page.fill("#writing-tokens input[type=number]", "24")
     page.fill("#writing-prompt textarea", f"{EVIL} ${{alert(7)}}")
     page.click("#writing-start")
-    page.wait_for_function(
-        "document.querySelector('#writing-reading').textContent.includes('same chance')", timeout=120_000
-    )
+    page.wait_for_function("document.querySelector('#writing-reading').textContent.includes('same chance')")
     assert EVIL in page.inner_text("#writing-lanes")
     assert page.locator("img[src=x]").count() == 0

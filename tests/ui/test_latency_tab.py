@@ -12,7 +12,7 @@ from eggs_core.packed.linear import PackedLinear
 from eggs_core.runs.measured_speed import shapes_of
 from eggs_core.speed.layers import TOKENS
 
-pytestmark = [pytest.mark.ui, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(1200)]
 TRACES = "s => document.querySelector(s + ' .plot').data.map(t => ({name: t.name, x: t.x, y: t.y}))"
 CELLS = "[...document.querySelectorAll('#layer-timings td[data-ratio]')].map(c => ({...c.dataset}))"
 LANES = "[...document.querySelectorAll('#race .lane')].map(l => ({...l.dataset, text: l.querySelector('.generated').textContent}))"  # noqa: E501
@@ -87,7 +87,8 @@ def test_a_measurement_can_be_stopped_and_taken_again(page):
     page.wait_for_function(STOP_MEASURING)
     page.wait_for_function("document.querySelector('#layers-reading').textContent.includes('starts anew')")
     page.wait_for_timeout(1500)  # nothing of the cancelled work arrives later
-    assert page.is_enabled("#measure-again") and page.is_disabled("#measure-stop")
+    page.wait_for_selector("#measure-again:enabled")
+    page.wait_for_selector("#measure-stop:disabled")
     assert not page.query_selector("#layers-reading .progress")
     page.click("#measure-again")
     page.wait_for_function("document.querySelector('#layers-reading').textContent.includes('Kernel:')")

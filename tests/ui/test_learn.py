@@ -8,7 +8,7 @@ from components.places.learn.lesson.steps import KEYS, STEPS
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.toy_layer import judge, suggest, toy_layer
 
-pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(1200)]
 
 
 @pytest.mark.parametrize("width", [1440, 390])
@@ -110,7 +110,7 @@ def test_a_mask_is_edited_by_keys_alone(open_page):
     before = page.get_attribute("#lesson-measures .minis", "data-gap")
     page.keyboard.press("Space")
     page.wait_for_function(
-        "b => document.querySelector('#lesson-measures .minis').dataset.gap !== b", arg=before, timeout=5000
+        "b => document.querySelector('#lesson-measures .minis').dataset.gap !== b", arg=before, timeout=20_000
     )
     assert page.get_attribute('#lesson-bench [data-row="1"][data-col="1"]', "aria-pressed") == "true"
 

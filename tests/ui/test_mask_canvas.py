@@ -6,9 +6,12 @@ from actions import data, open_tab, pick, wait_data
 from components.state.known_runs import bundled_runs, first_run
 from components.words.glossary import MEASURES
 from components.words.labels import run_label
+from eggs_core.config import PruneConfig
 from eggs_core.pruning.one_layer import layer_scores
+from eggs_core.runs.run import Run
+from eggs_core.runs.store import STORE
 
-pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(1200)]
 ONE, TWO = "#mask-canvas .mask-view", "#other-canvas .mask-view"
 LAYER = "model.layers.0.mlp.down_proj"
 
@@ -131,3 +134,21 @@ def test_what_is_in_view_can_be_downloaded(page):
             page.click(f"#degree-chart [data-save={kind}]")
         assert download.value.suggested_filename == f"degree-chart.{kind}"
         assert download.value.path().stat().st_size > 2000
+
+
+def test_a_run_without_topn_says_so_on_the_masks_and_the_graph(open_page):
+    shipped = first_run()
+    config = shipped.report["config"] | {"seed": 7}
+    report = shipped.report | {"seed": 7, "config": config, "key": PruneConfig.from_dict(config).key()}
+    STORE.put(Run(report, shipped.packed_masks, {}, shipped.permutations))  # in the store that the app reads too
+    page = open_page(query=f"?run={report['key']}&tab=masks")
+    page.wait_for_function("document.querySelector('#mask-canvas .mask-view')?.dataset.drawn > 0")
+    assert "top-N was not recorded with this run" in page.inner_text("#mask-legend")
+    zoom_to_cells(page)
+    kept = shipped.mask(LAYER)[0].tolist()
+    for column in (kept.index(True), kept.index(False)):
+        assert f": {'kept' if kept[column] else 'pruned'};" in hover(page, 0, column)
+    page.get_by_role("tab", name="Expander graph").click()
+    page.wait_for_function("document.querySelector('#mask-graph .graph-view')?.dataset.drawn > 0")
+    assert "not recorded with this run" in page.inner_text("#topn-title")
+    assert "top-N was not recorded with this run" in page.inner_text("#graph-legend")

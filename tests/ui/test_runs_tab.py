@@ -11,7 +11,7 @@ from actions import choose, data, open_tab, prune, small_calibration, wait_data,
 from components.state.known_runs import bundled_runs, first_run
 from components.words.labels import run_label
 
-pytestmark = [pytest.mark.ui, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(1200)]
 HOSTILE = "<img src=x onerror=alert(1)> ${alert(2)}"
 
 

@@ -51,7 +51,7 @@ def fingerprint(compiler: str) -> str:
 
 
 def compile_library(compiler: str, target: Path, flags: tuple[str, ...] = FLAGS) -> None:
-    """Compile into `target` under another name and rename it there, so that two processes can do it at once.
+    """Compile into `target`, which appears as a whole, so that two processes can do it at once.
 
     Raises BuildError with the compiler's own words, EggsError when the folder cannot be written.
     """
@@ -81,12 +81,17 @@ def build() -> tuple[Path, str]:
     try:
         compile_library(compiler, folder / name)
     except (OSError, EggsError) as error:
-        reason = getattr(error.__cause__ or error, "strerror", None) or error
-        note = f"compiled into a temporary folder, because {folder} cannot be written ({reason})"
+        note = f"compiled into a temporary folder, because {folder} cannot be written ({_reason(error)})"
         try:
             folder = Path(tempfile.mkdtemp(prefix="eggs-kernel-"))
             compile_library(compiler, folder / name)
         except (OSError, EggsError) as second:
-            raise BuildError(f"no folder to compile into: {getattr(second, 'strerror', None) or second}") from second
+            raise BuildError(f"no folder to compile into: {_reason(second)}") from second
         return folder / name, note
     return folder / name, ""
+
+
+def _reason(error: Exception) -> str:
+    """What the system said of a folder that cannot be written."""
+    cause = error.__cause__ or error
+    return getattr(cause, "strerror", None) or str(cause)

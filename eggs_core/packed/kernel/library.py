@@ -19,7 +19,6 @@ DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 DTYPE_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 # More tokens than these go through torch's GEMM; measured for 2:4 on layers of 576² to 2048² in fp32 and bf16.
 MAX_TOKENS, MAX_TOKENS_AVX512 = 8, 32
-MAX_LAYERS = 8  # layers that one call takes
 
 
 class CLayer(ctypes.Structure):

@@ -7,7 +7,7 @@
 enum eggs_dtype { EGGS_FP32 = 0, EGGS_BF16 = 1, EGGS_FP16 = 2 };
 enum eggs_path { EGGS_PORTABLE = 0, EGGS_AVX2 = 1, EGGS_AVX512 = 2, EGGS_BF16_DOT = 3 };
 
-/* One packed matrix. eggs_core/packed/kernel/library.py mirrors this struct field by field. */
+/* One packed matrix. library.py mirrors this struct field by field. */
 typedef struct {
     const void *values;         /* (out, kept) in dtype, row-major */
     const uint32_t *positions;  /* (out, words): kept positions of `bits` bits, little-endian, least bits first */

@@ -12,7 +12,7 @@ from components.places.layers.spectrum.figures import gap_by_layer
 from components.places.quality.perplexity.figures import perplexity_forest, window_scatter
 from components.words.glossary import MEASURES
 from components.words.labels import run_label
-from eggs_core.config import METHODS
+from eggs_core.registry import METHODS
 
 METHODS_SHOWN = ("magnitude", "ria", "eggs-ptp")
 

@@ -1,26 +1,26 @@
 """A run as the page watches it: progress, layers as they come, and a stop that harms nothing."""
 
+from functools import partial
+
 import pytest
 import torch
 
-from components.jobs import prune as jobs
+from components.jobs import prune as prune_jobs
 from components.jobs.messages import bar
-from components.jobs.prune import partial_run, prune_work, run_job
+from components.jobs.prune import partial_run, prune_work
 from components.jobs.queue import Waiting
 from components.state.known_runs import bundled_runs
 from components.state.workspace import Workspace
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.masks.selection import check_mask
+from eggs_core.runs import execute
 from eggs_core.text.sources import Text
 
 LAYERS = 14
 
 
-@pytest.fixture(autouse=True)
-def redraw_always(monkeypatch):
-    """Every layer redraws, however fast it came."""
-    monkeypatch.setattr(jobs, "REDRAW_SECONDS", -1.0)
+run_job = partial(prune_jobs.run_job, redraw_seconds=-1.0)  # every layer redraws, however fast it came
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_partial_run_is_a_run_without_layers(make_config):
     assert run.report["config"] == make_config().to_dict()
 
 
-def test_layers_appear_while_it_runs_and_the_finished_run_stays(follow, micro_jobs, make_config):
+def test_layers_appear_while_it_runs_and_the_finished_run_stays(follow, micro, store, make_config):
     workspace, seen = Workspace(), []
     for html, redraw in run_job(follow, workspace, make_config(), {}):
         assert html
@@ -57,7 +57,7 @@ def test_layers_appear_while_it_runs_and_the_finished_run_stays(follow, micro_jo
         check_mask(workspace.run.mask(layer["name"]), make_config().pattern, layer["name"])
 
 
-def test_progress_only_grows(follow, micro_jobs, make_config):
+def test_progress_only_grows(follow, micro, store, make_config):
     shares = []
     for html, _ in run_job(follow, Workspace(), make_config(), {}):
         if "progressbar" in html:
@@ -66,9 +66,9 @@ def test_progress_only_grows(follow, micro_jobs, make_config):
     assert len(shares) > LAYERS
 
 
-def test_few_redraws_when_layers_come_fast(follow, micro_jobs, make_config, monkeypatch):
-    monkeypatch.setattr(jobs, "REDRAW_SECONDS", 1e9)
-    redraws = [redraw for _, redraw in run_job(follow, Workspace(), make_config(), {})]
+def test_few_redraws_when_layers_come_fast(follow, micro, store, make_config):
+    steps = prune_jobs.run_job(follow, Workspace(), make_config(), {}, redraw_seconds=1e9)
+    redraws = [redraw for _, redraw in steps]
     assert sum(redraws) == 1  # the end
 
 
@@ -82,9 +82,10 @@ def stop_after(job, layers: int) -> None:
     raise AssertionError("the job ended before it was stopped")
 
 
-def test_a_stop_keeps_the_finished_layers_and_leaves_no_hooks(follow, micro_jobs, micro_cache, make_config):
-    workspace = Workspace()
-    dense = micro_cache.get("micro").model
+def test_a_stop_keeps_the_finished_layers_and_leaves_no_hooks(follow, micro, store, make_config, monkeypatch):
+    copies, real = [], execute.prune
+    monkeypatch.setattr(execute, "prune", lambda model, *rest: copies.append(model) or real(model, *rest))
+    workspace, dense = Workspace(), micro.model
     before = [p.detach().clone() for p in dense.parameters()]
     stop_after(run_job(follow, workspace, make_config(), {}), 5)
 
@@ -93,12 +94,12 @@ def test_a_stop_keeps_the_finished_layers_and_leaves_no_hooks(follow, micro_jobs
     assert set(workspace.run.packed_masks) == {layer["name"] for layer in workspace.run.report["layers"]}
     assert workspace.layer_report()["name"] == workspace.layer
     assert workspace.own == {}
-    assert len(micro_jobs) == 1
-    assert hooks(dense) == hooks(micro_jobs[0]) == 0
+    assert len(copies) == 1
+    assert hooks(dense) == hooks(copies[0]) == 0
     assert all(torch.equal(a, b) for a, b in zip(before, dense.parameters(), strict=True))
 
 
-def test_after_a_stop_the_next_run_is_whole(follow, micro_jobs, make_config, make_run):
+def test_after_a_stop_the_next_run_is_whole(follow, micro, store, make_config, make_run):
     workspace = Workspace()
     stop_after(run_job(follow, workspace, make_config("magnitude"), {}), 2)
     list(run_job(follow, workspace, make_config(), {}))
@@ -109,7 +110,7 @@ def test_after_a_stop_the_next_run_is_whole(follow, micro_jobs, make_config, mak
         assert torch.equal(workspace.run.mask(layer["name"]), whole.mask(layer["name"]))
 
 
-def test_two_jobs_in_turn_fill_their_own_workspaces(follow, micro_jobs, make_config, make_run):
+def test_two_jobs_in_turn_fill_their_own_workspaces(follow, micro, store, make_config, make_run):
     workspaces = [Workspace(), Workspace()]
     going = [
         run_job(follow, w, make_config(method, pattern), {})
@@ -124,7 +125,7 @@ def test_two_jobs_in_turn_fill_their_own_workspaces(follow, micro_jobs, make_con
             assert torch.equal(workspace.run.mask(layer["name"]), whole.mask(layer["name"]))
 
 
-def test_what_cannot_run_is_one_sentence_and_the_view_stays(follow, micro_jobs, make_config, make_run):
+def test_what_cannot_run_is_one_sentence_and_the_view_stays(follow, micro, store, make_config, make_run):
     workspace, shown = Workspace(), make_run("ria")
     workspace.show(shown)
     with pytest.raises(EggsError, match=r"layer model\.layers\.0\.self_attn\.q_proj"):

@@ -10,7 +10,7 @@ from components.words.run import overview_cards
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.runs import streamed as streamed_run
-from eggs_core.runs.measured_speed import measure
+from eggs_core.runs.measured_speed import measure_speed
 
 SMALL = {"calibration_windows": 2, "calibration_length": 32, "evaluation_windows": 3, "evaluation_length": 32}
 
@@ -27,6 +27,6 @@ def test_a_model_beyond_the_memory_runs_and_is_shown(follow, monkeypatch, small_
     assert "No speed was measured with this run" in "".join(str(part) for part in _drawn(run, None))
     assert "Size and speed" in report_html(run, [run])
     with pytest.raises(EggsError, match="larger than memory and was pruned block by block"):
-        next(measure(run))
+        next(measure_speed(run))
     again = [html for html, _ in run_job(follow, Workspace(), config, {})]
     assert "kept since then" in again[-1], "the stored run answers without opening the model"

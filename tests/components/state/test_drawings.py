@@ -43,12 +43,11 @@ def test_equal_views_of_one_run_are_drawn_once_and_others_apart(run):
     assert make.count == 3
 
 
-def test_a_run_that_takes_the_place_of_one_that_is_gone_is_drawn_anew(run, monkeypatch):
-    monkeypatch.setattr("components.state.drawings.id", lambda run: 1, raising=False)
+def test_a_run_that_takes_the_place_of_one_that_is_gone_is_drawn_anew():
     draw_once, make = Drawings(), Counted("text")
-    draw_once([run], "a", make)
-    draw_once([partial_run(make_config("tiny-llama", "2:4", "wanda"))], "a", make)
-    assert make.count == 2
+    for _ in range(20):  # each is gone before the next, which is often made at the same address
+        draw_once([partial_run(make_config("tiny-llama", "2:4", "ria"))], "a", make)
+    assert make.count == 20
 
 
 def test_what_is_kept_is_bounded_and_the_latest_stays(run):
@@ -103,40 +102,3 @@ def test_a_window_outside_the_matrix_moves_inside_for_every_visitor():
         places.append((workspace.row, workspace.column))
         assert places[-1] == tuple(shown[1:3])
     assert places[0] == places[1] and max(places[0]) < 10**6
-
-
-@pytest.mark.parametrize("part", ["masks", "graph"])
-def test_who_clicks_on_while_a_layer_is_drawn_changes_nothing_for_others(part, monkeypatch):
-    import gradio as gr
-
-    from components.places.layers.graph import tab as graph_tab
-    from components.places.layers.mask import tab as masks_tab
-
-    with gr.Blocks():
-        state = gr.State(None)
-        tab = graph_tab.create_graph_tab(state) if part == "graph" else masks_tab.create_masks_tab(state)[0]
-    here, there = (layer["name"] for layer in first_run().report["layers"][1:3])
-
-    def shown(layer: str, meanwhile: str | None = None) -> list:
-        workspace = Workspace()
-        workspace.show(first_run())
-        workspace.open_layer(layer)
-
-        def clicked(*args):
-            if meanwhile:
-                workspace.open_layer(meanwhile)
-            return real(*args)
-
-        monkeypatch.setattr(module, name, clicked)
-        try:
-            return [value for value in tab.render(workspace) if isinstance(value, str | dict)]
-        finally:
-            monkeypatch.setattr(module, name, real)
-
-    module, name = (graph_tab, "graphs") if part == "graph" else (masks_tab, "mask_values")
-    real = getattr(module, name)
-    monkeypatch.setattr(module, "draw_once", Drawings())
-    found = [shown(here, meanwhile=there), shown(here)]
-    monkeypatch.setattr(module, "draw_once", Drawings())
-    assert found == [shown(here)] * 2
-    assert here in str(found[0]) and shown(there) != found[0]

@@ -3,22 +3,15 @@
 import pytest
 import torch
 
-from components.state import workspace as session
-from components.state.known_runs import first_run
+from components.state.known_runs import DEFAULT_RUN, first_run, read_shipped
 from components.state.workspace import Workspace
 from components.words.labels import run_label
 from eggs_core.runs.run import Run, save_run
 
 
-@pytest.fixture(autouse=True)
-def no_bundled_runs(monkeypatch):
-    """Only the runs of the test itself are known."""
-    monkeypatch.setattr(session, "bundled_runs", tuple)
-
-
 def test_a_new_workspace_is_empty():
     workspace = Workspace()
-    assert workspace.comparable() == []
+    assert workspace.comparable([]) == []
     assert workspace.layer_report() is None
 
 
@@ -83,7 +76,7 @@ def test_runs_of_the_same_model_pattern_and_text_are_compared_in_the_order_of_me
     workspace = Workspace()
     for method in ("eggs-ptp", "magnitude", "ria"):
         workspace.show(make_run(method))
-    assert [run_label(run) for run in workspace.comparable()] == ["Magnitude", "RIA", "EGGS-PTP"]
+    assert [run_label(run) for run in workspace.comparable([])] == ["Magnitude", "RIA", "EGGS-PTP"]
 
 
 def test_what_differs_in_pattern_or_evaluation_is_not_compared(make_run):
@@ -93,7 +86,7 @@ def test_what_differs_in_pattern_or_evaluation_is_not_compared(make_run):
     run = make_run("ria")
     workspace.show(Run({**run.report, "model": "other", "key": "other"}, {}))
     workspace.show(run)
-    assert workspace.comparable() == [run]
+    assert workspace.comparable([]) == [run]
 
 
 def test_the_newest_of_two_runs_of_a_method_is_compared(make_run):
@@ -101,16 +94,15 @@ def test_the_newest_of_two_runs_of_a_method_is_compared(make_run):
     old, new = make_run("ria"), make_run("ria", seed=1)
     workspace.show(old)
     workspace.show(new)
-    assert workspace.comparable() == [new]
+    assert workspace.comparable([]) == [new]
     workspace.show(old)
-    assert workspace.comparable() == [old]
+    assert workspace.comparable([]) == [old]
 
 
-def test_bundled_runs_are_compared_too(make_run, monkeypatch):
-    monkeypatch.setattr(session, "bundled_runs", lambda: (make_run("magnitude"),))
+def test_bundled_runs_are_compared_too(make_run):
     workspace = Workspace()
     workspace.show(make_run("ria"))
-    assert [run_label(run) for run in workspace.comparable()] == ["Magnitude", "RIA"]
+    assert [run_label(run) for run in workspace.comparable([make_run("magnitude")])] == ["Magnitude", "RIA"]
 
 
 def test_two_visitors_share_nothing(make_run):
@@ -125,25 +117,17 @@ def test_a_custom_combination_is_spelled_out(make_run):
     assert run_label(make_run("ria", permutation="zigzag")) == "ria · topn · zigzag"
 
 
-def test_a_damaged_bundled_run_is_left_out(make_run, tmp_path, monkeypatch):
-    monkeypatch.undo()
+def test_a_damaged_bundled_run_is_left_out(make_run, tmp_path):
     save_run(make_run("ria"), tmp_path / "good")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "report.json").write_text("{")
-    monkeypatch.setattr(session, "BUNDLED_RUNS", tmp_path)
-    session._read_bundled.cache_clear()
-    try:
-        assert [run.key for run in session.bundled_runs()] == [make_run("ria").key]
-    finally:
-        session._read_bundled.cache_clear()
+    assert [run.key for run in read_shipped(tmp_path)[0]] == [make_run("ria").key]
 
 
-def test_a_first_visitor_sees_the_default_run_if_there_is_one(make_run, monkeypatch):
-    assert first_run() is None
+def test_a_first_visitor_sees_the_default_run_if_there_is_one(make_run):
     some = make_run("ria")
-    monkeypatch.setattr(session, "bundled_runs", lambda: (some,))
-    assert first_run() is some
-    model, pattern, method = session.DEFAULT_RUN
+    model, pattern, method = DEFAULT_RUN
     wanted = Run({**some.report, "model": model, "pattern": pattern, "method": method}, {})
-    monkeypatch.setattr(session, "bundled_runs", lambda: (some, wanted))
-    assert first_run() is wanted
+    assert first_run([]) is None
+    assert first_run([some]) is some
+    assert first_run([some, wanted]) is wanted

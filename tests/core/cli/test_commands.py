@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from eggs_core.cli.commands import app
+from eggs_core.cli.app import app
 from eggs_core.models.source import BUNDLED
 from eggs_core.runs.run import load_run
 
@@ -186,7 +186,7 @@ def test_the_real_thing_as_a_process(tmp_path):
 
     def python(*arguments):
         command = [sys.executable, "-m", "eggs_core", *arguments]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=480)
 
     shown = python("prune", "--help")
     assert shown.returncode == 0

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from eggs_core.errors import EggsError
-from eggs_core.evaluation.tokens import FIRST_TOKENS, KINDS, compare_tokens, kind_of, mean_changes
+from eggs_core.evaluation.tokens import FIRST_TOKENS, TOKEN_KINDS, compare_tokens, kind_of, mean_changes
 from eggs_core.models.loading import load
 
 TEXT = "Mr. Speaker, the people of the United States have 48 reasons to be thankful to Congress this year."
@@ -52,7 +52,7 @@ def test_a_model_compared_with_itself_changes_nowhere(tiny):
 )
 def test_kinds(pieces, kind):
     before = [" so"] * FIRST_TOKENS
-    assert kind_of(before + pieces, FIRST_TOKENS + len(pieces) - 1) == kind and kind in KINDS
+    assert kind_of(before + pieces, FIRST_TOKENS + len(pieces) - 1) == kind and kind in TOKEN_KINDS
     assert kind_of(pieces, 1) == "first tokens"
 
 

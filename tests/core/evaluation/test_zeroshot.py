@@ -18,7 +18,7 @@ from eggs_core.models.loading import load
 from eggs_core.packed.hf_folder import save_hf
 from eggs_core.progress import Progress
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 ITEMS = 24
 
 
@@ -81,7 +81,7 @@ def test_the_exported_folder_gives_the_same_accuracy_on_lm_evals_command_line(ti
         "--output_path",
         str(tmp_path / "out"),
     ]
-    subprocess.run(command, check=True, capture_output=True, timeout=240)
+    subprocess.run(command, check=True, capture_output=True, timeout=800)
     [file] = (tmp_path / "out").rglob("results*.json")
     figures = json.loads(file.read_text())["results"][name]
     assert figures["acc,none"] == pytest.approx(score.acc, abs=1e-9)

@@ -157,11 +157,10 @@ def test_the_density_is_that_of_all_singular_values():
     assert density.shares[: int(20 * dense_sigma2(mask)) + 1].sum() == pytest.approx(59 / 60)
 
 
-def test_the_estimated_density_follows_the_exact_one(monkeypatch):
+def test_the_estimated_density_follows_the_exact_one():
     mask = random_mask(600, 200, "2:4", 4)
     exact = singular_density(mask, 20)
-    monkeypatch.setattr("eggs_core.graph.spectrum.EXACT_UP_TO", 0)
-    estimate = singular_density(mask, 20)
+    estimate = singular_density(mask, 20, exact_up_to=0)
     assert exact.exact and not estimate.exact
     assert estimate.shares.sum() == pytest.approx(1, abs=1e-3)
     assert abs(estimate.shares.cumsum() - exact.shares.cumsum()).max() < 0.03

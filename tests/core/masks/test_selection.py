@@ -124,8 +124,8 @@ def test_too_many_diagonals_are_refused_with_what_is_possible():
 
 def test_default_diagonals_are_one_per_144_rows():
     scores = torch.rand(290, 8)
-    assert select(scores, NMPattern(2, 4), "diagonal").diagonals == 2
-    assert select(scores[:100], NMPattern(2, 4), "diagonal").diagonals == 1
+    assert select(scores, NMPattern(2, 4), "diagonal").options == {"diagonals": 2}
+    assert select(scores[:100], NMPattern(2, 4), "diagonal").options == {"diagonals": 1}
 
 
 @settings(max_examples=60, deadline=None)
@@ -151,10 +151,10 @@ def test_selections_report_what_they_used():
     scores = torch.rand(64, 16, generator=torch.Generator().manual_seed(2))
     pattern = NMPattern(2, 4)
     bounded = select(scores, pattern, "degree", beta=0.5)
-    assert (bounded.beta, bounded.min_degree) == (0.5, 16)
+    assert (bounded.options, bounded.min_degree) == ({"beta": 0.5}, 16)
     assert "at least 16 of 64 weights" in bounded.note
     auto = select(scores, pattern, "degree")
-    assert auto.min_degree == min_degree_bound(64, pattern, auto.beta)
+    assert auto.min_degree == min_degree_bound(64, pattern, auto.options["beta"])
     assert select(scores, pattern, "diagonal", diagonals=3).min_degree == 3
     assert torch.equal(select(scores, pattern, "topn").mask, topn(scores, pattern))
 

@@ -249,7 +249,7 @@ def test_opening_a_packed_file_never_holds_the_dense_weights(tmp_path):
     dense = sum(4 * m.numel() for m in masks.values())
     file = save_packed(model, tmp_path / "a.safetensors", masks=masks, pattern=P24)
     code = (
-        "import sys; from eggs_core.packed.writing import load_packed, packed_layers; import torch\n"
+        "import sys; from eggs_core.packed.file import load_packed, packed_layers; import torch\n"
         "torch.set_num_threads(1); held = [load_packed(p) for p in sys.argv[1:]]\n"
         "[model(torch.zeros(1, 1, dtype=torch.long)) for model in held]\n"
         "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"

@@ -57,7 +57,12 @@ def test_a_saved_sweep_is_read_back(cache, tmp_path):
 
 def test_the_method_s_other_choices_stay():
     config = curve_config(make_config("tiny-llama", "2:4", "eggs-ptp-cp"))
-    assert (config.selection, config.permutation, config.score, config.diagonals) == ("degree", "lsa", "ria", None)
+    assert (config.selection, config.permutation, config.score, config.option("diagonals")) == (
+        "degree",
+        "lsa",
+        "ria",
+        None,
+    )
     with pytest.raises(EggsError, match="β cannot steer it"):
         curve_config(make_config("tiny-llama", "2:4", "sparsegpt"))
 

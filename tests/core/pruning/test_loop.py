@@ -5,15 +5,17 @@ import copy
 import pytest
 import torch
 
-from eggs_core.config import CUSTOM, METHODS, make_config
+from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.masks.degree_bound import min_degree_bound
 from eggs_core.masks.selection import check_mask, topn
-from eggs_core.models.architectures import linear_layers
+from eggs_core.models.architectures import find_blocks, linear_layers
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning import activations as module
-from eggs_core.pruning.loop import LayerReport, prune
+from eggs_core.pruning.activations import Activations
+from eggs_core.pruning.loop import BlocksInMemory, LayerReport, prune, prune_blocks
 from eggs_core.pruning.scores import ria
+from eggs_core.registry import CUSTOM, METHODS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -112,17 +114,20 @@ def test_statistics_are_those_of_the_layers_own_inputs(tiny_model):
 
 
 @pytest.mark.parametrize("kind", ["llama", "opt", "gpt2", "bloom", "gemma2"])
-def test_batches_do_not_matter(tiny_model, monkeypatch, kind):
+def test_batches_do_not_matter(tiny_model, kind):
     whole = run(tiny_model(kind), "wanda")
-    monkeypatch.setattr(module, "TOKENS_PER_BATCH", 40)  # three batches of two windows
-    for a, b in zip(whole, run(tiny_model(kind), "wanda"), strict=True):
+    path, blocks = find_blocks(model := tiny_model(kind))
+    activations = Activations(model, blocks, windows(), tokens_per_batch=40)  # three batches of two windows
+    assert len(activations.hidden) == 3
+    parts = prune_blocks(BlocksInMemory(path, blocks), activations, make_config("m", "2:4", "wanda"))
+    for a, b in zip(whole, parts, strict=True):
         assert (a.mask == b.mask).float().mean() > 0.99
         assert a.retained_score == pytest.approx(b.retained_score, rel=1e-3)
 
 
 @pytest.mark.parametrize("count", [1, 6, 7, 12])
 def test_batches_are_equal_and_complete(count):
-    batches = module._batches(torch.arange(count * 1000).view(count, 1000))
+    batches = module._batches(torch.arange(count * 1000).view(count, 1000), module.TOKENS_PER_BATCH)
     assert torch.equal(torch.cat(batches), torch.arange(count * 1000).view(count, 1000))
     assert len({b.shape for b in batches}) == 1
     assert all(b.numel() <= module.TOKENS_PER_BATCH for b in batches)

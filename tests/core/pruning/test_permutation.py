@@ -9,7 +9,10 @@ from hypothesis import given, settings
 
 from eggs_core import EggsError, NMPattern
 from eggs_core.masks.selection import check_mask, retained_score, select, topn
-from eggs_core.pruning.permutation import PERMUTATIONS, lsa, zigzag
+from eggs_core.pruning.permutation import lsa, zigzag
+from eggs_core.registry import DIMENSIONS
+
+PERMUTATIONS = {name: entry.load() for name, entry in DIMENSIONS["permutation"].entries.items()}
 
 
 def random_scores(rows, cols, seed=0):

@@ -5,7 +5,12 @@ import pytest
 import torch
 
 from eggs_core import EggsError
-from eggs_core.pruning.scores import NEEDS_ACTIVATIONS, SCORES, magnitude, ria, score, wanda
+from eggs_core.pruning.scores import magnitude, ria, score, wanda
+from eggs_core.registry import DIMENSIONS
+
+ENTRIES = DIMENSIONS["score"].entries
+SCORES = {name: ENTRIES[name].load() for name in ("magnitude", "wanda", "ria")}
+NEEDS_ACTIVATIONS = [name for name in SCORES if ENTRIES[name].sees_inputs]
 
 WEIGHT = torch.tensor([[1.0, -2.0, 0.0, 4.0], [3.0, 2.0, 0.0, -4.0]])
 NORMS = torch.tensor([4.0, 1.0, 9.0, 0.25])

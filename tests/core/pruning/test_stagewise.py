@@ -5,12 +5,12 @@ import copy
 import pytest
 import torch
 
-from eggs_core.config import CUSTOM, make_config
+from eggs_core.config import make_config
 from eggs_core.models.architectures import BLOCK_PATHS, block_layers, find_blocks
-from eggs_core.pruning import stagewise
 from eggs_core.pruning.activations import Activations, InputStatistics
 from eggs_core.pruning.loop import prune
-from eggs_core.pruning.stagewise import _last_write, _stages, rounds
+from eggs_core.pruning.stagewise import stages
+from eggs_core.registry import CUSTOM
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -36,25 +36,21 @@ def windows(count: int = 6, length: int = 20) -> torch.Tensor:
     return torch.randint(0, 64, (count, length), generator=torch.Generator().manual_seed(3))
 
 
-def opened(model):
-    """A model's blocks, the first batch of hidden states before block 0, and its arguments."""
-    path, blocks = find_blocks(model)
-    activations = Activations(model, blocks, windows())
-    return path, blocks, activations.hidden[0], activations.arguments[0]
-
-
 @pytest.mark.parametrize("kind", sorted(BLOCK_PATHS))
-def test_stages_are_the_calls_in_order_and_the_last_write_is_found(tiny_model, kind):
-    path, blocks, hidden, arguments = opened(tiny_model(kind))
-    layers = block_layers(path, 0, blocks[0])
-    prefix = f"{path}.0."
-    stages = [[n.removeprefix(prefix) for n in names] for names in _stages(blocks[0], layers, hidden, arguments)]
-    assert sorted(n for names in stages for n in names) == sorted(layer.projection for layer in layers)
+def test_stages_are_the_calls_in_order_and_the_last_write_makes_up_for_the_stream(tiny_model, kind):
+    model = tiny_model(kind)
+    path, blocks = find_blocks(model)
+    found = list(stages(Activations(model, blocks, windows()), path, 0, blocks[0]))
+    found_stages = [[layer.projection for layer in layers] for layers, _ in found]
+    own = [layer.projection for layer in block_layers(path, 0, blocks[0])]
+    assert sorted(n for names in found_stages for n in names) == sorted(own)
     if kind == "llama":
         qkv = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]
-        assert stages == [qkv, ["self_attn.o_proj"], ["mlp.gate_proj", "mlp.up_proj"], ["mlp.down_proj"]]
-    last = _last_write(blocks[0], layers, hidden, arguments)
-    assert last == (None if LAST[kind] is None else prefix + LAST[kind])
+        assert found_stages == [qkv, ["self_attn.o_proj"], ["mlp.gate_proj", "mlp.up_proj"], ["mlp.down_proj"]]
+    making_up = [
+        x.projection for layers, gathered in found for x in layers if gathered[x.name].residual_cross is not None
+    ]
+    assert making_up == [LAST[kind]] * (LAST[kind] is not None)
 
 
 def test_the_block_is_gathered_beside_what_it_was(tiny_model):
@@ -71,12 +67,12 @@ def test_the_block_is_gathered_beside_what_it_was(tiny_model):
         with torch.no_grad():
             model(windows())
     x, y = (caught[n, "x"].reshape(-1, 64) for n in ("pruned", "before"))
-    lack = (caught["before", "r"] - caught["pruned", "r"]).reshape(-1, 32)
+    residual_gap = (caught["before", "r"] - caught["pruned", "r"]).reshape(-1, 32)
     model = tiny_model("llama")
     path, blocks = find_blocks(model)
     activations = Activations(model, blocks, windows())
     activations.advance(0, blocks[0])
-    for layers, statistics in rounds(activations, path, 1, blocks[1]):
+    for layers, statistics in stages(activations, path, 1, blocks[1]):
         if layers[0].projection == "self_attn.o_proj":
             layers[0].set_weight(layers[0].weight() * 0.5)
         if layers[0].projection != "mlp.down_proj":
@@ -85,9 +81,9 @@ def test_the_block_is_gathered_beside_what_it_was(tiny_model):
         assert found.tokens == 120
         assert torch.allclose(found.gram, x.T @ x, atol=1e-3)
         assert torch.allclose(found.cross, y.T @ x, atol=1e-3)
-        assert torch.allclose(found.drift, lack.T @ x, atol=1e-3)
-        assert torch.allclose(found.target(weight), (y @ weight.T + lack).T @ x / 120, atol=1e-4)
-        assert torch.allclose(found.wanted(weight), y @ weight.T + lack, atol=1e-4)
+        assert torch.allclose(found.residual_cross, residual_gap.T @ x, atol=1e-3)
+        assert torch.allclose(found.target(weight), (y @ weight.T + residual_gap).T @ x / 120, atol=1e-4)
+        assert torch.allclose(found.target_output(weight), y @ weight.T + residual_gap, atol=1e-4)
 
 
 def test_early_blocks_end_up_closer_to_what_they_were():
@@ -120,18 +116,22 @@ def test_closing_midway_leaves_no_hook(tiny_model, stop_after):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
-def test_the_last_block_is_pruned_at_once(tiny_model, monkeypatch):
-    staged, at_once = [], []
-    original, gather = stagewise.rounds, Activations.gather
-    monkeypatch.setattr(stagewise, "rounds", lambda a, p, number, b: staged.append(number) or original(a, p, number, b))
-    monkeypatch.setattr(Activations, "gather", lambda self, ls, n, b, g: at_once.append(n) or gather(self, ls, n, b, g))
-    list(prune(tiny_model("llama"), windows(), make_config("m", "2:4", "eggs-ptp-plus")))
-    assert (staged, at_once) == ([0], [1])
+def test_the_last_block_is_pruned_at_once(tiny_model):
+    """There the fit to the block is the fit to each layer's own output; in the block before it is another one."""
+    fitted = {}
+    for name in ("admm", "admm-block"):
+        for blocks in (1, 2):
+            model = tiny_model("llama", num_hidden_layers=blocks)
+            list(prune(model, windows(), make_config("m", "2:4", CUSTOM, score="ria", reconstruction=name)))
+            fitted[name, blocks] = model.model.layers[0].mlp.down_proj.weight.detach()
+    assert torch.equal(fitted["admm", 1], fitted["admm-block", 1])
+    assert not torch.equal(fitted["admm", 2], fitted["admm-block", 2])
 
 
 def test_the_own_output_is_the_target_without_a_dense_model():
+    layer, inputs = torch.nn.Linear(8, 4, bias=False), torch.randn(20, 8)
     statistics = InputStatistics.empty(8, torch.device("cpu"), True)
-    statistics.update(torch.randn(20, 8))
-    assert statistics.target(torch.randn(4, 8)) is None
-    weight = torch.randn(4, 8)
-    assert torch.equal(statistics.wanted(weight), statistics.sample @ weight.T)
+    statistics.update(inputs)
+    assert statistics.target(layer.weight) is None
+    kept = (inputs[:, None] == statistics.sample).all(-1).any(1)  # of the inputs, those in the sample
+    assert kept.any() and torch.allclose(statistics.target_output(layer.weight), layer(inputs[kept]), atol=1e-6)

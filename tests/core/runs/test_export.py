@@ -10,13 +10,12 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from eggs_core.cli.commands import app
+from eggs_core.cli.app import app
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.perplexity import evaluate
 from eggs_core.masks.bits import unpack_bits
 from eggs_core.packed.file import load_packed
-from eggs_core.runs import export as run_export
 from eggs_core.runs.events import Finished
 from eggs_core.runs.execute import execute
 from eggs_core.runs.export import check_format, check_push, export_run, push, push_plan
@@ -156,13 +155,15 @@ def test_the_command_line_exports_and_lists_what_a_push_would_upload(run, tmp_pa
 
 
 class Hub:
-    """A Hub that writes down what it is asked."""
+    """A Hub that writes down what it is asked, or fails."""
 
-    asked: list = []  # noqa: RUF012 - emptied by the test
-    fails: Exception | None = None
+    def __init__(self, fails: Exception | None = None) -> None:
+        self.asked: list = []
+        self.fails = fails
 
-    def __init__(self, token: str):
+    def __call__(self, token: str) -> "Hub":
         self.asked.append(token)
+        return self
 
     def create_repo(self, name: str, private: bool, exist_ok: bool) -> str:
         if self.fails:
@@ -175,18 +176,16 @@ class Hub:
 
 
 def test_a_push_uploads_what_the_dry_run_lists_and_never_tells_the_token(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_export, "HfApi", Hub)
-    monkeypatch.setattr(run_export, "get_token", lambda: None)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
     with pytest.raises(EggsError, match="no token to push with"):
         check_push("me/pruned", False)
     check_push("me/pruned", True)
-    monkeypatch.setattr(run_export, "get_token", lambda: TOKEN)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
     list(export_run(run, "masks", tmp_path / "masks"))
-    Hub.asked.clear()
-    assert push(tmp_path / "masks", "me/pruned") == "https://hub/me/pruned"
+    hub = Hub()
+    assert push(tmp_path / "masks", "me/pruned", hub=hub) == "https://hub/me/pruned"
     names = ["README.md", "details.safetensors", "masks.safetensors"]
-    assert Hub.asked == [TOKEN, ("me/pruned", True, True), ("me/pruned", tmp_path / "masks", names)]
-    monkeypatch.setattr(Hub, "fails", OSError(f"403 for token {TOKEN} and hf_other"))
+    assert hub.asked == [TOKEN, ("me/pruned", True, True), ("me/pruned", tmp_path / "masks", names)]
     with pytest.raises(EggsError, match="did not take me/pruned") as caught:
-        push(tmp_path / "masks", "me/pruned")
+        push(tmp_path / "masks", "me/pruned", hub=Hub(OSError(f"403 for token {TOKEN} and hf_other")))
     assert "hf_" not in str(caught.value) and caught.value.__cause__ is None

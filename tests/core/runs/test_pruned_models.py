@@ -10,7 +10,7 @@ from eggs_core.packed.linear import PackedLinear
 from eggs_core.progress import Progress
 from eggs_core.runs.events import Finished
 from eggs_core.runs.execute import execute
-from eggs_core.runs.measured_speed import measure, measure_key, shapes_of
+from eggs_core.runs.measured_speed import measure_key, measure_speed, shapes_of
 from eggs_core.runs.pruned_models import PrunedModel, WeightCache, keep, recover, weights_at_hand
 
 SMALL = {"calibration_windows": 2, "calibration_length": 32, "evaluation_windows": 2, "evaluation_length": 32}
@@ -85,7 +85,7 @@ def test_the_cache_is_bounded_in_number_and_bytes():
 
 def test_a_measurement_grows_and_serves_runs_of_equal_form():
     run = finished("magnitude").run
-    steps = list(measure(run, MODELS, cell_seconds=0.005))
+    steps = list(measure_speed(run, MODELS, cell_seconds=0.005))
     shares = [p.share for p, _ in steps]
     assert shares == sorted(shares) and shares[-1] == 1.0
     found = steps[-1][1]

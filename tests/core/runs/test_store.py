@@ -123,20 +123,20 @@ def test_a_full_disk_leaves_the_store_as_it_was(tmp_path, monkeypatch):
 
 
 WRITER = """
-import sys; sys.path[:0] = [{root!r}, {root!r} + "/tests", {here!r}]
-from test_store import some_run
+import sys; sys.path[:0] = [{root!r}, {root!r} + "/tests/support"]
+from made_up import made_up_run
 from pathlib import Path
-from eggs_core.store import CHECKPOINTS, RunStore
+from eggs_core.runs.store import RunStore
 store = RunStore(Path({folder!r}))
 print("ready", flush=True)
 while True:
     for key in ("aa11", "bb22", "cc33"):
-        store.put(some_run(key, 4096))
+        store.put(made_up_run(key, shapes={{"a.b": (4096, 16)}}))
 """
 
 
 def test_killing_a_writer_leaves_every_run_whole(tmp_path):
-    code = WRITER.format(root=str(ROOT), here=str(Path(__file__).parent), folder=str(tmp_path))
+    code = WRITER.format(root=str(ROOT), folder=str(tmp_path))
     for pause in (0.05, 0.2, 0.35):
         process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         assert process.stdout.readline() == "ready\n"

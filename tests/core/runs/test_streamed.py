@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from eggs_core import device
-from eggs_core.cli.commands import app
+from eggs_core.cli.app import app
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.perplexity import evaluate
@@ -102,37 +102,33 @@ def test_an_ended_run_says_where_it_goes_on(little_memory, config):
     shutil.rmtree(streamed_folder(config.key()))
 
 
-def test_what_fits_does_not_stream(monkeypatch):
+def test_what_fits_does_not_stream():
     assert not streams("tiny-llama")  # 6.9 MB in fp16, twice that in fp32
     assert not streams("nobody/nothing")  # offline: loading says what is wrong with it
-    monkeypatch.setattr(streamed_run, "free_memory", lambda _device: int(2.6 * 2 * 6_892_344) - 10**6)
-    assert streams("tiny-llama")
+    assert streams("tiny-llama", lambda _device: int(2.6 * 2 * 6_892_344) - 10**6)
 
 
-def test_a_hub_model_is_measured_before_it_is_downloaded(monkeypatch):
+def test_a_hub_model_is_measured_before_it_is_downloaded():
     from types import SimpleNamespace
 
     sizes = [SimpleNamespace(rfilename="model.safetensors", size=10**12), SimpleNamespace(rfilename="a", size=None)]
     asked = []
 
-    def info(_self, name, **_options):
+    def info(name, **_options):
         return asked.append(name) or SimpleNamespace(siblings=sizes)
 
-    monkeypatch.setattr(streamed_run.HfApi, "model_info", info)
-    assert streams("owner/huge") and asked == ["owner/huge"]
+    assert streams("owner/huge", info=info) and asked == ["owner/huge"]
 
 
-def test_a_hub_model_that_streams_is_downloaded_without_other_files(monkeypatch, small_folder):
+def test_a_hub_model_that_streams_is_downloaded_without_other_files(small_folder):
     def download(name: str, allow_patterns: list[str] | None = None, local_files_only: bool = False) -> str:
         assert name == "owner/huge" and "*.safetensors" in allow_patterns and not local_files_only
         return str(small_folder)
 
-    monkeypatch.setattr(streamed_run, "snapshot_download", download)
-    checkpoint = streamed_run.checkpoint_of("owner/huge")
+    checkpoint = streamed_run.checkpoint_of("owner/huge", download)
     assert checkpoint.name == "owner/huge" and len(checkpoint) == 3
-    monkeypatch.setattr(streamed_run, "snapshot_download", lambda *_a, **_k: 1 / 0)
     with pytest.raises(EggsError, match="owner/huge could not be opened: division by zero"):
-        streamed_run.checkpoint_of("owner/huge")
+        streamed_run.checkpoint_of("owner/huge", lambda *_a, **_k: 1 / 0)
 
 
 def test_the_command_line_streams_into_out(tmp_path, small_folder):

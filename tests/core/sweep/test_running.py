@@ -24,10 +24,10 @@ from eggs_core.runs.store import RunStore
 from eggs_core.sweep.results import load_sweep
 
 pytest.importorskip("ray", reason="Ray is not installed")
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).resolve().parents[3]
-WAIT = 150  # seconds; the machine may be busy with other things
+WAIT = 400  # seconds; the machine may be busy with other things
 SMALL = "calibration_windows: 2\ncalibration_length: 32\nevaluation_windows: 4\nevaluation_length: 32\n"
 SLOWER = "calibration_windows: 512\ncalibration_length: 64\nevaluation_windows: 4\nevaluation_length: 32\n"
 
@@ -46,6 +46,11 @@ def small_model(tiny_model, tmp_path) -> Callable[[str], Path]:
     return save
 
 
+def heeds_ctrl_c() -> None:
+    """Let the child heed SIGINT: tests in the background, or under nohup, hand down that it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def process(*arguments: str, **environment: str) -> Iterator[subprocess.Popen]:
     """A process of this Python, with its output as text; at the end it and all that it started are killed."""
@@ -57,6 +62,7 @@ def process(*arguments: str, **environment: str) -> Iterator[subprocess.Popen]:
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", **environment},
         start_new_session=True,
+        preexec_fn=heeds_ctrl_c,
     )
     try:
         yield running
@@ -153,7 +159,7 @@ def answers(port: int) -> bool:
 def nodes(address: str, token: dict[str, str]) -> int:
     """How many nodes a cluster says it has."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **token}).stdout
+    said = subprocess.run(command, capture_output=True, text=True, timeout=240, env={**os.environ, **token}).stdout
     return said.count(" 1 node_")
 
 

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from components.jobs.events import CHEAP
+from components.jobs.events import CHEAP, EACH
 from components.places.layers.graph.figures import expansion_figure, mixing_figure
 from components.places.layers.graph.view import (
     SIZES,
@@ -114,19 +114,22 @@ def create_graph_tab(state: gr.State) -> Tab:
         if workspace.run is None or not workspace.layer:
             return empty("Choose a layer on the Masks tab.")
         try:
-            still = workspace.still()
-            view, place = still.graph, (still.layer, still.row, still.column)
-            if play or view.beta is not None:  # which needs the model at hand
-                values = draw(still, play)
-            else:
-                key = ("graph", *place, view.size, view.layout, view.side, view.members)
-                values = draw_once([still.run], key, lambda: draw(still))
-            if view.size and place == (workspace.layer, workspace.row, workspace.column):
-                workspace.row, workspace.column = values[1:3]  # a window outside the matrix has moved inside
-            return values
+            return workspace.drawn(lambda: drawn_now(workspace, play))
         except EggsError as error:
             workspace.graph.beta = None
             return empty(escape(error))
+
+    def drawn_now(workspace: Workspace, play: bool) -> list:
+        still = workspace.still()
+        view, place = still.graph, (still.layer, still.row, still.column)
+        if play or view.beta is not None:  # which needs the model at hand
+            values = draw(still, play)
+        else:
+            key = ("graph", *place, view.size, view.layout, view.side, view.members)
+            values = draw_once([still.run], key, lambda: draw(still))
+        if view.size and place == (workspace.layer, workspace.row, workspace.column):
+            workspace.row, workspace.column = values[1:3]  # a window outside the matrix has moved inside
+        return values
 
     def draw(workspace: Workspace, play: bool = False) -> list:
         pair = graphs(workspace)
@@ -155,13 +158,14 @@ def create_graph_tab(state: gr.State) -> Tab:
     def choose(workspace: Workspace, event: gr.EventData) -> list:
         """A set picked by hand; both canvases show it already."""
         chosen = str(told(event, "side"))
-        if workspace.run is None or chosen not in SIDES:
+        turn = number(told(event, "turn"), "A turn")
+        if workspace.run is None or chosen not in SIDES or not workspace.in_turn("set", turn):
             return [gr.skip()] * len(below)
         pair = graphs(workspace)
         frame = frame_of(workspace, pair[1].mask)
         nodes = [whole_number(node, "A channel") for node in _listed(told(event, "members"))]
         workspace.graph.side, workspace.graph.members = chosen, tuple(frame.channels(chosen, nodes).tolist())
-        return _below(workspace, pair)
+        return workspace.drawn(lambda: _below(workspace, graphs(workspace)))
 
     def pick(how: str):
         def handler(workspace: Workspace, chosen: str, count: int) -> list:
@@ -183,19 +187,18 @@ def create_graph_tab(state: gr.State) -> Tab:
             pick("lowest")(workspace, chosen, 1)
         return render(workspace, play=True)
 
-    on = {"trigger_mode": "always_last", **CHEAP}
     # Only what a person typed or chose: a control's value that changes while the tab opens must not move the window.
     for event in (row.submit, column.submit, row.blur, column.blur):
-        event(move, [state, row, column], outputs, **on)
+        event(move, [state, row, column], outputs, **CHEAP)
     for event in (size.input, kind.input):
-        event(resize, [state, size, kind], outputs, **on)
-    beta.input(set_beta, [state, beta], outputs, **on)
-    as_pruned.click(restore, state, outputs, **on)
+        event(resize, [state, size, kind], outputs, **CHEAP)
+    beta.input(set_beta, [state, beta], outputs, **CHEAP)
+    as_pruned.click(restore, state, outputs, **CHEAP)
     for canvas in (left, right):
-        canvas.choose(choose, state, below, **on)
+        canvas.choose(choose, state, below, **EACH)
     for how, button in buttons.items():
-        button.click(pick(how), [state, side, members], outputs, **on)
-    play.click(start, [state, side, members], outputs, **on)
+        button.click(pick(how), [state, side, members], outputs, **CHEAP)
+    play.click(start, [state, side, members], outputs, **CHEAP)
     return Tab(outputs, render)
 
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import networkx as nx
 import torch
 
-from components.state.results import Memory, remember, run_id
+from components.state.results import remember, run_id
 from components.state.workspace import Workspace, recorded_topn
 from components.widgets.encoding import base64_bits, base64_values
 from components.words.labels import run_label
+from eggs_core.cache import Bounded
 from eggs_core.graph.drawing import layout, window_graph
 from eggs_core.graph.expansion import (
     SIDES,
@@ -29,7 +30,8 @@ SIZES = (8, 16, 32, 64, 128, 256, 512)
 BUNDLES = 48  # at most, on each side
 STEPS = 8
 TOPN = "top-N"
-_PLACES, _SPREADS = Memory(64), Memory(32)
+_PLACES: Bounded[str, dict] = Bounded(64)
+_SPREADS: Bounded[tuple, list[SpreadStep]] = Bounded(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ def graph_value(workspace: Workspace, graph: Graph, other: Graph | None, frame: 
         part = graph.mask[rows, columns]
         value |= {"bits": base64_bits(part), "other": base64_bits((other or graph).mask[rows, columns])}
         net = window_graph(part)
-    places = _PLACES(value["key"], lambda: _places(net, view.layout))
+    places = _PLACES.get_or_make(value["key"], lambda: _places(net, view.layout))
     for side, kind in zip(SIDES, ("in", "out"), strict=True):
         count, first = frame.count[side], max(frame.first[side], 0)
         value[side] = {
@@ -211,7 +213,7 @@ def spread_of(workspace: Workspace, graph: Graph, sources: tuple[int, ...]) -> l
     """A unit of signal put on `sources`, over the whole layer."""
     side = workspace.graph.side
     key = (graph.key, side, sources)
-    return _SPREADS(key, lambda: spread(graph.mask, side, torch.tensor(sources), STEPS))
+    return _SPREADS.get_or_make(key, lambda: spread(graph.mask, side, torch.tensor(sources), STEPS))
 
 
 def _step_value(step: SpreadStep, degrees: dict[str, torch.Tensor], frame: Frame) -> dict:

@@ -5,8 +5,6 @@ import plotly.graph_objects as go
 from components.charts.colors import COLORS, color
 from components.charts.layout import base_layout as _layout
 
-BLOCK_PALETTE = "Viridis"
-
 
 def degree_histogram(degrees: list[int], topn_degrees: list[int] | None, label: str) -> go.Figure:
     """How many weights each input keeps, under a method and, where that is known, top-N by the same score."""

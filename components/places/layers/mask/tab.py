@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from components.jobs.events import LATEST
+from components.jobs.events import CHEAP, EACH
 from components.places.layers.mask.view import (
     FINEST,
     cell_values,
@@ -93,7 +93,9 @@ def create_masks_tab(state: gr.State) -> tuple[Tab, ModelMap, tuple[MaskCanvas, 
         return [text, *draw(workspace), *degree_chart(workspace)]
 
     def render(workspace: Workspace) -> list:
-        workspace = workspace.still()
+        return workspace.drawn(lambda: drawn_now(workspace.still()))
+
+    def drawn_now(workspace: Workspace) -> list:
         shown = [workspace.run, *workspace.comparable()] if workspace.run else []
         key = ("masks", workspace.layer, workspace.compare, workspace.difference, workspace.finished)
         try:
@@ -106,7 +108,7 @@ def create_masks_tab(state: gr.State) -> tuple[Tab, ModelMap, tuple[MaskCanvas, 
         if key not in MEASURES:
             raise EggsError("Choose one of the measures.")
         workspace.measure = key
-        return draw_map(workspace)
+        return workspace.drawn(lambda: draw_map(workspace))
 
     def set_compare(workspace: Workspace, name: str | None, difference: bool) -> list:
         workspace.compare, workspace.difference = name or "", bool(difference)
@@ -117,14 +119,16 @@ def create_masks_tab(state: gr.State) -> tuple[Tab, ModelMap, tuple[MaskCanvas, 
         if not workspace.run or not workspace.finished or number(told(event, "cell"), "A size") < FINEST:
             return gr.skip()
         place = [whole_number(told(event, name), "A place") for name in ("row", "column", "rows", "columns")]
+        if not workspace.in_turn("cells", number(told(event, "turn"), "A turn")):
+            return gr.skip()
         try:
             return cell_values(workspace, *place)
         except EggsError:
             return gr.skip()  # the model is not at hand: hovering tells the mask alone
 
-    measure.input(set_measure, [state, measure], [model_map, summary], **LATEST)
+    measure.input(set_measure, [state, measure], [model_map, summary], **CHEAP)
     for control in (compare, view):
-        control.input(set_compare, [state, compare, view], pictures, **LATEST)
+        control.input(set_compare, [state, compare, view], pictures, **CHEAP)
     for one in (canvas, other):
-        one.window(show_cells, state, detail, **LATEST)
+        one.window(show_cells, state, detail, **EACH)
     return Tab(outputs, render, draw_map), model_map, (canvas, other)

@@ -12,6 +12,7 @@ from components.words.glossary import MEASURES
 from components.words.html import escape
 from components.words.labels import run_label
 from components.words.phrases import NO_TOPN
+from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.pruning.one_layer import layer_scores
 from eggs_core.runs.run import Run
 
@@ -98,10 +99,13 @@ def _value(workspace: Workspace, label: str, mask: torch.Tensor, topn: torch.Ten
     }
 
 
-def cell_values(workspace: Workspace, row: int, column: int, rows: int, columns: int) -> dict | None:
+def cell_values(
+    workspace: Workspace, row: int, column: int, rows: int, columns: int, models: Models = CACHE
+) -> dict | None:
     """Dense weights and scores of a window of the chosen layer; raises EggsError if its model is not at hand."""
     report = workspace.run.report
-    found = layer_scores(report["model"], workspace.layer, report["config"]["score"], report.get("fingerprint"))
+    kind, recorded = report["config"]["score"], report.get("fingerprint")
+    found = layer_scores(report["model"], workspace.layer, kind, recorded, models)
     height, width = found.weight.shape
     row, column = min(max(row, 0), height - 1), min(max(column, 0), width - 1)
     group = int(report["pattern"].split(":")[1])

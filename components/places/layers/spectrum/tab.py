@@ -70,7 +70,9 @@ def create_spectrum_tab(state: gr.State, inputs: list, read: Callable[..., tuple
         return [gap_by_layer(workspace.comparable(), key), text]
 
     def draw_layer(workspace: Workspace) -> list:
-        workspace = workspace.still()
+        return workspace.drawn(lambda: layer_now(workspace.still()))
+
+    def layer_now(workspace: Workspace) -> list:
         if workspace.run is None or not workspace.layer or not workspace.finished:
             return [None, reading("The spectrum appears when the run is finished.")]
         try:
@@ -104,7 +106,7 @@ def create_spectrum_tab(state: gr.State, inputs: list, read: Callable[..., tuple
         if key not in SHOWN:
             raise EggsError("Choose one of the measures.")
         workspace.spectrum = key
-        return draw_gaps(workspace, key)
+        return workspace.drawn(lambda: draw_gaps(workspace, workspace.spectrum))
 
     def sweep(follow: Follow, workspace: Workspace, *values) -> Iterator[list]:
         """State and the sidebar's values in; progress and the growing curve out."""

@@ -8,10 +8,10 @@ from components.places.learn.lesson.scene import Scene
 from components.state.known_runs import DEFAULT_RUN, bundled_runs
 from components.words.html import escape, reading
 from components.words.run import overview_cards
-from eggs_core.config import METHODS
 from eggs_core.graph.expansion import spread
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.toy_layer import SIZE, best_points, eggs_points, judge, largest, suggest, toy_layer
+from eggs_core.registry import METHODS
 from eggs_core.runs.run import Run
 
 SIGNAL_STEPS = 6

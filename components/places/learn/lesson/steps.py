@@ -6,7 +6,6 @@ import torch
 
 from components.places.learn.lesson import figures
 from components.places.learn.lesson.scene import HALF, Scene, Step
-from eggs_core.config import METHODS
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.toy_layer import (
     SIZE,
@@ -19,6 +18,7 @@ from eggs_core.pruning.toy_layer import (
     toy_layer,
     two_halves,
 )
+from eggs_core.registry import METHODS
 
 LOUD, SCALED = figures.LOUD_INPUT, figures.SCALED_INPUT
 ALL = ("kept", "valid", "orphans", "gap", "error")

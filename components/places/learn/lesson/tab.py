@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from components.jobs.events import CHEAP, LATEST
+from components.jobs.events import CHEAP, EACH
 from components.places.learn.lesson.scene import Scene, Step, bench_value, feedback, measures
 from components.places.learn.lesson.steps import KEYS, STEPS
 from components.state.asked import told
@@ -21,7 +21,7 @@ SHOW_STEP = """() => setTimeout(() => {
 }, 50)"""
 ADDRESS = "n => { const u = new URL(location); u.searchParams.set('step', n); history.replaceState(null, '', u); }"
 TEACHERS = "teachers"  # ?step=teachers opens the teachers' page
-TEACHING = Path(__file__).parents[1] / "docs" / "teaching.md"
+TEACHING = Path(__file__).resolve().parents[4] / "docs" / "teaching.md"
 NOTE = (
     "Figures are computed by the same code that prunes real models. The matrix was picked so that every step shows "
     "something: it illustrates the ideas and is no evidence for a method; the other tabs are."
@@ -137,11 +137,10 @@ def create_learn_tab(tabs: gr.Tabs) -> None:
     for button, by in ((back, -1), (following, 1)):
         button.click(move(by), nav, [nav, *content], **CHEAP).then(**address)
     nav.change(None, None, None, js=SHOW_STEP, queue=False, api_visibility="private")
-    for control in (slider, choice):
-        control.input(slide, [nav, slider, choice, clicked], seen, **LATEST)
+    gr.on([slider.input, choice.input], slide, [nav, slider, choice, clicked], seen, **CHEAP)
     anew.click(again, nav, [slider, choice, *seen], **CHEAP)
     question.input(answered, [nav, question, done], [said, done, nav], **CHEAP)
-    bench.edit(edit, [nav, slider, choice], [figures, extra, clicked], **LATEST)
+    bench.edit(edit, [nav, slider, choice], [figures, extra, clicked], **EACH)
     slides.click(None, None, None, js=script("slides"), queue=False, api_visibility="private")
     gr.context.Context.root_block.load(open_lesson, None, [tabs, sections, nav, *content], **CHEAP)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from components.jobs.events import CHEAP
+from components.jobs.events import ONCE
 from components.jobs.messages import message, refusal
 from components.places.quality.report.page import report_html, report_json
 from components.state.workspace import Workspace, finished_run
@@ -44,7 +44,7 @@ def create_report_panel(state: gr.State) -> Tab:
         except OSError as error:
             return [message(f"The report cannot be written: {error.strerror}; free some space.", bad=True), gr.skip()]
 
-    make.click(build, state, [note, files], **CHEAP)
+    make.click(build, state, [note, files], **ONCE)
 
     def render(workspace: Workspace) -> list:
         if workspace.run is None or not workspace.finished:

@@ -44,8 +44,7 @@ def create_tokens_panel(state: gr.State) -> Tab:
         """State and text in; sentence, coloured text and bars out."""
         run, text = finished_run(workspace), words(typed, "The text")
         check_text(text)
-        work = Work(("tokens", *run_id(run), text), token_steps, (run, text), run.report["model"], lasting=False)
-        for event in follow(work):
+        for event in follow(token_work(run, text)):
             yield [bar(event), gr.skip(), gr.skip()]
         first, changes = event
         if workspace.run is run:
@@ -53,6 +52,11 @@ def create_tokens_panel(state: gr.State) -> Tab:
 
     run_by_buttons(start, stop, compare, [state, box], outputs)
     return Tab(outputs, lambda _workspace: ["", "", None])  # another run, another text: it is asked for anew
+
+
+def token_work(run: Run, text: str) -> Work:
+    """The work of comparing a run's two models on a text; its values are those of `token_steps`."""
+    return Work(("tokens", *run_id(run), text), token_steps, (run, text), run.report["model"], lasting=False)
 
 
 def token_steps(run: Run, words: str) -> Iterator[Progress | tuple[str, list[TokenChange]]]:

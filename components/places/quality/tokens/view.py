@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from components.charts.layout import base_layout
 from components.words.html import escape, reading
-from eggs_core.evaluation.tokens import KINDS, Prediction, TokenChange, mean_changes
+from eggs_core.evaluation.tokens import TOKEN_KINDS, Prediction, TokenChange, mean_changes
 
 HARDER, EASIER = "#D55E00", "#0072B2"
 FULL_COLOUR = 3.0  # nats: a token becomes 20 times less likely
@@ -64,7 +64,7 @@ def kind_bars(changes: list[TokenChange]) -> go.Figure:
         y=[f"{kind} ({count})" for kind, (_, count) in means.items()],
         orientation="h",
         marker={"color": [HARDER if value > 0 else EASIER for value, _ in means.values()]},
-        customdata=[[KINDS[kind], count] for kind, (_, count) in means.items()],
+        customdata=[[TOKEN_KINDS[kind], count] for kind, (_, count) in means.items()],
         showlegend=False,
         hovertemplate="%{customdata[0]}: %{x:+.3f} nats on average over %{customdata[1]} tokens<extra></extra>",
     )

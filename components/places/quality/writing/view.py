@@ -13,6 +13,7 @@ from components.words.html import escape, reading
 from components.words.labels import run_label
 from eggs_core.errors import EggsError
 from eggs_core.limits import check_text
+from eggs_core.models.architectures import context_length
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.runs.pruned_models import recover
 from eggs_core.runs.run import Run
@@ -63,8 +64,8 @@ def write_steps(
     dense = models[0].dense
     ids = dense.tokenizer(prompt, return_tensors="pt").input_ids.to(dense.model.device)
     dense.check_tokens(ids)
-    limit = getattr(dense.model.config, "max_position_embeddings", None) or 1 << 30
-    if ids.shape[1] >= limit:
+    limit = context_length(dense.model.config)
+    if limit is not None and ids.shape[1] >= limit:
         raise EggsError(f"The prompt has {ids.shape[1]} tokens, the model reads {limit} at most; shorten it.")
     writers = [Writer("Dense", COLORS["Dense"]), *(Writer(run_label(r), color(run_label(r))) for r in runs)]
     steps = [sample(model, ids, temperature, seed) for model in (dense.model, *(m.zeros for m in models))]

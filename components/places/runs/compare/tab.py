@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from components.jobs.events import CHEAP
+from components.jobs.events import CHEAP, ONCE
 from components.jobs.messages import message
 from components.places.runs.compare.figures import MEASURES
 from components.places.runs.compare.view import (
@@ -194,9 +194,9 @@ def _fill(tab: gr.Tab) -> None:
     )
     source.input(choose, [source, own], follow, **CHEAP).then(draw, controls, drawn, **CHEAP)
     model.input(choose_model, [source, own, model], follow[1:], **CHEAP).then(draw, controls, drawn, **CHEAP)
-    for control in (patterns, methods, seeds, baseline, measure):
-        control.input(draw, controls, drawn, trigger_mode="always_last", **CHEAP)
+    chosen_by_hand = [control.input for control in (patterns, methods, seeds, baseline, measure)]
+    gr.on(chosen_by_hand, draw, controls, drawn, **CHEAP)
     upload.upload(read, upload, [own, source, note], **CHEAP).then(choose, [source, own], follow, **CHEAP).then(
         draw, controls, drawn, **CHEAP
     )
-    export.click(take_along, [source, own], [note, files], **CHEAP)
+    export.click(take_along, [source, own], [note, files], **ONCE)

@@ -71,7 +71,7 @@ def _all_runs(reports: list[dict[str, Any]]) -> Sweep:
         newest.setdefault(report["model"], report)
     shown = [report for report in reports if on_same_weights(newest[report["model"]], report)]
     old = len(reports) - len(shown)
-    but = f", without {plural(old, 'run')} on weights that have changed since" if old else ""
+    but = f", without {plural(old, 'run')} not known to be on the same weights as newer ones" if old else ""
     return from_reports(shown, f"All finished runs{but}")
 
 
@@ -233,7 +233,7 @@ def cell_table(sweep: Sweep) -> pd.DataFrame:
         config, speed = cell.config, sweep.speed(cell)
         rows.append(
             {"key": config.key(), "model": config.model, "pattern": str(config.pattern), "method": label_of(config)}
-            | {"beta": config.beta, "seed": config.seed, "status": cell.status, "seconds": cell.seconds}
+            | {"beta": config.option("beta"), "seed": config.seed, "status": cell.status, "seconds": cell.seconds}
             | {"dense_perplexity": sweep.dense.get(config.model, {}).get("perplexity", math.nan)}
             | {name: value for name, value in cell.figures.items() if name != "window_nats"}
             | {f"{side}_ms_per_token": speed["ms_per_token"][side]["median"] for side in ("packed", "dense") if speed}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from components.jobs.events import CHEAP, FINISHED
+from components.jobs.events import CHEAP, EACH, FINISHED, ONCE
 from components.jobs.messages import message, refusal
 from components.places.runs.stored.view import as_json, comparison, runs_table, title_of
 from components.state.asked import told, words
@@ -109,11 +109,11 @@ def _fill(tab: gr.Tab, tab_bar: gr.Tabs, state: gr.State, render, outputs: list)
         return [message(said), gr.File(value=[str(place / "runs.csv"), str(place / "runs.json")], visible=True)]
 
     tab.select(listing, chosen, [sentence, table, chosen], **CHEAP)
-    table.select(choose, chosen, chosen, **CHEAP)
+    table.select(choose, chosen, chosen, **EACH)
     chosen.change(picked, chosen, [compared, name], **CHEAP)
     opened.click(show, [state, chosen], [tab_bar, note, *outputs], **FINISHED)
     rename.click(save_name, [chosen, name], [note, sentence, table, chosen], **CHEAP)
-    export.click(take_along, chosen, [note, files], **CHEAP)
+    export.click(take_along, chosen, [note, files], **ONCE)
 
 
 def _read(reports: list[dict]) -> str:

@@ -35,7 +35,7 @@ from components.words.recorded import NOT_MEASURED, made_on
 from eggs_core.packed.file import FILE
 from eggs_core.progress import Progress
 from eggs_core.runs.export import export_run
-from eggs_core.runs.measured_speed import Measurement, measure, measure_key, shapes_of
+from eggs_core.runs.measured_speed import Measurement, measure_key, measure_speed, shapes_of
 from eggs_core.runs.run import Run
 
 WAITING = "Size and latency are measured when all layers are pruned."
@@ -163,7 +163,7 @@ def measure_work(run: Run, results: Results = RESULTS) -> Work:
         results.keep(model_id(run), KIND, measure_key(run), last[1])
 
     key = (KIND, *measure_key(run))
-    return Work(key, measure, (run,), run.report["model"], keep, alone=True, expected=MEASURE_SECONDS)
+    return Work(key, measure_speed, (run,), run.report["model"], keep, alone=True, expected=MEASURE_SECONDS)
 
 
 def _create_race(state: gr.State) -> tuple[gr.Button, list]:
@@ -212,7 +212,7 @@ def _create_export(state: gr.State) -> list:
         place = Path(tempfile.mkdtemp(prefix="eggs-export-"))
         try:
             run = finished_run(workspace)
-            for event in follow(Work(place, export_steps, (run, kind, place), run.report["model"], lasting=False)):
+            for event in follow(export_work(run, kind, place)):
                 yield [bar(event), gr.skip()]
             yield [message(f"{event.name}: {size(event.stat().st_size)}"), gr.File(value=str(event), visible=True)]
         finally:
@@ -221,6 +221,11 @@ def _create_export(state: gr.State) -> list:
     others = {button.click: partial(export, kind=kind) for button, kind in ((folder, "hf"), (masks, "masks"))}
     run_by_buttons(packed, stop, export, [state], [note, files], starts=others)
     return [note, files]
+
+
+def export_work(run: Run, kind: str, place: Path) -> Work:
+    """The work of exporting a run as "packed", "hf" or "masks"; its values are those of `export_steps`."""
+    return Work(place, export_steps, (run, kind, place), run.report["model"], lasting=False)
 
 
 def export_steps(run: Run, kind: str, place: Path) -> Iterator[Progress | Path]:

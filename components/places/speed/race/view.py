@@ -12,6 +12,7 @@ from components.state.results import run_id
 from components.words.html import escape, reading, seconds
 from eggs_core.errors import EggsError
 from eggs_core.limits import check_text
+from eggs_core.models.architectures import context_length
 from eggs_core.progress import Progress
 from eggs_core.runs.pruned_models import recover, weights_at_hand
 from eggs_core.runs.run import Run
@@ -103,8 +104,8 @@ def race_steps(run: Run, prompt: str, most: int, rival: str) -> Iterator[Progres
     tokenizer, packed = models.dense.tokenizer, models.packed
     ids = tokenizer(prompt, return_tensors="pt").input_ids.to(packed.device)
     models.dense.check_tokens(ids)
-    limit = getattr(packed.config, "max_position_embeddings", None) or 1 << 30
-    if ids.shape[1] >= limit:
+    limit = context_length(packed.config)
+    if limit is not None and ids.shape[1] >= limit:
         raise EggsError(
             f"The prompt has {ids.shape[1]} tokens and the model reads {limit} at most; shorten the prompt."
         )

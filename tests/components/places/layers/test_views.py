@@ -14,7 +14,7 @@ from components.places.layers.mask.view import cell_values, compare_choices, com
 from components.places.layers.mask.words import degree_reading
 from components.places.layers.spectrum import view as spectrum_view
 from components.places.layers.spectrum.words import layer_extras
-from components.state import workspace as session
+from components.state.known_runs import read_shipped
 from components.state.workspace import Workspace
 from eggs_core.graph.measures import measure
 from eggs_core.masks.bits import pack_bits
@@ -143,8 +143,7 @@ def test_a_run_without_topn_says_so_and_shows_its_masks(tabs):
     assert "was not recorded with this run; wanda" in masks.render(workspace)[-1].lower()
 
 
-def test_weights_to_hover_over_come_in_whole_groups(make_run, micro_cache, monkeypatch):
-    monkeypatch.setattr("eggs_core.pruning.one_layer.CACHE", micro_cache)
+def test_weights_to_hover_over_come_in_whole_groups(make_run, micro):
     run = make_run("magnitude")
     workspace = Workspace()
     workspace.show(run)
@@ -161,14 +160,9 @@ def test_sentences_of_degrees_and_reach():
     assert "all but 3 of the 10 pairs" in layer_extras({}, None, ("a", "b", 3, 10))
 
 
-def test_a_damaged_shipped_run_is_said(tmp_path, monkeypatch):
+def test_a_damaged_shipped_run_is_said(tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "report.json").write_text("{")
-    monkeypatch.setattr(session, "BUNDLED_RUNS", tmp_path)
-    session._read_bundled.cache_clear()
-    try:
-        assert session.bundled_runs() == ()
-        (said,) = session.problems()
-        assert said.startswith("The run in broken is damaged: report.json cannot be read: ") and "run it again" in said
-    finally:
-        session._read_bundled.cache_clear()
+    runs, (said,) = read_shipped(tmp_path)
+    assert runs == ()
+    assert said.startswith("The run in broken is damaged: report.json cannot be read: ") and "run it again" in said

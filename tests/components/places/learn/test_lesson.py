@@ -7,9 +7,9 @@ from components.places.learn.lesson import figures
 from components.places.learn.lesson.scene import bench_value, feedback, measures
 from components.places.learn.lesson.steps import KEYS, STEPS
 from components.words.glossary import LESSONS
-from eggs_core.config import METHODS
 from eggs_core.errors import EggsError
 from eggs_core.pruning.toy_layer import BEST_FOUND, read_mask
+from eggs_core.registry import METHODS
 
 
 def step_of(key: str):

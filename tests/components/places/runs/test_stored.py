@@ -5,24 +5,13 @@ import json
 import pytest
 
 from components.jobs.prune import run_job
-from components.places.runs.stored import view as runs_view
 from components.places.runs.stored.view import as_json, comparison, runs_table, title_of
-from components.state import workspace as session
 from components.state.known_runs import bundled_runs
 from components.state.reports import SHIPPED, all_reports, open_run
 from components.state.workspace import Workspace
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import paired_ratio
-from eggs_core.runs.store import RunStore
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    store = RunStore(tmp_path)
-    for module in (runs_view, session):
-        monkeypatch.setattr(module, "STORE", store)
-    return store
 
 
 def test_shipped_and_stored_runs_are_listed_once(store, make_run):
@@ -51,26 +40,29 @@ def test_runs_are_compared_on_the_same_text_only(store, make_run):
     assert json.loads(as_json(reports))[1]["method"] == "wanda"
 
 
-def test_a_known_run_is_shown_without_pruning_unless_it_is_wanted_anew(follow, micro_jobs, make_run):
+def pruned(follow, workspace: Workspace, config: PruneConfig, anew: bool = False) -> bool:
+    """Run a job to its end; was anything pruned, or was a known run shown?"""
+    said = [html for html, _ in run_job(follow, workspace, config, {}, anew)]
+    known = "kept since then" in said[-1]
+    assert known != any("Calibrating on" in html for html in said)
+    return not known
+
+
+def test_a_known_run_is_shown_without_pruning_unless_it_is_wanted_anew(follow, micro, store, make_run):
     config = PruneConfig.from_dict(make_run("ria").report["config"])
     first, again, anew = Workspace(), Workspace(), Workspace()
-    list(run_job(follow, first, config, {}))
-    assert len(micro_jobs) == 1
-    said = [html for html, _ in run_job(follow, again, config, {})]
-    assert len(micro_jobs) == 1 and "kept since then" in said[-1] and again.run.report == first.run.report
-    list(run_job(follow, anew, config, {}, anew=True))
-    assert len(micro_jobs) == 2
+    assert pruned(follow, first, config)
+    assert not pruned(follow, again, config)
+    assert again.run.report == first.run.report
+    assert pruned(follow, anew, config, anew=True)
     for layer in first.run.report["layers"]:
         assert anew.run.mask(layer["name"]).equal(first.run.mask(layer["name"]))
 
 
-def test_a_run_of_other_weights_is_not_taken_for_this_model(follow, micro_jobs, make_run, monkeypatch):
+def test_a_run_of_other_weights_is_not_taken_for_this_model(follow, micro, store, make_run):
     config = PruneConfig.from_dict(make_run("ria").report["config"])
-    list(run_job(follow, Workspace(), config, {}))
-    from components.jobs import prune as jobs
-
-    run = jobs.STORE.get(config.key())
+    assert pruned(follow, Workspace(), config)
+    run = store.get(config.key())
     run.report["fingerprint"] = "0" * 16
-    jobs.STORE.put(run)
-    list(run_job(follow, Workspace(), config, {}))
-    assert len(micro_jobs) == 2
+    store.put(run)
+    assert pruned(follow, Workspace(), config)

@@ -1,0 +1,133 @@
+"""What the sidebar's controls hold, as a configuration and back; no gradio here."""
+
+import hashlib
+from typing import Any
+
+from components.state.asked import number, whole_number, words
+from components.words.html import escape
+from eggs_core.config import PruneConfig, make_config
+from eggs_core.errors import EggsError
+from eggs_core.pattern import NMPattern
+from eggs_core.registry import DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, Option, method_of, reads
+from eggs_core.text.datasets import PREFIX
+from eggs_core.text.sources import Text
+
+PATTERNS = ("1:4", "2:4", "3:4", "2:8", "4:8")
+OTHER = "other"
+DEFAULT_CHOICE = "tiny-llama", "2:4", DEFAULT_METHOD
+BUNDLED_TEXT, OWN_TEXT, DATASET = "bundled", "own", "dataset"
+NAMES = (  # of the controls, in the order in which their values come
+    *("model", "pattern", "keep", "group", "method"),
+    *DIMENSIONS,
+    *OPTIONS,
+    *("windows", "length", "seed", "source", "text", "dataset"),
+)
+
+
+def scale(option: Option) -> float:
+    """What a control shows for an option's 1: shares stand in per cent."""
+    return 1 if option.high is None else 100
+
+
+def pattern_note(choice: str, keep: float | None, group: float | None) -> str:
+    """What the pattern means, in words, or what is wrong with it."""
+    try:
+        pattern = read_pattern(choice, keep, group)
+    except EggsError as error:
+        return f'<p class="hint bad">{escape(error)}</p>'
+    return f'<p class="hint">keeps {pattern.keep} of every {pattern.group} weights: {pattern.sparsity:.0%} pruned</p>'
+
+
+def method_note(method: str) -> str:
+    """What a method does, in one line."""
+    summary = METHODS[method].summary if method in METHODS else "Your own combination of the choices below."
+    return f'<p class="hint">{escape(summary)}</p>'
+
+
+def read_pattern(choice: str, keep: float | None, group: float | None) -> NMPattern:
+    """The chosen pattern; raises EggsError if the free N and M make none."""
+    if choice != OTHER:
+        return NMPattern.parse(choice)
+    try:
+        kept, of = (whole_number("" if n is None else n, "N or M") for n in (keep, group))
+    except EggsError as error:
+        raise EggsError("Give N and M as whole numbers, for example N = 2 and M = 4.") from error
+    return NMPattern(kept, of)
+
+
+def read(*values: Any) -> tuple[PruneConfig, dict[str, Text]]:
+    """The configuration that the controls describe, values in the order of NAMES, and the user's own texts by name.
+
+    Raises EggsError.
+    """
+    given = dict(zip(NAMES, values, strict=True))
+    calibration, texts = _calibration(
+        given["source"], words(given["text"], "Your text"), words(given["dataset"], "The dataset").strip()
+    )
+    choices = {name: given[name] for name in DIMENSIONS}
+    config = make_config(
+        words(given["model"], "The model").strip(),
+        read_pattern(given["pattern"], given["keep"], given["group"]),
+        words(given["method"], "The method"),
+        **choices,
+        **{name: _option(name, given[name]) for name in OPTIONS if reads(choices, name)},
+        calibration=calibration,
+        calibration_windows=whole_number(given["windows"], "The number of calibration windows"),
+        calibration_length=whole_number(given["length"], "The calibration length"),
+        seed=whole_number(given["seed"], "The seed"),
+    )
+    return config, texts
+
+
+def _option(name: str, value: Any) -> float | None:
+    """An option as a configuration holds it; 0 is automatic."""
+    option = OPTIONS[name]
+    if option.whole:
+        return whole_number(value, f"The number of {option.called}") or None
+    return number(value, option.called) / scale(option) or None
+
+
+def _calibration(source: str, text: str, dataset: str) -> tuple[str, dict[str, Text]]:
+    """The configuration's name for the chosen text, and that text if it is the user's own; raises EggsError."""
+    if source == DATASET:
+        if not dataset:
+            raise EggsError("Name a dataset, such as Salesforce/wikitext:wikitext-2-raw-v1, or choose another text.")
+        return PREFIX + dataset, {}
+    if source != OWN_TEXT:
+        return "bundled", {}
+    if not text.strip():
+        raise EggsError("Paste a text to calibrate on, or choose the bundled speeches.")
+    name = f"text:{hashlib.sha256(text.encode()).hexdigest()}"
+    return name, {name: Text("your text", text)}
+
+
+def controls_of(config: PruneConfig) -> list[Any]:
+    """Values of the controls that describe a configuration, in the order of NAMES; the inverse of `read`."""
+    known = str(config.pattern) in PATTERNS
+    source, dataset = BUNDLED_TEXT, ""
+    if config.calibration.startswith(PREFIX):
+        source, dataset = DATASET, config.calibration.removeprefix(PREFIX)
+    elif config.calibration != "bundled":
+        source = OWN_TEXT
+    values = {
+        "model": config.model,
+        "pattern": str(config.pattern) if known else OTHER,
+        "keep": config.pattern.keep,
+        "group": config.pattern.group,
+        "method": config.method,
+        **config.choices(),
+        **{name: round(scale(option) * (config.option(name) or 0)) for name, option in OPTIONS.items()},
+        "windows": config.calibration_windows,
+        "length": config.calibration_length,
+        "seed": config.seed,
+        "source": source,
+        "text": "",
+        "dataset": dataset,
+    }
+    return [values[name] for name in NAMES]
+
+
+def name_and_note(*choices: str) -> tuple[str, str]:
+    """The named method that a combination is, or "custom", and what it does; choices in the order of DIMENSIONS."""
+    name = method_of(dict(zip(DIMENSIONS, choices, strict=True)))
+    return name, method_note(name)

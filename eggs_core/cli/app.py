@@ -1,0 +1,39 @@
+"""The command line: its commands, a file each, and the one way in which they say what went wrong."""
+
+from typing import Any
+
+import typer
+
+from eggs_core.cli.analyze import analyze
+from eggs_core.cli.evaluate import evaluate
+from eggs_core.cli.export import export
+from eggs_core.cli.models import models
+from eggs_core.cli.options import CHOICES
+from eggs_core.cli.output import end_progress, printable
+from eggs_core.cli.prune import prune
+from eggs_core.cli.sweep import sweep
+from eggs_core.errors import EggsError
+from eggs_core.registry import with_choices
+
+
+class _OneSentenceErrors(typer.core.TyperGroup):
+    """A command group that shows an EggsError as its sentence and exits with code 2."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EggsError as error:
+            end_progress()
+            typer.echo(printable(str(error)), err=True)
+            raise typer.Exit(2) from error
+
+
+app = typer.Typer(
+    cls=_OneSentenceErrors,
+    help="N:M pruning of language models, guided by expander graphs.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for command in (models, with_choices(prune, CHOICES, before="seed"), evaluate, analyze, export, sweep):
+    app.command()(command)

@@ -1,0 +1,57 @@
+"""What commands print: figures on stdout, progress and problems on stderr."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from eggs_core.progress import Progress
+    from eggs_core.runs.run import Run
+
+
+def printable(text: str) -> str:
+    """A text for the terminal: what cannot be printed is spelled out, line ends stay."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
+def show_progress(progress: "Progress") -> None:
+    """One line that rewrites itself on a terminal, and plain lines elsewhere."""
+    left = "" if progress.seconds_left is None else f", {progress.seconds_left:.0f} s left"
+    line = f"{progress.share:4.0%}  {progress.text}{left}"
+    if sys.stderr.isatty():
+        typer.echo(f"\r\x1b[K{line}", err=True, nl=False)
+    else:
+        typer.echo(line, err=True)
+
+
+def end_progress() -> None:
+    """Leave the line of progress empty."""
+    if sys.stderr.isatty():
+        typer.echo("\r\x1b[K", err=True, nl=False)
+
+
+def quiet() -> None:
+    """Keep transformers' own progress bars and advice out of the way."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def open_run(folder: Path) -> "Run":
+    """The finished run in a folder; raises EggsError if it is damaged or none."""
+    quiet()
+    from eggs_core.runs.run import load_run
+
+    return load_run(folder)
+
+
+def print_scores(rows: Mapping[str, Mapping[str, Any]], evaluation: Mapping[str, Any]) -> None:
+    """Perplexity and accuracy, a row for each model, under the text that they were measured on."""
+    typer.echo(f"{evaluation['text']}: {evaluation['windows']} windows of {evaluation['window']} tokens")
+    typer.echo(f"{'':8}perplexity   top-1   top-5")
+    for name, scores in rows.items():
+        typer.echo(f"{name:8}{scores['perplexity']:10.2f}  {scores['top1']:6.2%}  {scores['top5']:6.2%}")

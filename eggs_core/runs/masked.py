@@ -1,0 +1,21 @@
+"""A finished run's masks, put on the weights of a dense model."""
+
+from transformers import PreTrainedModel
+
+from eggs_core.errors import EggsError
+from eggs_core.models.architectures import linear_layers
+from eggs_core.runs.run import Run
+
+
+def apply_masks(model: PreTrainedModel, run: Run) -> None:
+    """Set to zero, in place, what a run pruned; raises EggsError, before any change, if its layers are not the model's.
+
+    The weights that are kept stay as they are, also where the run re-fitted them.
+    """
+    layers = {layer.name: layer for layer in linear_layers(model)}
+    for entry in run.report["layers"]:
+        name, shape = entry["name"], tuple(entry["shape"])
+        if name not in layers or layers[name].shape != shape:
+            raise EggsError(f"The run's model {run.report['model']} has a layer {name} {shape}, which this one lacks.")
+    for entry in run.report["layers"]:
+        layers[entry["name"]].apply_mask(run.mask(entry["name"]))
