@@ -137,7 +137,7 @@ def bytes_table(quick: bool) -> tuple[list[dict], dict[str, float]]:
     sizes = {"hidden_size": wide, "intermediate_size": 4 * wide, "num_attention_heads": 16}
     load = (
         "import sys, torch; torch.set_num_threads(1)\n"
-        "from eggs_core.packed.writing import load_packed; from transformers import AutoModelForCausalLM\n"
+        "from eggs_core.packed.file import load_packed; from transformers import AutoModelForCausalLM\n"
         "dense = lambda p: AutoModelForCausalLM.from_pretrained(p, dtype='auto')\n"
         "opened = [load_packed(p) if p.endswith('.safetensors') else dense(p) for p in sys.argv[1:]]\n"
         "[m(torch.zeros(1, 1, dtype=torch.long)) for m in opened for _ in range(2)]\n"

@@ -10,6 +10,7 @@ from eggs_core.sweep.reading import MOST_CELLS
 
 AXES = {"models": "model", "patterns": "pattern", "methods": "method", "betas": "beta", "seeds": "seed"}
 AUTO = "auto"
+SHOWN = 200  # characters of a part of the grid in a sentence
 MOST_RULED = 1000  # values that include and exclude name in all
 CELL_BYTES, WINDOW_BYTES, MOST_WINDOWS = 1000, 9, 4096  # of sweep.json, for a cell and for each of its windows
 
@@ -50,7 +51,7 @@ def _check_entry(where: str, axis: str, entry: Any) -> None:
     """Raise EggsError for what is no value of an axis: all are texts, but a method may be a mapping of texts."""
     mapped = axis == "method" and isinstance(entry, dict)
     if not all(isinstance(value, str) for value in (entry.values() if mapped else [entry])):
-        raise EggsError(f"{where} of the grid holds {plain(entry)[:200]}, which is no plain value.")
+        raise EggsError(f"{where} of the grid holds {plain(entry)}, which is no plain value.")
 
 
 def rules_of(values: dict[str, Any], name: str) -> list[dict[str, list[Any]]]:
@@ -60,9 +61,7 @@ def rules_of(values: dict[str, Any], name: str) -> list[dict[str, list[Any]]]:
     found = []
     for rule in rules if isinstance(rules, list) else [rules]:
         if not isinstance(rule, dict) or not rule or set(rule) - set(known):
-            raise EggsError(
-                f"An entry of {name} is a mapping with some of {', '.join(known)}; got {plain(rule)[:200]}."
-            )
+            raise EggsError(f"An entry of {name} is a mapping with some of {', '.join(known)}; got {plain(rule)}.")
         found.append({key: entry if isinstance(entry, list) else [entry] for key, entry in rule.items()})
         for key, entries in found[-1].items():
             for entry in entries:
@@ -78,10 +77,15 @@ def matches(cell: dict[str, Any], rule: dict[str, list[Any]]) -> bool:
 
 
 def plain(values: Any) -> str:
-    """A part of the grid as a person would write it."""
+    """A part of the grid as a person would write it, or as much of it as a sentence takes."""
+    said = _written(values)
+    return said if len(said) <= SHOWN else f"{said[:SHOWN]}…"
+
+
+def _written(values: Any) -> str:
     if isinstance(values, dict):
-        return " ".join(f"{key} {plain(value)}" for key, value in values.items() if value != AUTO)
-    return ", ".join(map(plain, values)) if isinstance(values, list) else str(values)
+        return " ".join(f"{key} {_written(value)}" for key, value in values.items() if value != AUTO)
+    return ", ".join(map(_written, values)) if isinstance(values, list) else str(values)
 
 
 def whole_of(name: str, text: Any) -> int:
@@ -89,7 +93,7 @@ def whole_of(name: str, text: Any) -> int:
     try:
         return int(text)
     except (TypeError, ValueError) as error:
-        raise EggsError(f"{name.replace('_', ' ')} must be a whole number; got {plain(text)[:40]!r}.") from error
+        raise EggsError(f"{name.replace('_', ' ')} must be a whole number; got {plain(text)!r}.") from error
 
 
 def float_of(name: str, text: Any) -> float:
@@ -97,4 +101,4 @@ def float_of(name: str, text: Any) -> float:
     try:
         return float(text)
     except (TypeError, ValueError) as error:
-        raise EggsError(f"{OPTIONS[name].rule}, or auto; got {plain(text)[:40]!r}.") from error
+        raise EggsError(f"{OPTIONS[name].rule}, or auto; got {plain(text)!r}.") from error

@@ -74,7 +74,7 @@ def parse_grid(text: str, name: str = "sweep", folder: Path = Path()) -> Grid:
     values = read_grid(text)
     known = {"name", *AXES, *COUNTS, *SOURCES, "include", "exclude"}
     if unknown := sorted(set(values) - known):
-        raise EggsError(f"Unknown key {unknown[0]!r} in the grid; known are {', '.join(sorted(known))}.")
+        raise EggsError(f"Unknown key {plain(unknown[0])!r} in the grid; known are {', '.join(sorted(known))}.")
     if missing := [axis for axis in ("models", "patterns", "methods") if not values.get(axis)]:
         raise EggsError(f"The grid names no {missing[0]}; every grid needs models, patterns and methods.")
     name = str(values.get("name") or name)
@@ -186,7 +186,7 @@ def _config(cell: dict[str, Any], options: dict[str, Any], keep_beta: bool) -> P
     """One cell's configuration; without `keep_beta` a method that β does not steer leaves it out."""
     method = cell["method"] if isinstance(cell["method"], dict) else {"method": cell["method"]}
     if unknown := sorted(set(method) - set(CHOICES)):
-        raise EggsError(f"Unknown choice {unknown[0]!r} of a method; known are {', '.join(CHOICES)}.")
+        raise EggsError(f"Unknown choice {plain(unknown[0])!r} of a method; known are {', '.join(CHOICES)}.")
     choices: dict[str, Any] = {"method": CUSTOM if "score" in method else DEFAULT_METHOD, **method}
     for option in OPTIONS.keys() & choices.keys():
         choices[option] = (
