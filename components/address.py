@@ -32,7 +32,7 @@ def address(workspace: Workspace | None, asked: PruneConfig | None = None) -> st
     """
     if workspace is None or (workspace.run is None and asked is None):
         return ""
-    config = asked or PruneConfig.from_dict(workspace.run.report["config"])
+    config = asked or workspace.run.config
     plain = make_config(config.model, config.pattern, config.method)
     values = {"run": config.key(), "model": config.model, "pattern": str(config.pattern), "method": config.method}
     for name in (*CHOICES, *COUNTS):

@@ -28,7 +28,7 @@ from components.state.known_runs import first_run, problems
 from components.state.workspace import Workspace
 from components.tab import Tab, joined
 from components.widgets.assets import ASSETS
-from eggs_core.config import PruneConfig, make_config
+from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 
 CLOSE_SIDEBAR_ON_PHONES = (
@@ -89,7 +89,7 @@ class Page:
         run = first_run()
         try:
             config, wanted = asked_config(query), asked_run(query)
-            config = PruneConfig.from_dict(wanted.report["config"]) if wanted else config
+            config = wanted.config if wanted else config
             if config:
                 controls = controls_of(config)
                 start = "" if wanted else config.key()

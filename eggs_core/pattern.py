@@ -1,6 +1,7 @@
 """N:M sparsity patterns: in every group of M consecutive weights along in_features, N are kept."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eggs_core.errors import EggsError
@@ -61,7 +62,7 @@ class NMPattern:
         """Number of groups in a row of `in_features` weights that the pattern divides."""
         return in_features // self.group
 
-    def check(self, name: str, shape: tuple[int, int]) -> None:
+    def check(self, name: str, shape: Sequence[int]) -> None:
         """Raise EggsError, naming the layer, unless M divides in_features; `shape` is (out_features, in_features)."""
         out_features, in_features = shape
         if in_features % self.group:

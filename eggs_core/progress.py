@@ -1,5 +1,6 @@
 """How long work tells where it stands, and one sentence when memory does not suffice."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ class Progress:
 
 
 @contextmanager
-def memory_errors(what: str):
+def memory_errors(what: str) -> Iterator[None]:
     """Turn an out-of-memory error of any device into one sentence."""
     try:
         yield

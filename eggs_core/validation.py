@@ -4,6 +4,7 @@ Whoever only shows the command line's help does not need pydantic, so no module 
 """
 
 import json
+from collections.abc import Hashable
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast
 
@@ -55,7 +56,7 @@ def check(value: object, kind: type[T], place: str = "") -> T:
     {'a': [1, 2]}
     """
     try:
-        _adapter(kind).validate_python(value, strict=True)
+        _adapter(cast(Hashable, kind)).validate_python(value, strict=True)
     except ValidationError as error:
         raise _mismatch(error, place) from None
     return cast(T, value)
@@ -64,15 +65,15 @@ def check(value: object, kind: type[T], place: str = "") -> T:
 def build(value: object, kind: type[T], place: str = "") -> T:
     """A JSON value as the dataclass `kind`, other dataclasses inside it too; raises Mismatch as `check` does."""
     try:
-        return _adapter(kind).validate_json(json.dumps(value), strict=True)
+        return cast(T, _adapter(cast(Hashable, kind)).validate_json(json.dumps(value), strict=True))
     except ValidationError as error:
         raise _mismatch(error, place) from None
 
 
 @cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
     """Put together once, as that takes longer than a check."""
-    return TypeAdapter(kind)
+    return TypeAdapter(cast(Any, kind))
 
 
 def _mismatch(error: ValidationError, place: str) -> Mismatch:

@@ -60,13 +60,11 @@ def latency_card(latency: dict[str, Any] | None) -> str:
 
 def overview_reading(run: Run, label: str) -> str:
     """What happened, in two sentences made from the figures."""
-    layers, evaluation = run.report["layers"], run.report["evaluation"]
-    ratio = evaluation["pruned"]["perplexity"] / evaluation["dense"]["perplexity"]
+    layers, ratio, pattern = run.report["layers"], run.ratio, run.pattern
     orphans = sum(layer["orphans"] for layer in layers)
     worst = max(layers, key=lambda layer: layer["output_error"])
-    keep, group = run.report["pattern"].split(":")
     return reading(
-        f"{escape(label)} kept {keep} of every {group} weights in {len(layers)} layers; "
+        f"{escape(label)} kept {pattern.keep} of every {pattern.group} weights in {len(layers)} layers; "
         f"perplexity {'rose' if ratio >= 1 else 'fell'} by {abs(ratio - 1):.0%}. {_orphans(orphans)} "
         f"Of all layers the output of <b>{escape(worst['name'])}</b> is the furthest from its dense one "
         f"({term('output error')} {worst['output_error']:.2f}).",

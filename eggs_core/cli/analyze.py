@@ -19,11 +19,9 @@ def analyze(
 
     finished = open_run(run)
     from eggs_core.graph.measures import measure
-    from eggs_core.pattern import NMPattern
 
-    pattern = NMPattern.parse(finished.report["pattern"])
     names = [x["name"] for x in finished.report["layers"]] if layer is None else [layer]
-    measures = {name: asdict(measure(finished.mask(name), pattern)) for name in names}
+    measures = {name: asdict(measure(finished.mask(name), finished.pattern)) for name in names}
     if as_json:
         typer.echo(json.dumps(measures, indent=1))
         return

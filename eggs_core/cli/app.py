@@ -19,7 +19,7 @@ from eggs_core.registry import with_choices
 class _OneSentenceErrors(typer.core.TyperGroup):
     """A command group that shows an EggsError as its sentence and exits with code 2."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except EggsError as error:

@@ -35,17 +35,18 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Print perplexity and next-token accuracy of a model, dense or with the masks of a run."""
-    if model is None and run is None:
-        raise EggsError("Say what to evaluate: --model, --run, or both.")
     if device_map not in (None, "auto"):
         raise EggsError(f"--device-map is auto or left out; got {device_map!r}.")
     if device_map and run:
         raise EggsError("A run's masks cannot be applied to a spread model; evaluate its exported folder instead.")
     finished = open_run(run) if run else None
+    name = model or (finished.report["model"] if finished else None)
+    if name is None:
+        raise EggsError("Say what to evaluate: --model, --run, or both.")
     texts: dict[str, Text] = {}
     # The same limits as for pruning, checked in the same place.
     config = make_config(
-        finished.report["model"] if model is None else model,
+        name,
         "2:4",
         "magnitude",
         evaluation=register_text(texts, evaluation_file),
@@ -69,7 +70,7 @@ def evaluate(
     row = "dense"
     if finished:
         check_same_weights(finished.report, loaded)
-        if finished.report.get("config", {}).get("reconstruction", "none") != "none":
+        if finished.config.refits:
             typer.echo(REFITTED, err=True)
         apply_masks(loaded.model, finished)
         row = "pruned"

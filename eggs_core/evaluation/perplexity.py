@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from eggs_core.errors import EggsError
+from eggs_core.report_types import Protocol, Scores
 from eggs_core.text.sources import Text
 
 LOGITS_PER_BATCH = 2**27  # logits held at once, 512 MB in fp32
@@ -31,7 +31,7 @@ class WindowScores:
         """exp of the mean loss in nats per token."""
         return math.exp(min(self.nats.mean().item(), MOST_NATS))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Scores:
         """Plain values: the three measures, and the loss of each window for paired comparisons."""
         return {
             "perplexity": self.perplexity,
@@ -86,6 +86,6 @@ def evaluate(model: PreTrainedModel, windows: torch.Tensor) -> WindowScores:
     return join(list(score_windows(model, windows)))
 
 
-def protocol(text: Text, windows: torch.Tensor) -> dict[str, Any]:
+def protocol(text: Text, windows: torch.Tensor) -> Protocol:
     """What a figure needs beside it: text, its SHA-256, window length in tokens, number of windows."""
     return {"text": text.name, "sha256": text.sha256, "window": windows.shape[1], "windows": windows.shape[0]}

@@ -4,6 +4,7 @@ import networkx as nx
 import numpy as np
 import torch
 
+Places = dict[tuple[str, int], tuple[float, float]]
 LAYOUTS = ("bipartite", "spectral", "circular")
 
 
@@ -20,11 +21,12 @@ def window_graph(mask: torch.Tensor, first_row: int = 0, first_column: int = 0) 
     return graph
 
 
-def layout(graph: nx.Graph, kind: str) -> dict[tuple[str, int], tuple[float, float]]:
+def layout(graph: nx.Graph, kind: str) -> Places:
     """Positions in the unit square, x to the right and y downwards; kind is one of LAYOUTS."""
     inputs = [n for n in graph if n[0] == "in"]
     if kind == "bipartite":
-        places, positions = nx.bipartite_layout(graph, inputs, align="horizontal"), {}
+        places = nx.bipartite_layout(graph, inputs, align="horizontal")
+        positions: Places = {}
         for height, row in ((-1.0, inputs), (1.0, [n for n in graph if n[0] == "out"])):
             across = sorted(places[n][0] for n in row)  # networkx goes through a set, channels stay in order
             positions |= {n: (x, height) for n, x in zip(row, across, strict=True)}

@@ -67,11 +67,16 @@ def oriented(mask: torch.Tensor, side: str) -> torch.Tensor:
     return mask if side == "inputs" else mask.T
 
 
+def _certified(mask: torch.Tensor, side: str, sigma2: float, share: float) -> float:
+    found = certified_expansion(mask, sigma2, share)
+    return found["inputs"] if side == "inputs" else found["outputs"]
+
+
 def expansion(mask: torch.Tensor, side: str, members: torch.Tensor, sigma2: float) -> Expansion:
     """Neighbours and certificate of the set of `members`, int64 channel numbers of `side`."""
     matrix = oriented(mask, side)[:, members]
     share = matrix.sum().item() / max(int(mask.sum()), 1)
-    bound = certified_expansion(mask, sigma2, share)[side] if share else 0.0
+    bound = _certified(mask, side, sigma2, share) if share else 0.0
     return Expansion(len(members), int(matrix.any(1).sum()), share, bound)
 
 
@@ -130,7 +135,7 @@ def expansion_curve(mask: torch.Tensor, side: str, sigma2: float, seed: int = 0)
     volume = matrix.sum(0).sort(descending=True).values.cumsum(0) / max(int(mask.sum()), 1)
     points = []
     for size in sizes.tolist():
-        bound = certified_expansion(mask, sigma2, float(volume[size - 1]))[side]
+        bound = _certified(mask, side, sigma2, float(volume[size - 1]))
         tried = random[:, size - 1] / size
         found = min(worst[size - 1].item() / size, lowest[size - 1].item() / size, tried.min().item())
         points.append(

@@ -70,7 +70,9 @@ def second_singular_value(matrix: torch.Tensor) -> torch.Tensor:
 
     # The known top vector heads the basis, which deflates it at every step; vertices without edges lie in the kernel,
     # and starting outside it keeps the iteration there too.
-    basis, alphas, betas = [v / v.norm(dim=-1, keepdim=True).clamp_min(1e-30)], [], []
+    basis = [v / v.norm(dim=-1, keepdim=True).clamp_min(1e-30)]
+    alphas: list[torch.Tensor] = []
+    betas: list[torch.Tensor] = []
     q = orthogonalize(start * (v > 0), basis)
     q = q / q.norm(dim=-1, keepdim=True).clamp_min(1e-30)
     basis.append(q)

@@ -96,7 +96,7 @@ def _checked(
 def _states(pattern: NMPattern) -> np.ndarray:
     """The masks of one group, bool (states, M), in the order of itertools.combinations: a state's rank is its place."""
     kept = list(itertools.combinations(range(pattern.group), pattern.keep))
-    return np.eye(pattern.group, dtype=bool)[kept].any(axis=1)
+    return np.asarray(np.eye(pattern.group, dtype=bool)[kept].any(axis=1))
 
 
 def _numbers(columns: np.ndarray, pattern: NMPattern) -> np.ndarray:

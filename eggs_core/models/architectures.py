@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
@@ -37,7 +38,7 @@ def is_transposed(module: nn.Module) -> bool:
     return isinstance(module, Conv1D)
 
 
-def shape_of(module: nn.Module) -> tuple[int, int]:
+def shape_of(module: Linear) -> tuple[int, int]:
     """(out_features, in_features) of a linear layer."""
     rows, columns = module.weight.shape
     return (columns, rows) if is_transposed(module) else (rows, columns)
@@ -56,7 +57,7 @@ class LinearLayer:
     name: str
     block: int
     projection: str
-    module: nn.Module
+    module: Linear
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -93,7 +94,7 @@ def find_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
             f"supported are {', '.join(sorted(BLOCK_PATHS))} and models built the same way."
         )
     if kind in BLOCK_PATHS:
-        return BLOCK_PATHS[kind], model.get_submodule(BLOCK_PATHS[kind])
+        return BLOCK_PATHS[kind], cast(nn.ModuleList, model.get_submodule(BLOCK_PATHS[kind]))
     found = [
         (name, module)
         for name, module in model.named_modules()

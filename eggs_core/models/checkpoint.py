@@ -91,7 +91,7 @@ class Checkpoint:
 
     def stored_tensors(self, names: list[str]) -> dict[str, torch.Tensor]:
         """Tensors as they are stored, by their names in the files."""
-        found = {}
+        found: dict[str, torch.Tensor] = {}
         for file, some in self._by_file(names):
             with self._open(file) as opened:
                 found |= {self.stored[n].key: opened.get_tensor(self.stored[n].key) for n in some}

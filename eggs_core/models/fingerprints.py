@@ -153,7 +153,7 @@ def _digests_of_tensors(path: Path) -> dict[str, str]:
 
 def _digest(name: str, tensor: torch.Tensor) -> str:
     found = hashlib.sha256(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-    found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 

@@ -114,8 +114,9 @@ def read_index(name: str, folder: Path) -> dict[str, str]:
 
 def _is_file_name(entry: object) -> bool:
     """Is it the name of a file that lies in the folder itself?"""
-    plain = isinstance(entry, str) and 0 < len(entry) < 256 and not set(entry) & set("/\\\0")
-    return plain and entry.endswith(".safetensors")
+    if not isinstance(entry, str) or not 0 < len(entry) < 256 or set(entry) & set("/\\\0"):
+        return False
+    return entry.endswith(".safetensors")
 
 
 def check_counts(name: str, config: dict[str, Any], tensors: int = MOST_BLOCKS, values: int = MOST_VALUES) -> None:

@@ -1,12 +1,15 @@
 """Loading causal language models: bundled, a local folder, a GGUF file, or the Hugging Face Hub."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, cast
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from eggs_core.device import best_device, check_room
 from eggs_core.errors import EggsError
@@ -14,24 +17,38 @@ from eggs_core.models.architectures import context_length, find_blocks
 from eggs_core.models.fingerprints import WeightFiles, first_values, of_files, of_tensors, sampled
 from eggs_core.models.meta import check_buffers, skeleton
 from eggs_core.models.opening_errors import explained
-from eggs_core.models.source import OpenedModel, open_model
+from eggs_core.models.source import open_model
 from eggs_core.models.stored_tensors import Stored, check_complete, headers, matched
 from eggs_core.text.windows import check_tokens
 
 
 @dataclass
-class LoadedModel:
-    """A causal LM in evaluation mode with its tokenizer; `name` is what the user asked for."""
+class Outline:
+    """A causal LM in evaluation mode, its weights perhaps on the meta device; `name` is what the user asked for."""
 
     name: str
     model: PreTrainedModel
-    tokenizer: object
-    files: WeightFiles | None = None  # that the weights were read from, None for a model made in memory
 
     @property
     def parameters(self) -> int:
         """Number of parameters, tied ones counted once."""
         return sum(p.numel() for p in self.model.parameters())
+
+    def check_window(self, length: int) -> None:
+        """Raise EggsError if the model cannot read windows of `length` tokens."""
+        check_window(self.name, self.model.config, length)
+
+    def check_tokens(self, *ids: torch.Tensor) -> None:
+        """Raise EggsError if int64 ids, of any shape, hold a token that the model has no embedding for."""
+        check_tokens(self.name, self.model, *ids)
+
+
+@dataclass
+class LoadedModel(Outline):
+    """A causal LM with its weights and its tokenizer."""
+
+    tokenizer: PreTrainedTokenizerBase
+    files: WeightFiles | None = None  # that the weights were read from, None for a model made in memory
 
     @property
     def device(self) -> torch.device:
@@ -61,13 +78,16 @@ class LoadedModel:
             found.append(first_values(folder, matched(self.name, self.model, headers(self.name, folder))[0]))
         return found
 
-    def check_window(self, length: int) -> None:
-        """Raise EggsError if the model cannot read windows of `length` tokens."""
-        check_window(self.name, self.model.config, length)
+    def copied_to(self, device: torch.device) -> "LoadedModel":
+        """A copy on another device, known by the same fingerprint."""
+        copied = LoadedModel(self.name, moved(copy.deepcopy(self.model), device), self.tokenizer)
+        copied.fingerprint = self.fingerprint
+        return copied
 
-    def check_tokens(self, *ids: torch.Tensor) -> None:
-        """Raise EggsError if int64 ids, of any shape, hold a token that the model has no embedding for."""
-        check_tokens(self.name, self.model, *ids)
+
+def moved(model: PreTrainedModel, to: torch.device | torch.dtype) -> PreTrainedModel:
+    """The model moved to another device or dtype; `to` of a model takes more than transformers declares."""
+    return cast(PreTrainedModel, cast(nn.Module, model).to(to))
 
 
 def check_window(name: str, config: PreTrainedConfig, length: int) -> None:
@@ -77,10 +97,10 @@ def check_window(name: str, config: PreTrainedConfig, length: int) -> None:
         raise EggsError(f"{name} reads at most {limit} tokens at once; choose windows of at most {limit}.")
 
 
-def _bytes_loaded(opened: OpenedModel, dtype: torch.dtype | str) -> float:
-    """Bytes that a model's weights take in memory when they are loaded as `dtype`."""
-    wanted = (getattr(opened.config, "dtype", None) or torch.float32) if dtype == "auto" else dtype
-    return sum(place.count for place in opened.stored.values()) * wanted.itemsize
+def _bytes_loaded(config: PreTrainedConfig, stored: dict[str, Stored], dtype: torch.dtype | None) -> int:
+    """Bytes that a model's weights take in memory when they are loaded as `dtype`, None: as the configuration says."""
+    wanted: torch.dtype = dtype or getattr(config, "dtype", None) or torch.float32
+    return sum(place.count for place in stored.values()) * wanted.itemsize
 
 
 def load(
@@ -99,19 +119,20 @@ def load(
     """
     name = name.strip()
     device = device or best_device()
-    if dtype is None:
-        dtype = torch.float32 if device.type == "cpu" else "auto"
+    if dtype is None and device.type == "cpu":
+        dtype = torch.float32
     with explained(name):
         opened = open_model(name)
         files = opened.files
         if opened.stored:
             if device_map is None:
-                check_room(_bytes_loaded(opened, dtype), device, f"The model {Path(name).name}")
+                check_room(_bytes_loaded(opened.config, opened.stored, dtype), device, f"The model {Path(name).name}")
             check_fits(name, opened.config, opened.stored)
         tokenizer = AutoTokenizer.from_pretrained(opened.source, **opened.options)
-        model, loading = AutoModelForCausalLM.from_pretrained(
+        from_pretrained: Callable[..., Any] = AutoModelForCausalLM.from_pretrained  # a pair, with its loading info
+        model, loading = from_pretrained(
             opened.source,
-            dtype=dtype,
+            dtype=dtype or "auto",
             use_safetensors=True,
             device_map=device_map,
             output_loading_info=True,
@@ -122,7 +143,7 @@ def load(
     lost = {key for key, *_ in loading["mismatched_keys"]} | set(loading["missing_keys"])
     check_complete(name, [key for key in model.state_dict() if key in lost])
     model = model.eval()
-    return LoadedModel(name, model if device_map else model.to(device), tokenizer, files)
+    return LoadedModel(name, model if device_map else moved(model, device), tokenizer, files)
 
 
 def check_fits(name: str, config: PreTrainedConfig, stored: dict[str, Stored]) -> None:
@@ -132,10 +153,10 @@ def check_fits(name: str, config: PreTrainedConfig, stored: dict[str, Stored]) -
     check_buffers(model, name)
 
 
-def outline(name: str) -> LoadedModel:
+def outline(name: str) -> Outline:
     """A model's shapes without its weights and tokenizer, on the meta device; raises EggsError as `load` does."""
     name = name.strip()
     with explained(name):
         model = skeleton(open_model(name, weights=False).config)
     find_blocks(model)
-    return LoadedModel(name, model.eval(), None)
+    return Outline(name, model.eval())

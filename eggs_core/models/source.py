@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -61,7 +62,7 @@ def _short(name: str) -> str:
     return repr(name if len(name) < 200 else f"{name[:200]}…")
 
 
-def read_config(name: str, source: str, **options) -> PreTrainedConfig:
+def read_config(name: str, source: str, **options: Any) -> PreTrainedConfig:
     """The configuration of a causal LM; raises EggsError for another kind of model."""
     config = AutoConfig.from_pretrained(source, **options)
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or getattr(config, "is_encoder_decoder", False):
@@ -83,7 +84,7 @@ class OpenedModel:
     """
 
     source: str
-    options: dict[str, object]
+    options: dict[str, Any]
     config: PreTrainedConfig
     folder: Path | None
     stored: dict[str, Stored] | None
@@ -93,11 +94,10 @@ class OpenedModel:
         """The weight files as they are now."""
         if "gguf_file" in self.options:
             return WeightFiles.look([Path(self.source) / str(self.options["gguf_file"])])
-        return (
-            WeightFiles.look(self.folder / file for file in {s.file for s in self.stored.values()})
-            if self.stored
-            else None
-        )
+        if not self.folder or not self.stored:
+            return None
+        folder = self.folder
+        return WeightFiles.look(folder / file for file in {s.file for s in self.stored.values()})
 
 
 def open_model(name: str, weights: bool = True) -> OpenedModel:
@@ -108,7 +108,12 @@ def open_model(name: str, weights: bool = True) -> OpenedModel:
     """
     source, extra = model_source(name)
     local = os.path.isdir(source)
-    options = {"local_files_only": local, "trust_remote_code": False, "token": False if hosted() else None, **extra}
+    options: dict[str, Any] = {
+        "local_files_only": local,
+        "trust_remote_code": False,
+        "token": False if hosted() else None,
+        **extra,
+    }
     if extra:
         config = AutoConfig.from_pretrained(source, **options)
         check_counts(
@@ -119,19 +124,19 @@ def open_model(name: str, weights: bool = True) -> OpenedModel:
         stored = read_folder(name, Path(source))
         return OpenedModel(source, options, read_config(name, source, **options), Path(source), stored)
     check_model(name)
-    check_counts(name, read_object(name, Path(_from_hub(source, CONFIG, options))))
+    check_counts(name, read_object(name, Path(str(_from_hub(source, CONFIG, options)))))
     config = read_config(name, source, **options)
     folder = _fetched(name, source, options) if weights else None
     return OpenedModel(source, options, config, folder, read_folder(name, folder) if folder else None)
 
 
-def _from_hub(source: str, file: str, options: dict[str, object], needed: bool = True) -> str | None:
+def _from_hub(source: str, file: str, options: dict[str, Any], needed: bool = True) -> str | None:
     """The path of a Hub model's file, fetched into the Hub's cache; None for one that is not there and not needed."""
     asked = {k: options[k] for k in ("local_files_only", "token")}
     return cached_file(source, file, _raise_exceptions_for_missing_entries=needed, **asked)
 
 
-def _fetched(name: str, source: str, options: dict[str, object]) -> Path | None:
+def _fetched(name: str, source: str, options: dict[str, Any]) -> Path | None:
     """The folder in the Hub's cache with all of a model's safetensors files; None if it keeps none."""
     found = _from_hub(source, SINGLE, options, needed=False)
     if found is None and (found := _from_hub(source, INDEX, options, needed=False)) is not None:

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightRenaming, rename_source_key
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from eggs_core.errors import EggsError
 from eggs_core.models.architectures import find_blocks
@@ -42,10 +42,10 @@ class Stored:
 def most_common_dtype(found: Mapping[str, Stored]) -> torch.dtype:
     """The dtype that most tensors are stored in, of those that can be pruned; fp32 if there is none."""
     counts = Counter(place.dtype for place in found.values() if place.kind in DTYPES)
-    return max(counts, key=counts.get, default=torch.float32)
+    return max(counts, key=counts.__getitem__, default=torch.float32)
 
 
-def open_file(name: str, folder: Path, file: str):
+def open_file(name: str, folder: Path, file: str) -> safe_open:
     """A safetensors file of the model `name`, opened; raises EggsError if it is missing or damaged."""
     try:
         return safe_open(folder / file, framework="pt")
@@ -104,7 +104,7 @@ def matched(name: str, model: PreTrainedModel, found: dict[str, Stored]) -> tupl
     state = model.state_dict(keep_vars=True)
     transforms = get_model_conversion_mapping(model)
     renamings = [t for t in transforms if isinstance(t, WeightRenaming)]
-    converters = [t for t in transforms if not isinstance(t, WeightRenaming)]
+    converters = [t for t in transforms if isinstance(t, WeightConverter)]
     stored: dict[str, Stored] = {}
     rebuilt = None
     for key, place in found.items():  # named as from_pretrained names them

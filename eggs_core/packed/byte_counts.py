@@ -1,7 +1,6 @@
 """Counted bytes: what a pruned model takes dense and packed, and what one decoded token reads."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -11,6 +10,7 @@ from eggs_core.models.architectures import Linear, shape_of
 from eggs_core.packed import layout
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.pattern import NMPattern
+from eggs_core.report_types import Size
 
 
 def decode_bytes(model: PreTrainedModel) -> dict[str, int]:
@@ -44,7 +44,7 @@ def size_breakdown(
     masks: Mapping[str, Tensor] | Iterable[str] = (),
     pattern: NMPattern | None = None,
     permutations: Iterable[str] | None = None,
-) -> dict[str, Any]:
+) -> Size:
     """Count a pruned model's bytes: dense with zeros, and packed split into values, positions and what is untouched.
 
     "dense_bytes" = "dense_pruned" (the pruned layers, zeros stored) + "untouched"; "packed_bytes" = "packed_pruned" +
@@ -103,7 +103,9 @@ def size_breakdown(
         "positions": positions,
         "permutations": orders,
         "untouched": untouched,
-        **parts,
+        "embeddings": parts["embeddings"],
+        "head": parts["head"],
+        "rest": parts["rest"],
         "formula": " · ".join(map(_formula, sorted(used, key=str))),
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import nn
@@ -22,6 +22,7 @@ from eggs_core.pruning.activations import Activations, InputStatistics, Statisti
 from eggs_core.pruning.reconstruction import LayerProblem
 from eggs_core.pruning.scores import score
 from eggs_core.registry import entry
+from eggs_core.report_types import LayerEntry
 
 
 @dataclass(slots=True)
@@ -43,12 +44,12 @@ class LayerReport:
     choice: dict[str, float] = field(default_factory=dict)  # the β or B that selection used
     notes: list[str] = field(default_factory=list)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> LayerEntry:
         """Plain values for report.json; tensors are stored apart."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         for name in ("graph", "mask", "topn_mask", "permutation"):
             del values[name]
-        return {**values, "shape": list(self.shape), **dataclasses.asdict(self.graph)}
+        return cast(LayerEntry, {**values, "shape": list(self.shape), **dataclasses.asdict(self.graph)})
 
 
 @dataclass(slots=True)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -28,6 +27,7 @@ from eggs_core.models.folder import INDEX
 from eggs_core.pruning.activation_store import LOCK, STATE, WORK, Spool
 from eggs_core.pruning.activations import Activations, replaced
 from eggs_core.pruning.loop import LayerReport, prune_blocks
+from eggs_core.report_types import LayerEntry
 
 MEMORY_SHARE = 8  # activations stay in memory if they take at most one part of so many of what is available
 
@@ -36,7 +36,7 @@ MEMORY_SHARE = 8  # activations stay in memory if they take at most one part of 
 class Streamed:
     """What came of it: plain layer reports, packed masks and orders by layer name, and the two evaluations."""
 
-    layers: list[dict[str, Any]]
+    layers: list[LayerEntry]
     masks: dict[str, torch.Tensor]
     topn: dict[str, torch.Tensor]
     permutations: dict[str, torch.Tensor]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-import torch
+from transformers import PreTrainedModel
 
 from eggs_core.models.loading import LoadedModel
 from eggs_core.progress import Progress
@@ -27,7 +27,7 @@ class Finished:
 
     run: Run
     dense: LoadedModel | None
-    model: torch.nn.Module | None
+    model: PreTrainedModel | None
 
 
 Event = Progress | LayerDone | Finished

@@ -1,15 +1,13 @@
 """One whole run, from a configuration to a finished report: what the app and the command line both call."""
 
 import copy
-import datetime
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from eggs_core.config import PruneConfig
-from eggs_core.device import check_room, describe
+from eggs_core.device import check_room
 from eggs_core.evaluation.dense_scores import DENSE_SCORES
-from eggs_core.evaluation.perplexity import WindowScores, protocol
+from eggs_core.evaluation.perplexity import WindowScores
 from eggs_core.evaluation.steps import evaluate_steps
 from eggs_core.files import check_disk
 from eggs_core.limits import check_config
@@ -21,15 +19,14 @@ from eggs_core.models.fingerprints import same_weights
 from eggs_core.packed.byte_counts import size_breakdown
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.loop import LayerReport, prune
-from eggs_core.report_types import Latency, Report
+from eggs_core.report_types import Latency
 from eggs_core.runs.events import Event, Finished, LayerDone
-from eggs_core.runs.heading import heading, versions
+from eggs_core.runs.inputs import Inputs, Texts
+from eggs_core.runs.new_report import Clock, Weights, new_report
 from eggs_core.runs.run import Run
-from eggs_core.runs.streamed import execute_streamed, streams
+from eggs_core.runs.streamed import checkpoint_of, execute_streamed, streams
 from eggs_core.speed.generation import measure_generation
-from eggs_core.text.named import chosen_text
 from eggs_core.text.sources import Text
-from eggs_core.text.windows import calibration_windows, evaluation_windows
 
 COPIES = 1.6  # of a model beside the dense one while it is pruned: the pruned copy, and its packed twin
 
@@ -60,25 +57,19 @@ def execute(
     if streams(config.model) if stream is None else stream:
         yield from execute_streamed(config, texts, out)
         return
-    started = time.monotonic()
+    clock = Clock()
     yield Progress("Reading the texts", 0.0)
-    calibration_text = chosen_text(config.calibration, "calibration", texts)
-    evaluation_text = chosen_text(config.evaluation, "heldout", texts)
+    chosen = Texts.of(config, texts)
     yield Progress(f"Loading {config.model}", 0.0)
     dense = cache.get(config.model)
     check_pattern(dense.model, config.pattern)
     shapes = [layer.shape for layer in linear_layers(dense.model)]
     for folder in filter(None, (out, store)):
         check_disk(folder, needed_bytes(shapes, config.pattern), f"Saving the run in {folder}")
-    calibration = calibration_windows(
-        dense.tokenizer, calibration_text, config.calibration_windows, config.calibration_length, config.seed
-    )
-    evaluation = evaluation_windows(
-        dense.tokenizer, evaluation_text, config.evaluation_windows, config.evaluation_length
-    )
-    dense.check_window(max(config.calibration_length, config.evaluation_length))
-    dense.check_tokens(calibration, evaluation)
-    weights = dense.fingerprint  # before the work: files that change meanwhile are not those that were read
+    inputs = Inputs.of(config, chosen, dense.tokenizer)
+    inputs.check(dense)
+    calibration, evaluation = inputs.calibration, inputs.evaluation
+    weights = Weights(dense.parameters, dense.fingerprint, dense.device)  # before the work: files may change meanwhile
 
     with memory_errors("Evaluating the dense model"):
         dense_scores = dense_scores or DENSE_SCORES.get(dense.model, evaluation)
@@ -92,17 +83,16 @@ def execute(
         total = len(shapes)
         yield Progress(f"Calibrating on {calibration.numel():,} tokens", 0.2)
         layers: list[LayerReport] = []
-        pruning = time.monotonic()
-        for report in prune(model, calibration, config):
-            layers.append(report)
-            left = (time.monotonic() - pruning) / len(layers) * (total - len(layers))
-            yield LayerDone(report, total)
+        started = clock.seconds()
+        for layer in prune(model, calibration, config):
+            layers.append(layer)
+            clock.pruning = clock.seconds() - started
+            yield LayerDone(layer, total)
             yield Progress(
-                f"Block {report.block + 1}, {report.projection}: layer {len(layers)} of {total}",
+                f"Block {layer.block + 1}, {layer.projection}: layer {len(layers)} of {total}",
                 0.2 + 0.6 * len(layers) / total,
-                left,
+                clock.pruning / len(layers) * (total - len(layers)),
             )
-        pruning = time.monotonic() - pruning
 
     with memory_errors("Evaluating the pruned model"):
         pruned_scores = yield from evaluate_steps(model, evaluation, "Evaluating the pruned model", 0.8, 0.93)
@@ -113,20 +103,16 @@ def execute(
         yield Progress("Measuring latency", 0.93)
         with memory_errors("Measuring latency"):
             latency = measure_generation(dense.model, model, evaluation[:1, :64], masks, config.pattern, permutations)
-    report: Report = heading(config) | {
-        "calibration": protocol(calibration_text, calibration) | {"seed": config.seed},
-        "layers": [layer.to_dict() for layer in layers],
-        "evaluation": protocol(evaluation_text, evaluation)
-        | {"dense": dense_scores.to_dict(), "pruned": pruned_scores.to_dict()},
-        "size": size_breakdown(model, masks, config.pattern, permutations),
-        "latency": latency,
-        "parameters": dense.parameters,
-        "fingerprint": weights,
-        "device": describe(dense.model.device),
-        "seconds": {"total": time.monotonic() - started, "prune": pruning},
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": versions(),
-    }
+    report = new_report(
+        config,
+        inputs,
+        weights,
+        clock,
+        layers=[layer.to_dict() for layer in layers],
+        scores=(dense_scores, pruned_scores),
+        size=size_breakdown(model, masks, config.pattern, permutations),
+        latency=latency,
+    )
     packed = {name: pack_bits(mask) for name, mask in masks.items()}
     packed_topn = {r.name: pack_bits(r.topn_mask) for r in layers} if keeps_topn(shapes) else {}
     yield Finished(Run(report, packed, packed_topn, permutations), dense, model)
@@ -134,8 +120,6 @@ def execute(
 
 def is_current(run: Run) -> bool:
     """Was the run made with the weights that its model has now, in memory or block by block? Loads the model."""
-    from eggs_core.runs.streamed import checkpoint_of, streams
-
     name = run.report["model"]
     model = checkpoint_of(name) if streams(name) else CACHE.get(name)
     return same_weights(run.report.get("fingerprint"), model)

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from eggs_core.packed.writing import write_packed
 from eggs_core.progress import Progress
 from eggs_core.runs.folder import DETAILS, MASKS, REPORT
 from eggs_core.runs.model_card import HUB_ID, model_card, shown_name
-from eggs_core.runs.pruned_models import PrunedModel, recover
+from eggs_core.runs.pruned_models import PrunedModel, RecoveredModel, recover
 from eggs_core.runs.run import Run
 from eggs_core.validation import check
 
@@ -62,38 +63,49 @@ def export_run(run: Run, kind: str, out: Path) -> Iterator[Progress]:
     check_format(kind)
     out = Path(out)
     check_new(out)
-    source, models = None, None
-    if kind == "hf" and (source := _checkpoint(run)):
+    write: Callable[[Path], None]
+    if kind == "masks":
+        write = partial(_write_masks, run)
+    elif kind == "hf" and (source := _checkpoint(run)):
         yield Progress(f"Copying {source.name}", 0.0)
         files = _files_of(source)
         check_disk(out, sum(file.stat().st_size for file in files), "The copy")
-    elif kind != "masks":
-        check_disk(out, run.report["size"][f"{'dense' if kind == 'hf' else 'packed'}_bytes"], "The export")
+        write = partial(_copy, files)
+    else:
+        space = run.report["size"]
+        check_disk(out, space["dense_bytes" if kind == "hf" else "packed_bytes"], "The export")
         models = yield from recover(run)
         yield Progress("Writing", 1.0)
+        write = partial(_write_dense, models) if kind == "hf" else partial(_write_packed, run, models)
     with new_folder(out) as part:
-        if source:
-            for file in files:
-                shutil.copyfile(file, part / file.name)
-        else:
-            _write(run, models, kind, part)
+        write(part)
         (part / CARD).write_text(model_card(run, kind), encoding="utf-8")
 
 
-def _write(run: Run, models: PrunedModel | None, kind: str, folder: Path) -> None:
-    """Write a run whose models are at hand; masks need none."""
-    if kind == "hf":
-        write_hf(models.zeros, models.dense.tokenizer, folder)
-    elif kind == "packed":
-        info = {k: run.report[k] for k in ("pattern", "method", "seed", "key")}
-        name = shown_name(run.report["model"])
-        write_packed(models.packed, models.dense.tokenizer, folder, info | {"model": name})
-    else:
-        shapes = {layer["name"]: layer["shape"] for layer in run.report["layers"]}
-        masks = {name: mask.contiguous() for name, mask in run.packed_masks.items()}
-        save_file(masks, folder / MASKS, {"shapes": json.dumps(shapes), "pattern": run.report["pattern"]})
-        if orders := {f"{n}.permutation": order.to(torch.int32) for n, order in run.permutations.items()}:
-            save_file(orders, folder / DETAILS)
+def _copy(files: list[Path], folder: Path) -> None:
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
+
+
+def _write_dense(models: PrunedModel, folder: Path) -> None:
+    """The pruned model as transformers reads it, zeros stored."""
+    write_hf(models.zeros, models.dense.tokenizer, folder)
+
+
+def _write_packed(run: Run, models: RecoveredModel, folder: Path) -> None:
+    """The packed model."""
+    report = run.report
+    about = {k: report[k] for k in ("pattern", "method", "seed", "key")} | {"model": shown_name(report["model"])}
+    write_packed(models.packed, models.dense.tokenizer, folder, about)
+
+
+def _write_masks(run: Run, folder: Path) -> None:
+    """Masks and channel orders alone."""
+    shapes = {layer["name"]: layer["shape"] for layer in run.report["layers"]}
+    masks = {name: mask.contiguous() for name, mask in run.packed_masks.items()}
+    save_file(masks, folder / MASKS, {"shapes": json.dumps(shapes), "pattern": run.report["pattern"]})
+    if orders := {f"{n}.permutation": order.to(torch.int32) for n, order in run.permutations.items()}:
+        save_file(orders, folder / DETAILS)
 
 
 def push_plan(folder: Path) -> list[tuple[str, int]]:
@@ -124,7 +136,7 @@ def push(folder: Path, repository: str, private: bool = True, hub: Callable[...,
             repo_id=repository, folder_path=folder, allow_patterns=[name for name, _ in push_plan(folder)]
         )
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        lines = str(error).replace(token, "…").strip().splitlines() or [type(error).__name__]
+        lines = str(error).replace(token or "…", "…").strip().splitlines() or [type(error).__name__]
         message = re.sub(r"hf_\w+", "…", lines[0])[:200].rstrip(" .")
         raise EggsError(
             f"The Hub did not take {repository}: {message}; check the token's rights and try again."

@@ -4,6 +4,7 @@ Each function is a generator of progress whose last value is the answer. All rai
 """
 
 from collections.abc import Generator
+from typing import Any
 
 from eggs_core.evaluation.by_part import BlockDrift, PartCost, drift, leave_one_in
 from eggs_core.evaluation.perplexity import protocol
@@ -42,13 +43,13 @@ def task_steps(
     yield scores
 
 
-def text_steps(run: Run, text: Text) -> Generator[Progress | dict, None, None]:
+def text_steps(run: Run, text: Text) -> Generator[Progress | dict[str, Any], None, None]:
     """Progress, and at the end a text's protocol with the scores of both models, in windows as long as the run's."""
     models = yield from recover(run)
     window = run.report["evaluation"]["window"]
     windows = evaluation_windows(models.dense.tokenizer, text, MOST_WINDOWS, window)
     models.dense.check_tokens(windows)
-    row = protocol(text, windows)
+    row: dict[str, Any] = {**protocol(text, windows)}
     with memory_errors("Evaluating the text"):
         for side, model, first in (("dense", models.dense.model, 0.0), ("pruned", models.zeros, 0.5)):
             scores = yield from evaluate_steps(model, windows, f"{text.name}, {side}", first, first + 0.5)

@@ -4,7 +4,7 @@ from transformers import PreTrainedModel
 
 from eggs_core.errors import EggsError
 from eggs_core.models.architectures import linear_layers
-from eggs_core.runs.run import Run
+from eggs_core.runs.run import Run, layer_shape
 
 
 def apply_masks(model: PreTrainedModel, run: Run) -> None:
@@ -14,7 +14,7 @@ def apply_masks(model: PreTrainedModel, run: Run) -> None:
     """
     layers = {layer.name: layer for layer in linear_layers(model)}
     for entry in run.report["layers"]:
-        name, shape = entry["name"], tuple(entry["shape"])
+        name, shape = entry["name"], layer_shape(entry)
         if name not in layers or layers[name].shape != shape:
             raise EggsError(f"The run's model {run.report['model']} has a layer {name} {shape}, which this one lacks.")
     for entry in run.report["layers"]:

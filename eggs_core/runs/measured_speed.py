@@ -3,17 +3,19 @@
 import copy
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from eggs_core.errors import EggsError
 from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.models.fingerprints import check_same_weights
+from eggs_core.models.loading import moved
 from eggs_core.packed.byte_counts import decode_bytes
 from eggs_core.packed.kernel import library as kernels
 from eggs_core.packed.kernel.library import DTYPE_NAMES
@@ -21,7 +23,8 @@ from eggs_core.packed.model import packed_copy
 from eggs_core.packed.writing import save_packed
 from eggs_core.pattern import NMPattern
 from eggs_core.progress import Progress, memory_errors
-from eggs_core.runs.run import Run
+from eggs_core.report_types import Latency
+from eggs_core.runs.run import Run, layer_shape
 from eggs_core.runs.streamed import check_in_memory
 from eggs_core.speed.generation import measure_generation
 from eggs_core.speed.layers import TOKENS, measure_layers, memory_bandwidth
@@ -40,7 +43,7 @@ class Measurement:
     shapes: list[tuple[int, int]]
     pattern: str
     layers: list[dict[str, Any]] = field(default_factory=list)  # LayerTiming.to_dict()
-    generation: dict[str, Any] = field(default_factory=dict)  # measure_generation's
+    generation: Latency | None = None  # measured last
     bandwidth: float = 0.0  # GB/s at which memory is read with all threads
     dense_bytes: dict[str, int] = field(default_factory=dict)  # decode_bytes of the dense model
     packed_bytes: dict[str, int] = field(default_factory=dict)  # and of the packed one
@@ -51,10 +54,10 @@ class Measurement:
     @property
     def complete(self) -> bool:
         """Is everything measured?"""
-        return bool(self.generation)
+        return self.generation is not None
 
 
-def measure_key(run: Run) -> tuple:
+def measure_key(run: Run) -> tuple[object, ...]:
     """What runs have in common that one measurement serves: weights, pattern, layers and which channels are ordered."""
     report = run.report
     layers = tuple((layer["name"], *layer["shape"], layer["name"] in run.permutations) for layer in report["layers"])
@@ -63,16 +66,18 @@ def measure_key(run: Run) -> tuple:
 
 def shapes_of(run: Run) -> list[tuple[int, int]]:
     """The distinct (out, in) shapes of a run's pruned layers, in model order."""
-    return list(dict.fromkeys(tuple(layer["shape"]) for layer in run.report["layers"]))
+    return list(dict.fromkeys(layer_shape(layer) for layer in run.report["layers"]))
 
 
-def measure_speed(run: Run, models: Models = CACHE, cell_seconds: float = CELL_SECONDS) -> Iterator[tuple]:
+def measure_speed(
+    run: Run, models: Models = CACHE, cell_seconds: float = CELL_SECONDS
+) -> Iterator[tuple[Progress, Measurement]]:
     """Measure a finished run's shapes and pattern here: yields (Progress, Measurement) pairs, the same object growing.
 
     Speed depends on shapes, pattern and dtype, not on values. So the dense weights under the run's masks serve for
     every run of the same model and pattern. Raises EggsError when the model cannot be loaded.
     """
-    report, shapes, pattern = run.report, shapes_of(run), NMPattern.parse(run.report["pattern"])
+    report, shapes, pattern = run.report, shapes_of(run), run.pattern
     check_in_memory(run)
     found = Measurement(shapes, str(pattern), load=os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
     yield Progress(f"Loading {report['model']}", 0.0), found
@@ -102,12 +107,14 @@ def measure_speed(run: Run, models: Models = CACHE, cell_seconds: float = CELL_S
     yield Progress("Measured", 1.0), found
 
 
-def _twins(model: PreTrainedModel, masks, pattern: NMPattern, permutations) -> dict[str, PreTrainedModel]:
+def _twins(
+    model: PreTrainedModel, masks: Mapping[str, Tensor], pattern: NMPattern, permutations: Mapping[str, Tensor]
+) -> dict[str, PreTrainedModel]:
     """On a CPU, the dense and the packed model in the other dtype, as which is faster differs between machines."""
     if model.device.type != "cpu" or sum(p.nbytes for p in model.parameters()) > TWIN_LIMIT:
         return {}
     dtype = torch.float32 if model.dtype == torch.bfloat16 else torch.bfloat16
-    twin = copy.deepcopy(model).to(dtype)
+    twin = moved(copy.deepcopy(model), dtype)
     name = DTYPE_NAMES[dtype]
     return {f"dense_{name}": twin, f"packed_{name}": packed_copy(twin, masks, pattern, permutations)}
 

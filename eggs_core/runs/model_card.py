@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from eggs_core.config import PruneConfig
 from eggs_core.registry import DIMENSIONS, OPTIONS
+from eggs_core.report_types import Protocol
 from eggs_core.runs.run import Run
 
 NOT_RECORDED = "not recorded"
@@ -26,7 +26,7 @@ def shown_name(model: str) -> str:
 
 def model_card(run: Run, layout: str) -> str:
     """The card in Markdown, for a model exported as "hf", "packed" or "masks"; holds no path of this machine."""
-    report, config = run.report, PruneConfig.from_dict(run.report["config"])
+    report, config = run.report, run.config
     name, pattern = shown_name(report["model"]), report["pattern"]
     header = {
         "library_name": "transformers",
@@ -95,7 +95,7 @@ def _order(run: Run) -> str:
     )
 
 
-def _tokens(protocol: dict) -> str:
+def _tokens(protocol: Protocol) -> str:
     return f"{protocol['windows']} × {protocol['window']} tokens of “{_text(protocol['text'])}”"
 
 

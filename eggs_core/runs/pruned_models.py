@@ -1,9 +1,8 @@
 """The weights behind a finished run: kept from its pruning, masked anew, or pruned once more."""
 
 import copy
-import dataclasses
 from collections.abc import Collection, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel
@@ -34,9 +33,9 @@ KEPT_RUNS = 4
 
 @dataclass(frozen=True, slots=True)
 class PrunedModel:
-    """One run's models: `dense` as it was, `zeros` pruned with its zeros stored, `packed` the same without them.
+    """One run's models: `dense` as it was, and `zeros` pruned with its zeros stored.
 
-    `masks` and `permutations` are what it was pruned with; `packed` is None until somebody asks for it.
+    `masks` and `permutations` are what it was pruned with.
     """
 
     dense: LoadedModel
@@ -44,12 +43,31 @@ class PrunedModel:
     masks: dict[str, torch.Tensor]
     permutations: dict[str, torch.Tensor]
     origin: str  # "kept", "masked" or "pruned again"
-    packed: PreTrainedModel | None = field(default=None)
+
+    def models(self) -> list[PreTrainedModel]:
+        """All of them."""
+        return [self.dense.model, self.zeros]
 
     def tensors(self) -> dict[int, int]:
         """Bytes of every tensor that these models hold, by its address: shared ones are there once."""
-        models = [m for m in (self.dense.model, self.zeros, self.packed) if m is not None]
-        return {t.data_ptr(): t.nbytes for m in models for t in (*m.parameters(), *m.buffers())}
+        return {t.data_ptr(): t.nbytes for m in self.models() for t in (*m.parameters(), *m.buffers())}
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveredModel(PrunedModel):
+    """One run's models, and `packed`: the pruned one without its zeros."""
+
+    packed: PreTrainedModel
+
+    @classmethod
+    def of(cls, found: PrunedModel, pattern: NMPattern) -> "RecoveredModel":
+        """With a packed twin of the pruned model; what is not packed is shared."""
+        packed = packed_copy(found.zeros, found.masks, pattern, found.permutations)
+        return cls(found.dense, found.zeros, found.masks, found.permutations, found.origin, packed)
+
+    def models(self) -> list[PreTrainedModel]:
+        """All of them."""
+        return [self.dense.model, self.zeros, self.packed]
 
 
 class WeightCache(Bounded[str, PrunedModel]):
@@ -80,17 +98,19 @@ WEIGHTS = WeightCache()
 def keep(event: Finished, cache: WeightCache = WEIGHTS) -> None:
     """Keep the pruned model that a pipeline has just finished."""
     run = event.run
-    if event.model is None:  # larger than memory
+    if event.dense is None or event.model is None:  # larger than memory
         return
     cache.put(run.key, PrunedModel(event.dense, event.model, _masks(run), run.permutations, "kept"))
 
 
 def weights_at_hand(run: Run, cache: WeightCache = WEIGHTS) -> bool:
     """Can `recover` give this run's weights without pruning again?"""
-    return cache.get(run.key) is not None or run.report["config"]["reconstruction"] == "none"
+    return cache.get(run.key) is not None or not run.config.refits
 
 
-def recover(run: Run, cache: WeightCache = WEIGHTS, models: Models = CACHE) -> Generator[Progress, None, PrunedModel]:
+def recover(
+    run: Run, cache: WeightCache = WEIGHTS, models: Models = CACHE
+) -> Generator[Progress, None, RecoveredModel]:
     """Yield progress and return the models of a finished run, packed twin included: models = yield from recover(run).
 
     A run in the cache comes at once. A run without reconstruction is the dense weights under its masks. Any other run
@@ -104,7 +124,7 @@ def recover(run: Run, cache: WeightCache = WEIGHTS, models: Models = CACHE) -> G
         check_in_memory(run)
     with memory_errors("Rebuilding the pruned model"):
         if found is None:
-            config = PruneConfig.from_dict(run.report["config"])
+            config = run.config
             yield Progress(f"Loading {config.model}", 0.0)
             dense = models.get(config.model)
             check_same_weights(run.report, dense)
@@ -115,11 +135,9 @@ def recover(run: Run, cache: WeightCache = WEIGHTS, models: Models = CACHE) -> G
                 found = PrunedModel(dense, zeros, _masks(run), run.permutations, "masked")
             else:
                 found = yield from _prune_again(dense, config, len(run.report["layers"]))
-        if found.packed is None:
+        if not isinstance(found, RecoveredModel):
             yield Progress("Packing", 1.0)
-            pattern = NMPattern.parse(run.report["pattern"])
-            packed = packed_copy(found.zeros, found.masks, pattern, found.permutations)
-            found = dataclasses.replace(found, packed=packed)
+            found = RecoveredModel.of(found, run.pattern)
             cache.put(run.key, found)
     return found
 

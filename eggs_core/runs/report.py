@@ -42,9 +42,9 @@ def checked_report(value: object) -> Report:
 def _with_known_method(report: Report) -> Report:
     config, method = report["config"], report["method"]
     _require(config["method"] == method, "method is not that of its config")
-    if method in METHODS and all(config[name] == value for name, value in METHODS[method].choices().items()):
+    if method in METHODS and METHODS[method].choices().items() <= dict(config).items():
         return report
-    return report | {"method": CUSTOM, "config": config | {"method": CUSTOM}}
+    return {**report, "method": CUSTOM, "config": {**config, "method": CUSTOM}}
 
 
 def _require(holds: bool, what: str) -> None:
@@ -75,7 +75,7 @@ def _check_layers(layers: list[LayerEntry], pattern: NMPattern) -> None:
     _require(bool(layers), "layers must not be empty")
     for layer in layers:
         _require(len(layer["shape"]) == 2 and bool(layer["name"]), "layers must each have a name and a shape of two")
-        pattern.check(layer["name"][:200], tuple(layer["shape"]))
+        pattern.check(layer["name"][:200], layer["shape"])
     _require(len({layer["name"] for layer in layers}) == len(layers), "layers must each have a name of their own")
 
 

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError, OtherVersion
 from eggs_core.files import read_json
 from eggs_core.masks.bits import unpack_bits
@@ -40,6 +41,22 @@ class Run:
         return self.report["key"]
 
     @property
+    def config(self) -> PruneConfig:
+        """What the run was asked to do."""
+        return PruneConfig.from_dict(self.report["config"])
+
+    @property
+    def pattern(self) -> NMPattern:
+        """The N:M pattern of every pruned layer."""
+        return NMPattern.parse(self.report["pattern"])
+
+    @property
+    def ratio(self) -> float:
+        """Perplexity of the pruned model over that of the dense one."""
+        evaluation = self.report["evaluation"]
+        return evaluation["pruned"]["perplexity"] / evaluation["dense"]["perplexity"]
+
+    @property
     def has_topn(self) -> bool:
         """Were the masks of plain top-N recorded?"""
         return bool(self.packed_topn)
@@ -53,7 +70,7 @@ class Run:
 
     def mask(self, name: str) -> torch.Tensor:
         """One layer's mask, bool (out, in); raises EggsError if the run has none of that name."""
-        shape = tuple(self.layer(name)["shape"])
+        shape = layer_shape(self.layer(name))
         if name not in self.packed_masks:
             raise EggsError(f"The mask of layer {name} is missing from this run; run it again.")
         return unpack_bits(self.packed_masks[name], shape)
@@ -62,7 +79,7 @@ class Run:
         """What plain top-N keeps by the same scores, bool (out, in); raises EggsError where `has_topn` is false."""
         if name not in self.packed_topn:
             raise EggsError(f"What top-N keeps in {name} was not recorded with this run.")
-        return unpack_bits(self.packed_topn[name], tuple(self.layer(name)["shape"]))
+        return unpack_bits(self.packed_topn[name], layer_shape(self.layer(name)))
 
 
 def save_run(run: Run, folder: Path, beside: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -138,15 +155,21 @@ def read_report(folder: Path) -> Report:
         raise EggsError(f"{REPORT} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
 
+def layer_shape(layer: LayerEntry) -> tuple[int, int]:
+    """(out_features, in_features) of a layer of a report."""
+    rows, columns = layer["shape"]
+    return rows, columns
+
+
 def _shapes(report: Report) -> dict[str, tuple[int, int]]:
-    return {layer["name"]: (layer["shape"][0], layer["shape"][1]) for layer in report["layers"]}
+    return {layer["name"]: layer_shape(layer) for layer in report["layers"]}
 
 
 def _stored(run: Run) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, str]]:
     """The tensors of the two files that a run's masks and orders go to, and the metadata of both."""
-    shapes, pattern = _shapes(run.report), NMPattern.parse(run.report["pattern"])
-    masks, about = pack_masks(run.packed_masks, shapes, pattern, run.permutations)
-    topn = pack_masks(run.packed_topn, shapes, pattern, {})[0] if run.has_topn else {}
+    shapes = _shapes(run.report)
+    masks, about = pack_masks(run.packed_masks, shapes, run.pattern, run.permutations)
+    topn = pack_masks(run.packed_topn, shapes, run.pattern, {})[0] if run.has_topn else {}
     details = {f"{name}.topn": mask for name, mask in topn.items()}
     details |= {f"{name}.permutation": order.to(torch.int32) for name, order in run.permutations.items()}
     return masks, details, about

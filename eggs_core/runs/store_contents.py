@@ -184,16 +184,16 @@ def _remove_checkpoint(place: Path) -> None:
 def _entry(place: Path, kind: str, key: str) -> Entry:
     """Measure a folder; of a run's folder only what the store wrote counts."""
     run = kind in ("run", "damaged")
-    found = [] if run else [place]
+    found: list[Path | str] = [] if run else [place]
     for name in _names(place):
         if not run or name in _WRITTEN or name in (MARK, COMMITTED) or _is_left_over(place / name):
             found.append(path := f"{place}/{name}")
             if name not in _WRITTEN and _is_folder(path):
                 found += (f"{top}/{inner}" for top, _, files in os.walk(path) for inner in files)
     size, written = 0, 0.0
-    for path in found:
+    for file in found:
         with suppress(OSError):
-            status = os.lstat(path)
+            status = os.lstat(file)
             size += 0 if stat.S_ISDIR(status.st_mode) else status.st_size
             written = max(written, status.st_mtime)
     return Entry(place, kind, key, size, written)

@@ -1,7 +1,6 @@
 """A whole run of a model that is larger than memory: what execute does, block by block from a safetensors folder."""
 
 import copy
-import datetime
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +11,8 @@ import torch
 from huggingface_hub import HfApi, snapshot_download
 
 from eggs_core.config import PruneConfig
-from eggs_core.device import best_device, describe, every_device, free_memory
+from eggs_core.device import best_device, every_device, free_memory
 from eggs_core.errors import EggsError
-from eggs_core.evaluation.perplexity import protocol
 from eggs_core.hub import HUB_SECONDS
 from eggs_core.limits import hosted
 from eggs_core.models.checkpoint import Checkpoint
@@ -29,12 +27,11 @@ from eggs_core.pruning.memory_estimate import Shapes, peak_bytes
 from eggs_core.pruning.out_of_core import StreamedPruning
 from eggs_core.runs.events import Event, Finished, LayerDone
 from eggs_core.runs.folder import has_run
-from eggs_core.runs.heading import heading, versions
+from eggs_core.runs.inputs import Inputs, Texts
+from eggs_core.runs.new_report import Clock, Weights, new_report
 from eggs_core.runs.run import Run, load_run, save_run
 from eggs_core.runs.store import RunStore
-from eggs_core.text.named import chosen_text
 from eggs_core.text.sources import Text
-from eggs_core.text.windows import calibration_windows, evaluation_windows
 from eggs_core.units import size
 
 IN_MEMORY = 2.6  # times its weights that a run in memory takes: the dense model, the pruned copy, its packed twin
@@ -110,29 +107,22 @@ def execute_streamed(
     A run that was stopped goes on where it was, and a finished one is read back. Nothing is measured that needs all
     weights in memory: the report's "latency" is None. Raises EggsError for all that cannot run.
     """
-    started = time.monotonic()
-    stored = out is None
-    out = streamed_folder(config.key()) if stored else Path(out)
+    clock, stored = Clock(), out is None
+    out = streamed_folder(config.key()) if out is None else Path(out)
     yield Progress("Reading the texts", 0.0)
-    calibration_text = chosen_text(config.calibration, "calibration", texts)
-    evaluation_text = chosen_text(config.evaluation, "heldout", texts)
+    chosen = Texts.of(config, texts)
     yield Progress(f"Opening {config.model}, which is pruned block by block from disk", 0.0)
     checkpoint = checkpoint_of(config.model)
     known = load_run(out) if has_run(out) else None
     if known and known.key == config.key() and same_weights(known.report.get("fingerprint"), checkpoint):
         yield Finished(known, None, None)
         return
-    calibration = calibration_windows(
-        checkpoint.tokenizer, calibration_text, config.calibration_windows, config.calibration_length, config.seed
-    )
-    evaluation = evaluation_windows(
-        checkpoint.tokenizer, evaluation_text, config.evaluation_windows, config.evaluation_length
-    )
-    checkpoint.check_window(max(config.calibration_length, config.evaluation_length))
-    checkpoint.check_tokens(calibration, evaluation)
+    inputs = Inputs.of(config, chosen, checkpoint.tokenizer)
+    inputs.check(checkpoint)
     if stored:
         RunStore().claim(config.key(), checkpoint.nbytes * 17 // 16)  # masks are a sixteenth of fp16 weights
-    job = StreamedPruning(checkpoint, config, calibration, evaluation, out, every_device(checkpoint.device))
+    devices = every_device(checkpoint.device)
+    job = StreamedPruning(checkpoint, config, inputs.calibration, inputs.evaluation, out, devices)
     try:
         kept = max(job.finished, 0)
         again = f", going on after {kept} finished blocks" if kept else ""
@@ -140,31 +130,27 @@ def execute_streamed(
         yield Progress(f"Streaming into {out} in some {size(need)} of memory{again}", 0.01)
         with memory_errors("Calibrating"):
             job.capture()
-        pruning = time.monotonic()
+        started = clock.seconds()
         with memory_errors("Pruning"):
             yield from _layers(job, kept)
-        pruning = time.monotonic() - pruning
+        clock.pruning = clock.seconds() - started
         yield Progress("Evaluating both models from their last hidden states", 0.95)
         with memory_errors("Evaluating"):
             job.evaluate()
         done = job.finish()
         whole = skeleton(copy.deepcopy(checkpoint.config), dtype=checkpoint.stored_dtype)
         names = [layer["name"] for layer in done.layers]
-        report = heading(config) | {
-            "calibration": protocol(calibration_text, calibration) | {"seed": config.seed},
-            "layers": done.layers,
-            "evaluation": protocol(evaluation_text, evaluation)
-            | {"dense": done.dense.to_dict(), "pruned": done.pruned.to_dict()},
-            "size": size_breakdown(whole, names, config.pattern, done.permutations),
-            "latency": None,
-            "checkpoint": str(out.resolve()),
-            "parameters": checkpoint.parameters,
-            "fingerprint": checkpoint.fingerprint,
-            "device": describe(checkpoint.device),
-            "seconds": {"total": time.monotonic() - started, "prune": pruning},
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": versions(),
-        }
+        report = new_report(
+            config,
+            inputs,
+            Weights(checkpoint.parameters, checkpoint.fingerprint, checkpoint.device),
+            clock,
+            layers=done.layers,
+            scores=(done.dense, done.pruned),
+            size=size_breakdown(whole, names, config.pattern, done.permutations),
+            latency=None,
+        )
+        report["checkpoint"] = str(out.resolve())
         run = Run(report, done.masks, done.topn, done.permutations)
         save_run(run, out)
         job.clear()

@@ -1,13 +1,14 @@
 """Timing by alternation: medians and quartiles of functions that take turns, at a stated thread count."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 
 from eggs_core.errors import EggsError
+from eggs_core.report_types import Timing
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,13 @@ class Quartiles:
         low, median, high = torch.quantile(ordered, torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist()
         return cls(median, low, high, len(ordered))
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> Timing:
         """Plain values, ready for JSON."""
-        return asdict(self)
+        return {"median": self.median, "low": self.low, "high": self.high, "count": self.count}
 
 
 @contextmanager
-def thread_count(threads: int | None):
+def thread_count(threads: int | None) -> Iterator[int]:
     """Run a with block on that many torch threads (None: as it is); the setting is this process's."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)

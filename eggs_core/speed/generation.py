@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from eggs_core.packed.kernel.library import DTYPE_NAMES, kernel_path
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.packed.model import packed_copy
 from eggs_core.pattern import NMPattern
+from eggs_core.report_types import Latency, Side
 from eggs_core.speed.alternation import Quartiles, thread_count
 
 
@@ -76,16 +77,14 @@ def measure_generation(
     rounds: int = 3,
     threads: int | None = None,
     others: Mapping[str, PreTrainedModel] | None = None,
-) -> dict[str, Any]:
+) -> Latency:
     """Time prefill and greedy decoding of models on one prompt (1, length), token by token in alternation.
 
     `pruned_model` is packed already and runs as "packed"; or it is dense with zeros, `masks` and `pattern` are given,
     and it runs as "zeros" with a packed twin of it as "packed". `others` names further models for the same run. After
     a warm-up each, every round starts all models anew and lets them decode one token in turn, at equal threads.
 
-    Returns plain values: "kernel", "threads", "device", "prompt_tokens", "new_tokens", "texts_equal" (packed against
-    zeros, else against dense), "texts", "decode_speedup", and under each model's name its "dtype", "ms_per_token",
-    "first_token_ms", "decode_tokens_per_s" and "prefill_tokens_per_s", each with median, low and high quartile, count.
+    Of the result, "texts_equal" compares packed with zeros, else with dense.
     """
     models: dict[str, PreTrainedModel] = {"dense": dense_model}
     if masks is None:
@@ -113,7 +112,7 @@ def measure_generation(
                     (first if index == 0 else later)[name].append(seconds)
     length = input_ids.shape[1]
     sides = {name: _side(model, first[name], later[name], length) for name, model in models.items()}
-    return {
+    found = {
         "kernel": kernel_path() if input_ids.device.type == "cpu" else _paths(models["packed"]),
         "threads": used,
         "device": str(input_ids.device),
@@ -124,9 +123,10 @@ def measure_generation(
         "decode_speedup": sides["dense"]["ms_per_token"]["median"] / sides["packed"]["ms_per_token"]["median"],
         **sides,
     }
+    return cast(Latency, found)  # a TypedDict cannot name the further models
 
 
-def _side(model: PreTrainedModel, first: list[float], later: list[float], prompt: int) -> dict[str, Any]:
+def _side(model: PreTrainedModel, first: list[float], later: list[float], prompt: int) -> Side:
     return {
         "dtype": DTYPE_NAMES.get(model.dtype, str(model.dtype)),
         "ms_per_token": Quartiles.of(1e3 * t for t in later).to_dict(),

@@ -103,7 +103,7 @@ def random_layer(
 def layer_shapes(model: nn.Module) -> list[tuple[int, int]]:
     """The distinct (out, in) shapes of a model's linear layers, packed or dense, in order, without the LM head."""
     head = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
-    shapes = {}
+    shapes: dict[tuple[int, int], None] = {}
     for module in model.modules():
         if isinstance(module, PackedLinear):
             shapes[module.out_features, module.in_features] = None
@@ -135,22 +135,23 @@ def measure_layers(
     """
     cuda = torch.device(device).type == "cuda"
     for out_features, in_features in shapes:
-        layers, arena = {}, Arena()
+        arena = Arena()
+        layers: dict[str, list[tuple[PackedLinear, Tensor]]] = {}
         for dtype in dtypes:
             copies = 1 + beyond_cache // max(1, out_features * in_features * dtype.itemsize)
             made = [random_layer(out_features, in_features, pattern, dtype, device) for _ in range(copies)]
             layers[DTYPE_NAMES[dtype]] = [(arena.settle(layer), weight) for layer, weight in made]
         blocks = {n: [_filled(m.nbytes) for m, _ in made] for n, made in layers.items()} if ceiling else {}
         for count in tokens:
-            functions = {
-                f"read {name}": _in_turn([lambda b=b: read_memory(b) for b in made], cuda)
+            functions: dict[str, Callable[[], object]] = {
+                f"read {name}": _in_turn([partial(read_memory, block) for block in made], cuda)
                 for name, made in blocks.items()
             }
             for dtype in dtypes:
                 name = DTYPE_NAMES[dtype]
                 x = torch.randn(count, in_features).to(device, dtype)
-                packed = _in_turn([lambda x=x, m=m: m(x) for m, _ in layers[name]], cuda)
-                dense = _in_turn([lambda x=x, w=w: nn.functional.linear(x, w) for _, w in layers[name]], cuda)
+                packed = _in_turn([partial(layer, x) for layer, _ in layers[name]], cuda)
+                dense = _in_turn([partial(nn.functional.linear, x, weight) for _, weight in layers[name]], cuda)
                 functions |= {f"dense {name}": dense, f"packed {name}": packed}
             with thread_count(threads) as used:
                 times = alternate(functions, rounds=rounds, seconds=seconds)

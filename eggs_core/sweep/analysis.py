@@ -83,9 +83,10 @@ def groups(sweep: Sweep, model: str, **wanted: Any) -> list[Group]:
     found: dict[tuple[str, str], list[Cell]] = {}
     for cell in sweep.cells:
         config = cell.config
-        values = {"pattern": str(config.pattern), "label": label_of(config), "seed": config.seed}
+        pattern, label = str(config.pattern), label_of(config)
+        values = {"pattern": pattern, "label": label, "seed": config.seed}
         if cell.finished and config.model == model and all(values[k] in v for k, v in wanted.items() if v):
-            found.setdefault((values["pattern"], values["label"]), []).append(cell)
+            found.setdefault((pattern, label), []).append(cell)
     made = []
     for (pattern, label), cells in found.items():
         row = sweep.speed(cells[0])
@@ -102,7 +103,7 @@ def pareto_front(costs: np.ndarray) -> np.ndarray:
     costs = np.asarray(costs, dtype=np.float64)
     no_worse = (costs[:, None] <= costs[None]).all(2)  # [i, j]: i is no worse than j
     better = (costs[:, None] < costs[None]).any(2)
-    return ~(no_worse & better).any(0)
+    return np.asarray(~(no_worse & better).any(0))
 
 
 def against(group: Group, baseline: Group) -> tuple[Interval, int]:

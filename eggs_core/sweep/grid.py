@@ -83,7 +83,7 @@ def parse_grid(text: str, name: str = "sweep", folder: Path = Path()) -> Grid:
     axes = {key: entries_of(values, axis) for axis, key in AXES.items()}
     axes = {**axes, "beta": axes["beta"] or [AUTO], "seed": axes["seed"] or ["0"]}
     excluded, included = rules_of(values, "exclude"), rules_of(values, "include")
-    options = {key: whole_of(key, values[key]) for key in COUNTS if key in values}
+    options: dict[str, Any] = {key: whole_of(key, values[key]) for key in COUNTS if key in values}
     check_count([axes, *included], options.get("evaluation_windows", 64))
     crossed = [dict(zip(axes, cell, strict=True)) for cell in itertools.product(*axes.values())]
     for rule in excluded:
@@ -97,7 +97,8 @@ def parse_grid(text: str, name: str = "sweep", folder: Path = Path()) -> Grid:
         added += [dict(zip(rule, cell, strict=True)) for cell in itertools.product(*rule.values())]
     texts: dict[str, Text] = {}
     options |= _sources(values, folder, texts)
-    cells, problems = {}, Problems()
+    problems = Problems()
+    cells: dict[str, PruneConfig] = {}
     for cell, keep_beta in [*((cell, False) for cell in crossed), *((cell, True) for cell in added)]:
         try:
             config = _config(cell, options, keep_beta)

@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from eggs_core.assets import ASSETS
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.files import read_json, write_text
+from eggs_core.report_types import Latency, Protocol, Report, Scores
 from eggs_core.sweep.reading import DONE, FAILED, FINISHED, KNOWN, WAITING, check_sweep
 
 __all__ = ["DONE", "FAILED", "KNOWN", "WAITING", "Cell", "Sweep", "from_reports", "load_sweep", "save_sweep"]
@@ -103,76 +104,87 @@ class Sweep:
         return cls(cells=cells, **{name: value for name, value in values.items() if name not in ("schema", "cells")})
 
 
-def figures_of(report: dict[str, Any]) -> dict[str, Any]:
+def figures_of(report: Report) -> dict[str, Any]:
     """The figures of a finished run's report that a sweep keeps."""
     layers = report["layers"]
 
-    def mean(name):
-        return round(sum(layer[name] for layer in layers) / len(layers), 6)
+    def mean(values: Iterable[float]) -> float:
+        return round(sum(values) / len(layers), 6)
 
     spent = seconds_of(report, "prune")
     return _rounded(report["evaluation"]["pruned"]) | {
         "packed_bytes": report["size"]["packed_bytes"],
-        "mean_gap": mean("spectral_gap"),
-        "retained_score": mean("retained_score"),
+        "mean_gap": mean(layer["spectral_gap"] for layer in layers),
+        "retained_score": mean(layer["retained_score"] for layer in layers),
         "orphans": sum(layer["orphans"] for layer in layers),
         "min_in_degree": min(layer["min_in_degree"] for layer in layers),
         "prune_seconds": None if spent is None else round(spent, 3),
     }
 
 
-def seconds_of(report: dict[str, Any], part: str = "total") -> float | None:
+def seconds_of(report: Report, part: Literal["total", "prune"] = "total") -> float | None:
     """Seconds that a run or a part of it took, where its report says so."""
     return (report.get("seconds") or {}).get(part)
 
 
-def dense_of(report: dict[str, Any]) -> dict[str, Any]:
+def dense_of(report: Report) -> dict[str, Any]:
     """The dense model's figures in a finished run's report."""
     figures = dense_figures(report["evaluation"]["dense"], report["size"]["dense_bytes"])
     return figures | {"fingerprint": report.get("fingerprint", "")}
 
 
-def dense_figures(scores: dict[str, Any], size: int) -> dict[str, Any]:
+def dense_figures(scores: Scores, size: int) -> dict[str, Any]:
     """A dense model's figures, from its scores and its bytes."""
     return _rounded(scores) | {"bytes": size}
 
 
-def _rounded(scores: dict[str, Any]) -> dict[str, Any]:
+def _rounded(scores: Scores) -> dict[str, Any]:
     """Scores with as many digits as are worth keeping."""
-    figures = {name: round(scores[name], 6) for name in ("perplexity", "top1", "top5")}
+    figures = {
+        "perplexity": round(scores["perplexity"], 6),
+        "top1": round(scores["top1"], 6),
+        "top5": round(scores["top5"], 6),
+    }
     return figures | {"window_nats": [round(x, DIGITS) for x in scores["window_nats"]]}
 
 
-def protocol_of(report: dict[str, Any]) -> dict[str, Any]:
+def protocol_of(report: Report) -> Protocol:
     """Text, SHA-256, window and number of windows of a report."""
-    return {name: report["evaluation"][name] for name in ("text", "sha256", "window", "windows")}
+    found = report["evaluation"]
+    return {
+        "text": found["text"],
+        "sha256": found["sha256"],
+        "window": found["window"],
+        "windows": found["windows"],
+    }
 
 
-def latency_row(layout: tuple[str, str, bool], latency: dict[str, Any], fingerprint: str) -> dict[str, Any]:
+def latency_row(layout: tuple[str, str, bool], latency: Latency, fingerprint: str) -> dict[str, Any]:
     """One layout's speed, from what `measure_generation` found on the model with that fingerprint."""
-    ms = {side: {k: round(v, 4) for k, v in latency[side]["ms_per_token"].items()} for side in ("dense", "packed")}
+    timings = {"dense": latency["dense"]["ms_per_token"], "packed": latency["packed"]["ms_per_token"]}
+    ms = {side: {k: round(v, 4) for k, v in dict[str, Any](timing).items()} for side, timing in timings.items()}
     model, pattern, permuted = layout
-    where = {name: latency[name] for name in ("kernel", "threads", "device") if name in latency}
+    where = {name: value for name, value in latency.items() if name in ("kernel", "threads", "device")}
     row = {"model": model, "pattern": pattern, "permuted": permuted, "ms_per_token": ms}
     return row | where | {"fingerprint": fingerprint}
 
 
-def add_speed(sweep: Sweep, cell: Cell, latency: dict[str, Any] | None, fingerprint: str) -> None:
+def add_speed(sweep: Sweep, cell: Cell, latency: Latency | None, fingerprint: str) -> None:
     """Keep the speed of a cell's layout, unless it is known; a model larger than memory has none."""
     if latency is not None and sweep.speed(cell) is None:
         sweep.latency.append(latency_row(cell.layout, latency, fingerprint))
 
 
-def from_reports(reports: Iterable[dict[str, Any]], name: str) -> Sweep:
+def from_reports(reports: Iterable[Report], name: str) -> Sweep:
     """Finished runs as a sweep: those that share the protocol of evaluation that most of them have."""
-    groups: dict[tuple, list[dict[str, Any]]] = {}
+    groups: dict[tuple[object, ...], list[Report]] = {}
     for report in reports:
         groups.setdefault(tuple(protocol_of(report).values()), []).append(report)
     sweep = Sweep(name, [])
     for report in max(groups.values(), key=len, default=[]):
         cell = Cell(PruneConfig.from_dict(report["config"]), KNOWN, seconds_of(report), "", figures_of(report))
         sweep.cells.append(cell)
-        sweep.evaluation = protocol_of(report)
+        sweep.evaluation = dict(protocol_of(report))
         sweep.dense.setdefault(report["model"], dense_of(report))
         add_speed(sweep, cell, report.get("latency"), report.get("fingerprint", ""))
     return sweep

@@ -2,12 +2,13 @@
 
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from eggs_core.errors import EggsError
-from eggs_core.runs.heading import versions
+from eggs_core.runs.new_report import versions
 from eggs_core.runs.run import Run
 from eggs_core.runs.store import RunStore
 from eggs_core.sweep import worker as tasks
@@ -62,7 +63,7 @@ def run_sweep(
     workers: int | None = None,
     cpus: int = 1,
     gpus: float = 0.0,
-) -> Iterator[Step]:
+) -> Generator[Step, None, None]:
     """Compute what is waiting in `sweep`, yielding a Step after each cell and while waiting; `sweep` grows meanwhile.
 
     workers: CPUs of this machine that are used when `address` is None; cpus, gpus: what one cell takes. Cells that the
@@ -80,14 +81,14 @@ def run_sweep(
 class _Running:
     """One sweep under way."""
 
-    def __init__(self, ray, grid: Grid, sweep: Sweep, store: RunStore, cpus: int, gpus: float) -> None:
+    def __init__(self, ray: ModuleType, grid: Grid, sweep: Sweep, store: RunStore, cpus: int, gpus: float) -> None:
         self.ray, self.grid, self.sweep, self.store = ray, grid, sweep, store
         self.started, self.spent_before = time.monotonic(), sweep.seconds
         self.computing, self.computed = self.started, 0  # since when cells run, and how many were computed
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         self.cpus, self.least = cpus, max(1, int(min((node["Resources"]["CPU"] for node in nodes), default=1)))
 
-        def task(function, **options):
+        def task(function: Callable[..., Any], **options: float) -> Any:
             return ray.remote(max_retries=RETRIES, **options)(function)
 
         self.open_model = task(tasks.open_model, num_cpus=self.least, num_returns=2)
@@ -97,7 +98,7 @@ class _Running:
         sweep.versions = versions() | {"ray": ray.__version__}
         sweep.machine = {"nodes": len(nodes), "cpus": int(sum(n["Resources"]["CPU"] for n in nodes)), "cell_cpus": cpus}
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Generator[Step, None, None]:
         """Every model's baseline one by one, so that speed is measured while nothing else runs; then the cells."""
         shared, pending = {}, {}
         try:
@@ -140,7 +141,7 @@ class _Running:
             yield from self.give_up(model, baseline.error)
             return dense, None
         self.sweep.dense[model] = baseline.dense | {"fingerprint": fingerprint}
-        self.sweep.evaluation = baseline.protocol
+        self.sweep.evaluation = dict(baseline.protocol)
         rows = [latency_row((model, *pair), latency, fingerprint) for pair, latency in baseline.latency.items()]
         self.sweep.latency += [row | {"measured_on": baseline.device} for row in rows]
         return dense, reference
@@ -160,7 +161,7 @@ class _Running:
             return False
         cell.status, cell.seconds = KNOWN, seconds_of(run.report)
         cell.figures = figures_of(run.report)
-        self.sweep.evaluation = protocol_of(run.report)
+        self.sweep.evaluation = dict(protocol_of(run.report))
         self.sweep.dense.setdefault(cell.config.model, dense_of(run.report))
         add_speed(self.sweep, cell, run.report.get("latency"), fingerprint)
         return True
@@ -180,20 +181,20 @@ class _Running:
             message += f"; {error}"
         return self.step(message, cell)
 
-    def give_up(self, model: str, error: str) -> Iterator[Step]:
+    def give_up(self, model: str, error: str) -> Generator[Step, None, None]:
         """Record why none of a model's cells can run."""
         for cell in self.waiting(model):
             cell.status, cell.error = FAILED, error
             yield self.step(f"{describe(cell.config)} failed: {error}", cell)
 
-    def result(self, reference, text: str) -> Generator[Step, None, Any]:
+    def result(self, reference: Any, text: str) -> Generator[Step, None, Any]:
         """Wait for a task with steps that say what it does; returns its result or a Failure."""
         yield self.step(text)
         while not self.ray.wait([reference], timeout=POLL_SECONDS)[0]:
             yield self.step(text)
         return self.fetch(reference)
 
-    def fetch(self, reference) -> Any:
+    def fetch(self, reference: Any) -> Any:
         """A finished task's result; a Failure where Ray lost it for good."""
         try:
             return self.ray.get(reference)

@@ -18,6 +18,7 @@ from eggs_core.models.architectures import linear_layers
 from eggs_core.models.loading import LoadedModel, load
 from eggs_core.packed.byte_counts import size_breakdown
 from eggs_core.pattern import NMPattern
+from eggs_core.report_types import Latency, Protocol
 from eggs_core.runs.events import Finished
 from eggs_core.runs.execute import execute
 from eggs_core.runs.run import Run
@@ -44,9 +45,9 @@ class Baseline:
     """What all cells of a model share: the dense evaluation, and the speed of each packed layout."""
 
     scores: WindowScores
-    protocol: dict[str, Any]  # of its evaluation
+    protocol: Protocol  # of its evaluation
     dense: dict[str, Any]  # figures
-    latency: dict[tuple[str, bool], dict[str, Any]]  # (pattern, permuted) -> measure_generation's
+    latency: dict[tuple[str, bool], Latency]  # by (pattern, permuted)
     device: str
 
 
@@ -89,7 +90,7 @@ def measure_baseline(
         return failure(error)
 
 
-def time_layout(dense: LoadedModel, pattern: NMPattern, permuted: bool, windows: torch.Tensor) -> dict[str, Any]:
+def time_layout(dense: LoadedModel, pattern: NMPattern, permuted: bool, windows: torch.Tensor) -> Latency:
     """Generation's speed with random masks of a pattern, and random channel orders where runs permute channels."""
     model, masks, orders = copy.deepcopy(dense.model), {}, {}
     generator = torch.Generator().manual_seed(0)
@@ -130,6 +131,4 @@ def _at_hand(dense: LoadedModel) -> LoadedModel:
     device = best_device()
     if device.type == "cpu":
         return dense
-    moved = LoadedModel(dense.name, copy.deepcopy(dense.model).to(device), dense.tokenizer)
-    moved.__dict__["fingerprint"] = dense.fingerprint
-    return moved
+    return dense.copied_to(device)

@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from huggingface_hub import HfApi
 
@@ -63,7 +65,7 @@ def _check_hub(path: str) -> None:
         raise hub_error(error, "dataset", path, _ALTERNATIVE) or unreachable(path, _ALTERNATIVE) from error
 
 
-def _join(rows, characters: int) -> str:
+def _join(rows: Iterable[Mapping[str, Any]], characters: int) -> str:
     """The rows' text up to a number of characters."""
     parts, length, column = [], 0, None
     for row in rows:

@@ -1,14 +1,14 @@
 """Texts cut into windows of tokens, for calibration and for evaluation."""
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from eggs_core.errors import EggsError
 from eggs_core.limits import check_text
 from eggs_core.text.sources import Text
 
 
-def tokenize(tokenizer, text: Text) -> torch.Tensor:
+def tokenize(tokenizer: PreTrainedTokenizerBase, text: Text) -> torch.Tensor:
     """All tokens of a text as one int64 vector, without special tokens added per paragraph.
 
     Raises EggsError for an empty text, and for one that is longer than this server allows.
@@ -24,7 +24,7 @@ def tokenize(tokenizer, text: Text) -> torch.Tensor:
 
 def check_tokens(name: str, model: PreTrainedModel, *ids: torch.Tensor) -> None:
     """Raise EggsError if int64 ids, of any shape, hold a token that the model has no embedding for."""
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = model.get_input_embeddings().get_parameter("weight").shape[0]
     highest = max((int(some.max()) for some in ids if some.numel()), default=0)
     if highest >= rows:
         raise EggsError(
@@ -33,7 +33,9 @@ def check_tokens(name: str, model: PreTrainedModel, *ids: torch.Tensor) -> None:
         )
 
 
-def calibration_windows(tokenizer, text: Text, windows: int, length: int, seed: int) -> torch.Tensor:
+def calibration_windows(
+    tokenizer: PreTrainedTokenizerBase, text: Text, windows: int, length: int, seed: int
+) -> torch.Tensor:
     """`windows` random windows of `length` tokens, (windows, length) int64; the seed decides where they start.
 
     Raises EggsError if the text is shorter than one window.
@@ -49,7 +51,7 @@ def calibration_windows(tokenizer, text: Text, windows: int, length: int, seed: 
     return ids[starts[:, None] + torch.arange(length)]
 
 
-def evaluation_windows(tokenizer, text: Text, windows: int, length: int) -> torch.Tensor:
+def evaluation_windows(tokenizer: PreTrainedTokenizerBase, text: Text, windows: int, length: int) -> torch.Tensor:
     """The first non-overlapping windows of a text, (at most `windows`, length) int64.
 
     Raises EggsError if the text is shorter than one window.

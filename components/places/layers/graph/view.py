@@ -26,7 +26,6 @@ from eggs_core.graph.expansion import (
 )
 from eggs_core.graph.measures import certificate_sigma2
 from eggs_core.graph.spectrum import second_singular_value
-from eggs_core.pattern import NMPattern
 from eggs_core.pruning.one_layer import BetaStep, beta_step, layer_scores
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)
@@ -84,7 +83,7 @@ def step_of(workspace: Workspace, beta: float) -> BetaStep:
         report["model"],
         workspace.layer,
         report["config"]["score"],
-        NMPattern.parse(report["pattern"]),
+        workspace.run.pattern,
         beta,
         report.get("fingerprint"),
     )

@@ -80,14 +80,14 @@ def mask_values(workspace: Workspace) -> tuple[dict | None, dict | None]:
 
 
 def _value(workspace: Workspace, label: str, mask: torch.Tensor, topn: torch.Tensor | None) -> dict:
-    keep, group = map(int, workspace.run.report["pattern"].split(":"))
+    pattern = workspace.run.pattern
     return {
         "name": workspace.layer,
         "label": label,
         "rows": mask.shape[0],
         "cols": mask.shape[1],
-        "keep": keep,
-        "group": group,
+        "keep": pattern.keep,
+        "group": pattern.group,
         "bits": base64_bits(mask),
         "difference": False,
         "other": None if topn is None else base64_bits(topn),
@@ -108,7 +108,7 @@ def cell_values(
     found = layer_scores(report["model"], workspace.layer, kind, recorded, models)
     height, width = found.weight.shape
     row, column = min(max(row, 0), height - 1), min(max(column, 0), width - 1)
-    group = int(report["pattern"].split(":")[1])
+    group = workspace.run.pattern.group
     column -= column % group  # whole groups, so that ranks in a group are right
     rows, columns = min(rows, height - row), min(-(-columns // group) * group + group, width - column)
     if rows * columns > MOST_CELLS:

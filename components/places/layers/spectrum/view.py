@@ -23,22 +23,22 @@ from eggs_core.pattern import NMPattern
 from eggs_core.progress import Progress
 from eggs_core.pruning.beta_curve import CURVES, BetaCurve, beta_curve, curve_config, load_curve
 from eggs_core.pruning.one_layer import layer_scores
-from eggs_core.runs.run import Run
+from eggs_core.runs.run import Run, layer_shape
 from eggs_core.text.sources import Text
 
 
 def density(workspace: Workspace) -> tuple[go.Figure, str]:
     """The singular values of the chosen layer beside those of one random mask, and a sentence."""
     run, layer = workspace.run, workspace.layer_report()
-    mask, pattern, shape = run.mask(layer["name"]), run.report["pattern"], tuple(layer["shape"])
+    mask, pattern, shape = run.mask(layer["name"]), run.pattern, layer_shape(layer)
     own = remember(("density", *run_id(run), layer["name"]), lambda: singular_density(mask))
     random = remember(("density", pattern, shape), lambda: singular_density(_random_mask(shape, pattern)))
     text = density_reading(layer, own.exact) + layer_extras(layer, _weighted(workspace, mask), reach(workspace))
     return density_figure(own, random, layer, run_label(run)), text
 
 
-def _random_mask(shape: tuple[int, int], pattern: str) -> torch.Tensor:
-    return topn(torch.rand(shape, generator=torch.Generator().manual_seed(0)), NMPattern.parse(pattern))
+def _random_mask(shape: tuple[int, int], pattern: NMPattern) -> torch.Tensor:
+    return topn(torch.rand(shape, generator=torch.Generator().manual_seed(0)), pattern)
 
 
 def _weighted(workspace: Workspace, mask: torch.Tensor) -> float | None:

@@ -25,7 +25,6 @@ from components.words.labels import run_label
 from components.words.layer_table import layer_table
 from components.words.recorded import NOT_MEASURED, facts, made_with
 from components.words.run import overview_cards, overview_reading
-from eggs_core.config import PruneConfig
 from eggs_core.evaluation.intervals import paired_ratio
 from eggs_core.runs.run import Run
 
@@ -57,7 +56,7 @@ def report_json(run: Run, runs: list[Run], results: Results = RESULTS) -> str:
     ]
     parts = breakdown(run, results)
     values = {
-        "command": PruneConfig.from_dict(run.report["config"]).command_line(),
+        "command": run.config.command_line(),
         "report": run.report,
         "methods": others,
         "tasks": [{"dense": dense.to_dict(), "pruned": pruned.to_dict()} for dense, pruned in task_pairs(run, results)],
@@ -77,7 +76,7 @@ def report_html(run: Run, runs: list[Run], results: Results = RESULTS) -> str:
     label, report = run_label(run), run.report
     title = f"{report['model']} pruned to {report['pattern']} by {label}"
     body = "".join(f'<h2>{name}</h2><div class="wide">{part}</div>' for name, part in _sections(run, runs, results))
-    command = PruneConfig.from_dict(report["config"]).command_line()
+    command = run.config.command_line()
     values = escape(report_json(run, runs, results))
     sheet = (ASSETS / "css" / "app.css").read_text(encoding="utf-8")
     return (

@@ -12,7 +12,6 @@ from components.places.quality.report.page import report_html, report_json
 from components.state.workspace import Workspace, finished_run
 from components.tab import Tab, finished
 from components.words.html import escape, reading
-from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.runs.run import Run
 
@@ -44,7 +43,7 @@ class Report:
     def render(self, workspace: Workspace) -> Values:
         """The command that repeats the run; files are made anew."""
         run = finished(workspace)
-        line = PruneConfig.from_dict(run.report["config"]).command_line() if run else ""
+        line = run.config.command_line() if run else ""
         command = f'<pre class="command">{escape(line)}</pre>' if run else ""
         return {self.command: command, self.note: "", self.files: gr.File(value=None, visible=False)}
 

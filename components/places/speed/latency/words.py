@@ -5,9 +5,8 @@ from typing import Any
 from components.places.speed.latency.figures import token_time
 from components.words.html import becomes, card, escape, hint, reading, table, term
 from eggs_core.packed.accelerator import gpu_plan
-from eggs_core.pattern import NMPattern
 from eggs_core.runs.measured_speed import Measurement
-from eggs_core.runs.run import Run
+from eggs_core.runs.run import Run, layer_shape
 from eggs_core.speed.layers import TOKENS
 from eggs_core.units import size
 
@@ -18,7 +17,7 @@ EVEN = 0.03  # ratios this near to 1 are called equal
 
 def size_reading(run: Run, file_bytes: int | None = None) -> str:
     """Why the file is not smaller by itself, and what packing does, in words."""
-    space, pattern = run.report["size"], NMPattern.parse(run.report["pattern"])
+    space, pattern = run.report["size"], run.pattern
     share = space["packed_pruned"] / max(space["dense_pruned"], 1)
     on_disk = "" if file_bytes is None else f" Written to disk, the packed file has {size(file_bytes)}."
     return reading(
@@ -184,7 +183,7 @@ def limit_reading(found: Measurement) -> str:
 
 def gpu_cards(run: Run) -> str:
     """What the pruned layers would need on a GPU; counted, not timed."""
-    plan = gpu_plan([tuple(layer["shape"]) for layer in run.report["layers"]], NMPattern.parse(run.report["pattern"]))
+    plan = gpu_plan([layer_shape(layer) for layer in run.report["layers"]], run.pattern)
     share = plan["sparse_bytes"] / max(plan["dense_bytes"], 1)
     smaller = f"{share:.1%} of dense: half the values and 2 bits for each"
     cards = [
