@@ -1,41 +1,21 @@
-"""Measured time, dense against packed, always in alternation and in one run; generation and sizes come along."""
+"""Layers timed, dense against packed, always in alternation; and how fast memory is read."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from eggs_core.models.architectures import Linear, shape_of
-from eggs_core.packed.byte_counts import decode_bytes, size_breakdown
 from eggs_core.packed.kernel import library as kernels
 from eggs_core.packed.kernel.huge_pages import Arena, huge_block
-from eggs_core.packed.kernel.library import DTYPE_NAMES, kernel_path
+from eggs_core.packed.kernel.library import DTYPE_NAMES
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.pattern import NMPattern
 from eggs_core.speed.alternation import Quartiles, alternate, thread_count
-from eggs_core.speed.generation import RaceStep, greedy, measure_generation, race
-
-__all__ = [
-    "LayerTiming",
-    "Quartiles",
-    "RaceStep",
-    "alternate",
-    "decode_bytes",
-    "greedy",
-    "kernel_path",
-    "layer_shapes",
-    "measure_generation",
-    "measure_layers",
-    "memory_bandwidth",
-    "race",
-    "random_layer",
-    "read_memory",
-    "size_breakdown",
-    "thread_count",
-]
 
 TOKENS = (1, 4, 16, 128, 1024)
 

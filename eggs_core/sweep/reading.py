@@ -9,7 +9,7 @@ from eggs_core.report_types import Protocol
 from eggs_core.validation import Amount, Count, Many, Number, Perplexity, Share, Text, check, closed
 
 Status = Literal["waiting", "done", "known", "failed"]
-STATUSES = WAITING, DONE, KNOWN, FAILED = get_args(Status)  # known: answered from the run store
+WAITING, DONE, KNOWN, FAILED = get_args(Status)  # known: answered from the run store
 FINISHED = (DONE, KNOWN)
 MOST_CELLS = 10_000
 JsonObject = dict[str, Any]

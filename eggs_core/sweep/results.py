@@ -13,9 +13,8 @@ from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.files import read_json, write_text
 from eggs_core.report_types import Latency, Protocol, Report, Scores
-from eggs_core.sweep.reading import DONE, FAILED, FINISHED, KNOWN, WAITING, check_sweep
+from eggs_core.sweep.reading import FINISHED, KNOWN, WAITING, check_sweep
 
-__all__ = ["DONE", "FAILED", "KNOWN", "WAITING", "Cell", "Sweep", "from_reports", "load_sweep", "save_sweep"]
 SWEEP_SCHEMA = 1
 FOLDER = "EGGS_SWEEPS"  # the environment variable that names another folder
 RESULTS = "sweep.json"

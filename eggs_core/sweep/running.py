@@ -14,20 +14,8 @@ from eggs_core.runs.store import RunStore
 from eggs_core.sweep import worker as tasks
 from eggs_core.sweep.cluster import connected
 from eggs_core.sweep.grid import Grid, describe, layouts
-from eggs_core.sweep.results import (
-    DONE,
-    FAILED,
-    KNOWN,
-    WAITING,
-    Cell,
-    Sweep,
-    add_speed,
-    dense_of,
-    figures_of,
-    latency_row,
-    protocol_of,
-    seconds_of,
-)
+from eggs_core.sweep.reading import DONE, FAILED, KNOWN, WAITING
+from eggs_core.sweep.results import Cell, Sweep, add_speed, dense_of, figures_of, latency_row, protocol_of, seconds_of
 from eggs_core.sweep.worker import Failure
 
 RETRIES = 3  # of a task whose worker or machine died

@@ -51,7 +51,8 @@ from eggs_core.pruning.one_layer import BetaStep
 from eggs_core.runs.run import Run
 from eggs_core.runs.store import RunStore
 from eggs_core.sweep.analysis import groups
-from eggs_core.sweep.results import FAILED, Cell, Sweep, from_reports
+from eggs_core.sweep.reading import FAILED
+from eggs_core.sweep.results import Cell, Sweep, from_reports
 
 EVIL = (
     "\"'><img src=x onerror=alert(1)><script>alert(2)</script>${alert(3)}{{value}}"

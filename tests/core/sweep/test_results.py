@@ -9,7 +9,8 @@ import pytest
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.sweep.analysis import against, groups, label_of, pareto_front
-from eggs_core.sweep.results import DONE, FAILED, Cell, Sweep, from_reports, load_sweep, save_sweep
+from eggs_core.sweep.reading import DONE, FAILED
+from eggs_core.sweep.results import Cell, Sweep, from_reports, load_sweep, save_sweep
 
 LATENCY = {"dense": {"median": 4.0}, "packed": {"median": 2.0}}
 

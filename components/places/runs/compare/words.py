@@ -5,7 +5,8 @@ from components.words.html import escape, facts_line, hint, reading, term
 from components.words.phrases import plural
 from eggs_core.evaluation.intervals import Interval
 from eggs_core.sweep.analysis import Group, label_of
-from eggs_core.sweep.results import FAILED, WAITING, Sweep
+from eggs_core.sweep.reading import FAILED, WAITING
+from eggs_core.sweep.results import Sweep
 from eggs_core.units import seconds
 
 LARGE = "models larger than memory are not timed"

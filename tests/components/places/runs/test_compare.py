@@ -23,7 +23,8 @@ from components.places.runs.compare.words import facts, overview
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.sweep.grid import load_grid
-from eggs_core.sweep.results import DONE, EXAMPLES, FAILED, Cell, Sweep, load_sweep, save_sweep
+from eggs_core.sweep.reading import DONE, FAILED
+from eggs_core.sweep.results import EXAMPLES, Cell, Sweep, load_sweep, save_sweep
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
