@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from eggs_core.assets import install_command
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import Interval, paired_difference
 from eggs_core.evaluation.task_file import CLOZE, read_items, task_file, write_task
@@ -21,7 +22,7 @@ from eggs_core.limits import OWN, check_items, hosted
 from eggs_core.progress import Progress, memory_errors
 
 ONLINE = ("arc_easy", "piqa", "openbookqa", "winogrande", "hellaswag", "boolq")  # offered by name; any other works too
-MISSING = "Zero-shot tasks need lm-eval: pip install -r requirements-eval.txt, then start again."
+MISSING = f"Zero-shot tasks need lm-eval: {install_command('eval')}, then start again."
 BATCH = 16
 LOOK_SECONDS = 0.25
 
