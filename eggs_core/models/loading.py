@@ -6,7 +6,13 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from eggs_core.device import best_device, check_room
 from eggs_core.errors import EggsError
@@ -25,7 +31,7 @@ class LoadedModel:
 
     name: str
     model: PreTrainedModel
-    tokenizer: object
+    tokenizer: PreTrainedTokenizerBase
     files: WeightFiles | None = None  # that the weights were read from, None for a model made in memory
 
     @property
