@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from eggs_core.errors import EggsError
+from eggs_core.report_types import Protocol
 from eggs_core.text.sources import Text
 
 LOGITS_PER_BATCH = 2**27  # logits held at once, 512 MB in fp32
@@ -86,6 +87,6 @@ def evaluate(model: PreTrainedModel, windows: torch.Tensor) -> WindowScores:
     return join(list(score_windows(model, windows)))
 
 
-def protocol(text: Text, windows: torch.Tensor) -> dict[str, Any]:
+def protocol(text: Text, windows: torch.Tensor) -> Protocol:
     """What a figure needs beside it: text, its SHA-256, window length in tokens, number of windows."""
     return {"text": text.name, "sha256": text.sha256, "window": windows.shape[1], "windows": windows.shape[0]}

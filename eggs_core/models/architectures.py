@@ -56,7 +56,7 @@ class LinearLayer:
     name: str
     block: int
     projection: str
-    module: nn.Module
+    module: Linear
 
     @property
     def shape(self) -> tuple[int, int]:

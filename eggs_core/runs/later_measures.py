@@ -48,7 +48,7 @@ def text_steps(run: Run, text: Text) -> Generator[Progress | dict, None, None]:
     window = run.report["evaluation"]["window"]
     windows = evaluation_windows(models.dense.tokenizer, text, MOST_WINDOWS, window)
     models.dense.check_tokens(windows)
-    row = protocol(text, windows)
+    row: dict = {**protocol(text, windows)}
     with memory_errors("Evaluating the text"):
         for side, model, first in (("dense", models.dense.model, 0.0), ("pruned", models.zeros, 0.5)):
             scores = yield from evaluate_steps(model, windows, f"{text.name}, {side}", first, first + 0.5)
