@@ -71,10 +71,10 @@ def size_breakdown(
                 module.permutation is not None,
             )
             size = module.values.dtype.itemsize
-        elif name in names:
-            shape = shape_of(module)
-            own, order, size = pattern, name in permuted, module.weight.dtype.itemsize
-            counted.add(id(module.weight))
+        elif name in names and pattern is not None:
+            shape, weight = shape_of(module), module.get_parameter("weight")
+            own, order, size = pattern, name in permuted, weight.dtype.itemsize
+            counted.add(id(weight))
         else:
             continue
         kept = own.groups(shape[1]) * own.keep

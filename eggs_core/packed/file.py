@@ -89,7 +89,7 @@ def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     def of(item: tuple[str, Tensor]) -> bytes:
         name, tensor = item
         digest = hashlib.sha256(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.digest()
 
     words = sorted((key, value) for key, value in metadata.items() if key != CHECKSUM)

@@ -25,6 +25,11 @@ class PackedLinear(nn.Module):
     bias (out,) or None. `conv1d` remembers that the layer stood for a transformers Conv1D.
     """
 
+    values: Tensor
+    positions: Tensor
+    permutation: Tensor | None
+    bias: Tensor | None
+
     def __init__(
         self,
         in_features: int,
@@ -101,7 +106,7 @@ class PackedLinear(nn.Module):
     def check_positions(self, name: str) -> None:
         """Raise EggsError, naming the layer, unless its positions are those of an N:M mask."""
         found = kernels.kernel() if self.values.is_cpu else None
-        if found is not None and found.lib.eggs_bad_row(self._own_call().structs) < 0:
+        if found is not None and found.lib.eggs_bad_row(self.own_call().structs) < 0:
             return
         layout.check_positions(self.positions, self.values.shape[1], self.pattern, name)
 
@@ -113,7 +118,7 @@ class PackedLinear(nn.Module):
         found = kernels.kernel()
         if found is None:
             return kernel_path()
-        return kernels.PATHS[found.lib.eggs_layer_path(self._own_call().structs, kernels.path_number())]
+        return kernels.PATHS[found.lib.eggs_layer_path(self.own_call().structs, kernels.path_number())]
 
     def extra_repr(self) -> str:
         """What print(model) shows of the layer."""
@@ -128,18 +133,24 @@ class PackedLinear(nn.Module):
         if siblings is not None and (y := siblings.waiting(self, x)) is not None:
             return y
         values = self._buffers["values"]
-        if x.shape[-1] != self.in_features or x.dtype is not values.dtype or not (x.is_cpu and values.is_cpu):
+        if (
+            values is None
+            or x.shape[-1] != self.in_features
+            or x.dtype is not values.dtype
+            or not (x.is_cpu and values.is_cpu)
+        ):
             return self._accelerator(x)
         if x.requires_grad and torch.is_grad_enabled():
             return linear(x, self.to_dense(), self.bias)
         tokens = x.numel() // self.in_features
-        if tokens > kernels.max_tokens() or kernels.kernel() is None:
+        found = kernels.kernel()
+        if found is None or tokens > kernels.max_tokens():
             return self._unpacked_gemm(x)
         if siblings is not None:
-            return siblings.run(self, x, tokens)
-        return self._own_call().run(x, tokens)[0]
+            return siblings.run(self, found, x, tokens)
+        return self.own_call().run(found, x, tokens)[0]
 
-    def _own_call(self) -> Call:
+    def own_call(self) -> Call:
         """The kernel call for this layer alone, renewed when its tensors have changed."""
         call = self._call
         if call is None or not call.is_current():
@@ -154,7 +165,7 @@ class PackedLinear(nn.Module):
             return rows if into is None else into.copy_(rows)
         if into is None:
             into = torch.empty(stop - start, self.in_features, dtype=self.values.dtype)
-        call = self._own_call()
+        call = self.own_call()
         threads, path = torch.get_num_threads(), kernels.path_number()
         found.lib.eggs_unpack(call.structs, into.data_ptr(), start, stop, threads, path, found.parallel)
         return into

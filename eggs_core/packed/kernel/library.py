@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,10 +129,11 @@ def kernel_note() -> str:
 
 
 @contextmanager
-def force_path(name: str):
+def force_path(name: str) -> Iterator[None]:
     """Run another path ("AVX2", "portable C", "torch") inside a with block, to compare or test it; process-wide."""
     global _forced
-    best = 0 if kernel() is None else kernel().best
+    found = kernel()
+    best = 0 if found is None else found.best
     if name not in ("torch", *PATHS[: best + 1]):
         raise EggsError(
             f"This processor runs {', '.join(('torch', *PATHS[: best + 1]))}; there is no path {name!r} on it."
