@@ -114,7 +114,7 @@ class PackedLinear(nn.Module):
     def path(self) -> str:
         """What multiplies this layer where it is: a CPU path of the kernel, or an accelerator's."""
         if not self.values.is_cpu:
-            return self._accelerated()[2]
+            return self._dense_weight()[2]
         found = kernels.kernel()
         if found is None:
             return kernel_path()
@@ -139,12 +139,14 @@ class PackedLinear(nn.Module):
             or x.dtype is not values.dtype
             or not (x.is_cpu and values.is_cpu)
         ):
-            return self._accelerator(x)
+            return self._dense_product(x)
         if x.requires_grad and torch.is_grad_enabled():
             return linear(x, self.to_dense(), self.bias)
         tokens = x.numel() // self.in_features
         found = kernels.kernel()
-        if found is None or tokens > kernels.max_tokens():
+        if found is None:  # torch's product with the zeros, which is as fast as the dense layer was
+            return self._dense_product(x)
+        if tokens > kernels.max_tokens():
             return self._unpacked_gemm(x)
         if siblings is not None:
             return siblings.run(self, found, x, tokens)
@@ -171,7 +173,7 @@ class PackedLinear(nn.Module):
         return into
 
     def _unpacked_gemm(self, x: Tensor) -> Tensor:
-        """Many tokens, or no kernel: unpack rows into a scratch that stays in cache, tile by tile, for torch's GEMM."""
+        """Many tokens: unpack rows into a scratch that stays in cache, tile by tile, for torch's GEMM."""
         flat = x.reshape(-1, self.in_features)
         if self.permutation is not None:
             flat = flat.index_select(1, self.permutation)
@@ -188,8 +190,8 @@ class PackedLinear(nn.Module):
             y += self.bias
         return y.view(*x.shape[:-1], self.out_features)
 
-    def _accelerator(self, x: Tensor) -> Tensor:
-        """On CUDA and other accelerators: torch's own product with a weight that is built once per device."""
+    def _dense_product(self, x: Tensor) -> Tensor:
+        """Torch's own product with a weight that is built once per device: on accelerators, and without a kernel."""
         values = self.values
         if x.shape[-1] != self.in_features or x.dtype is not values.dtype or x.device != values.device:
             raise EggsError(
@@ -198,10 +200,10 @@ class PackedLinear(nn.Module):
             )
         if self.permutation is not None:
             x = x.index_select(-1, self.permutation)
-        return linear(x, self._accelerated()[1], self.bias)
+        return linear(x, self._dense_weight()[1], self.bias)
 
-    def _accelerated(self) -> tuple[Tensor, Tensor, str]:
-        """(the values it was built from, the accelerator's weight, the path's name), built once per device."""
+    def _dense_weight(self) -> tuple[Tensor, Tensor, str]:
+        """(the values it was built from, the weight with its zeros, the path's name), built once per device."""
         held = self._on_device
         if held is None or held[0] is not self.values:
             held = self._on_device = (
