@@ -20,7 +20,7 @@ from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.progress import memory_errors
 from eggs_core.pruning.loop import LayerReport, prune
 from eggs_core.registry import CUSTOM
-from eggs_core.report_types import Protocol
+from eggs_core.report_types import Protocol, Scores
 from eggs_core.text.named import chosen_text
 from eggs_core.text.sources import Text
 from eggs_core.text.windows import calibration_windows, evaluation_windows
@@ -134,7 +134,7 @@ def beta_curve(
             yield found
 
 
-def _point(beta: float, layers: list[LayerReport], scores: dict[str, Any], earlier: list[BetaPoint]) -> BetaPoint:
+def _point(beta: float, layers: list[LayerReport], scores: Scores, earlier: list[BetaPoint]) -> BetaPoint:
     nats = scores["window_nats"]
     first = earlier[0].window_nats if earlier else nats
     interval, start = paired_ratio(first, nats), earlier[0].perplexity if earlier else scores["perplexity"]

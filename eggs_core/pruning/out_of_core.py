@@ -154,7 +154,7 @@ class StreamedPruning:
                     shutil.copyfile(source, self._out / source.name)
             except OSError as error:
                 raise EggsError(f"The model's configuration could not be written: {error.strerror}.") from error
-        layers: list[dict[str, Any]] = []
+        layers: list[LayerEntry] = []
         tensors: dict[str, torch.Tensor] = {}
         for number in range(len(self)):
             layers += json.loads(self._block(number, ".json").read_text(encoding="utf-8"))
