@@ -14,11 +14,12 @@ from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import paired_ratio
 from eggs_core.evaluation.perplexity import join, protocol, score_windows
-from eggs_core.files import read_json, write_json
+from eggs_core.files import write_json
 from eggs_core.limits import check_config
 from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.progress import memory_errors
 from eggs_core.pruning.loop import LayerReport, prune
+from eggs_core.reading import read_json
 from eggs_core.registry import CUSTOM
 from eggs_core.report_types import Protocol, Scores
 from eggs_core.text.named import chosen_text
