@@ -38,7 +38,7 @@ class Spool:
     and another process goes on from it. With `in_memory` the tensors also stay in host memory: disk is only written.
     """
 
-    def __init__(self, folder: Path, device: torch.device, in_memory: bool, generation: int = 0):
+    def __init__(self, folder: Path, device: torch.device, in_memory: bool, generation: int = 0) -> None:
         self._folder, self._device, self._generation = folder, device, generation
         self._memory: dict[int, torch.Tensor] | None = {} if in_memory else None
         here = self._place(generation)

@@ -119,7 +119,7 @@ class Activations:
         windows: torch.Tensor,
         hidden: Batches | None = None,
         tokens_per_batch: int = TOKENS_PER_BATCH,
-    ):
+    ) -> None:
         self.hidden: Batches = [] if hidden is None else hidden
         self.batches = _batches(windows, tokens_per_batch)
         self.arguments, self.wrapped = _arguments(model, blocks, self.batches[0])

@@ -61,7 +61,7 @@ class StreamedPruning:
         evaluation: torch.Tensor,
         out: Path,
         devices: Sequence[torch.device] = (),
-    ):
+    ) -> None:
         check_pattern(checkpoint.model, config.pattern)
         self.path, self._checkpoint, self._config = checkpoint.path, checkpoint, config
         self._windows = {"calibration": calibration, "dense": evaluation, "pruned": evaluation}
