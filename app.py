@@ -7,6 +7,10 @@ import sys
 gc.disable()  # the half million objects that the imports make all stay: to look for garbage takes a fifth of the start
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
+from components.gradio_start import without_type_files  # noqa: E402
+
+without_type_files()
+
 import gradio as gr  # noqa: E402
 
 from components.jobs.events import THREADS, WATCHERS  # noqa: E402

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from eggs_core.runs.heading import versions
+from eggs_core.runs.new_report import versions
 
 LOAD = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # before anything is measured
 

@@ -1,18 +1,23 @@
 """Where pruning does its harm: how the error grows through the blocks, and what one part pruned alone costs."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from eggs_core.evaluation.intervals import Interval, paired_ratio
 from eggs_core.evaluation.perplexity import evaluate
 from eggs_core.models.architectures import find_blocks, linear_layers
 from eggs_core.models.hooks import hooked
 from eggs_core.progress import Progress
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True)

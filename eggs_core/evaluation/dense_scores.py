@@ -1,13 +1,18 @@
 """Evaluations of dense models, which all runs on a model share."""
 
+from __future__ import annotations
+
 import hashlib
 import weakref
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel
 
 from eggs_core.cache import Bounded
 from eggs_core.evaluation.perplexity import WindowScores
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 MOST = 64
 

@@ -1,15 +1,20 @@
 """Perplexity and next-token accuracy over fixed windows, with everything needed to repeat the figure."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel
 
 from eggs_core.errors import EggsError
 from eggs_core.report_types import Protocol, Scores
 from eggs_core.text.sources import Text
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 LOGITS_PER_BATCH = 2**27  # logits held at once, 512 MB in fp32
 

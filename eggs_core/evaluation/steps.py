@@ -1,13 +1,18 @@
 """An evaluation that tells how far it is."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel
 
 from eggs_core.evaluation.perplexity import WindowScores, join, score_windows
 from eggs_core.progress import Progress
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 
 def evaluate_steps(

@@ -1,15 +1,21 @@
 """Token by token: how hard a text is for the dense and for the pruned model, and which kinds of tokens suffer."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from eggs_core.errors import EggsError
 from eggs_core.limits import check_text
 from eggs_core.models.architectures import context_length
 from eggs_core.text.windows import check_tokens
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 MOST_TOKENS = 512
 FIRST_TOKENS = 16  # tokens with little context before them

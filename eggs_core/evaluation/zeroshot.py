@@ -1,5 +1,7 @@
 """Zero-shot multiple-choice tasks through EleutherAI's lm-eval, on models in memory; lm-eval is imported when used."""
 
+from __future__ import annotations
+
 import copy
 import importlib.util
 import logging
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from eggs_core.assets import install_command
 from eggs_core.errors import EggsError
@@ -23,6 +25,7 @@ from eggs_core.progress import Progress, memory_errors
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
+    from transformers import PreTrainedModel
 
 ONLINE = ("arc_easy", "piqa", "openbookqa", "winogrande", "hellaswag", "boolq")  # offered by name; any other works too
 MISSING = f"Zero-shot tasks need lm-eval: {install_command('eval')}, then start again."
@@ -158,7 +161,7 @@ class _Stopped(Exception):
     """Raised inside lm-eval when nobody waits for the result any more."""
 
 
-def _watched(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, watch: _Watch) -> "HFLM":
+def _watched(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, watch: _Watch) -> HFLM:
     """lm-eval's wrapper of a model in memory, which tells `watch` what it has answered and stops at its word."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     from lm_eval.models.huggingface import HFLM
@@ -194,7 +197,7 @@ def _with_end(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _score(lm: "HFLM", task: str, limit: int | None, folder: Path) -> TaskScore:
+def _score(lm: HFLM, task: str, limit: int | None, folder: Path) -> TaskScore:
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 

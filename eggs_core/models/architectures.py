@@ -1,16 +1,21 @@
 """Where a model keeps its decoder blocks and their linear layers: one table row per architecture."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 # config.model_type -> path of the ModuleList of decoder blocks.
 BLOCK_PATHS: dict[str, str] = {

@@ -1,15 +1,17 @@
 """Loading causal language models: bundled, a local folder, a GGUF file, or the Hugging Face Hub."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from eggs_core.device import best_device, check_room
 from eggs_core.errors import EggsError
@@ -20,6 +22,9 @@ from eggs_core.models.opening_errors import explained
 from eggs_core.models.source import open_model
 from eggs_core.models.stored_tensors import Stored, check_complete, headers, matched
 from eggs_core.text.windows import check_tokens
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 
 @dataclass
@@ -78,7 +83,7 @@ class LoadedModel(Outline):
             found.append(first_values(folder, matched(self.name, self.model, headers(self.name, folder))[0]))
         return found
 
-    def copied_to(self, device: torch.device) -> "LoadedModel":
+    def copied_to(self, device: torch.device) -> LoadedModel:
         """A copy on another device, known by the same fingerprint."""
         copied = LoadedModel(self.name, moved(copy.deepcopy(self.model), device), self.tokenizer)
         copied.fingerprint = self.fingerprint
@@ -87,7 +92,7 @@ class LoadedModel(Outline):
 
 def moved(model: PreTrainedModel, to: torch.device | torch.dtype) -> PreTrainedModel:
     """The model moved to another device or dtype; `to` of a model takes more than transformers declares."""
-    return cast(PreTrainedModel, cast(nn.Module, model).to(to))
+    return cast("PreTrainedModel", cast(nn.Module, model).to(to))
 
 
 def check_window(name: str, config: PreTrainedConfig, length: int) -> None:

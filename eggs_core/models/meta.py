@@ -1,11 +1,17 @@
 """Models on the meta device, where tensors have shapes but no memory, until somebody gives them their values."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM
 
 from eggs_core.errors import EggsError
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 MOST_BUFFER_VALUES = 1 << 26  # that a configuration may ask for in all
 

@@ -1,20 +1,23 @@
 """Tensors as safetensors files hold them, read from the headers alone and matched with the model they belong to."""
 
+from __future__ import annotations
+
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import PreTrainedModel
-from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from eggs_core.errors import EggsError
 from eggs_core.models.architectures import find_blocks
 from eggs_core.models.folder import CONFIG, INDEX, check_counts, check_folder, shown, weight_files
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -101,6 +104,9 @@ def matched(name: str, model: PreTrainedModel, found: dict[str, Stored]) -> tupl
     The model may be on the meta device. The second value is the name of a tensor that transformers builds anew from
     parts, or None. Where there is one, transformers' own report tells of missing weights.
     """
+    from transformers.conversion_mapping import get_model_conversion_mapping  # seconds, which only opening needs
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
     state = model.state_dict(keep_vars=True)
     transforms = get_model_conversion_mapping(model)
     renamings = [t for t in transforms if isinstance(t, WeightRenaming)]

@@ -1,9 +1,11 @@
 """Counted bytes: what a pruned model takes dense and packed, and what one decoded token reads."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from eggs_core.errors import EggsError
 from eggs_core.models.architectures import Linear, shape_of
@@ -11,6 +13,9 @@ from eggs_core.packed import layout
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.pattern import NMPattern
 from eggs_core.report_types import Size
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 
 def decode_bytes(model: PreTrainedModel) -> dict[str, int]:

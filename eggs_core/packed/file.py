@@ -1,15 +1,17 @@
 """The packed file: opening it as a model, with every part checked before anything computes with it."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from typing_extensions import TypedDict
 
@@ -23,6 +25,9 @@ from eggs_core.packed.model import join_siblings, set_submodule
 from eggs_core.pattern import NMPattern
 from eggs_core.reading import parse_json
 from eggs_core.validation import Natural, check
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 FORMAT, VERSION = "eggs-packed-nm", "1"
 FILE = "model.eggs.safetensors"  # the packed file's name inside a folder

@@ -1,15 +1,21 @@
 """A pruned model as an ordinary Hugging Face folder, its zeros stored."""
 
+from __future__ import annotations
+
 import copy
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from eggs_core.files import filled, new_folder
 from eggs_core.models.meta import skeleton
 from eggs_core.packed.file import PARTS, packed_layers
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 

@@ -1,12 +1,15 @@
 """Writing a packed model: one safetensors file, and the folder that goes with it."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from eggs_core.errors import EggsError
 from eggs_core.files import filled, new_folder
@@ -15,6 +18,9 @@ from eggs_core.packed.file import CHECKSUM, FILE, FORMAT, PARTS, VERSION, checks
 from eggs_core.packed.hf_folder import _plain_config, write_tokenizer
 from eggs_core.packed.model import pack_layer
 from eggs_core.pattern import NMPattern
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 
 def save_packed(

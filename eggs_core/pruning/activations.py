@@ -1,18 +1,22 @@
 """Calibration tokens on their way through the model: hidden states before each block, statistics of layers' inputs."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from eggs_core.models.architectures import LinearLayer
 from eggs_core.models.hooks import InputHook, hooked
 from eggs_core.pruning.activation_store import Batches
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 TOKENS_PER_BATCH = 4096
 SAMPLE_TOKENS = 512  # inputs kept per layer to measure the error of its output
@@ -39,7 +43,7 @@ class InputStatistics:
     sensitivity: torch.Tensor | None = None  # (out, out), of the block to the layer's outputs
 
     @classmethod
-    def empty(cls, width: int, device: torch.device, need_gram: bool) -> "InputStatistics":
+    def empty(cls, width: int, device: torch.device, need_gram: bool) -> InputStatistics:
         """Before the first token."""
 
         def zeros(*shape: int) -> torch.Tensor:
@@ -48,12 +52,12 @@ class InputStatistics:
         return cls(zeros(width), zeros(width, width) if need_gram else None, zeros(0, width))
 
     @classmethod
-    def isotropic(cls, width: int, device: torch.device, need_gram: bool) -> "InputStatistics":
+    def isotropic(cls, width: int, device: torch.device, need_gram: bool) -> InputStatistics:
         """What stands in for an input that no token reached: channels of equal power, uncorrelated."""
         eye = torch.eye(width, device=device)
         return cls(torch.ones(width, device=device), eye if need_gram else None, eye, 1)
 
-    def to(self, device: torch.device) -> "InputStatistics":
+    def to(self, device: torch.device) -> InputStatistics:
         """The same on another device; itself if it is there already."""
         moved = copy.copy(self)
         for one in fields(self):

@@ -1,16 +1,17 @@
 """The one pruning loop: every method goes through it, block by block."""
 
+from __future__ import annotations
+
 import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
@@ -23,6 +24,9 @@ from eggs_core.pruning.reconstruction import LayerProblem
 from eggs_core.pruning.scores import score
 from eggs_core.registry import entry
 from eggs_core.report_types import LayerEntry
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 
 @dataclass(slots=True)

@@ -1,5 +1,7 @@
 """Pruning a checkpoint that is larger than memory: one decoder block at a time, resumable after a kill at any point."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import shutil
@@ -7,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from filelock import FileLock, Timeout
 from safetensors.torch import load_file
 from torch import nn
-from transformers import PreTrainedModel
 
 from eggs_core.config import PruneConfig
 from eggs_core.device import free_memory
@@ -29,6 +31,9 @@ from eggs_core.pruning.activation_store import LOCK, STATE, WORK, Spool
 from eggs_core.pruning.activations import Activations, replaced
 from eggs_core.pruning.loop import LayerReport, prune_blocks
 from eggs_core.report_types import LayerEntry
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 MEMORY_SHARE = 8  # activations stay in memory if they take at most one part of so many of what is available
 

@@ -1,13 +1,17 @@
 """What a run yields while it is computed: progress, each layer, and the end."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from transformers import PreTrainedModel
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from eggs_core.models.loading import LoadedModel
 from eggs_core.progress import Progress
 from eggs_core.pruning.loop import LayerReport
 from eggs_core.runs.run import Run
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True)

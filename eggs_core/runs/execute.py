@@ -1,11 +1,13 @@
 """One whole run, from a configuration to a finished report: what the app and the command line both call."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel
 
 from eggs_core.config import PruneConfig
 from eggs_core.device import check_room
@@ -31,6 +33,9 @@ from eggs_core.runs.run import Run
 from eggs_core.runs.streamed import checkpoint_of, execute_streamed, streams
 from eggs_core.speed.generation import measure_generation
 from eggs_core.text.sources import Text
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 COPIES = 1.6  # of a model beside the dense one while it is pruned: the pruned copy, and its packed twin
 

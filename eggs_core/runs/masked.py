@@ -1,10 +1,15 @@
 """A finished run's masks, put on the weights of a dense model."""
 
-from transformers import PreTrainedModel
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from eggs_core.errors import EggsError
 from eggs_core.models.architectures import linear_layers
 from eggs_core.runs.run import Run, layer_shape
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 
 def apply_masks(model: PreTrainedModel, run: Run) -> None:

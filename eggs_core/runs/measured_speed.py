@@ -1,16 +1,17 @@
 """What the machine at hand does with one run's shapes and pattern: layers, generation, bandwidth, and a real file."""
 
+from __future__ import annotations
+
 import copy
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from eggs_core.errors import EggsError
 from eggs_core.models.dense_models import CACHE, Models
@@ -29,6 +30,9 @@ from eggs_core.runs.streamed import check_in_memory
 from eggs_core.speed.generation import measure_generation
 from eggs_core.speed.layers import TOKENS, measure_layers, memory_bandwidth
 from eggs_core.text.sources import bundled_text
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 CELL_SECONDS = 0.12  # for one layer shape at one number of tokens
 PROMPT_TOKENS, NEW_TOKENS, ROUNDS = 64, 24, 4

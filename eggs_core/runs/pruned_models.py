@@ -1,11 +1,13 @@
 """The weights behind a finished run: kept from its pruning, masked anew, or pruned once more."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Collection, Generator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel
 
 from eggs_core.cache import Bounded
 from eggs_core.config import PruneConfig
@@ -25,6 +27,9 @@ from eggs_core.runs.run import Run
 from eggs_core.runs.streamed import check_in_memory
 from eggs_core.text.sources import bundled_text
 from eggs_core.text.windows import calibration_windows
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 KEPT_BYTES = 3 << 30  # of the models of all kept runs together, at most
 SHARE = 0.25  # of the memory that would be free without them, at most
@@ -60,7 +65,7 @@ class RecoveredModel(PrunedModel):
     packed: PreTrainedModel
 
     @classmethod
-    def of(cls, found: PrunedModel, pattern: NMPattern) -> "RecoveredModel":
+    def of(cls, found: PrunedModel, pattern: NMPattern) -> RecoveredModel:
         """With a packed twin of the pruned model; what is not packed is shared."""
         packed = packed_copy(found.zeros, found.masks, pattern, found.permutations)
         return cls(found.dense, found.zeros, found.masks, found.permutations, found.origin, packed)

@@ -1,13 +1,15 @@
 """Generation: greedy and timed, dense against packed in alternation and as a race; and sampled, side by side."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache
 
 from eggs_core.errors import EggsError
 from eggs_core.models.architectures import context_length
@@ -17,6 +19,9 @@ from eggs_core.packed.model import packed_copy
 from eggs_core.pattern import NMPattern
 from eggs_core.report_types import Latency, Side
 from eggs_core.speed.alternation import Quartiles, thread_count
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 
 @torch.no_grad()

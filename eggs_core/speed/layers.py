@@ -1,13 +1,15 @@
 """Layers timed, dense against packed, always in alternation; and how fast memory is read."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from eggs_core.models.architectures import Linear, shape_of
 from eggs_core.packed.kernel import library as kernels
@@ -16,6 +18,9 @@ from eggs_core.packed.kernel.library import DTYPE_NAMES
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.pattern import NMPattern
 from eggs_core.speed.alternation import Quartiles, alternate, thread_count
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    pass
 
 TOKENS = (1, 4, 16, 128, 1024)
 
@@ -82,6 +87,8 @@ def random_layer(
 
 def layer_shapes(model: nn.Module) -> list[tuple[int, int]]:
     """The distinct (out, in) shapes of a model's linear layers, packed or dense, in order, without the LM head."""
+    from transformers import PreTrainedModel
+
     head = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
     shapes: dict[tuple[int, int], None] = {}
     for module in model.modules():

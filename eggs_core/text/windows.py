@@ -1,11 +1,18 @@
 """Texts cut into windows of tokens, for calibration and for evaluation."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from eggs_core.errors import EggsError
 from eggs_core.limits import check_text
 from eggs_core.text.sources import Text
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, text: Text) -> torch.Tensor:
