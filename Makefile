@@ -36,6 +36,7 @@ bench: $(VENV)/.dev-ready
 lint: $(VENV)/.dev-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -51,6 +52,11 @@ $(VENV)/.app-ready: requirements.txt | $(BIN)/python
 $(VENV)/.dev-ready: requirements.txt requirements-dev.txt | $(BIN)/python
 	$(PIP) install -r requirements-dev.txt
 	@touch $@ $(VENV)/.app-ready
+
+# What building and trying the wheel needs, which only .ci/run does.
+$(VENV)/.wheel-ready: requirements-wheel.txt $(VENV)/.dev-ready
+	$(PIP) install -r requirements-wheel.txt
+	@touch $@
 
 # The browser tests drive Debian's chromium; without it they are skipped, or fail if EGGS_REQUIRE_BROWSER=1.
 chromium:
@@ -69,5 +75,5 @@ else
 endif
 
 clean:
-	rm -rf $(VENV) build/bench .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from eggs_core.text.sources import bundled_text, read_text
     from eggs_core.text.windows import calibration_windows, evaluation_windows
 
+__version__ = "0.9.0"
+
 _HOMES = {
     "EggsError": "errors",
     "NMPattern": "pattern",
@@ -52,6 +54,7 @@ __all__ = [
     "NMPattern",
     "PruneConfig",
     "Run",
+    "__version__",
     "bundled_text",
     "calibration_windows",
     "evaluate",

@@ -312,7 +312,7 @@ def with_choices(function: Callable[..., Any], annotations: Mapping[str, Any], b
     def with_all(*values: Any, **named: Any) -> Any:
         return function(**signature.bind(*values, **named).arguments)
 
-    del with_all.__wrapped__  # type: ignore[attr-defined]
+    del with_all.__wrapped__
     with_all.__signature__ = signature  # type: ignore[attr-defined]
     with_all.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": own.return_annotation}
     return with_all

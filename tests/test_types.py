@@ -1,4 +1,4 @@
-"""Every function of components has types; every file and function of it can be taken in at a glance."""
+"""Every function has types, which mypy checks; every file and function can be taken in at a glance."""
 
 import ast
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LATER = {"components/sidebar.py", "components/api.py"}  # both are being written anew on the registry
-FILES = [file for file in sorted((ROOT / "components").rglob("*.py")) if str(file.relative_to(ROOT)) not in LATER]
-MOST_LINES, ONE_SCREEN = 250, 50
-TABLES = {"components/places/learn/lesson/steps.py"}  # a table of texts may be as long as it is
+FILES = [ROOT / "app.py", *sorted((ROOT / "components").rglob("*.py")), *sorted((ROOT / "eggs_core").rglob("*.py"))]
+MOST_LINES = 300
+ONE_SCREEN = 50  # lines of a function without its signature and docstring
+TABLES = {"components/places/learn/lesson/steps.py", "eggs_core/registry.py"}  # they may be as long as they are
 
 
 def functions(tree: ast.AST, inside: tuple[str, ...] = ()) -> Iterator[tuple[str, ast.FunctionDef, bool]]:
@@ -44,6 +44,7 @@ def test_functions_have_types_and_fit_a_screen(file):
     place, source = str(file.relative_to(ROOT)), file.read_text(encoding="utf-8")
     for name, function, method in functions(ast.parse(source)):
         assert not untyped(function, method), f"{place}: {name}"
-        long = function.end_lineno - function.lineno + 1
+        first = function.body[ast.get_docstring(function) is not None :][:1]
+        long = function.end_lineno - first[0].lineno + 1 if first else 0
         assert long <= ONE_SCREEN, f"{place}: {name} has {long} lines"
     assert place in TABLES or source.count("\n") <= MOST_LINES, place

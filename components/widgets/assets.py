@@ -1,9 +1,8 @@
 """Where the widgets' scripts and style sheets lie."""
 
 from functools import cache
-from pathlib import Path
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+from eggs_core.assets import ASSETS
 
 
 @cache

@@ -1,39 +1,28 @@
-"""The command line: its commands, a file each, and the one way in which they say what went wrong."""
+"""`app`: the page in the browser."""
 
-from typing import Any
+import importlib.util
+import os
+import runpy
+import sys
+from typing import Annotated
 
 import typer
 
-from eggs_core.cli.analyze import analyze
-from eggs_core.cli.evaluate import evaluate
-from eggs_core.cli.export import export
-from eggs_core.cli.models import models
-from eggs_core.cli.options import CHOICES
-from eggs_core.cli.output import end_progress, printable
-from eggs_core.cli.prune import prune
-from eggs_core.cli.sweep import sweep
 from eggs_core.errors import EggsError
-from eggs_core.registry import with_choices
+
+NEEDED = ("gradio", "plotly", "pandas")
 
 
-class _OneSentenceErrors(typer.core.TyperGroup):
-    """A command group that shows an EggsError as its sentence and exits with code 2."""
+def app(
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 7860,
+) -> None:
+    """Open EGGS Explorer: the same core, as a page in the browser."""
+    from eggs_core.assets import INSTALLED, ROOT, install_command
 
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except EggsError as error:
-            end_progress()
-            typer.echo(printable(str(error)), err=True)
-            raise typer.Exit(2) from error
-
-
-app = typer.Typer(
-    cls=_OneSentenceErrors,
-    help="N:M pruning of language models, guided by expander graphs.",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-for command in (models, with_choices(prune, CHOICES, before="seed"), evaluate, analyze, export, sweep):
-    app.command()(command)
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        command = install_command("app") if INSTALLED else "pip install -r requirements.txt"
+        raise EggsError(f"The page needs {missing[0]}, which is not installed: {command}.")
+    os.environ |= {"GRADIO_SERVER_NAME": host, "GRADIO_SERVER_PORT": str(port)}
+    sys.path.insert(0, str(ROOT))  # as `python app.py` does: the page's own modules lie beside it
+    runpy.run_path(str(ROOT / "app.py"), run_name="__main__")

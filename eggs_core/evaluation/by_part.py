@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from eggs_core.evaluation.intervals import Interval, paired_ratio
@@ -54,7 +55,9 @@ def _hidden(model: PreTrainedModel, window: torch.Tensor) -> list[torch.Tensor]:
     """The output of every block, fp32 (1, length, hidden)."""
     found: list[torch.Tensor] = []
 
-    def hook(_module, _args, output):
+    def hook(
+        _module: nn.Module, _args: tuple[torch.Tensor, ...], output: torch.Tensor | tuple[torch.Tensor, ...]
+    ) -> None:
         found.append((output[0] if isinstance(output, tuple) else output).float().clone())
 
     with hooked(block.register_forward_hook(hook) for block in find_blocks(model)[1]):

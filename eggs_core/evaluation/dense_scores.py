@@ -31,7 +31,7 @@ class DenseScores:
 
 
 def _key(model: PreTrainedModel, windows: torch.Tensor) -> tuple:
-    return weakref.ref(model), tuple(windows.shape), hashlib.sha256(windows.cpu().contiguous().numpy()).digest()
+    return weakref.ref(model), tuple(windows.shape), hashlib.sha256(windows.cpu().contiguous().numpy().data).digest()
 
 
 DENSE_SCORES = DenseScores()

@@ -1,6 +1,7 @@
 """Paired differences and ratios with bootstrap intervals."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ class Interval:
         return asdict(self)
 
 
-def paired_ratio(a: list[float], b: list[float], samples: int = 4000, seed: int = 0) -> Interval:
+def paired_ratio(a: Sequence[float], b: Sequence[float], samples: int = 4000, seed: int = 0) -> Interval:
     """Perplexity of b over that of a on the same windows, with a bootstrap 95 % interval over windows.
 
     a, b: loss of each window in nats per token, in the same order. Raises EggsError if they differ in number.
@@ -31,7 +32,7 @@ def paired_ratio(a: list[float], b: list[float], samples: int = 4000, seed: int 
     return Interval(*(math.exp(min(x, MOST_NATS)) for x in (found.value, found.low, found.high)))
 
 
-def paired_difference(a: list[float], b: list[float], samples: int = 4000, seed: int = 0) -> Interval:
+def paired_difference(a: Sequence[float], b: Sequence[float], samples: int = 4000, seed: int = 0) -> Interval:
     """Mean of b − a over the same items, with a bootstrap 95 % interval over items.
 
     Raises EggsError if they differ in number.

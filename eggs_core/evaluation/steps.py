@@ -4,13 +4,14 @@ import time
 from collections.abc import Generator
 
 import torch
+from transformers import PreTrainedModel
 
 from eggs_core.evaluation.perplexity import WindowScores, join, score_windows
 from eggs_core.progress import Progress
 
 
 def evaluate_steps(
-    model, windows: torch.Tensor, text: str, first: float, last: float
+    model: PreTrainedModel, windows: torch.Tensor, text: str, first: float, last: float
 ) -> Generator[Progress, None, WindowScores]:
     """Evaluate with progress between the shares `first` and `last`; returns the scores."""
     parts, done, started = [], 0, time.monotonic()

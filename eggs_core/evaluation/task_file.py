@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from eggs_core.assets import ASSETS
 from eggs_core.errors import EggsError
-from eggs_core.files import MOST_JSON_BYTES, parse_json, read_text
+from eggs_core.reading import MOST_JSON_BYTES, parse_json, read_text
 from eggs_core.validation import Count, Text, check
 
 CLOZE = "cloze"

@@ -59,7 +59,7 @@ def compare_tokens(
     if ids.shape[1] < 2:
         raise EggsError("The text has fewer than two tokens, so there is nothing to predict; write a sentence.")
     check_tokens("this model", dense, ids)
-    pieces = [tokenizer.decode([i]) for i in ids[0].tolist()]
+    pieces = tokenizer.batch_decode([[i] for i in ids[0].tolist()])
     sides = [_predictions(tokenizer, model, ids) for model in (dense, pruned)]
     kinds = [kind_of(pieces, i) for i in range(1, len(pieces))]
     return pieces[0], [TokenChange(*row) for row in zip(pieces[1:], kinds, *sides, strict=True)]
@@ -92,7 +92,7 @@ def mean_changes(changes: list[TokenChange]) -> dict[str, tuple[float, int]]:
 
 
 @torch.no_grad()
-def _predictions(tokenizer, model: PreTrainedModel, ids: torch.Tensor) -> list[Prediction]:
+def _predictions(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, ids: torch.Tensor) -> list[Prediction]:
     ids = ids.to(model.device)
     logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
     if not torch.isfinite(logits).all():
@@ -100,7 +100,7 @@ def _predictions(tokenizer, model: PreTrainedModel, ids: torch.Tensor) -> list[P
     logs = logits.log_softmax(-1)
     nats = -logs.gather(1, ids[0, 1:, None])[:, 0]
     best = logs.topk(min(5, logs.shape[1]), dim=1)
-    words = [[tokenizer.decode([i]) for i in row] for row in best.indices.tolist()]
+    words = [tokenizer.batch_decode([[i] for i in row]) for row in best.indices.tolist()]
     shares = best.values.exp().tolist()
     return [
         Prediction(loss, list(zip(*row, strict=True)))

@@ -7,21 +7,25 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from eggs_core.assets import install_command
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import Interval, paired_difference
 from eggs_core.evaluation.task_file import CLOZE, read_items, task_file, write_task
 from eggs_core.limits import OWN, check_items, hosted
 from eggs_core.progress import Progress, memory_errors
 
+if TYPE_CHECKING:
+    from lm_eval.models.huggingface import HFLM
+
 ONLINE = ("arc_easy", "piqa", "openbookqa", "winogrande", "hellaswag", "boolq")  # offered by name; any other works too
-MISSING = "Zero-shot tasks need lm-eval: pip install -r requirements-eval.txt, then start again."
+MISSING = f"Zero-shot tasks need lm-eval: {install_command('eval')}, then start again."
 BATCH = 16
 LOOK_SECONDS = 0.25
 
@@ -98,10 +102,30 @@ def check_tasks(tasks: list[str], limit: int | None) -> None:
             read_items(file)
 
 
-def _one(model, tokenizer, task: str, limit: int | None, share: float, part: float) -> Iterator[Progress | TaskScore]:
+@dataclass(slots=True)
+class _Watch:
+    """How many choices of a task are answered, and since when; `stop` ends it after the batch at hand."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    done: int = 0
+    total: int = 0
+    started: float = 0.0
+
+
+def _one(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: str,
+    limit: int | None,
+    share: float,
+    part: float,
+) -> Iterator[Progress | TaskScore]:
     """One task, in a thread of its own so that it can be watched and stopped."""
     yield Progress(f"Reading {Path(task).stem}", share)
-    watched, found = _watched(model, tokenizer), []
+    watch = _Watch()
+    watched = _watched(model, tokenizer, watch)
+    scores: list[TaskScore] = []
+    errors: list[BaseException] = []
 
     def work() -> None:
         try:
@@ -109,57 +133,55 @@ def _one(model, tokenizer, task: str, limit: int | None, share: float, part: flo
                 memory_errors(f"Answering {Path(task).stem}"),
                 tempfile.TemporaryDirectory(prefix="eggs-task-") as place,
             ):
-                found.append(_score(watched, task, limit, Path(place)))
+                scores.append(_score(watched, task, limit, Path(place)))
         except BaseException as error:
-            found.append(error)
+            errors.append(error)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
         while thread.is_alive():
             thread.join(LOOK_SECONDS)
-            if watched.started and watched.total:
-                done = min(1.0, watched.done / watched.total)
-                left = (time.monotonic() - watched.started) * (1 / done - 1) if done else None
-                yield Progress(f"{Path(task).stem}: {done:.0%} of {watched.total} choices", share + part * done, left)
+            if watch.started and watch.total:
+                done = min(1.0, watch.done / watch.total)
+                left = (time.monotonic() - watch.started) * (1 / done - 1) if done else None
+                yield Progress(f"{Path(task).stem}: {done:.0%} of {watch.total} choices", share + part * done, left)
     finally:
-        watched.stop.set()
+        watch.stop.set()
         thread.join()
-    if isinstance(found[0], BaseException):
-        raise found[0]
-    yield found[0]
+    if errors:
+        raise errors[0]
+    yield scores[0]
 
 
 class _Stopped(Exception):
     """Raised inside lm-eval when nobody waits for the result any more."""
 
 
-def _watched(model, tokenizer):
-    """lm-eval's wrapper of a model in memory, which counts what it has answered and can be stopped."""
+def _watched(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, watch: _Watch) -> "HFLM":
+    """lm-eval's wrapper of a model in memory, which tells `watch` what it has answered and stops at its word."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     from lm_eval.models.huggingface import HFLM
 
     class Watched(HFLM):
-        def __init__(self):
-            self.stop, self.done, self.total, self.started = threading.Event(), 0, 0, 0.0
-            super().__init__(pretrained=model, tokenizer=_with_end(tokenizer), batch_size=BATCH)
-
-        def _loglikelihood_tokens(self, requests, disable_tqdm=False, override_bs=None):
-            self.total, self.started = len(requests), time.monotonic()
+        def _loglikelihood_tokens(
+            self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
+        ) -> list[tuple[float, bool]]:
+            watch.total, watch.started = len(requests), time.monotonic()
             return super()._loglikelihood_tokens(requests, disable_tqdm=True, override_bs=override_bs)
 
-        def _model_call(self, inps, *args, **kwargs):
-            if self.stop.is_set():
+        def _model_call(self, inps: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+            if watch.stop.is_set():
                 raise _Stopped
             logits = super()._model_call(inps, *args, **kwargs)
             if not torch.isfinite(logits).all():
                 raise EggsError(
                     "The model's output holds NaN or infinite values, so it answers nothing; load it in fp32."
                 )
-            self.done += len(inps)
+            watch.done += len(inps)
             return logits
 
-    return Watched()
+    return Watched(pretrained=model, tokenizer=_with_end(tokenizer), batch_size=BATCH)
 
 
 def _with_end(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
@@ -172,7 +194,7 @@ def _with_end(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _score(lm, task: str, limit: int | None, folder: Path) -> TaskScore:
+def _score(lm: "HFLM", task: str, limit: int | None, folder: Path) -> TaskScore:
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
@@ -197,15 +219,15 @@ def _score(lm, task: str, limit: int | None, folder: Path) -> TaskScore:
         raise EggsError(f"The task {name} does not score choices by accuracy; choose another.")
     samples = sorted(samples, key=lambda sample: sample["doc_id"])
 
-    def number(key):
+    def number(key: str) -> float | None:
         return float(figures[key]) if key in figures else None
 
     return TaskScore(
         Path(task).stem if file else name,
         len(samples),
         sum(1 / len(s["arguments"]) for s in samples) / len(samples),
-        number("acc,none"),
-        number("acc_stderr,none"),
+        float(figures["acc,none"]),
+        float(figures["acc_stderr,none"]),
         number("acc_norm,none"),
         number("acc_norm_stderr,none"),
         [int(s["acc"]) for s in samples],

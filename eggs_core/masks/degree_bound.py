@@ -231,6 +231,23 @@ def _repair(
         kept[live], prices[live] = new_kept, new_prices
 
 
+def _shortest(cost: torch.Tensor, source: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Distances from the sources, and the node before each (−1: none); cost (strips, from, to), source (strips, node).
+
+    Bellman and Ford's algorithm, all strips and nodes at once.
+    """
+    distance = cost.new_full(source.shape, torch.inf).masked_fill_(source, 0)
+    before = torch.full(source.shape, -1, device=cost.device)
+    for _ in range(source.shape[1]):
+        through, via = (distance[:, :, None] + cost).min(dim=1)
+        shorter = through < distance
+        if not shorter.any():
+            break
+        distance = torch.where(shorter, through, distance)
+        before = torch.where(shorter, via, before)
+    return distance, before
+
+
 def _augment(
     values: torch.Tensor, kept: torch.Tensor, surplus: torch.Tensor, prices: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -251,15 +268,7 @@ def _augment(
     pushing = excess.sum(dim=1) > 0
     source = torch.cat([excess > 0, ~pushing[:, None]], dim=1)
     sink = torch.cat([surplus < 0, pushing[:, None]], dim=1)
-    distance = wide.new_full((strips, size + 1), torch.inf).masked_fill_(source, 0)
-    before = torch.full((strips, size + 1), -1, device=values.device)
-    for _ in range(size + 1):  # Bellman and Ford, all nodes at once
-        through, via = (distance[:, :, None] + reduced).min(dim=1)
-        shorter = through < distance
-        if not shorter.any():
-            break
-        distance = torch.where(shorter, through, distance)
-        before = torch.where(shorter, via, before)
+    distance, before = _shortest(reduced, source)
     reach, target = distance.masked_fill(~sink, torch.inf).min(dim=1)
 
     arcs, node = [], target

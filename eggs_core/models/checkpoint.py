@@ -32,7 +32,7 @@ class Checkpoint:
     EggsError for a shard that is missing, an index that is wrong and tensors that do not fit the model.
     """
 
-    def __init__(self, name: str, device: torch.device | None = None, folder: Path | None = None):
+    def __init__(self, name: str, device: torch.device | None = None, folder: Path | None = None) -> None:
         source, extra = model_source(name) if folder is None else (str(folder), {})
         if extra or not os.path.isdir(source):
             raise EggsError(f"{name} is no folder of safetensors files, which is what can be read block by block.")

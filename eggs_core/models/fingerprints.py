@@ -17,8 +17,9 @@ from safetensors import safe_open
 
 from eggs_core.cache import Bounded
 from eggs_core.errors import EggsError
-from eggs_core.files import read_json, write_json
+from eggs_core.files import write_json
 from eggs_core.models.stored_tensors import Stored, open_file
+from eggs_core.reading import read_json
 
 PREFIX = "sha256:"  # of a fingerprint that reads every byte; older ones are sixteen hex digits of a sample
 SAMPLE = 4096  # values of each tensor that a sampled fingerprint reads

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eggs_core.errors import EggsError
-from eggs_core.files import read_json
+from eggs_core.reading import read_json
 
 CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
 OBJECTS = (  # small files that Python reads whole, each of them one JSON object

@@ -1,9 +1,13 @@
 """Hooks on modules, which are gone when their work is done."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+InputHook = Callable[[nn.Module, tuple[Tensor, ...]], None]  # sees a module and its input
+OutputHook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]  # sees its output as well
 
 
 @contextmanager

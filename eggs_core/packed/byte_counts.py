@@ -71,10 +71,10 @@ def size_breakdown(
                 module.permutation is not None,
             )
             size = module.values.dtype.itemsize
-        elif name in names:
-            shape = shape_of(module)
-            own, order, size = pattern, name in permuted, module.weight.dtype.itemsize
-            counted.add(id(module.weight))
+        elif name in names and pattern is not None:
+            shape, weight = shape_of(module), module.get_parameter("weight")
+            own, order, size = pattern, name in permuted, weight.dtype.itemsize
+            counted.add(id(weight))
         else:
             continue
         kept = own.groups(shape[1]) * own.keep
@@ -83,16 +83,7 @@ def size_breakdown(
         positions += shape[0] * layout.words_per_row(kept, own.position_bits) * 4
         orders += 4 * shape[1] * order
         used.add((own, size))
-    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
-    parts = {"embeddings": 0, "head": 0, "rest": 0}
-    for kind, module in (("embeddings", embedding), ("head", head), ("rest", model)):
-        tensors = [] if module is None else list(module.parameters())
-        if kind == "rest":  # the packed layers' biases are buffers
-            tensors += [m.bias for m in modules.values() if isinstance(m, PackedLinear) and m.bias is not None]
-        for tensor in tensors:
-            if id(tensor) not in counted:
-                counted.add(id(tensor))
-                parts[kind] += tensor.nbytes
+    parts = _not_pruned(model, counted)
     packed, untouched = values + positions + orders, sum(parts.values())
     return {
         "dense_bytes": dense + untouched,
@@ -108,6 +99,21 @@ def size_breakdown(
         "rest": parts["rest"],
         "formula": " · ".join(map(_formula, sorted(used, key=str))),
     }
+
+
+def _not_pruned(model: PreTrainedModel, counted: set[int]) -> dict[str, int]:
+    """Bytes of "embeddings", "head" and "rest", without the tensors whose ids are counted already."""
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    parts = {"embeddings": 0, "head": 0, "rest": 0}
+    for kind, module in (("embeddings", embedding), ("head", head), ("rest", model)):
+        tensors = [] if module is None else list(module.parameters())
+        if kind == "rest":  # the packed layers' biases are buffers
+            tensors += [m.bias for m in model.modules() if isinstance(m, PackedLinear) and m.bias is not None]
+        for tensor in tensors:
+            if id(tensor) not in counted:
+                counted.add(id(tensor))
+                parts[kind] += tensor.nbytes
+    return parts
 
 
 def _formula(case: tuple[NMPattern, int]) -> str:

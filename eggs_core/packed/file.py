@@ -14,7 +14,6 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from typing_extensions import TypedDict
 
 from eggs_core.errors import EggsError
-from eggs_core.files import parse_json
 from eggs_core.models.architectures import Linear, is_transposed, shape_of
 from eggs_core.models.meta import compute_buffers, skeleton
 from eggs_core.packed import layout
@@ -22,6 +21,7 @@ from eggs_core.packed.kernel.library import DTYPES
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.packed.model import join_siblings, set_submodule
 from eggs_core.pattern import NMPattern
+from eggs_core.reading import parse_json
 from eggs_core.validation import Natural, check
 
 FORMAT, VERSION = "eggs-packed-nm", "1"
@@ -89,7 +89,7 @@ def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     def of(item: tuple[str, Tensor]) -> bytes:
         name, tensor = item
         digest = hashlib.sha256(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.digest()
 
     words = sorted((key, value) for key, value in metadata.items() if key != CHECKSUM)

@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from eggs_core.files import filled, new_folder
 from eggs_core.models.meta import skeleton
@@ -14,7 +14,7 @@ from eggs_core.packed.file import PARTS, packed_layers
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
-def save_hf(model: PreTrainedModel, tokenizer: object | None, folder: str | Path) -> Path:
+def save_hf(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, folder: str | Path) -> Path:
     """Write an ordinary Hugging Face folder: dense safetensors with zeros, config and tokenizer; returns the folder.
 
     The folder appears whole or not at all. If it is there already, its other files stay. The model may be dense, packed
@@ -26,7 +26,7 @@ def save_hf(model: PreTrainedModel, tokenizer: object | None, folder: str | Path
     return folder
 
 
-def write_hf(model: PreTrainedModel, tokenizer: object | None, folder: Path) -> None:
+def write_hf(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> None:
     """As save_hf, file by file into a folder that nobody reads yet; raises OSError or SafetensorError."""
     state = dict(model.state_dict())
     for name, layer in packed_layers(model):
@@ -44,7 +44,7 @@ def write_hf(model: PreTrainedModel, tokenizer: object | None, folder: Path) -> 
     write_tokenizer(tokenizer, folder)
 
 
-def write_tokenizer(tokenizer: object | None, folder: Path) -> None:
+def write_tokenizer(tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> None:
     """Write a tokenizer's files; raises OSError, also where the tokenizers library raises a bare Exception."""
     if tokenizer is None:
         return
@@ -59,7 +59,7 @@ def write_tokenizer(tokenizer: object | None, folder: Path) -> None:
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
-def _plain_config(model: PreTrainedModel):
+def _plain_config(model: PreTrainedModel) -> PreTrainedConfig:
     """The model's config without what a GGUF import left in it, which transformers would refuse to save."""
     config = copy.deepcopy(model.config)
     if hasattr(config, "quantization_config"):

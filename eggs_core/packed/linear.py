@@ -25,6 +25,11 @@ class PackedLinear(nn.Module):
     bias (out,) or None. `conv1d` remembers that the layer stood for a transformers Conv1D.
     """
 
+    values: Tensor
+    positions: Tensor
+    permutation: Tensor | None
+    bias: Tensor | None
+
     def __init__(
         self,
         in_features: int,
@@ -101,7 +106,7 @@ class PackedLinear(nn.Module):
     def check_positions(self, name: str) -> None:
         """Raise EggsError, naming the layer, unless its positions are those of an N:M mask."""
         found = kernels.kernel() if self.values.is_cpu else None
-        if found is not None and found.lib.eggs_bad_row(self._own_call().structs) < 0:
+        if found is not None and found.lib.eggs_bad_row(self.own_call().structs) < 0:
             return
         layout.check_positions(self.positions, self.values.shape[1], self.pattern, name)
 
@@ -109,11 +114,11 @@ class PackedLinear(nn.Module):
     def path(self) -> str:
         """What multiplies this layer where it is: a CPU path of the kernel, or an accelerator's."""
         if not self.values.is_cpu:
-            return self._accelerated()[2]
+            return self._dense_weight()[2]
         found = kernels.kernel()
         if found is None:
             return kernel_path()
-        return kernels.PATHS[found.lib.eggs_layer_path(self._own_call().structs, kernels.path_number())]
+        return kernels.PATHS[found.lib.eggs_layer_path(self.own_call().structs, kernels.path_number())]
 
     def extra_repr(self) -> str:
         """What print(model) shows of the layer."""
@@ -128,18 +133,26 @@ class PackedLinear(nn.Module):
         if siblings is not None and (y := siblings.waiting(self, x)) is not None:
             return y
         values = self._buffers["values"]
-        if x.shape[-1] != self.in_features or x.dtype is not values.dtype or not (x.is_cpu and values.is_cpu):
-            return self._accelerator(x)
+        if (
+            values is None
+            or x.shape[-1] != self.in_features
+            or x.dtype is not values.dtype
+            or not (x.is_cpu and values.is_cpu)
+        ):
+            return self._dense_product(x)
         if x.requires_grad and torch.is_grad_enabled():
             return linear(x, self.to_dense(), self.bias)
         tokens = x.numel() // self.in_features
-        if tokens > kernels.max_tokens() or kernels.kernel() is None:
+        found = kernels.kernel()
+        if found is None:  # torch's product with the zeros, which is as fast as the dense layer was
+            return self._dense_product(x)
+        if tokens > kernels.max_tokens():
             return self._unpacked_gemm(x)
         if siblings is not None:
-            return siblings.run(self, x, tokens)
-        return self._own_call().run(x, tokens)[0]
+            return siblings.run(self, found, x, tokens)
+        return self.own_call().run(found, x, tokens)[0]
 
-    def _own_call(self) -> Call:
+    def own_call(self) -> Call:
         """The kernel call for this layer alone, renewed when its tensors have changed."""
         call = self._call
         if call is None or not call.is_current():
@@ -154,13 +167,13 @@ class PackedLinear(nn.Module):
             return rows if into is None else into.copy_(rows)
         if into is None:
             into = torch.empty(stop - start, self.in_features, dtype=self.values.dtype)
-        call = self._own_call()
+        call = self.own_call()
         threads, path = torch.get_num_threads(), kernels.path_number()
         found.lib.eggs_unpack(call.structs, into.data_ptr(), start, stop, threads, path, found.parallel)
         return into
 
     def _unpacked_gemm(self, x: Tensor) -> Tensor:
-        """Many tokens, or no kernel: unpack rows into a scratch that stays in cache, tile by tile, for torch's GEMM."""
+        """Many tokens: unpack rows into a scratch that stays in cache, tile by tile, for torch's GEMM."""
         flat = x.reshape(-1, self.in_features)
         if self.permutation is not None:
             flat = flat.index_select(1, self.permutation)
@@ -177,8 +190,8 @@ class PackedLinear(nn.Module):
             y += self.bias
         return y.view(*x.shape[:-1], self.out_features)
 
-    def _accelerator(self, x: Tensor) -> Tensor:
-        """On CUDA and other accelerators: torch's own product with a weight that is built once per device."""
+    def _dense_product(self, x: Tensor) -> Tensor:
+        """Torch's own product with a weight that is built once per device: on accelerators, and without a kernel."""
         values = self.values
         if x.shape[-1] != self.in_features or x.dtype is not values.dtype or x.device != values.device:
             raise EggsError(
@@ -187,10 +200,10 @@ class PackedLinear(nn.Module):
             )
         if self.permutation is not None:
             x = x.index_select(-1, self.permutation)
-        return linear(x, self._accelerated()[1], self.bias)
+        return linear(x, self._dense_weight()[1], self.bias)
 
-    def _accelerated(self) -> tuple[Tensor, Tensor, str]:
-        """(the values it was built from, the accelerator's weight, the path's name), built once per device."""
+    def _dense_weight(self) -> tuple[Tensor, Tensor, str]:
+        """(the values it was built from, the weight with its zeros, the path's name), built once per device."""
         held = self._on_device
         if held is None or held[0] is not self.values:
             held = self._on_device = (

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from typing import TypeVar
 
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -25,6 +26,8 @@ __all__ = [
     "unpack_model",
 ]
 
+Model = TypeVar("Model", bound=nn.Module)
+
 # Projections of one parent module that receive the same input: one kernel call computes them all.
 SIBLINGS = (
     ("q_proj", "k_proj", "v_proj"),
@@ -35,11 +38,11 @@ SIBLINGS = (
 
 
 def pack_model(
-    model: nn.Module,
+    model: Model,
     masks: Mapping[str, Tensor],
     pattern: NMPattern,
     permutations: Mapping[str, Tensor] | None = None,
-) -> nn.Module:
+) -> Model:
     """Swap the named nn.Linear and Conv1D layers of a model for packed ones, in place; returns the model.
 
     `masks[name]` is bool (out, in), True = kept; `permutations[name]` (in,), where there is one. Sibling projections
@@ -71,22 +74,23 @@ def pack_layer(
 
 
 def packed_copy(
-    model: nn.Module,
+    model: Model,
     masks: Mapping[str, Tensor],
     pattern: NMPattern,
     permutations: Mapping[str, Tensor] | None = None,
-) -> nn.Module:
+) -> Model:
     """A packed twin of a dense model, which stays as it is; tensors that are not packed are shared, not copied."""
     shared = {id(t): t for t in (*model.parameters(), *model.buffers())}
     return pack_model(copy.deepcopy(model, shared), masks, pattern, permutations)
 
 
-def unpack_model(model: nn.Module) -> nn.Module:
+def unpack_model(model: Model) -> Model:
     """Undo pack_model in place: dense nn.Linear (or Conv1D) layers with zeros where weights were pruned."""
     for name, layer in list(model.named_modules()):
         if not isinstance(layer, PackedLinear):
             continue
         weight = layer.to_dense()
+        dense: Linear
         if layer.conv1d:
             dense = Conv1D(layer.out_features, layer.in_features)
             weight = weight.t().contiguous()

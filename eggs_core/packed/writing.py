@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from eggs_core.errors import EggsError
 from eggs_core.files import filled, new_folder
@@ -24,7 +24,7 @@ def save_packed(
     masks: Mapping[str, Tensor] | None = None,
     pattern: NMPattern | None = None,
     permutations: Mapping[str, Tensor] | None = None,
-    tokenizer: object | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     info: Mapping[str, object] | None = None,
 ) -> Path:
     """Write the packed file (docs/packed-format.md) and return its path; it appears whole or not at all.
@@ -42,7 +42,9 @@ def save_packed(
     return folder / name
 
 
-def write_packed(model: PreTrainedModel, tokenizer: object | None, folder: Path, info: Mapping[str, object]) -> None:
+def write_packed(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, folder: Path, info: Mapping[str, object]
+) -> None:
     """As save_packed, into a folder that nobody reads yet; raises OSError or SafetensorError."""
     tensors, metadata = _packed(model, None, None, None, info)
     save_file(tensors, folder / FILE, metadata=metadata)

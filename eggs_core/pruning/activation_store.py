@@ -1,8 +1,9 @@
 """Hidden states between two blocks, one tensor a batch, on disk so that work can go on, in memory if they fit."""
 
 import shutil
-from collections.abc import MutableSequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -15,14 +16,29 @@ WORK = ".unfinished"  # the folder, inside that of the pruned model, of what is 
 STATE, LOCK = "state.json", "lock"  # in there: how far it is, and what a process that works on it holds
 
 
-class Spool(MutableSequence):
+class Batches(Protocol):
+    """The hidden states of every batch of tokens, (windows, length, hidden) each: a list, or what stands in for one."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[torch.Tensor]: ...
+
+    def __getitem__(self, index: int, /) -> torch.Tensor: ...
+
+    def __setitem__(self, index: int, tensor: torch.Tensor, /) -> None: ...
+
+    def append(self, tensor: torch.Tensor, /) -> None:
+        """Add those of one more batch."""
+
+
+class Spool:
     """A list of tensors in generations: reading gives this generation's, writing makes the next one's.
 
     `step` turns the next generation into this one. A process that is killed before that leaves this generation whole,
     and another process goes on from it. With `in_memory` the tensors also stay in host memory: disk is only written.
     """
 
-    def __init__(self, folder: Path, device: torch.device, in_memory: bool, generation: int = 0):
+    def __init__(self, folder: Path, device: torch.device, in_memory: bool, generation: int = 0) -> None:
         self._folder, self._device, self._generation = folder, device, generation
         self._memory: dict[int, torch.Tensor] | None = {} if in_memory else None
         here = self._place(generation)
@@ -30,6 +46,9 @@ class Spool(MutableSequence):
 
     def __len__(self) -> int:
         return self._count
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return (self[index] for index in range(self._count))
 
     def __getitem__(self, index: int) -> torch.Tensor:
         if not 0 <= index < self._count:
@@ -49,15 +68,10 @@ class Spool(MutableSequence):
     def __setitem__(self, index: int, tensor: torch.Tensor) -> None:
         self._write(self._generation + 1, index, tensor)
 
-    def insert(self, index: int, tensor: torch.Tensor) -> None:
-        """Append a tensor to this generation; nothing else can be inserted."""
-        if index != self._count:
-            raise IndexError("a spool grows at its end only")
-        self._write(self._generation, index, tensor)
+    def append(self, tensor: torch.Tensor) -> None:
+        """Add a tensor to this generation."""
+        self._write(self._generation, self._count, tensor)
         self._count += 1
-
-    def __delitem__(self, index: int) -> None:
-        raise IndexError("a spool does not shrink")
 
     def step(self) -> None:
         """Go on to the next generation and forget this one."""

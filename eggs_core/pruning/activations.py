@@ -1,18 +1,22 @@
 """Calibration tokens on their way through the model: hidden states before each block, statistics of layers' inputs."""
 
-from collections.abc import Iterator, MutableSequence
+import copy
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from eggs_core.models.architectures import LinearLayer
-from eggs_core.models.hooks import hooked
+from eggs_core.models.hooks import InputHook, hooked
+from eggs_core.pruning.activation_store import Batches
 
 TOKENS_PER_BATCH = 4096
 SAMPLE_TOKENS = 512  # inputs kept per layer to measure the error of its output
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # of a block beside its hidden states, by place and by name
 
 
 @dataclass(slots=True)
@@ -38,7 +42,7 @@ class InputStatistics:
     def empty(cls, width: int, device: torch.device, need_gram: bool) -> "InputStatistics":
         """Before the first token."""
 
-        def zeros(*shape):
+        def zeros(*shape: int) -> torch.Tensor:
             return torch.zeros(*shape, dtype=torch.float32, device=device)
 
         return cls(zeros(width), zeros(width, width) if need_gram else None, zeros(0, width))
@@ -51,8 +55,11 @@ class InputStatistics:
 
     def to(self, device: torch.device) -> "InputStatistics":
         """The same on another device; itself if it is there already."""
-        tensors = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), torch.Tensor)}
-        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
+        moved = copy.copy(self)
+        for one in fields(self):
+            if isinstance(value := getattr(self, one.name), torch.Tensor):
+                setattr(moved, one.name, value.to(device))
+        return moved
 
     def update(
         self, x: torch.Tensor, dense: torch.Tensor | None = None, residual_gap: torch.Tensor | None = None
@@ -110,10 +117,10 @@ class Activations:
         model: PreTrainedModel,
         blocks: nn.ModuleList,
         windows: torch.Tensor,
-        hidden: MutableSequence[torch.Tensor] | None = None,
+        hidden: Batches | None = None,
         tokens_per_batch: int = TOKENS_PER_BATCH,
-    ):
-        self.hidden: MutableSequence[torch.Tensor] = [] if hidden is None else hidden
+    ) -> None:
+        self.hidden: Batches = [] if hidden is None else hidden
         self.batches = _batches(windows, tokens_per_batch)
         self.arguments, self.wrapped = _arguments(model, blocks, self.batches[0])
         if not self.hidden:
@@ -146,7 +153,7 @@ def _batches(windows: torch.Tensor, most: int) -> list[torch.Tensor]:
 
 
 @contextmanager
-def replaced(blocks: list[nn.Module], forward) -> Iterator[None]:
+def replaced(blocks: list[nn.Module], forward: Callable[..., object]) -> Iterator[None]:
     """Let `forward` stand in for each of these blocks' own computation."""
     before = [block.__dict__.get("forward") for block in blocks]
     for block in blocks:
@@ -162,21 +169,21 @@ def replaced(blocks: list[nn.Module], forward) -> Iterator[None]:
 
 def input_device(model: PreTrainedModel) -> torch.device:
     """Where the model takes its tokens."""
-    return model.get_input_embeddings().weight.device
+    return model.get_input_embeddings().get_parameter("weight").device
 
 
 @torch.no_grad()
-def _arguments(model: PreTrainedModel, blocks: nn.ModuleList, batch: torch.Tensor) -> tuple[list[tuple], bool]:
+def _arguments(model: PreTrainedModel, blocks: nn.ModuleList, batch: torch.Tensor) -> tuple[list[Arguments], bool]:
     """Each block's arguments beside its hidden states, and whether blocks return a tuple; only the first block runs."""
-    arguments: list[tuple[tuple, dict]] = []
-    output: list = []
+    arguments: list[Arguments] = []
+    output: list[object] = []
 
-    def before(_module, args, kwargs):
+    def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         arguments.append((args[1:], {k: v for k, v in kwargs.items() if k != "hidden_states"}))
         if 1 < len(blocks) == len(arguments):
             raise StopForward
 
-    def after(_module, _args, result):
+    def after(_module: nn.Module, _args: tuple[Any, ...], result: object) -> None:
         output.append(result)
         if len(blocks) == 1:
             raise StopForward
@@ -190,10 +197,10 @@ def _arguments(model: PreTrainedModel, blocks: nn.ModuleList, batch: torch.Tenso
 
 
 @torch.no_grad()
-def _capture(model: PreTrainedModel, blocks: nn.ModuleList, batches: list[torch.Tensor], hidden) -> None:
+def _capture(model: PreTrainedModel, blocks: nn.ModuleList, batches: list[torch.Tensor], hidden: Batches) -> None:
     """Append the first block's input for every batch."""
 
-    def record(_module, args, kwargs):
+    def record(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         hidden.append(args[0] if args else kwargs["hidden_states"])
         raise StopForward
 
@@ -204,25 +211,27 @@ def _capture(model: PreTrainedModel, blocks: nn.ModuleList, batches: list[torch.
 
 
 @torch.no_grad()
-def run_block(block: nn.Module, hidden: torch.Tensor, arguments: tuple[tuple, dict]) -> torch.Tensor:
+def run_block(block: nn.Module, hidden: torch.Tensor, arguments: Arguments) -> torch.Tensor:
     """A block's hidden states after it, without gradients."""
     return block_output(block, hidden, arguments)
 
 
-def block_output(block: nn.Module, hidden: torch.Tensor, arguments: tuple[tuple, dict]) -> torch.Tensor:
+def block_output(block: nn.Module, hidden: torch.Tensor, arguments: Arguments) -> torch.Tensor:
     """A block's hidden states after it."""
     args, kwargs = arguments
     output = block(hidden, *args, **kwargs)
     return output[0] if isinstance(output, tuple) else output
 
 
-def _gather(block, layers: list[LinearLayer], hidden, arguments, need_gram: bool) -> Statistics:
+def _gather(
+    block: nn.Module, layers: list[LinearLayer], hidden: Iterable[torch.Tensor], arguments: Arguments, need_gram: bool
+) -> Statistics:
     """Statistics of every layer's input over all batches; layers that share an input share its statistics."""
     statistics: Statistics = {}
     seen: dict[int, tuple[torch.Tensor, InputStatistics]] = {}  # by identity of the input, within one batch
 
-    def hook_for(layer: LinearLayer):
-        def hook(_module, args):
+    def hook_for(layer: LinearLayer) -> InputHook:
+        def hook(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             x = args[0]
             if id(x) in seen:
                 statistics.setdefault(layer.name, seen[id(x)][1])

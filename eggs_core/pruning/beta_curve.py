@@ -14,13 +14,14 @@ from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import paired_ratio
 from eggs_core.evaluation.perplexity import join, protocol, score_windows
-from eggs_core.files import read_json, write_json
+from eggs_core.files import write_json
 from eggs_core.limits import check_config
 from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.progress import memory_errors
-from eggs_core.pruning.loop import prune
+from eggs_core.pruning.loop import LayerReport, prune
+from eggs_core.reading import read_json
 from eggs_core.registry import CUSTOM
-from eggs_core.report_types import Protocol
+from eggs_core.report_types import Protocol, Scores
 from eggs_core.text.named import chosen_text
 from eggs_core.text.sources import Text
 from eggs_core.text.windows import calibration_windows, evaluation_windows
@@ -134,7 +135,7 @@ def beta_curve(
             yield found
 
 
-def _point(beta: float, layers: list, scores: dict[str, Any], earlier: list[BetaPoint]) -> BetaPoint:
+def _point(beta: float, layers: list[LayerReport], scores: Scores, earlier: list[BetaPoint]) -> BetaPoint:
     nats = scores["window_nats"]
     first = earlier[0].window_nats if earlier else nats
     interval, start = paired_ratio(first, nats), earlier[0].perplexity if earlier else scores["perplexity"]

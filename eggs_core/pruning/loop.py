@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -116,7 +116,9 @@ def _output_error(weight: torch.Tensor, pruned: torch.Tensor, inputs: InputStati
 class Blocks(Protocol):
     """A model's decoder blocks, each at hand while it is loaded; `path` is the name of their list in the model."""
 
-    path: str
+    @property
+    def path(self) -> str:
+        """Where the model keeps them."""
 
     def __len__(self) -> int: ...
 
@@ -168,6 +170,7 @@ def prune_blocks(
     staged = len(blocks) - 1 if config.stagewise else 0
     for number in range(first, len(blocks)):
         with blocks.load_block(number) as block:
+            stages: Iterable[tuple[list[LinearLayer], Statistics]]
             if number < staged:
                 stages = stagewise.stages(activations, blocks.path, number, block)
             else:
@@ -180,7 +183,11 @@ def prune_blocks(
 
 
 def _prune_layers(
-    layers: list[LinearLayer], statistics: Statistics, config: PruneConfig, need_gram: bool, devices
+    layers: list[LinearLayer],
+    statistics: Statistics,
+    config: PruneConfig,
+    need_gram: bool,
+    devices: Sequence[torch.device],
 ) -> Iterator[LayerReport]:
     """Prune layers that do not wait for each other, in turn or, on several devices, at once."""
     if len(devices) < 2:

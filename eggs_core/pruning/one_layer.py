@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from eggs_core.cache import Bounded
 from eggs_core.errors import EggsError
@@ -14,7 +15,7 @@ from eggs_core.masks.selection import retained_score
 from eggs_core.models.architectures import context_length, linear_layers
 from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.models.fingerprints import check_same_weights
-from eggs_core.models.hooks import hooked
+from eggs_core.models.hooks import InputHook, hooked
 from eggs_core.models.loading import LoadedModel
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.scores import score
@@ -64,8 +65,8 @@ def input_norms(dense: LoadedModel) -> dict[str, torch.Tensor]:
     dense.check_tokens(windows)
     squares: dict[str, torch.Tensor] = {}
 
-    def hook_for(name: str):
-        def hook(_module, args):
+    def hook_for(name: str) -> InputHook:
+        def hook(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             here = args[0].reshape(-1, args[0].shape[-1]).float().square().sum(0)
             squares[name] = squares[name] + here if name in squares else here
 
@@ -119,10 +120,11 @@ def _made_scores(dense: LoadedModel, layer: str, kind: str) -> LayerScores:
 
 def _steps(scores: torch.Tensor, layer: str, pattern: NMPattern, betas: tuple[float, ...]) -> tuple[BetaStep, ...]:
     """The steps at the given β in rising order; each starts from the prices of the one before."""
-    pattern.check(layer, tuple(scores.shape))
+    rows, columns = scores.shape
+    pattern.check(layer, (rows, columns))
     best, steps, prices = None, [], None
     for beta in betas:
-        bound = min_degree_bound(scores.shape[0], pattern, beta)
+        bound = min_degree_bound(rows, pattern, beta)
         mask, prices = degree_mask(scores, pattern, bound, prices)
         if best is None:
             best = retained_score(scores, mask if beta == 0 else degree_mask(scores, pattern, 0)[0])
@@ -132,7 +134,7 @@ def _steps(scores: torch.Tensor, layer: str, pattern: NMPattern, betas: tuple[fl
                 beta,
                 bound,
                 pack_bits(mask),
-                tuple(mask.shape),
+                (rows, columns),
                 second_singular_value(mask).item(),
                 int((degrees == 0).sum()),
                 int(degrees.min()),

@@ -12,6 +12,7 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors.torch import load_file
 from torch import nn
+from transformers import PreTrainedModel
 
 from eggs_core.config import PruneConfig
 from eggs_core.device import free_memory
@@ -60,7 +61,7 @@ class StreamedPruning:
         evaluation: torch.Tensor,
         out: Path,
         devices: Sequence[torch.device] = (),
-    ):
+    ) -> None:
         check_pattern(checkpoint.model, config.pattern)
         self.path, self._checkpoint, self._config = checkpoint.path, checkpoint, config
         self._windows = {"calibration": calibration, "dense": evaluation, "pruned": evaluation}
@@ -131,9 +132,10 @@ class StreamedPruning:
 
     def evaluate(self) -> None:
         """Score both models' last hidden states with the final norm and the LM head."""
-        with self._explained(), self._checkpoint.load_outer(head=True) as model:
+        checkpoint = self._checkpoint
+        with self._explained(), checkpoint.load_outer(head=True):
             for name in ("dense", "pruned"):
-                scores = _score(model, list(self._checkpoint.blocks), self._activations[name])
+                scores = _score(checkpoint.model, list(checkpoint.blocks), self._activations[name])
                 found = {"nats": scores.nats, "top1": scores.top1, "top5": scores.top5}
                 write_tensors(self._work / f"{name}.safetensors", found)
 
@@ -152,13 +154,16 @@ class StreamedPruning:
                     shutil.copyfile(source, self._out / source.name)
             except OSError as error:
                 raise EggsError(f"The model's configuration could not be written: {error.strerror}.") from error
-        layers, masks = [], {}
+        layers: list[LayerEntry] = []
+        tensors: dict[str, torch.Tensor] = {}
         for number in range(len(self)):
             layers += json.loads(self._block(number, ".json").read_text(encoding="utf-8"))
-            masks |= load_file(self._block(number, ".safetensors"))
+            tensors |= load_file(self._block(number, ".safetensors"))
         dense, pruned = (WindowScores(**load_file(self._work / f"{n}.safetensors")) for n in ("dense", "pruned"))
-        kinds = {kind: {n.removesuffix(kind): t for n, t in masks.items() if n.endswith(kind)} for kind in TENSOR_KINDS}
-        return Streamed(layers, *kinds.values(), dense, pruned)
+        masks, topn, orders = (
+            {name.removesuffix(kind): t for name, t in tensors.items() if name.endswith(kind)} for kind in TENSOR_KINDS
+        )
+        return Streamed(layers, masks, topn, orders, dense, pruned)
 
     def clear(self) -> None:
         """Remove what was needed to go on; call it once the result is saved."""
@@ -263,9 +268,9 @@ class StreamedPruning:
 TENSOR_KINDS = (".mask", ".topn", ".permutation")
 
 
-def _score(model, blocks: list[nn.Module], activations: Activations) -> WindowScores:
+def _score(model: PreTrainedModel, blocks: list[nn.Module], activations: Activations) -> WindowScores:
     """The scores of hidden states that have passed all blocks: the model runs with them in its blocks' place."""
-    parts = []
+    parts: list[WindowScores] = []
     for batch, hidden in zip(activations.batches, activations.hidden, strict=True):
         size = windows_at_once(model, batch.shape[1])
         for tokens, states in zip(batch.split(size), hidden.split(size), strict=True):

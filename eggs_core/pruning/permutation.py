@@ -84,6 +84,7 @@ def _values(columns: torch.Tensor, grouped: torch.Tensor, position: int, keep: i
 def _check(scores: torch.Tensor, pattern: NMPattern) -> None:
     if scores.dim() != 2:
         raise EggsError(f"A permutation needs scores (out_features, in_features); got shape {tuple(scores.shape)}.")
-    pattern.check("of these scores", tuple(scores.shape))
+    rows, columns = scores.shape
+    pattern.check("of these scores", (rows, columns))
     if not torch.isfinite(scores).all():
         raise EggsError(f"Scores of shape {tuple(scores.shape)} hold NaN or infinite values; check weights and norms.")

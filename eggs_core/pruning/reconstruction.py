@@ -155,10 +155,10 @@ def admm(problem: LayerProblem, *, iterations: int = ITERATIONS, ridge: float = 
     stages = -(-iterations // STAGE)
     choosing = iterations * CHOOSING // ITERATIONS if choose is not None else 0
     first, last = PENALTY if choose is not None else (PENALTY[1], PENALTY[1])
-    penalty = None
+    penalty = first
     for i in range(iterations):
         if i % STAGE == 0 and penalty != (now := first * (last / first) ** (i // STAGE / max(stages - 1, 1))):
-            dual *= 1.0 if penalty is None else penalty / now
+            dual *= penalty / now
             penalty = now
         candidate = dual + solve(goal + penalty * (kept - dual), penalty)  # W + U, (out, in)
         if i < choosing - LAST_CHOICES:

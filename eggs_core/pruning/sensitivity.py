@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from eggs_core.models.architectures import LinearLayer
-from eggs_core.models.hooks import hooked
-from eggs_core.pruning.activations import block_output, flat
+from eggs_core.models.hooks import OutputHook, hooked
+from eggs_core.pruning.activations import Arguments, block_output, flat
 
 TOKENS = 8192  # that G is estimated on
 
 
 def sensitivities(
-    block: nn.Module, layers: list[LinearLayer], batches: Iterable[torch.Tensor], arguments: tuple[tuple, dict]
+    block: nn.Module, layers: list[LinearLayer], batches: Iterable[torch.Tensor], arguments: Arguments
 ) -> dict[str, torch.Tensor]:
     """Each layer's G, fp32 (out, out), by the layer's name, up to a factor; a layer that no token reached has none.
 
@@ -27,13 +27,13 @@ def sensitivities(
     """
     found: dict[str, torch.Tensor] = {}
 
-    def hook_for(name: str):
+    def hook_for(name: str) -> OutputHook:
         def add(gradient: torch.Tensor) -> None:
             gradient = flat(gradient).float()
             product = gradient.T @ gradient
             found[name] = found[name].add_(product) if name in found else product
 
-        def hook(_module, _args, output):
+        def hook(_module: nn.Module, _args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
             if output.requires_grad:
                 output.register_hook(add)
 
@@ -57,7 +57,7 @@ def sensitivities(
 
 
 @torch.enable_grad()
-def _backward(block: nn.Module, hidden: torch.Tensor, arguments: tuple[tuple, dict], seed: int) -> None:
+def _backward(block: nn.Module, hidden: torch.Tensor, arguments: Arguments, seed: int) -> None:
     """One backward pass from random directions at the output, each as long as the output there is short."""
     output = block_output(block, hidden.detach().requires_grad_(), arguments)
     direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed)).to(output.device)

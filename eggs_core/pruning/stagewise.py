@@ -8,7 +8,7 @@ stages gain nothing by that (measured on tiny-llama).
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -16,15 +16,27 @@ import torch
 from torch import nn
 
 from eggs_core.models.architectures import LinearLayer, block_layers
-from eggs_core.models.hooks import hooked
-from eggs_core.pruning.activations import Activations, InputStatistics, Statistics, StopForward, flat, run_block
+from eggs_core.models.hooks import InputHook, OutputHook, hooked
+from eggs_core.pruning.activations import (
+    Activations,
+    Arguments,
+    InputStatistics,
+    Statistics,
+    StopForward,
+    flat,
+    run_block,
+)
 from eggs_core.pruning.sensitivity import sensitivities
 
 WIDEST = 4096  # outputs of a layer whose sensitivity is used: what it costs grows with their cube
 SAME = 1e-3  # relative difference below which two activations count as the same
 
+Side = tuple[nn.Module, LinearLayer]  # a block, as it is or as it was, and one of its layers
 
-def stages(activations: Activations, path: str, number: int, block: nn.Module) -> Iterator[tuple[list, Statistics]]:
+
+def stages(
+    activations: Activations, path: str, number: int, block: nn.Module
+) -> Iterator[tuple[list[LinearLayer], Statistics]]:
     """The stages of a block as lists of layers, each with its input's statistics once those before it were pruned."""
     hidden, arguments = activations.hidden, activations.arguments[number]
     before = copy.deepcopy(block)
@@ -40,9 +52,12 @@ def stages(activations: Activations, path: str, number: int, block: nn.Module) -
         yield [named[name] for name in names], found
 
 
-def _gather_stage(pruned, before, batches, arguments, whole: bool) -> InputStatistics | None:
+def _gather_stage(
+    pruned: Side, before: Side, batches: Iterable[torch.Tensor], arguments: Arguments, whole: bool
+) -> InputStatistics | None:
     """Statistics of one stage's input, in the block as it is and as it was; None if no token reached it."""
-    found, aligned = None, True
+    found: InputStatistics | None = None
+    aligned = True
     for hidden in batches:
         (x, rest), (y, dense_rest) = (_input(*side, hidden, arguments, whole) for side in (pruned, before))
         if x is None:
@@ -50,8 +65,12 @@ def _gather_stage(pruned, before, batches, arguments, whole: bool) -> InputStati
         found = found or InputStatistics.empty(x.shape[-1], x.device, True)
         # A router may send other tokens to an expert than before. Then the expert's own output is the target.
         aligned &= y is not None and x.shape == y.shape and len(flat(x)) == len(flat(hidden))
-        residual_gap = flat(dense_rest - rest) if whole and aligned else None
-        found.update(flat(x), flat(y) if aligned else None, residual_gap)
+        dense = residual_gap = None
+        if aligned and y is not None:
+            dense = flat(y)
+            if rest is not None and dense_rest is not None:
+                residual_gap = flat(dense_rest - rest)
+        found.update(flat(x), dense, residual_gap)
     if found is not None and not aligned:
         found.cross = found.residual_cross = found.dense_sample = found.residual_gap_sample = None
     return found
@@ -59,18 +78,18 @@ def _gather_stage(pruned, before, batches, arguments, whole: bool) -> InputStati
 
 @torch.no_grad()
 def _input(
-    block, layer: LinearLayer, hidden, arguments, whole: bool
+    block: nn.Module, layer: LinearLayer, hidden: torch.Tensor, arguments: Arguments, whole: bool
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """A layer's input, None if no token reaches it; and if `whole`, the block's output without the layer's own."""
     found: list[torch.Tensor] = []
     own: list[torch.Tensor] = []
 
-    def before(_module, args):
+    def before(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         found.append(args[0])
         if not whole:
             raise StopForward
 
-    def after(_module, _args, output):
+    def after(_module: nn.Module, _args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         own.append(output.clone())
 
     hooks = [layer.module.register_forward_pre_hook(before), layer.module.register_forward_hook(after)]
@@ -82,12 +101,12 @@ def _input(
 
 
 @torch.no_grad()
-def _stages(block, layers: list[LinearLayer], hidden, arguments) -> list[list[str]]:
+def _stages(block: nn.Module, layers: list[LinearLayer], hidden: torch.Tensor, arguments: Arguments) -> list[list[str]]:
     """Names of layers in the order in which the block calls them, those that read the same tensor together."""
     calls: list[tuple[torch.Tensor, list[str]]] = []  # holds the tensors, so that none takes another's identity
 
-    def hook_for(name: str):
-        def hook(_module, args):
+    def hook_for(name: str) -> InputHook:
+        def hook(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             same = next((names for x, names in calls if x is args[0]), None)
             if same is None:
                 calls.append((args[0], [name]))
@@ -104,7 +123,7 @@ def _stages(block, layers: list[LinearLayer], hidden, arguments) -> list[list[st
 
 
 @torch.no_grad()
-def _last_write(block, layers: list[LinearLayer], hidden, arguments) -> str | None:
+def _last_write(block: nn.Module, layers: list[LinearLayer], hidden: torch.Tensor, arguments: Arguments) -> str | None:
     """The name of the layer called last, if its output is added to the residual stream as it is.
 
     The output is doubled to see whether the block's output grows by just that. So no table of norms is needed.
@@ -112,8 +131,8 @@ def _last_write(block, layers: list[LinearLayer], hidden, arguments) -> str | No
     last: list[LinearLayer] = []
     own: list[torch.Tensor] = []
 
-    def hook_for(layer: LinearLayer):
-        def hook(_module, _args, output):
+    def hook_for(layer: LinearLayer) -> OutputHook:
+        def hook(_module: nn.Module, _args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
             last[:], own[:] = [layer], [output.clone()]  # blocks may add to it in place
 
         return hook

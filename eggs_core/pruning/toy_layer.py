@@ -140,7 +140,9 @@ def largest(layer: ToyLayer, count: int) -> torch.Tensor:
     return mask.view(SIZE, SIZE)
 
 
-def suggest(layer: ToyLayer, pattern: NMPattern, name: str, selection: str = "topn", **options) -> torch.Tensor:
+def suggest(
+    layer: ToyLayer, pattern: NMPattern, name: str, selection: str = "topn", **options: float | None
+) -> torch.Tensor:
     """The mask that a score and a selection choose, bool (8, 8); options as masks.select takes them."""
     return select(score(name, layer.weight, layer.act_norm), pattern, selection, **options).mask
 

@@ -1,8 +1,11 @@
 """One whole run, from a configuration to a finished report: what the app and the command line both call."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
 
 from eggs_core.config import PruneConfig
 from eggs_core.device import check_room
@@ -16,6 +19,7 @@ from eggs_core.masks.disk_use import keeps_topn, needed_bytes
 from eggs_core.models.architectures import check_pattern, linear_layers
 from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.models.fingerprints import same_weights
+from eggs_core.models.loading import LoadedModel
 from eggs_core.packed.byte_counts import size_breakdown
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.loop import LayerReport, prune
@@ -71,29 +75,10 @@ def execute(
     calibration, evaluation = inputs.calibration, inputs.evaluation
     weights = Weights(dense.parameters, dense.fingerprint, dense.device)  # before the work: files may change meanwhile
 
-    with memory_errors("Evaluating the dense model"):
-        dense_scores = dense_scores or DENSE_SCORES.get(dense.model, evaluation)
-        if dense_scores is None:
-            dense_scores = yield from evaluate_steps(dense.model, evaluation, "Evaluating the dense model", 0.03, 0.2)
-            DENSE_SCORES.put(dense.model, evaluation, dense_scores)
-
+    if dense_scores is None:
+        dense_scores = yield from _dense_scores(dense, evaluation)
     check_room(COPIES * dense.nbytes, dense.device, f"Pruning {config.model}")
-    with memory_errors("Pruning"):
-        model = copy.deepcopy(dense.model)
-        total = len(shapes)
-        yield Progress(f"Calibrating on {calibration.numel():,} tokens", 0.2)
-        layers: list[LayerReport] = []
-        started = clock.seconds()
-        for layer in prune(model, calibration, config):
-            layers.append(layer)
-            clock.pruning = clock.seconds() - started
-            yield LayerDone(layer, total)
-            yield Progress(
-                f"Block {layer.block + 1}, {layer.projection}: layer {len(layers)} of {total}",
-                0.2 + 0.6 * len(layers) / total,
-                clock.pruning / len(layers) * (total - len(layers)),
-            )
-
+    model, layers = yield from _pruned_copy(dense, calibration, config, clock)
     with memory_errors("Evaluating the pruned model"):
         pruned_scores = yield from evaluate_steps(model, evaluation, "Evaluating the pruned model", 0.8, 0.93)
 
@@ -116,6 +101,38 @@ def execute(
     packed = {name: pack_bits(mask) for name, mask in masks.items()}
     packed_topn = {r.name: pack_bits(r.topn_mask) for r in layers} if keeps_topn(shapes) else {}
     yield Finished(Run(report, packed, packed_topn, permutations), dense, model)
+
+
+def _dense_scores(dense: LoadedModel, windows: torch.Tensor) -> Generator[Event, None, WindowScores]:
+    """The dense model's scores, which are kept for the next run on the same windows."""
+    scores = DENSE_SCORES.get(dense.model, windows)
+    if scores is None:
+        with memory_errors("Evaluating the dense model"):
+            scores = yield from evaluate_steps(dense.model, windows, "Evaluating the dense model", 0.03, 0.2)
+        DENSE_SCORES.put(dense.model, windows, scores)
+    return scores
+
+
+def _pruned_copy(
+    dense: LoadedModel, windows: torch.Tensor, config: PruneConfig, clock: Clock
+) -> Generator[Event, None, tuple[PreTrainedModel, list[LayerReport]]]:
+    """A pruned copy of the model, and what happened to each layer; the clock learns how long it took."""
+    layers: list[LayerReport] = []
+    with memory_errors("Pruning"):
+        model = copy.deepcopy(dense.model)
+        total = sum(1 for _ in linear_layers(model))
+        yield Progress(f"Calibrating on {windows.numel():,} tokens", 0.2)
+        started = clock.seconds()
+        for layer in prune(model, windows, config):
+            layers.append(layer)
+            clock.pruning = clock.seconds() - started
+            yield LayerDone(layer, total)
+            yield Progress(
+                f"Block {layer.block + 1}, {layer.projection}: layer {len(layers)} of {total}",
+                0.2 + 0.6 * len(layers) / total,
+                clock.pruning / len(layers) * (total - len(layers)),
+            )
+    return model, layers
 
 
 def is_current(run: Run) -> bool:

@@ -15,11 +15,12 @@ from safetensors.torch import save_file
 from typing_extensions import TypedDict
 
 from eggs_core.errors import EggsError
-from eggs_core.files import check_disk, check_new, new_folder, read_json
+from eggs_core.files import check_disk, check_new, new_folder
 from eggs_core.models.folder import INDEX
 from eggs_core.packed.hf_folder import write_hf
 from eggs_core.packed.writing import write_packed
 from eggs_core.progress import Progress
+from eggs_core.reading import read_json
 from eggs_core.runs.folder import DETAILS, MASKS, REPORT
 from eggs_core.runs.model_card import HUB_ID, model_card, shown_name
 from eggs_core.runs.pruned_models import PrunedModel, RecoveredModel, recover

@@ -28,7 +28,7 @@ def model_card(run: Run, layout: str) -> str:
     """The card in Markdown, for a model exported as "hf", "packed" or "masks"; holds no path of this machine."""
     report, config = run.report, run.config
     name, pattern = shown_name(report["model"]), report["pattern"]
-    header = {
+    header: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["pruned", f"sparsity-{pattern}"],
@@ -36,12 +36,8 @@ def model_card(run: Run, layout: str) -> str:
     if HUB_ID.fullmatch(name):
         header["base_model"] = name
     front = "\n".join(f"{key}: {json.dumps(value)}" for key, value in header.items())
-    calibration, evaluation, size = report["calibration"], report["evaluation"], report["size"]
+    evaluation, size = report["evaluation"], report["size"]
     dense, pruned = evaluation["dense"], evaluation["pruned"]
-    choices: dict[str, Any] = {DIMENSIONS[name].label.lower(): value for name, value in config.choices().items()}
-    choices |= {OPTIONS[name].symbol: value for name, value in config.options}
-    command = config.changed(model=name).command_line()
-    versions = ", ".join(f"{k} {v}" for k, v in report.get("versions", {}).items()) or NOT_RECORDED
     return f"""---
 {front}
 ---
@@ -68,22 +64,31 @@ Evaluated on {_tokens(evaluation)}
 
 ## How it was made
 
-| | |
-|---|---|
-{chr(10).join(f"| {key} | {value} |" for key, value in choices.items())}
-| calibration | {_tokens(calibration)}, seed {report["seed"]} |
-| calibration text's SHA-256 | `{calibration["sha256"]}` |
-| original weights' fingerprint | `{report.get("fingerprint", "not recorded")}` |
-| made | {report.get("created", NOT_RECORDED)}, {_text(report.get("device", NOT_RECORDED))} |
-| versions | {versions} |
-| configuration | `{report["key"]}` |
+{_making(run)}
 
 ```
-{command}
+{config.changed(model=name).command_line()}
 ```
 
 Made with EGGS Explorer.
 """
+
+
+def _making(run: Run) -> str:
+    """The choices, the text that guided them, and what the figures depend on, as a table."""
+    report, config = run.report, run.config
+    choices: dict[str, Any] = {DIMENSIONS[name].label.lower(): value for name, value in config.choices().items()}
+    choices |= {OPTIONS[name].symbol: value for name, value in config.options}
+    calibration = report["calibration"]
+    rows = choices | {
+        "calibration": f"{_tokens(calibration)}, seed {report['seed']}",
+        "calibration text's SHA-256": f"`{calibration['sha256']}`",
+        "original weights' fingerprint": f"`{report.get('fingerprint', NOT_RECORDED)}`",
+        "made": f"{report.get('created', NOT_RECORDED)}, {_text(report.get('device', NOT_RECORDED))}",
+        "versions": ", ".join(f"{k} {v}" for k, v in report.get("versions", {}).items()) or NOT_RECORDED,
+        "configuration": f"`{report['key']}`",
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
 
 
 def _order(run: Run) -> str:

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError, OtherVersion
-from eggs_core.files import read_json
 from eggs_core.masks.bits import unpack_bits
 from eggs_core.masks.codes import pack_masks, unpack_masks
 from eggs_core.pattern import NMPattern
+from eggs_core.reading import read_json
 from eggs_core.report_types import LayerEntry, Report
 from eggs_core.runs.folder import DETAILS, MASKS, REPORT, current, new_part, publish, steady
 from eggs_core.runs.report import checked_report

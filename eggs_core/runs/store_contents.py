@@ -18,8 +18,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from eggs_core.errors import EggsError
-from eggs_core.files import ABANDONED_SECONDS, PART, read_json, write_text
+from eggs_core.files import ABANDONED_SECONDS, PART, write_text
 from eggs_core.pruning.activation_store import LOCK, STATE, WORK
+from eggs_core.reading import read_json
 from eggs_core.runs.folder import COMMITTED, DETAILS, MASKS, REPORT, has_run, is_part, settle
 
 MARK = ".eggs-store"  # the file by which the store knows its folders again; its first line is the run's key

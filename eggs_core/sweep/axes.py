@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from eggs_core.errors import EggsError
-from eggs_core.files import MOST_JSON_BYTES, parse_yaml
+from eggs_core.reading import MOST_JSON_BYTES, parse_yaml
 from eggs_core.registry import OPTIONS
 from eggs_core.sweep.reading import MOST_CELLS
 

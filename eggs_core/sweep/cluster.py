@@ -12,9 +12,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from eggs_core.assets import INSTALLED, ROOT, install_command
 from eggs_core.errors import EggsError
 
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[1]
 PORT_SECONDS = 5.0  # to wait until a port answers
 ANSWER_SECONDS = 20.0  # to wait until what answers proves to be a cluster
 AUTO = "auto"
@@ -48,7 +49,7 @@ def import_ray() -> ModuleType:
     try:
         import ray
     except ImportError as error:
-        raise EggsError("Sweeps need Ray: pip install -r requirements-sweep.txt") from error
+        raise EggsError(f"Sweeps need Ray: {install_command('sweep')}") from error
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # they are shared
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # a notice at every start
     return ray
@@ -68,10 +69,11 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[M
     variables = ENVIRONMENT | {name: os.environ[name] for name in FORWARDED if name in os.environ}
     if address is None:
         options |= {"address": "local", "num_cpus": cpus or os.cpu_count() or 1, "include_dashboard": False}
-        options["runtime_env"] = {"env_vars": variables | {"PYTHONPATH": str(ROOT)}}
+        options["runtime_env"] = {"env_vars": variables | {"PYTHONPATH": str(PACKAGE.parent)}}
     else:
         options["address"] = check_address(address)
-        options["runtime_env"] = {"env_vars": variables, "working_dir": str(ROOT), "excludes": list(NOT_NEEDED)}
+        code = {"py_modules": [str(PACKAGE)]} if INSTALLED else {"working_dir": str(ROOT)}
+        options["runtime_env"] = {"env_vars": variables, "excludes": list(NOT_NEEDED), **code}
     try:
         ray.init(**options)
     except Exception as error:  # Ray raises many kinds

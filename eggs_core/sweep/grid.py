@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
-from eggs_core.files import MOST_YAML_BYTES, read_text
+from eggs_core.reading import MOST_YAML_BYTES, read_text
 from eggs_core.registry import CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, reads
 from eggs_core.sweep.axes import (
     AUTO,

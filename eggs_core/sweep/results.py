@@ -11,7 +11,8 @@ from typing import Any, Literal
 from eggs_core.assets import ASSETS
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
-from eggs_core.files import read_json, write_text
+from eggs_core.files import write_text
+from eggs_core.reading import read_json
 from eggs_core.report_types import Latency, Protocol, Report, Scores
 from eggs_core.sweep.reading import FINISHED, KNOWN, WAITING, check_sweep
 

@@ -85,7 +85,7 @@ def measure_baseline(
         latency = {layout: time_layout(dense, NMPattern.parse(layout[0]), layout[1], windows) for layout in layouts}
         scores = evaluate(dense.model, windows)
         figures = dense_figures(scores.to_dict(), size_breakdown(dense.model)["dense_bytes"])
-        return Baseline(scores, protocol(text, windows), figures, latency, describe(dense.model.device))
+        return Baseline(scores, {**protocol(text, windows)}, figures, latency, describe(dense.model.device))
     except Exception as error:
         return failure(error)
 

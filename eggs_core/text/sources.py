@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from eggs_core import files
+from eggs_core import reading
 from eggs_core.assets import ASSETS
 from eggs_core.errors import EggsError
 
@@ -32,7 +32,7 @@ def bundled_text(split: str) -> Text:
 def read_text(path: Path) -> Text:
     """A text of the user's own; raises EggsError for a file that is not there, too large or not UTF-8."""
     try:
-        return Text(path.name, files.read_text(path))
+        return Text(path.name, reading.read_text(path))
     except OSError as error:
         raise EggsError(f"The text file {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:

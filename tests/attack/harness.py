@@ -141,12 +141,12 @@ def killed(script: str, arguments: list[str], check: Callable[[bool], None], see
 
 _FORKS = r"""
 import os, sys
-import eggs_core.cli.app, eggs_core.models.loading, eggs_core.runs.execute, eggs_core.runs.export
+import eggs_core.cli.command_line, eggs_core.models.loading, eggs_core.runs.execute, eggs_core.runs.export
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_RDWR), 1)
-        eggs_core.cli.app.app(line.rstrip("\n").split("\t"))
+        eggs_core.cli.command_line.app(line.rstrip("\n").split("\t"))
     print(child, flush=True)
     print(os.waitpid(child, 0)[1], flush=True)
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from eggs_core.cli.app import app
+from eggs_core.cli.command_line import app
 from tests.attack.harness import ROOT
 
 pytestmark = pytest.mark.usefixtures("one_thread")

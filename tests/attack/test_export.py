@@ -282,7 +282,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from typer.testing import CliRunner
-from eggs_core.cli.app import app
+from eggs_core.cli.command_line import app
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 for case in sys.argv[1:]:
     limit, *words = case.split("|")

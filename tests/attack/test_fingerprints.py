@@ -13,7 +13,7 @@ from harness import ROOT
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from eggs_core.cli.app import app
+from eggs_core.cli.command_line import app
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.models.checkpoint import Checkpoint

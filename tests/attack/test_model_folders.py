@@ -26,7 +26,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedTokeniz
 from transformers.utils import logging
 from typer.testing import CliRunner
 
-from eggs_core.cli.app import app
+from eggs_core.cli.command_line import app
 from eggs_core.errors import EggsError
 from eggs_core.models.checkpoint import Checkpoint
 from eggs_core.models.loading import load

@@ -95,7 +95,7 @@ def test_new_rows_leave_old_keys_alone(throwaway):
 
 
 def test_the_command_line_and_grids_list_what_the_registry_holds():
-    from eggs_core.cli.app import app
+    from eggs_core.cli.command_line import app
 
     shown = CliRunner().invoke(app, ["prune", "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
     for name in (*DIMENSIONS, *OPTIONS):

@@ -1,14 +1,31 @@
 """One call of the C kernel: the C structs of the layers that it multiplies, and siblings that share a call."""
 
 import threading
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from eggs_core.errors import EggsError
 from eggs_core.packed.kernel import library as kernels
+from eggs_core.pattern import NMPattern
 
-FIELDS = ("values", "positions", "permutation", "bias")  # the buffers of a PackedLinear, in the C struct's order
+
+class Packed(Protocol):
+    """What the kernel reads of a PackedLinear."""
+
+    in_features: int
+    out_features: int
+    pattern: NMPattern
+    values: Tensor
+    positions: Tensor
+    permutation: Tensor | None
+    bias: Tensor | None
+    _buffers: dict[str, Tensor | None]  # where the four lie, quicker to read than by name
+
+    def own_call(self) -> "Call":
+        """The kernel call for this layer alone."""
 
 
 class Call:
@@ -16,9 +33,9 @@ class Call:
 
     __slots__ = ("layers", "seen", "sizes", "structs", "total")
 
-    def __init__(self, layers: list[nn.Module]) -> None:
+    def __init__(self, layers: Sequence[Packed]) -> None:
         self.layers = layers
-        self.seen = [(m._buffers, [m._buffers[n] for n in FIELDS]) for m in layers]
+        self.seen = [(m._buffers, _tensors(m)) for m in layers]
         self.structs = (kernels.CLayer * len(layers))(*(_struct(m) for m in layers))
         self.sizes = [m.out_features for m in layers]
         self.total = sum(self.sizes)
@@ -35,9 +52,8 @@ class Call:
                 return False
         return True
 
-    def run(self, x: Tensor, tokens: int) -> tuple[Tensor, ...] | list[Tensor]:
-        """x (…, in) → one (…, out) for each layer."""
-        found = kernels.kernel()
+    def run(self, found: kernels.Kernel, x: Tensor, tokens: int) -> Sequence[Tensor]:
+        """x (…, in) → one (…, out) for each layer, by the kernel `found`."""
         if not x.is_contiguous():
             x = x.contiguous()
         lead = x.shape[:-1]
@@ -66,22 +82,26 @@ class Call:
         return [p.view(*lead, n) for p, n in zip(parts, self.sizes, strict=True)]
 
 
-def _struct(layer: nn.Module) -> kernels.CLayer:
-    buffers = [layer._buffers[n] for n in FIELDS]
+def _tensors(layer: Packed) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """The layer's tensors in the C struct's order."""
+    return layer.values, layer.positions, layer.permutation, layer.bias
+
+
+def _struct(layer: Packed) -> kernels.CLayer:
+    buffers = _tensors(layer)
     for tensor in buffers:
         if tensor is not None and not (tensor.is_cpu and tensor.is_contiguous()):
             raise EggsError(f"The packed layer's {tuple(tensor.shape)} tensor must be contiguous on the CPU.")
-    values, positions = buffers[:2]
     return kernels.CLayer(
         *(None if t is None else t.data_ptr() for t in buffers),
         layer.out_features,
         layer.in_features,
-        values.shape[1],
-        positions.shape[1],
+        layer.values.shape[1],
+        layer.positions.shape[1],
         layer.pattern.keep,
         layer.pattern.group,
         layer.pattern.position_bits,
-        kernels.DTYPES[values.dtype],
+        kernels.DTYPES[layer.values.dtype],
     )
 
 
@@ -92,7 +112,7 @@ class Siblings:
     input is computed anew. The group dissolves once its siblings receive different inputs.
     """
 
-    def __init__(self, layers: list[nn.Module]) -> None:
+    def __init__(self, layers: Sequence[Packed]) -> None:
         self.layers = layers
         self._reset()
 
@@ -102,14 +122,14 @@ class Siblings:
         self.local = threading.local()
         self.wasted = 0
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {"layers": self.layers}
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.layers = state["layers"]
         self.call, self.local, self.wasted, self.index = None, threading.local(), 0, {}
 
-    def waiting(self, layer: nn.Module, x: Tensor) -> Tensor | None:
+    def waiting(self, layer: Packed, x: Tensor) -> Tensor | None:
         """The layer's product with x, if a sibling has just computed it from this very tensor as it is now."""
         store = self.local.__dict__
         if store.get("x") is not x or store["version"] != x._version:
@@ -122,7 +142,7 @@ class Siblings:
                 store.clear()
         return y
 
-    def run(self, layer: nn.Module, x: Tensor, tokens: int) -> Tensor:
+    def run(self, layer: Packed, found: kernels.Kernel, x: Tensor, tokens: int) -> Tensor:
         """The layer's product with x, and meanwhile those of its siblings, which wait for them to ask."""
         if not self.index:
             self._reset()
@@ -131,11 +151,12 @@ class Siblings:
             self.wasted = self.wasted + 1 if store["left"] == len(self.layers) - 1 else 0
             store.clear()
         if self.wasted > 3 or x.is_inference():  # inference tensors have no version that would tell of a change
-            return layer._own_call().run(x, tokens)[0]
+            return layer.own_call().run(found, x, tokens)[0]
         call = self.call
         if call is None or not call.is_current():
             call = self.call = Call(self.layers)
-        outputs, i = list(call.run(x, tokens)), self.index[id(layer)]
-        y, outputs[i] = outputs[i], None
+        products, i = call.run(found, x, tokens), self.index[id(layer)]
+        outputs: list[Tensor | None] = [*products]
+        outputs[i] = None
         store.update(x=x, version=x._version, outputs=outputs, left=len(outputs) - 1)
-        return y
+        return products[i]

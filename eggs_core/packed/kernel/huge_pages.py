@@ -2,10 +2,14 @@
 
 import ctypes
 import sys
+from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from eggs_core.packed.kernel.call import Packed
+
+Layer = TypeVar("Layer", bound=Packed)
 BLOCK = 64 << 20  # bytes asked for at a time; what is never written never becomes resident
 HUGE_PAGE = 2 << 20
 ALIGN = 64  # a cache line
@@ -29,7 +33,7 @@ class Arena:
         self._used += -(-source.nbytes // ALIGN) * ALIGN
         return place.copy_(source)
 
-    def settle(self, layer: nn.Module) -> nn.Module:
+    def settle(self, layer: Layer) -> Layer:
         """Move a packed layer's values and positions here; returns the layer."""
         layer.values, layer.positions = self.take(layer.values), self.take(layer.positions)
         return layer

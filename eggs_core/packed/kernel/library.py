@@ -1,10 +1,10 @@
 """The C kernel for products with N:M packed weights: loads it once and names the path that runs."""
 
 import ctypes
-import os
 import re
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from eggs_core.errors import EggsError
-from eggs_core.packed.kernel.compiler import BuildError, build
+from eggs_core.packed.kernel.compiler import BuildError, build, prebuilt
 
 PATHS = ("portable C", "AVX2", "AVX-512", "AVX-512 BF16")  # an eggs_path of nm.h indexes them
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
@@ -68,15 +68,20 @@ def openmp_runtime() -> tuple[int | None, str]:
 
 
 def _load() -> Kernel | BuildError:
-    if os.name != "posix":
-        return BuildError(f"the C kernel is not built on {sys.platform}")
-    try:
-        file, note = build()
-        lib = ctypes.CDLL(str(file))
-    except BuildError as error:
-        return error
-    except OSError as error:
-        return BuildError(f"the compiled kernel does not load: {error}")
+    """The library of the package where it loads, else one that is compiled here; the last reason if neither does."""
+    reason = BuildError("no kernel")
+    for library in (prebuilt, build):
+        try:
+            file, note = library()
+            return _opened(ctypes.CDLL(str(file)), file, note)
+        except BuildError as error:
+            reason = error
+        except OSError as error:
+            reason = BuildError(f"the compiled kernel does not load: {error}")
+    return reason
+
+
+def _opened(lib: ctypes.CDLL, file: Path, note: str) -> Kernel:
     pointer, i64, i32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
     lib.eggs_linear.argtypes = [pointer, i32, pointer, pointer, i64, i32, i32, pointer]
     lib.eggs_unpack.argtypes = [pointer, pointer, i64, i64, i32, i32, pointer]
@@ -128,10 +133,11 @@ def kernel_note() -> str:
 
 
 @contextmanager
-def force_path(name: str):
+def force_path(name: str) -> Iterator[None]:
     """Run another path ("AVX2", "portable C", "torch") inside a with block, to compare or test it; process-wide."""
     global _forced
-    best = 0 if kernel() is None else kernel().best
+    found = kernel()
+    best = 0 if found is None else found.best
     if name not in ("torch", *PATHS[: best + 1]):
         raise EggsError(
             f"This processor runs {', '.join(('torch', *PATHS[: best + 1]))}; there is no path {name!r} on it."

@@ -234,9 +234,9 @@ int eggs_linear(const eggs_layer *layers, int count, const void *x, void *y, int
         bytes += l->out * (l->kept * size + l->words * 4);
         room += l->permutation || !as_given(rows[i], dtype);
     }
-    char *copy = NULL;
-    if (room && posix_memalign((void **)&copy, 64, (size_t)(room * tokens * in) * 4 + 64)) return 2; /* no split loads */
-    char *next = copy;
+    char *copy = room ? malloc((size_t)(room * tokens * in) * 4 + 128) : NULL;
+    if (room && !copy) return 2;
+    char *next = copy + (64 - (uintptr_t)copy % 64) % 64; /* no split loads */
     const void *widened = NULL; /* shared by the layers without a permutation */
     for (int i = 0; i < count; i++) {
         const int32_t *perm = layers[i].permutation;

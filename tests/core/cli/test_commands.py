@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from eggs_core.cli.app import app
+from eggs_core.cli.command_line import app
 from eggs_core.models.source import BUNDLED
 from eggs_core.runs.run import load_run
 

@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from eggs_core import device
-from eggs_core.cli.app import app
+from eggs_core.cli.command_line import app
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.perplexity import evaluate

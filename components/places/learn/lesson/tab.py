@@ -4,7 +4,6 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -18,6 +17,7 @@ from components.widgets.assets import script
 from components.widgets.bench import MaskBench
 from components.widgets.context import open_blocks
 from components.words.html import facts_line
+from eggs_core.assets import ROOT
 from eggs_core.errors import EggsError
 
 SHOW_STEP = """() => setTimeout(() => {
@@ -28,7 +28,7 @@ SHOW_STEP = """() => setTimeout(() => {
 }, 50)"""
 ADDRESS = "n => { const u = new URL(location); u.searchParams.set('step', n); history.replaceState(null, '', u); }"
 TEACHERS = "teachers"  # ?step=teachers opens the teachers' page
-TEACHING = Path(__file__).resolve().parents[4] / "docs" / "teaching.md"
+TEACHING = ROOT / "docs" / "teaching.md"
 NOTE = (
     "Figures are computed by the same code that prunes real models. The matrix was picked so that every step shows "
     "something: it illustrates the ideas and is no evidence for a method; the other tabs are."
