@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from typing import Any
 
 gc.disable()  # the half million objects that the imports make all stay: to look for garbage takes a fifth of the start
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -28,14 +29,14 @@ SESSIONS = 64  # whose pages gradio remembers, some megabytes each, also after t
 
 def build_app() -> gr.Blocks:
     """The whole page, wired but not launched."""
-    options = {"analytics_enabled": False, "fill_width": True, "delete_cache": (3600, 7200)}
+    options: dict[str, Any] = {"analytics_enabled": False, "fill_width": True, "delete_cache": (3600, 7200)}
     with SentenceBlocks(title="EGGS Explorer", **options) as app:
         create_page()
     describe_once(app)
     return app.queue(max_size=2 * WATCHERS, default_concurrency_limit=8)
 
 
-def launch_options() -> dict:
+def launch_options() -> dict[str, Any]:
     """How the page is served: theme, style sheet, and plotly's own script from this machine."""
     gr.set_static_paths([str(PLOTLY_JS)])
     return {

@@ -1,6 +1,7 @@
 """The page's address: what is in view as a query string, and back; no gradio here."""
 
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlencode
 
 from components.state.known_runs import find_run
@@ -32,9 +33,14 @@ def address(workspace: Workspace | None, asked: PruneConfig | None = None) -> st
     """
     if workspace is None or (workspace.run is None and asked is None):
         return ""
-    config = asked or workspace.run.config
+    config = asked or workspace.shown.config
     plain = make_config(config.model, config.pattern, config.method)
-    values = {"run": config.key(), "model": config.model, "pattern": str(config.pattern), "method": config.method}
+    values: dict[str, Any] = {
+        "run": config.key(),
+        "model": config.model,
+        "pattern": str(config.pattern),
+        "method": config.method,
+    }
     for name in (*CHOICES, *COUNTS):
         if getattr(config, name) != getattr(plain, name):
             values[name] = getattr(config, name)
@@ -49,7 +55,7 @@ def asked_config(query: Mapping[str, str]) -> PruneConfig | None:
     """The configuration that an address describes, None if it names no model; raises EggsError if it cannot run."""
     if not query.get("model"):
         return None
-    options = {name: query[name] for name in CHOICES if query.get(name)}
+    options: dict[str, Any] = {name: query[name] for name in CHOICES if query.get(name)}
     try:
         options |= {name: int(query[name]) for name in COUNTS if query.get(name)}
         options |= {n: (int if o.whole else float)(query[n]) for n, o in OPTIONS.items() if query.get(n)}
@@ -70,10 +76,10 @@ def restore(workspace: Workspace, query: Mapping[str, str]) -> None:
     """Open the tab, the layer and the window that an address names, as far as the run in view has them."""
     if query.get("tab") in TABS.values():
         workspace.tab = query["tab"]
-    layers = [layer["name"] for layer in workspace.run.report["layers"]] if workspace.run else []
-    if query.get("layer") in layers:
+    layers = workspace.run.report["layers"] if workspace.run else []
+    if query.get("layer") in [layer["name"] for layer in layers]:
         workspace.open_layer(query["layer"])
-        rows, columns = workspace.run.layer(query["layer"])["shape"]
+        rows, columns = workspace.shown_layer["shape"]
         for name, most in (("row", rows), ("column", columns)):
             text = query.get(name, "0")
             setattr(workspace, name, min(int(text), most) if text.isdecimal() and len(text) < 9 else 0)

@@ -113,7 +113,7 @@ def report(key: str) -> dict:
     Args:
         key: The run's sixteen hex digits.
     """
-    return open_run(key).report
+    return dict(open_run(key).report)
 
 
 def analyze_layer(key: str, layer: str) -> Iterator[dict]:
@@ -151,7 +151,7 @@ def evaluate(key: str, text: str | None = None, dataset: str | None = None) -> I
     run = open_run(key)
     if bool(text and text.strip()) == bool(dataset and dataset.strip()):
         raise EggsError("Give either a text or the name of a dataset.")
-    content = dataset_text(dataset.strip()) if dataset and dataset.strip() else Text("text", text)
+    content = dataset_text(dataset.strip()) if dataset and dataset.strip() else Text("text", text or "")
     for event in measure_text(QUEUE.follow, run, content):
         if isinstance(event, Waiting):
             yield _waiting(event)

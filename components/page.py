@@ -28,6 +28,7 @@ from components.state.known_runs import first_run, problems
 from components.state.workspace import Workspace
 from components.tab import Tab, joined
 from components.widgets.assets import ASSETS
+from components.widgets.context import open_blocks
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 
@@ -200,8 +201,8 @@ def create_page() -> None:
 
 def _wire(page: Page) -> None:
     state, sidebar, link, graph = page.state, page.sidebar, page.link, page.graph
-    root = gr.context.Context.root_block
-    script_only = {"queue": False, "api_visibility": "private"}
+    root = open_blocks()
+    script_only: dict[str, Any] = {"queue": False, "api_visibility": "private"}
     root.load(page.open, None, page.opened, **FINISHED).then(None, page.pending, None, js=START_PENDING, **script_only)
     link.change(None, link, None, js=SET_ADDRESS, **script_only)
     page.tab_bar.select(page.open_tab, state, link, **EACH)

@@ -50,7 +50,7 @@ def create_sidebar() -> Sidebar:
         info="Bundled, or a Hub id." if hosted() else "Bundled, or a Hub id, a local folder, or a .gguf file.",
     )
     _create_pattern(controls, most)
-    controls["method"] = gr.Dropdown(
+    method = controls["method"] = gr.Dropdown(
         [(m.label, name) for name, m in METHODS.items()] + [("Custom", CUSTOM)],
         value=DEFAULT_METHOD,
         label="Method",
@@ -59,7 +59,7 @@ def create_sidebar() -> Sidebar:
     )
     about = gr.HTML(method_note(DEFAULT_METHOD), elem_id="method-note", padding=False)
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-        _create_choices(controls)
+        choices = _create_choices(controls)
         _create_calibration(controls, most)
         anew = gr.Checkbox(
             False, label="Compute again", info="Even if this run is known already.", elem_id="anew", container=False
@@ -67,7 +67,7 @@ def create_sidebar() -> Sidebar:
     start = gr.Button("Prune", variant="primary", elem_id="prune")
     stop = gr.Button("Stop", elem_id="stop", interactive=False)
     progress = gr.HTML("", elem_id="progress", padding=False)
-    _link_method(controls, about)
+    _link_method(method, choices, about)
     return Sidebar([controls[name] for name in NAMES], anew, start, stop, progress)
 
 
@@ -79,14 +79,13 @@ def _create_pattern(controls: dict[str, Component], most: Limits) -> None:
         group = gr.Number(4, label="of M", precision=0, minimum=1, maximum=most.group, elem_id="group", min_width=80)
     note = gr.HTML(pattern_note("2:4", 2, 4), elem_id="pattern-note", padding=False)
     pattern.change(lambda choice: gr.Row(visible=choice == OTHER), pattern, free, **CHEAP)
-    free_choice = [pattern, keep, group]
-    gr.on([control.change for control in free_choice], pattern_note, free_choice, note, **CHEAP)
+    gr.on([pattern.change, keep.change, group.change], pattern_note, [pattern, keep, group], note, **CHEAP)
     controls |= {"pattern": pattern, "keep": keep, "group": group}
 
 
-def _create_choices(controls: dict[str, Component]) -> None:
-    """A list for each dimension of the registry; below it the options of its entries, seen while they are read."""
-    default = METHODS[DEFAULT_METHOD].choices()
+def _create_choices(controls: dict[str, Component]) -> list[gr.Dropdown]:
+    """The lists for the registry's dimensions; below each the options of its entries, seen while they are read."""
+    default, lists = METHODS[DEFAULT_METHOD].choices(), []
     for name, dimension in DIMENSIONS.items():
         chosen = controls[name] = gr.Dropdown(
             [(one.label, key) for key, one in dimension.entries.items()],
@@ -95,6 +94,7 @@ def _create_choices(controls: dict[str, Component]) -> None:
             info=dimension.help,
             elem_id=name,
         )
+        lists.append(chosen)
         mine = list(dict.fromkeys(option for one in dimension.entries.values() for option in one.options))
         for option in mine:
             controls[option] = _create_option(option, visible=reads(default, option))
@@ -107,6 +107,7 @@ def _create_choices(controls: dict[str, Component]) -> None:
                 [controls[option] for option in mine],
                 **CHEAP,
             )
+    return lists
 
 
 def _create_option(name: str, visible: bool) -> Component:
@@ -167,9 +168,8 @@ def _create_calibration(controls: dict[str, Component], most: Limits) -> None:
     )
 
 
-def _link_method(controls: dict[str, Component], about: gr.HTML) -> None:
+def _link_method(method: gr.Dropdown, choices: list[gr.Dropdown], about: gr.HTML) -> None:
     """A named method sets the choices; choices that are another method's, or nobody's, set the method."""
-    method, choices = controls["method"], [controls[name] for name in DIMENSIONS]
 
     def choose(name: str) -> list:
         known = METHODS[name].choices().values() if name in METHODS else [gr.skip()] * len(choices)

@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from components.charts.colors import COLORS, SYMBOLS
 from components.charts.layout import base_layout
-from components.words.glossary import MEASURES
+from components.words.glossary import MEASURES, measure_of
 from eggs_core.runs.run import Run
 
 
@@ -18,9 +18,9 @@ def layer_chart(run: Run, measure: str) -> go.Figure:
         layers = [layer for layer in run.report["layers"] if layer["projection"] == projection]
         figure.add_scatter(
             x=[layer["block"] + 1 for layer in layers],
-            y=[layer[measure] for layer in layers],
+            y=[measure_of(layer, measure) for layer in layers],
             customdata=[layer["name"] for layer in layers],
-            text=[form.format(layer[measure]) for layer in layers],
+            text=[form.format(measure_of(layer, measure)) for layer in layers],
             name=projection,
             mode="lines+markers",
             marker={"symbol": SYMBOLS[i % len(SYMBOLS)], "size": 8, "color": hues[i % len(hues)]},

@@ -1,5 +1,8 @@
 """Bytes of a model by what they are."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import plotly.graph_objects as go
 
 from components.charts.layout import base_layout
@@ -23,10 +26,10 @@ PACKED_PARTS = ("values", "positions", "permutations", "embeddings", "head", "re
 
 def size_bars(run: Run, file_bytes: int | None = None) -> go.Figure:
     """The model's bytes, dense with zeros, packed, and (once written) as a file, split into what they are."""
-    space = run.report["size"]
+    space: Mapping[str, Any] = run.report["size"]
     rows = {"dense with zeros": DENSE_PARTS, "packed": PACKED_PARTS}
     if file_bytes is not None:
-        space = space | {"header": file_bytes - space["packed_bytes"]}
+        space = {**space, "header": file_bytes - space["packed_bytes"]}
         rows["packed file on disk"] = (*PACKED_PARTS, "header")
     figure = go.Figure()
     for part, (name, hue) in PARTS.items():

@@ -1,5 +1,8 @@
 """Measured speeds, dense beside packed."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import plotly.graph_objects as go
 
 from components.charts.layout import base_layout
@@ -22,7 +25,7 @@ SPEEDS = {  # key in a side's timings -> the axis' title
 }
 
 
-def speed_bars(latency: dict, kind: str) -> go.Figure:
+def speed_bars(latency: Mapping[str, Any], kind: str) -> go.Figure:
     """One speed of the dense model, the one with zeros (where it was timed) and the packed one: median, quartiles."""
     shown = [side for side in SIDES if side in latency]
     quartiles = [latency[side][kind] for side in shown]

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,21 +23,26 @@ WATCHERS = 160  # pages that can watch heavy work at once, each in a thread that
 THREADS = WATCHERS + 40  # of the server: the rest answers cheap events
 # The page tells every component that an event may fill how the event stands, some 100 of them at each click, unless
 # there is none to tell.
-QUIET = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
+QUIET: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
 # What a person does while an earlier event is under way is answered after it: gradio by itself would drop it.
-CHEAP = {"queue": False, "trigger_mode": "always_last", **QUIET}
-ONCE = {**CHEAP, "trigger_mode": "once"}  # of a button whose second click means nothing
+CHEAP: dict[str, Any] = {"queue": False, "trigger_mode": "always_last", **QUIET}
+ONCE: dict[str, Any] = {**CHEAP, "trigger_mode": "once"}  # of a button whose second click means nothing
 # For listeners that read an event's data: "always_last" would give them the data of the first event again. They are all
 # answered, side by side; `Workspace.in_turn` tells those that come too late.
-EACH = {**CHEAP, "trigger_mode": "multiple"}
-FINISHED = {**CHEAP, "postprocess": False}  # the listener's values have gone through `finish`
-WATCH = {"concurrency_id": "watch", "concurrency_limit": WATCHERS, "postprocess": False, **QUIET}
+EACH: dict[str, Any] = {**CHEAP, "trigger_mode": "multiple"}
+FINISHED: dict[str, Any] = {**CHEAP, "postprocess": False}  # the listener's values have gone through `finish`
+WATCH: dict[str, Any] = {"concurrency_id": "watch", "concurrency_limit": WATCHERS, "postprocess": False, **QUIET}
 SETTLE_SECONDS = 0.6  # by then the last update of a stopped job has reached the page
 log = logging.getLogger(__name__)
 
 Values = dict[Block, Any]  # a component -> its new value, or a component that holds its new properties
 Updates = Generator[Values, None, None]  # what a page shows of a work, value after value
 Watched = Callable[..., Updates]
+
+
+def alike(components: Iterable[Block], value: Any = None) -> Values:
+    """The same value for several components; None empties them."""
+    return dict.fromkeys(components, value)
 
 
 def finish(outputs: Sequence[Block], values: Values) -> list[Any]:
@@ -76,11 +81,11 @@ def run_by_buttons(
     start: gr.Button,
     stop: gr.Button,
     work: Watched,
-    inputs: list[Block],
-    outputs: list[Block],
+    inputs: Sequence[Block],
+    outputs: Sequence[Block],
     *,
-    starts: dict[Callable, Watched] | None = None,
-    stops: tuple[Callable, ...] = (),
+    starts: Mapping[Callable[..., Any], Watched] | None = None,
+    stops: tuple[Callable[..., Any], ...] = (),
     stopped: Callable[[Workspace], Values] | None = None,
 ) -> None:
     """Let `start` begin `work`, and `stop` end it at once.
@@ -109,7 +114,7 @@ class _Job:
 
     start: gr.Button
     stop: gr.Button
-    outputs: list[Block]
+    outputs: Sequence[Block]
     stopped: Callable[[Workspace], Values]
 
     @property

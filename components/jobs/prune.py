@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, cast
 
 from components.jobs.messages import bar, message
 from components.jobs.work import Waiting, Work
@@ -17,6 +18,7 @@ from eggs_core.masks.bits import pack_bits
 from eggs_core.models.dense_models import CACHE
 from eggs_core.models.fingerprints import same_weights
 from eggs_core.progress import Progress
+from eggs_core.report_types import Report
 from eggs_core.runs.events import Finished, LayerDone
 from eggs_core.runs.execute import execute, is_current
 from eggs_core.runs.pruned_models import keep
@@ -32,10 +34,15 @@ Follow = Callable[[Work], Iterator]  # puts work into the queue and gives its pl
 
 def partial_run(config: PruneConfig) -> Run:
     """A run that has no finished layer yet, nor a fingerprint: `begun` tells it from others of its configuration."""
-    report = {"key": config.key(), "model": config.model, "pattern": str(config.pattern), "method": config.method}
+    report: dict[str, Any] = {
+        "key": config.key(),
+        "model": config.model,
+        "pattern": str(config.pattern),
+        "method": config.method,
+    }
     report |= {"seed": config.seed, "config": config.to_dict(), "layers": [], "evaluation": {}, "size": {}}
     report |= {"begun": uuid.uuid4().hex}
-    return Run(report, {})
+    return Run(cast("Report", report), {})  # what comes last in a run is not in it yet
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class _Job:
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     value: Any = None
     count: int = 0  # values so far
-    started: float | None = None
+    started: float = 0.0  # when its turn came
     done: bool = False
     ends: bool = False  # after the step at hand
     error: Exception | None = None
@@ -157,23 +157,21 @@ class JobQueue:
         if job not in self._waiting:
             return None
         place = self._waiting.index(job) + 1
-        now, took = time.monotonic(), [self._took.get(other.work.sort) for other in (*self._running, *self._waiting)]
-        if None in took[: len(self._running) + place - 1]:
+        now, before = time.monotonic(), self._waiting[: place - 1]
+        took = [self._took[other.work.sort] for other in (*self._running, *before) if other.work.sort in self._took]
+        if len(took) < len(self._running) + len(before):
             return Waiting(place, None)
         free = [max(0.0, t - (now - other.started)) for t, other in zip(took, self._running, strict=False)]
         free += [0.0] * (self._workers - len(free))
         if any(other.work.alone for other in self._running):
             free = [max(free)] * self._workers
         heapq.heapify(free)
-        for other, seconds in zip(self._waiting[:place], took[len(self._running) :], strict=False):
-            start = max(free) if other.work.alone else free[0]
-            if other is job:
-                return Waiting(place, start)
+        for other, seconds in zip(before, took[len(self._running) :], strict=True):
             if other.work.alone:
-                free = [start + seconds] * self._workers
+                free = [max(free) + seconds] * self._workers
             else:
-                heapq.heapreplace(free, start + seconds)
-        raise AssertionError("a job that waits has a turn")
+                heapq.heapreplace(free, free[0] + seconds)
+        return Waiting(place, max(free) if job.work.alone else free[0])
 
     def _ready(self) -> bool:
         if not self._waiting or any(job.work.alone for job in self._running):

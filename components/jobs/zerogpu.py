@@ -1,7 +1,7 @@
 """Steps on ZeroGPU, where a GPU is lent for some seconds at a time; anywhere else they simply run here."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ def lent_seconds(model: str) -> float:
     return min(300, 60 + 30 * hub_bytes(model) / 1e9)
 
 
-def on_gpu(steps: Callable[..., Iterator[Any]], args: tuple, model: str) -> Iterator[Any]:
+def on_gpu(steps: Callable[..., Iterator[Any]], args: tuple, model: str) -> Generator[Any, None, None]:
     """The values of `steps(*args)`, on ZeroGPU with a GPU lent for as long as the model needs; raises what they raise.
 
     There, the steps run in a process of their own: what they remember in memory is gone afterwards.

@@ -52,4 +52,4 @@ def first_run(runs: Sequence[Run] | None = None) -> Run | None:
     """The run that a first visitor sees, of those that ship with the app or of others."""
     runs = bundled_runs() if runs is None else runs
     wanted = [r for r in runs if (r.report["model"], r.report["pattern"], r.report["method"]) == DEFAULT_RUN]
-    return (wanted or list(runs) or [None])[0]
+    return next(iter(wanted or runs), None)

@@ -1,20 +1,26 @@
 """The reports of all runs, shipped and stored."""
 
-from typing import Any
-
 from components.state.known_runs import bundled_runs, find_run
 from eggs_core.errors import EggsError
+from eggs_core.report_types import Report
 from eggs_core.runs.run import Run
 from eggs_core.runs.store import STORE
 
 SHIPPED = "ships with the app"
 
 
-def all_reports() -> list[dict[str, Any]]:
+class Listed(Report):
+    """A report in the list of all runs, with the name that its run was given, or SHIPPED."""
+
+    label: str
+
+
+def all_reports() -> list[Listed]:
     """The report of every run with its "label", stored ones first, newest first."""
     stored = STORE.reports()
     keys = {report["key"] for report in stored}
-    return [*stored, *(run.report | {"label": SHIPPED} for run in bundled_runs() if run.key not in keys)]
+    shipped: list[Listed] = [{**run.report, "label": SHIPPED} for run in bundled_runs() if run.key not in keys]
+    return [*stored, *shipped]
 
 
 def open_run(key: str) -> Run:

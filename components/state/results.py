@@ -5,7 +5,7 @@ a run is kept by `run_id`, and of a dense model by `model_id`; both hold the fin
 """
 
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from eggs_core.cache import Bounded
 from eggs_core.models.source import BUNDLED
@@ -13,6 +13,13 @@ from eggs_core.runs.run import Run
 
 MOST_SUBJECTS, MOST_VALUES = 256, 20
 MOST_FIGURES = 512
+
+
+class Weights(TypedDict):
+    """What of a report, or of a part of one, tells the weights behind it."""
+
+    model: str
+    fingerprint: NotRequired[str]
 
 
 class Results:
@@ -39,7 +46,7 @@ remember = FIGURES.get_or_make  # a figure that is computed once for each key
 
 def run_id(run: Run) -> tuple[str, str]:
     """A run's key and its weights' fingerprint: another run of the configuration, on changed weights, has another."""
-    return run.key, run.report.get("fingerprint") or run.report.get("begun", "")
+    return run.key, run.report.get("fingerprint") or str(run.report.get("begun", ""))
 
 
 def model_id(run: Run) -> tuple[str, str]:
@@ -47,6 +54,6 @@ def model_id(run: Run) -> tuple[str, str]:
     return run.report["model"], run.report.get("fingerprint") or ""
 
 
-def on_same_weights(a: dict[str, Any], b: dict[str, Any]) -> bool:
+def on_same_weights(a: Weights, b: Weights) -> bool:
     """Were two reports on a model of one name made of the same weights? Those that ship with the app do not change."""
     return a["model"] in BUNDLED or a.get("fingerprint") == b.get("fingerprint")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -13,6 +13,7 @@ from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.pruning.beta_curve import BetaCurve
 from eggs_core.registry import METHODS
+from eggs_core.report_types import LayerEntry
 from eggs_core.runs.run import Run
 
 T = TypeVar("T")
@@ -55,6 +56,18 @@ class Workspace:
     compare: str = ""  # the method beside the one in view on the Masks tab; "" is none
     difference: bool = False  # compare in one picture rather than side by side
     turns: dict[str, float] = field(default_factory=dict)  # kind of event -> number of the newest one
+
+    @property
+    def shown(self) -> Run:
+        """The run in view; raises EggsError if there is none."""
+        if self.run is None:
+            raise EggsError("There is no run in view; choose a model and press Prune.")
+        return self.run
+
+    @property
+    def shown_layer(self) -> LayerEntry:
+        """The report of the chosen layer; raises EggsError if there is no run or no such layer."""
+        return self.shown.layer(self.layer)
 
     def still(self) -> "Workspace":
         """A copy that stays as it is while it is drawn, whatever the visitor does meanwhile."""
@@ -121,7 +134,7 @@ class Workspace:
         self.layer, self.row, self.column = name, 0, 0
         self.graph.beta, self.graph.members = None, ()
 
-    def layer_report(self) -> dict[str, Any] | None:
+    def layer_report(self) -> LayerEntry | None:
         """The report of the chosen layer, if there is one."""
         return self.run.layer(self.layer) if self.run and self.layer else None
 

@@ -21,11 +21,11 @@ class _JsonWidget(gr.HTML):
         """Sent as a JSON string: a tab that is not mounted yet mistakes an object for new properties."""
         return json.dumps(value) if isinstance(value, dict) else value
 
-    def preprocess(self, payload: dict | None) -> None:
+    def preprocess(self, payload: str | None) -> None:
         """What is drawn never travels back."""
         return
 
-    def api_info(self) -> dict[str, str]:
+    def api_info(self) -> dict[str, Any]:
         """A JSON object, as a string."""
         return {"type": "string"}
 

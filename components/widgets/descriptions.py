@@ -22,4 +22,4 @@ def describe_once(app: gr.Blocks) -> None:
             made[_id] = make(_id, rendered_ids, block)
         return {**made[_id], "props": dict(made[_id]["props"])}
 
-    BlocksConfig.config_for_block = staticmethod(config_for_block)
+    setattr(BlocksConfig, make.__name__, staticmethod(config_for_block))

@@ -32,6 +32,6 @@ class Plot(gr.HTML):
         """Figures never travel back."""
         return
 
-    def api_info(self) -> dict[str, str]:
+    def api_info(self) -> dict[str, Any]:
         """Plotly's JSON, as a string."""
         return {"type": "string"}

@@ -1,5 +1,10 @@
 """Every term with its one-line explanation."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from eggs_core.report_types import LayerEntry
+
 GLOSSARY = {
     "perplexity": "How many next tokens the model hesitates between, on average; lower is better.",
     "top-1 accuracy": "How often the model's first guess of the next token is right.",
@@ -41,3 +46,9 @@ MEASURES = {  # key in a layer's report -> (name, format)
     "retained_score": ("retained score", "{:.1%}"),
     "output_error": ("output error", "{:.3f}"),
 }
+
+
+def measure_of(layer: LayerEntry, key: str) -> float:
+    """What a layer's report says under a key of MEASURES."""
+    figures: Mapping[str, Any] = layer
+    return figures[key]

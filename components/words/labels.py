@@ -1,8 +1,7 @@
 """What a run is called."""
 
-from typing import Any
-
 from eggs_core.registry import METHODS
+from eggs_core.report_types import Report
 from eggs_core.runs.run import Run
 
 
@@ -11,11 +10,10 @@ def run_label(run: Run) -> str:
     return label_of(run.report)
 
 
-def label_of(report: dict[str, Any]) -> str:
+def label_of(report: Report) -> str:
     """The method's name in a report; a custom combination is spelled out."""
     if report["method"] in METHODS:
         return METHODS[report["method"]].label
     config = report["config"]
-    return " · ".join(
-        config[name] for name in ("score", "selection", "permutation", "reconstruction") if config[name] != "none"
-    )
+    choices = (config["score"], config["selection"], config["permutation"], config["reconstruction"])
+    return " · ".join(choice for choice in choices if choice != "none")

@@ -1,8 +1,9 @@
 """What a run is and how it was made, in words, also where its report does not say; no gradio here."""
 
-from typing import Any
+from typing import Literal
 
 from components.words.html import escape, facts_line
+from eggs_core.report_types import Report
 from eggs_core.runs.run import Run
 from eggs_core.sweep.results import seconds_of
 from eggs_core.units import seconds
@@ -12,25 +13,25 @@ NOT_MEASURED = "not measured (larger than memory)"
 UNKNOWN = "a machine that was not recorded"
 
 
-def made_on(report: dict[str, Any], characters: int = 10) -> str:
+def made_on(report: Report, characters: int = 10) -> str:
     """The day on which a run was made, with 16 characters the minute too."""
     created = report.get("created")
     return created[:characters].replace("T", " ") if created else NOT_RECORDED
 
 
-def took(report: dict[str, Any], part: str = "total") -> str:
+def took(report: Report, part: Literal["total", "prune"] = "total") -> str:
     """How long a run took, or its pruning alone ("prune")."""
     spent = seconds_of(report, part)
     return NOT_RECORDED if spent is None else seconds(spent)
 
 
-def decode_speed(report: dict[str, Any]) -> str:
+def decode_speed(report: Report) -> str:
     """Tokens a second of the packed model, writing one after another."""
     latency = report.get("latency")
     return f"{latency['packed']['decode_tokens_per_s']['median']:.0f} tokens/s" if latency else NOT_MEASURED
 
 
-def made_with(report: dict[str, Any]) -> str:
+def made_with(report: Report) -> str:
     """The libraries and the machine behind a run."""
     versions = ", ".join(f"{name} {version}" for name, version in (report.get("versions") or {}).items())
     return f"With {versions or 'versions that were not recorded'}, on {report.get('device') or UNKNOWN}."

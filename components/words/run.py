@@ -1,8 +1,7 @@
 """A run in words: cards, facts and sentences."""
 
-from typing import Any
-
 from components.words.html import becomes, card, escape, reading, term
+from eggs_core.report_types import Latency
 from eggs_core.runs.run import Run
 from eggs_core.units import size
 
@@ -41,7 +40,7 @@ def overview_cards(run: Run) -> str:
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def latency_card(latency: dict[str, Any] | None) -> str:
+def latency_card(latency: Latency | None) -> str:
     """Decode speed, dense → packed, as a card that names the kernel; why not, for a model larger than memory."""
     if latency is None:
         return _card(term("decode", "Decode speed"), "–", "–", "not measured: the model is larger than memory")

@@ -52,11 +52,12 @@ class Overview:
     def render(self, workspace: Workspace) -> Values:
         """Everything, with the measure that a page opens with."""
         workspace = workspace.still()
-        if workspace.run is None:
+        run = workspace.run
+        if run is None:
             start = reading("Choose a model and press Prune.")
             return {self.cards: start, self.sentence: "", self.chart: None, self.explanation: "", self.facts: ""}
         key = ("overview", FIRST_MEASURE, workspace.finished)
-        return drawn_once(self.outputs, [workspace.run], key, lambda: self._all(workspace, workspace.run))
+        return drawn_once(self.outputs, [run], key, lambda: self._all(workspace, run))
 
     def _all(self, workspace: Workspace, run: Run) -> Values:
         chart = self.draw(workspace, FIRST_MEASURE)

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
 
-from components.jobs.events import CHEAP, EACH, Values
+from components.jobs.events import CHEAP, EACH, Values, alike
 from components.places.layers.graph.controls import SetControls, WindowControls, set_controls, window_controls
 from components.places.layers.graph.figures import expansion_figure, mixing_figure
 from components.places.layers.graph.frame import frame_of
@@ -83,8 +84,8 @@ class GraphPanel:
         texts = [self.left_title, self.right_title, self.cards, self.legend]
         texts += [self.table, self.set_text, self.curve_text, self.mixing_text]
         drawn = [self.left, self.right, self.curve, self.mixing]
-        zero = dict.fromkeys([self.window.row, self.window.column], 0)
-        return {self.title: reading(text), **zero, **dict.fromkeys(texts, ""), **dict.fromkeys(drawn)}
+        zero = alike([self.window.row, self.window.column], 0)
+        return {self.title: reading(text), **zero, **alike(texts, ""), **alike(drawn)}
 
     def render(self, workspace: Workspace, play: bool = False) -> Values:
         """The chosen layer; with `play` a signal starts to spread."""
@@ -116,8 +117,7 @@ class GraphPanel:
         """Title, window position, both graphs with their headings, what follows β, and the legend."""
         topn, graph = pair
         beta, frame = workspace.graph.beta, frame_of(workspace, graph.mask)
-        layer = workspace.layer_report() or {}
-        cards = pruned_cards(layer, pair) if beta is None else beta_cards(*beta_steps(workspace, beta))
+        cards = pruned_cards(workspace.shown_layer, pair) if beta is None else beta_cards(*beta_steps(workspace, beta))
         return {
             self.title: window_reading(workspace.layer, pair, frame),
             self.window.row: max(frame.first["outputs"], 0),
@@ -225,16 +225,15 @@ def create_graph_tab(state: gr.State) -> Tab:
             panel_heading("How fast a signal mixes")
             mixing = Plot(elem_id="mixing-chart", height=330)
             mixing_text = gr.HTML(elem_id="mixing-reading", padding=False)
-    graphs = {"left_title": left_title, "left": left, "right_title": right_title, "right": right, "legend": legend}
-    curves = {"curve": curve, "curve_text": curve_text, "mixing": mixing, "mixing_text": mixing_text}
-    panel = GraphPanel(title, window, cards, chosen=chosen, table=table, set_text=set_text, **graphs, **curves)
+    graphs, curves = (left_title, left, right_title, right), (curve, curve_text, mixing, mixing_text)
+    panel = GraphPanel(title, window, cards, *graphs, legend, chosen, table, set_text, *curves)
     _wire(panel, state)
     return Tab(panel.outputs, panel.render)
 
 
 def _wire(panel: GraphPanel, state: gr.State) -> None:
     window, chosen = panel.window, panel.chosen
-    on = {"outputs": panel.outputs, **CHEAP}
+    on: dict[str, Any] = {"outputs": panel.outputs, **CHEAP}
 
     # Only what a person typed or chose: a control's value that changes while the tab opens must not move the window.
     for event in (window.row.submit, window.column.submit, window.row.blur, window.column.blur):

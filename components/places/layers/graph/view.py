@@ -1,6 +1,7 @@
 """What the graph tab shows, as plain values; no gradio here."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import networkx as nx
 import torch
@@ -53,16 +54,16 @@ def graphs(workspace: Workspace) -> Pair:
 
     Top-N is None where the run does not hold it.
     """
-    run, name = workspace.run, workspace.layer
+    run, name = workspace.shown, workspace.layer
     of = " ".join(run_id(run))
     if workspace.graph.beta is not None:
         pair = [step_of(workspace, 0.0), step_of(workspace, workspace.graph.beta)]
         labels = [TOPN, f"degree bound, β = {pair[1].beta:g}"]
-        topn, own = (
+        first, second = (
             Graph(label, step.mask, step.sigma2, f"{of} {name} beta {step.beta}")
             for label, step in zip(labels, pair, strict=True)
         )
-        return topn, own
+        return first, second
     topn = recorded_topn(run, name)
     own = Graph(run_label(run), run.mask(name), run.layer(name)["sigma2"], f"{of} {name} mask")
     if topn is None:
@@ -78,12 +79,12 @@ def certified(graph: Graph) -> float:
 
 def step_of(workspace: Workspace, beta: float) -> BetaStep:
     """The exact degree-bounded selection of the chosen layer at a β; raises EggsError if its model is not at hand."""
-    report = workspace.run.report
+    report = workspace.shown.report
     return beta_step(
         report["model"],
         workspace.layer,
         report["config"]["score"],
-        workspace.run.pattern,
+        workspace.shown.pattern,
         beta,
         report.get("fingerprint"),
     )
@@ -91,7 +92,7 @@ def step_of(workspace: Workspace, beta: float) -> BetaStep:
 
 def beta_steps(workspace: Workspace, beta: float) -> tuple[BetaStep, BetaStep, str]:
     """The selections at a β and at β = 0, and where their scores come from; raises EggsError as `step_of` does."""
-    report = workspace.run.report
+    report = workspace.shown.report
     source = layer_scores(report["model"], workspace.layer, report["config"]["score"], report.get("fingerprint")).source
     return step_of(workspace, beta), step_of(workspace, 0.0), source
 
@@ -112,7 +113,7 @@ def graph_value(workspace: Workspace, graph: Graph, other: Graph | None, frame: 
     """What one graph canvas draws; edges that `other` lacks are marked, none where there is no other."""
     view = workspace.graph
     degrees = {"inputs": graph.mask.sum(0), "outputs": graph.mask.sum(1)}
-    value = {
+    value: dict[str, Any] = {
         "key": f"{graph.key} {frame.first} {view.size} {view.layout}",
         "place": f"{workspace.layer} {frame.first} {view.size} {view.layout}",
         "label": graph.label,

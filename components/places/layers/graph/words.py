@@ -1,7 +1,5 @@
 """Sentences about the graph: chosen sets, certificates, β."""
 
-from typing import Any
-
 from components.places.layers.graph.frame import Frame
 from components.places.layers.graph.view import TOPN, Graph, Pair, edges_in_view
 from components.state.workspace import GraphView
@@ -9,6 +7,7 @@ from components.words.html import ARROW, escape, heading, hint, lesson_link, min
 from components.words.phrases import NO_TOPN, plural
 from eggs_core.graph.expansion import SIDES, CurvePoint, Expansion, SpreadStep
 from eggs_core.pruning.one_layer import BetaStep
+from eggs_core.report_types import LayerEntry
 
 LEGEND = (
     '<p class="legend"><span><i class="swatch score"></i>kept by both</span>'
@@ -123,7 +122,7 @@ def beta_cards(step: BetaStep, topn: BetaStep, source: str) -> str:
     return _minis(rows, note, f"{step.beta:g}")
 
 
-def pruned_cards(layer: dict[str, Any], pair: Pair) -> str:
+def pruned_cards(layer: LayerEntry, pair: Pair) -> str:
     """Gap, orphans and lowest degree of the mask as pruned, beside top-N's where that is known."""
     topn, degrees = pair[0], pair[1].mask.sum(0)
     gap, orphans, least = "", "", ""

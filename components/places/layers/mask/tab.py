@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from components.jobs.events import CHEAP, EACH, Values
+from components.jobs.events import CHEAP, EACH, Values, alike
 from components.places.layers.mask.view import (
     FINEST,
     cell_values,
@@ -93,8 +93,8 @@ class MasksPanel:
             return drawn_once(self.layer.outputs, shown, key, lambda: self._layer(workspace))
         except EggsError as error:
             texts = [self.heading, self.other_heading, self.legend, self.compared, self.degree_text]
-            hidden = {self.beside: gr.Column(visible=False), self.sentence: reading(escape(error))}
-            return dict.fromkeys(texts, "") | dict.fromkeys([self.canvas, self.other, self.degrees]) | hidden
+            hidden: Values = {self.beside: gr.Column(visible=False), self.sentence: reading(escape(error))}
+            return alike(texts, "") | alike([self.canvas, self.other, self.degrees]) | hidden
 
     def render(self, workspace: Workspace) -> Values:
         """The map and the chosen layer."""

@@ -8,7 +8,7 @@ from components.places.layers.mask.figures import degree_histogram
 from components.places.layers.mask.words import comparison_reading, degree_reading
 from components.state.workspace import Workspace, recorded_topn
 from components.widgets.encoding import base64_bits, base64_values
-from components.words.glossary import MEASURES
+from components.words.glossary import MEASURES, measure_of
 from components.words.html import escape
 from components.words.labels import run_label
 from components.words.phrases import NO_TOPN
@@ -32,17 +32,17 @@ def map_value(run: Run, measure: str, selected: str) -> dict:
         cells: list[dict | None] = [None] * blocks
         for layer in layers:
             if layer["projection"] == projection:
-                value = layer[measure]
+                value = measure_of(layer, measure)
                 cells[layer["block"]] = {"name": layer["name"], "value": value, "text": form.format(value)}
         rows.append({"projection": projection, "cells": cells})
-    values = [layer[measure] for layer in layers]
+    values = [measure_of(layer, measure) for layer in layers]
     low, high = (form.format(f(values)) if values else "" for f in (min, max))
     return {"rows": rows, "blocks": blocks, "measure": name, "selected": selected, "low": low, "high": high}
 
 
 def topn_of(workspace: Workspace) -> torch.Tensor | None:
     """What top-N keeps of the chosen layer; None where the run does not hold it."""
-    return recorded_topn(workspace.run, workspace.layer)
+    return recorded_topn(workspace.shown, workspace.layer)
 
 
 def compared(workspace: Workspace) -> tuple[str, torch.Tensor, torch.Tensor | None] | None:
@@ -80,7 +80,7 @@ def mask_values(workspace: Workspace) -> tuple[dict | None, dict | None]:
 
 
 def _value(workspace: Workspace, label: str, mask: torch.Tensor, topn: torch.Tensor | None) -> dict:
-    pattern = workspace.run.pattern
+    pattern = workspace.shown.pattern
     return {
         "name": workspace.layer,
         "label": label,
@@ -103,12 +103,12 @@ def cell_values(
     workspace: Workspace, row: int, column: int, rows: int, columns: int, models: Models = CACHE
 ) -> dict | None:
     """Dense weights and scores of a window of the chosen layer; raises EggsError if its model is not at hand."""
-    report = workspace.run.report
+    report = workspace.shown.report
     kind, recorded = report["config"]["score"], report.get("fingerprint")
     found = layer_scores(report["model"], workspace.layer, kind, recorded, models)
     height, width = found.weight.shape
     row, column = min(max(row, 0), height - 1), min(max(column, 0), width - 1)
-    group = workspace.run.pattern.group
+    group = workspace.shown.pattern.group
     column -= column % group  # whole groups, so that ranks in a group are right
     rows, columns = min(rows, height - row), min(-(-columns // group) * group + group, width - column)
     if rows * columns > MOST_CELLS:
@@ -130,7 +130,7 @@ def legend(workspace: Workspace) -> str:
     other = compared(workspace) if workspace.run and workspace.layer else None
     orphan = '<span><i class="swatch orphan"></i>orphan input</span>'
     if other and workspace.difference:
-        label = run_label(workspace.run)
+        label = run_label(workspace.shown)
         hues = {"kept by both": BOTH_COLOR, f"only {label}": color(label)}
         hues[f"only {other[0]}"] = TOPN_COLOR if other[0] == TOPN else color(other[0])
         cells = [
@@ -155,7 +155,8 @@ def comparison(workspace: Workspace) -> str:
     other = compared(workspace) if workspace.run and workspace.layer else None
     if other is None:
         return ""
-    return comparison_reading(run_label(workspace.run), other[0], workspace.run.mask(workspace.layer), other[1])
+    run = workspace.shown
+    return comparison_reading(run_label(run), other[0], run.mask(workspace.layer), other[1])
 
 
 def degree_chart(workspace: Workspace) -> tuple[go.Figure | None, str]:

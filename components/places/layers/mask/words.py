@@ -7,6 +7,7 @@ import torch
 from components.words.html import escape, heading, reading, term
 from components.words.phrases import NO_TOPN, plural
 from eggs_core.graph.measures import summarize
+from eggs_core.report_types import LayerEntry
 
 
 def mask_heading(value: dict[str, Any] | None) -> str:
@@ -16,7 +17,7 @@ def mask_heading(value: dict[str, Any] | None) -> str:
     return heading(escape(value["label"] if value else ""))
 
 
-def layer_reading(layer: dict[str, Any]) -> str:
+def layer_reading(layer: LayerEntry) -> str:
     """What the chosen layer's mask looks like, in words."""
     out_features, in_features = layer["shape"]
     z = layer["gap_z"]
@@ -40,7 +41,7 @@ def layer_reading(layer: dict[str, Any]) -> str:
     )
 
 
-def model_summary(layers: list[dict[str, Any]], label: str) -> str:
+def model_summary(layers: list[LayerEntry], label: str) -> str:
     """The whole model's graphs, in one sentence."""
     if not layers:
         return ""

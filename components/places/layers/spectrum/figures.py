@@ -1,17 +1,16 @@
 """Figures of the Spectrum tab: gaps of all layers, singular values, the trade-off over β."""
 
-from typing import Any
-
 import numpy as np
 import plotly.graph_objects as go
 
 from components.charts.colors import COLORS, SYMBOLS, color
 from components.charts.layout import base_layout
 from components.charts.whiskers import whiskers
-from components.words.glossary import MEASURES
+from components.words.glossary import MEASURES, measure_of
 from components.words.labels import run_label
 from eggs_core.graph.spectrum import Density
 from eggs_core.pruning.beta_curve import BetaCurve
+from eggs_core.report_types import LayerEntry
 from eggs_core.runs.run import Run
 
 
@@ -30,9 +29,9 @@ def gap_by_layer(runs: list[Run], measure: str = "spectral_gap") -> go.Figure:
         rows = run.report["layers"]
         figure.add_scatter(
             x=ticks,
-            y=[layer[measure] for layer in rows],
+            y=[measure_of(layer, measure) for layer in rows],
             customdata=[layer["name"] for layer in rows],
-            text=[form.format(layer[measure]) for layer in rows],
+            text=[form.format(measure_of(layer, measure)) for layer in rows],
             mode="markers" if len(rows) < 80 else "lines",
             name=label,
             marker={"size": 9, "symbol": SYMBOLS[i % len(SYMBOLS)], "color": color(label)},
@@ -55,7 +54,7 @@ def gap_by_layer(runs: list[Run], measure: str = "spectral_gap") -> go.Figure:
     return figure
 
 
-def _add_random_band(figure: go.Figure, layers: list[dict[str, Any]]) -> None:
+def _add_random_band(figure: go.Figure, layers: list[LayerEntry]) -> None:
     """The gaps of random masks, mean ± 2 standard deviations."""
     ticks = list(range(len(layers)))
     low = [layer["null_gap_mean"] - 2 * layer["null_gap_std"] for layer in layers]
@@ -73,7 +72,7 @@ def _add_random_band(figure: go.Figure, layers: list[dict[str, Any]]) -> None:
     )
 
 
-def density_figure(density: Density, random: Density | None, layer: dict[str, Any], label: str) -> go.Figure:
+def density_figure(density: Density, random: Density | None, layer: LayerEntry, label: str) -> go.Figure:
     """The distribution of a layer's singular values, with σ₂, the Ramanujan edge and the band of random masks."""
     middles = (density.edges[1:] + density.edges[:-1]) / 2
     width = density.edges[1] - density.edges[0]
@@ -104,7 +103,7 @@ def density_figure(density: Density, random: Density | None, layer: dict[str, An
     return figure
 
 
-def _add_marks(figure: go.Figure, layer: dict[str, Any], tall: float) -> None:
+def _add_marks(figure: go.Figure, layer: LayerEntry, tall: float) -> None:
     """σ₂, the Ramanujan edge and the band of random masks, up to a height."""
     mean, std = 1 - layer["null_gap_mean"], layer["null_gap_std"]
     figure.add_vrect(x0=mean - 2 * std, x1=mean + 2 * std, fillcolor="rgba(138,143,152,0.45)", line_width=0)

@@ -1,6 +1,6 @@
 """Spectrum: a layer's singular values, the gap of every layer across methods, and the trade-off over β."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,7 +111,7 @@ class SpectrumPanel:
 
         def draw() -> Values:
             perplexity, gap, score = beta_figures(curve)
-            figures = {self.perplexity: perplexity, self.gap: gap, self.score: score}
+            figures: Values = {self.perplexity: perplexity, self.gap: gap, self.score: score}
             return {**figures, self.curve_text: beta_reading(curve), self.facts: curve_facts(curve)}
 
         return drawn_once(self.curves, [], ("curve", repr(curve)), draw)
@@ -142,7 +142,7 @@ class SpectrumPanel:
 
 
 def create_spectrum_tab(
-    state: gr.State, inputs: list[Block], read: Callable[..., tuple[PruneConfig, dict[str, Text]]]
+    state: gr.State, inputs: Sequence[Block], read: Callable[..., tuple[PruneConfig, dict[str, Text]]]
 ) -> SpectrumPanel:
     """Fill an open gr.Tab; the curve over β is that of what `read` makes of the values of `inputs`."""
     panel_heading("Singular values of the chosen layer")
@@ -167,8 +167,9 @@ def create_spectrum_tab(
                 plots.append(Plot(elem_id=f"sweep-{name}", height=280))
     curve_text = gr.HTML(elem_id="sweep-reading", padding=False)
     facts = gr.HTML(elem_id="sweep-facts", padding=False)
+    perplexity, gap, score = plots
     panel = SpectrumPanel(
-        spectrum, layer_text, chart, sentence, note, progress, *plots, curve_text=curve_text, facts=facts, read=read
+        spectrum, layer_text, chart, sentence, note, progress, perplexity, gap, score, curve_text, facts, read
     )
     measure.input(panel.set_measure, [state, measure], [chart, note], **CHEAP)
     outputs = [progress, *panel.curves]

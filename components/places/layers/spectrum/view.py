@@ -10,7 +10,7 @@ import torch
 from components.jobs.work import Work
 from components.places.layers.spectrum.figures import density_figure
 from components.places.layers.spectrum.words import density_reading, layer_extras
-from components.state.results import RESULTS, Results, on_same_weights, remember, run_id
+from components.state.results import RESULTS, Results, Weights, on_same_weights, remember, run_id
 from components.state.workspace import Workspace
 from components.words.labels import run_label
 from eggs_core.config import PruneConfig
@@ -29,7 +29,7 @@ from eggs_core.text.sources import Text
 
 def density(workspace: Workspace) -> tuple[go.Figure, str]:
     """The singular values of the chosen layer beside those of one random mask, and a sentence."""
-    run, layer = workspace.run, workspace.layer_report()
+    run, layer = workspace.shown, workspace.shown_layer
     mask, pattern, shape = run.mask(layer["name"]), run.pattern, layer_shape(layer)
     own = remember(("density", *run_id(run), layer["name"]), lambda: singular_density(mask))
     random = remember(("density", pattern, shape), lambda: singular_density(_random_mask(shape, pattern)))
@@ -43,18 +43,18 @@ def _random_mask(shape: tuple[int, int], pattern: NMPattern) -> torch.Tensor:
 
 def _weighted(workspace: Workspace, mask: torch.Tensor) -> float | None:
     """σ₂ of the kept weights' magnitudes; None while the model is not at hand."""
-    report, name = workspace.run.report, workspace.layer
+    run, name = workspace.shown, workspace.layer
     try:
-        weight = layer_scores(report["model"], name, "magnitude", report.get("fingerprint")).weight
+        weight = layer_scores(run.report["model"], name, "magnitude", run.report.get("fingerprint")).weight
     except EggsError:
         return None
-    key = ("weighted", *run_id(workspace.run), name)
+    key = ("weighted", *run_id(run), name)
     return remember(key, lambda: second_singular_value(weight.abs() * mask).item())
 
 
 def reach(workspace: Workspace) -> tuple[str, str, int, int] | None:
     """The two consecutive layers that the chosen one belongs to, the pairs with no path through both, and all pairs."""
-    run, name = workspace.run, workspace.layer
+    run, name = workspace.shown, workspace.layer
     pair = next((pair for pair in chains(run.report["layers"]) if name in pair), None)
     if pair is None:
         return None
@@ -105,10 +105,10 @@ def curve_steps(config: PruneConfig, texts: dict[str, Text]) -> Iterator[tuple[P
 
 def curve_of(workspace: Workspace, results: Results = RESULTS) -> BetaCurve | None:
     """This visitor's own curve for the weights and pattern in view, else the bundled one, else another visitor's."""
-    report = workspace.run.report
+    report = workspace.shown.report
     others = results.of(report["model"], KIND).values()
     for curve in [*reversed(workspace.curves), *bundled_curves(), *reversed(others)]:
-        made = {"model": curve.config["model"], "fingerprint": curve.fingerprint}
+        made: Weights = {"model": curve.config["model"], "fingerprint": curve.fingerprint}
         alike = (curve.config["model"], curve.config["pattern"]) == (report["model"], report["pattern"])
         if curve.points and alike and on_same_weights(made, report):
             return curve

@@ -1,12 +1,11 @@
 """Sentences about singular values, gaps and the trade-off over β."""
 
-from typing import Any
-
 from components.words.html import escape, facts_line, reading, term
 from eggs_core.pruning.beta_curve import BetaCurve
+from eggs_core.report_types import LayerEntry
 
 
-def density_reading(layer: dict[str, Any], exact: bool) -> str:
+def density_reading(layer: LayerEntry, exact: bool) -> str:
     """Where σ₂ of the chosen layer lies, in one sentence."""
     edge = layer["sigma2"] + layer["ramanujan_margin"]
     side = "below" if layer["ramanujan_margin"] >= 0 else "above"
@@ -45,7 +44,7 @@ def curve_facts(curve: BetaCurve) -> str:
     return facts_line(f"{made} · {text} · SHA-256 {escape(e['sha256'][:12])}… · seed {escape(c['seed'])}")
 
 
-def layer_extras(layer: dict[str, Any], weighted: float | None, reach: tuple[str, str, int, int] | None) -> str:
+def layer_extras(layer: LayerEntry, weighted: float | None, reach: tuple[str, str, int, int] | None) -> str:
     """Weighted σ₂ and reach across the next layer, in one sentence; empty where neither is known."""
     said = []
     if weighted is not None:
@@ -60,10 +59,10 @@ def layer_extras(layer: dict[str, Any], weighted: float | None, reach: tuple[str
     return reading(" ".join(said)) if said else ""
 
 
-def gap_reading(label: str, layers: list[dict[str, Any]], means: dict[str, float]) -> str:
+def gap_reading(label: str, layers: list[LayerEntry], means: dict[str, float]) -> str:
     """How the gaps compare with random masks and between methods, in one sentence."""
     below = sum(layer["gap_z"] < -2 for layer in layers)
-    best = max(means, key=means.get)
+    best = max(means, key=means.__getitem__)
     tail = (
         f" Of {len(means)} methods, {escape(best)} has the largest mean gap, {means[best]:.3f}."
         if len(means) > 1

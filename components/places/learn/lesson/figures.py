@@ -24,7 +24,7 @@ def outputs(scene: Scene, _level: float) -> str:
     token = scene.layer.token
     dense = scene.layer.weight @ token
     now = (scene.layer.weight * scene.mask) @ token
-    most = dense.abs().max()
+    most = dense.abs().max().item()
     bars = "".join(
         f'<tr><th scope="row">{r}</th><td>{_number(was)}</td><td><b>{_number(y)}</b></td><td class="out-bar">'
         f'<i class="was" style="{_bar(was, most)}"></i><i style="{_bar(y, most)}"></i></td></tr>'
@@ -59,7 +59,7 @@ def error_curve(scene: Scene, _level: float) -> str:
 
 def stored(scene: Scene, _level: float) -> str:
     """What hardware would store of every row: the kept values and their places; groups that do not fit stand out."""
-    pattern, rows = scene.pattern, []
+    pattern, rows = scene.judged_by, []
     for r in range(SIZE):
         cells = ""
         for first in range(0, SIZE, pattern.group):
@@ -86,7 +86,7 @@ def kept_by_method(scene: Scene, _level: float) -> str:
     head = "".join(f'<th scope="col"{_chosen(c)}>{c + 1}</th>' for c in range(SIZE))
     rows = ""
     for name, label in (("magnitude", "Magnitude"), ("wanda", "Wanda"), ("ria", "RIA")):
-        degrees = suggest(scene.layer, scene.pattern, name).sum(0).tolist()
+        degrees = suggest(scene.layer, scene.judged_by, name).sum(0).tolist()
         rows += f'<tr><th scope="row">{label}</th>'
         rows += "".join(f"<td{_chosen(c)}>{degree}</td>" for c, degree in enumerate(degrees)) + "</tr>"
     return hint("Weights kept of every input, by three scores:") + (
@@ -179,7 +179,7 @@ def _number(value: float) -> str:
 
 
 def _bar(value: float, most: float) -> str:
-    half = 50 * min(1.0, abs(value) / float(most))
+    half = 50 * min(1.0, abs(value) / most)
     return f"left:{50 - half if value < 0 else 50:.1f}%;width:{half:.1f}%"
 
 

@@ -25,9 +25,14 @@ class Scene:
     values: torch.Tensor | None = None
     marks: torch.Tensor | None = None  # weights with a frame, bool (8, 8)
 
+    @property
+    def judged_by(self) -> NMPattern:
+        """The pattern that counts; 2:4 where any mask is valid."""
+        return self.pattern or HALF
+
     def judge(self) -> Judgement:
         """What this mask is worth."""
-        return judge(self.layer, self.mask, self.pattern or HALF, self.order, self.values)
+        return judge(self.layer, self.mask, self.judged_by, self.order, self.values)
 
     def clicked(self, bits: str) -> "Scene":
         """The same scene with another mask, 64 zeros and ones; weights that come back have their first values."""
@@ -105,7 +110,7 @@ def measures(scene: Scene, shows: tuple[str, ...]) -> str:
 
 def feedback(step: Step, answer: str | None) -> str:
     """Whether an answer is right, and why."""
-    said = dict(step.answers).get(answer)
+    said = dict(step.answers).get(answer or "")
     if said is None:
         return hint("Choose an answer; you can try again.")
     right = answer == step.right

@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
@@ -14,6 +15,7 @@ from components.places.learn.lesson.steps import KEYS, STEPS
 from components.state.asked import told
 from components.widgets.assets import script
 from components.widgets.bench import MaskBench
+from components.widgets.context import open_blocks
 from components.words.html import facts_line
 from eggs_core.assets import ROOT
 from eggs_core.errors import EggsError
@@ -112,7 +114,7 @@ class Lesson:
         options, first = step.choice[1:] if step.choice else ((), 0)
         values = self._show(step, step.start)
         values[self.bench]["again"] = time.monotonic_ns()  # a page does not draw the value that it was sent last
-        slider = {self.slider: step.start} if step.slider else {}
+        slider: Values = {self.slider: step.start} if step.slider else {}
         return {**values, **slider, self.choice: options[first] if options else None}
 
     def edit(self, key: str, slid: float, chosen: int | None, event: gr.EventData) -> Values:
@@ -169,12 +171,12 @@ def create_learn_tab(tabs: gr.Tabs) -> None:
         return {**opened, lesson.nav: key, **lesson.go(key)}
 
     _wire(lesson)
-    gr.context.Context.root_block.load(open_lesson, None, [tabs, sections, lesson.nav, *lesson.content], **CHEAP)
+    open_blocks().load(open_lesson, None, [tabs, sections, lesson.nav, *lesson.content], **CHEAP)
 
 
 def _build() -> Lesson:
     nav = gr.Radio(_names(()), value=KEYS[0], label="Step", elem_id="lesson-steps", show_label=False)
-    small = {"size": "sm", "min_width": 70}
+    small: dict[str, Any] = {"size": "sm", "min_width": 70}
     with gr.Row(elem_id="lesson-stage"):
         with gr.Column(elem_id="lesson-idea"):
             words = gr.Markdown(elem_id="lesson-words")
@@ -192,27 +194,27 @@ def _build() -> Lesson:
                 following = gr.Button("Next →", variant="primary", elem_id="lesson-next", **small)
                 anew = gr.Button("Start over", elem_id="lesson-anew", **small)
                 slides = gr.Button("Full screen", elem_id="lesson-slides", **small)
-    buttons = {"back": back, "following": following, "anew": anew, "slides": slides}
-    figures = {"bench": bench, "measures": measured, "extra": extra}
-    asked = {"question": question, "said": said, "clicked": gr.State(None), "done": gr.State([])}
-    return Lesson(nav, words, slider, choice, **figures, **asked, **buttons)
+    idea, figure, asked = (nav, words, slider, choice), (bench, measured, extra), (question, said)
+    buttons = (back, following, anew, slides)
+    return Lesson(*idea, *figure, *asked, *buttons, clicked=gr.State(None), done=gr.State([]))
 
 
 def _wire(lesson: Lesson) -> None:
     nav, controls = lesson.nav, [lesson.nav, lesson.slider, lesson.choice]
-    address = {"fn": None, "inputs": nav, "outputs": None, "js": ADDRESS, "queue": False, "api_visibility": "private"}
+    script_only: dict[str, Any] = {"queue": False, "api_visibility": "private"}
     nav.input(lesson.go, nav, lesson.content, **CHEAP)
-    nav.input(**address)
+    nav.input(None, nav, None, js=ADDRESS, **script_only)
     for button, by in ((lesson.back, -1), (lesson.following, 1)):
-        button.click(partial(lesson.go_by, by), nav, [nav, *lesson.content], **CHEAP).then(**address)
-    nav.change(None, None, None, js=SHOW_STEP, queue=False, api_visibility="private")
+        gone = button.click(partial(lesson.go_by, by), nav, [nav, *lesson.content], **CHEAP)
+        gone.then(None, nav, None, js=ADDRESS, **script_only)
+    nav.change(None, None, None, js=SHOW_STEP, **script_only)
     slid = [lesson.slider.input, lesson.choice.input]
     gr.on(slid, lesson.slide, [*controls, lesson.clicked], lesson.seen, **CHEAP)
     lesson.anew.click(lesson.again, nav, [lesson.slider, lesson.choice, *lesson.seen], **CHEAP)
     answered = [lesson.said, lesson.done, nav]
     lesson.question.input(lesson.answer, [nav, lesson.question, lesson.done], answered, **CHEAP)
     lesson.bench.edit(lesson.edit, controls, [lesson.measures, lesson.extra, lesson.clicked], **EACH)
-    lesson.slides.click(None, None, None, js=script("slides"), queue=False, api_visibility="private")
+    lesson.slides.click(None, None, None, js=script("slides"), **script_only)
 
 
 def _names(done: Collection[str]) -> list[tuple[str, str]]:

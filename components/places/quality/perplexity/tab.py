@@ -46,7 +46,7 @@ class Perplexity:
         workspace = workspace.still()
         run = finished(workspace)
         if run is None:
-            nothing = {self.forest: None, self.forest_text: "", self.scatter: None, self.scatter_text: ""}
+            nothing: Values = {self.forest: None, self.forest_text: "", self.scatter: None, self.scatter_text: ""}
             return {self.sentence: reading(TOO_EARLY), self.table: None, **nothing, self.protocol: ""}
         shown = [run, *workspace.comparable()]
         tasks = tuple(len(task_pairs(one)) for one in shown)  # which are columns of the table

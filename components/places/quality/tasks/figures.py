@@ -13,7 +13,12 @@ def task_chart(pairs: list[tuple[TaskScore, TaskScore]], label: str) -> go.Figur
     names = [f"{dense.task} ({dense.items})" for dense, _ in pairs]
     for side, name, hue in ((0, "dense", COLORS["Dense"]), (1, label, color(label))):
         scores = [pair[side] for pair in pairs]
-        best = [(s.acc, s.acc_stderr) if s.acc_norm is None else (s.acc_norm, s.acc_norm_stderr) for s in scores]
+        best = [
+            (s.acc, s.acc_stderr)
+            if s.acc_norm is None or s.acc_norm_stderr is None
+            else (s.acc_norm, s.acc_norm_stderr)
+            for s in scores
+        ]
         figure.add_bar(
             y=names,
             x=[100 * value for value, _ in best],

@@ -1,6 +1,5 @@
 """The lanes in which models write, and where they part, in words."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,8 +9,8 @@ from components.words.html import escape, reading
 class Tokenizer(Protocol):
     """What gives the text of tokens."""
 
-    def decode(self, tokens: Sequence[int], /) -> str:
-        """Their text."""
+    def decode(self, tokens: list[int], /) -> str | list[str]:
+        """Their text; a list of texts only for a list of lists."""
 
 
 @dataclass(slots=True)
@@ -31,9 +30,9 @@ def lanes_html(writers: list[Writer], tokenizer: Tokenizer, prompt: str) -> str:
 
 def _lane(writer: Writer, tokenizer: Tokenizer, prompt: str) -> str:
     at = len(writer.tokens) if writer.parted is None else writer.parted
-    whole = tokenizer.decode(writer.tokens)
-    same = tokenizer.decode(writer.tokens[:at])
-    until = tokenizer.decode(writer.tokens[: at + 1])
+    whole = str(tokenizer.decode(writer.tokens))
+    same = str(tokenizer.decode(writer.tokens[:at]))
+    until = str(tokenizer.decode(writer.tokens[: at + 1]))
     if not (whole.startswith(same) and whole.startswith(until)):  # a character that is made of several tokens
         same, until = "", ""
     marked = f'<mark title="first other token">{escape(until[len(same) :])}</mark>' if len(until) > len(same) else ""

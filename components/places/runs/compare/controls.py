@@ -36,8 +36,8 @@ class Chosen:
 
     def choice(self) -> Choice:
         """What of it is in view."""
-        patterns, methods, seeds = (tuple(values or ()) for values in (self.patterns, self.methods, self.seeds))
-        return Choice(self.model or "", patterns, methods, seeds, self.baseline or "", self.measure)
+        patterns, methods = tuple(self.patterns or ()), tuple(self.methods or ())
+        return Choice(self.model or "", patterns, methods, tuple(self.seeds or ()), self.baseline or "", self.measure)
 
 
 @dataclass(frozen=True, slots=True)

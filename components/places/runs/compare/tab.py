@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 
-from components.jobs.events import CHEAP, ONCE, Values
+from components.jobs.events import CHEAP, ONCE, Values, alike
 from components.jobs.messages import message
 from components.places.runs.compare.controls import Chosen, Controls, create_controls
 from components.places.runs.compare.tables import cell_table, group_table
@@ -89,17 +89,17 @@ class Compare:
             self.heat: heat(sweep, found, choice),
             self.forest: significance(found, everything, choice),
         }
+        drawn: Values = {panel.figure: figure for panel, (figure, _) in figures.items()}
+        drawn |= {panel.text: text for panel, (_, text) in figures.items()}
         return {
             self.sentence: overview(sweep, found, choice.model),
-            **{panel.figure: figure for panel, (figure, _) in figures.items()},
-            **{panel.text: text for panel, (_, text) in figures.items()},
+            **drawn,
             self.table: group_table(found, sweep.dense[choice.model]["perplexity"]),
             self.protocol: facts(sweep, choice.model),
         }
 
     def _empty(self, said: str) -> Values:
-        figures = dict.fromkeys([panel.figure for panel in self.panels])
-        texts = dict.fromkeys([panel.text for panel in self.panels], "")
+        figures, texts = alike(panel.figure for panel in self.panels), alike((panel.text for panel in self.panels), "")
         return {self.sentence: said, **figures, **texts, self.table: None, self.protocol: ""}
 
     def read(self, path: str | None) -> Values:

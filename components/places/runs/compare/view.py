@@ -1,9 +1,8 @@
 """Which sweeps there are, and what of one is in view; no gradio here."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import plotly.graph_objects as go
 
@@ -16,6 +15,7 @@ from components.words.phrases import plural
 from eggs_core.cache import Bounded
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import Interval
+from eggs_core.report_types import Report
 from eggs_core.sweep.analysis import Group, against, groups, label_of
 from eggs_core.sweep.results import EXAMPLES, RESULTS, Sweep, from_reports, load_sweep, sweeps_folder
 
@@ -57,13 +57,13 @@ def open_source(key: str) -> Sweep:
     if (file := _files().get(key)) is None:
         raise EggsError("That sweep is no longer here; choose another.")
     seen = file.stat()
-    key = str(file), seen.st_mtime_ns, seen.st_size
-    return _SWEEPS.get_or_make(key, lambda: (load_sweep(file), seen.st_size))[0]
+    state = str(file), seen.st_mtime_ns, seen.st_size
+    return _SWEEPS.get_or_make(state, lambda: (load_sweep(file), seen.st_size))[0]
 
 
-def _all_runs(reports: list[dict[str, Any]]) -> Sweep:
+def _all_runs(reports: Sequence[Report]) -> Sweep:
     """Finished runs, newest first, as a sweep; of each model those on the weights of its newest run."""
-    newest: dict[str, dict[str, Any]] = {}
+    newest: dict[str, Report] = {}
     for report in reports:
         newest.setdefault(report["model"], report)
     shown = [report for report in reports if on_same_weights(newest[report["model"]], report)]
@@ -113,10 +113,11 @@ def size_front(sweep: Sweep, found: list[Group], choice: Choice) -> Figure:
 
 def speed_front(sweep: Sweep, found: list[Group], choice: Choice) -> Figure:
     """Perplexity against latency, of those groups that were timed."""
-    timed = [group for group in found if group.time_ratio]
-    if not timed:
+    ratios = [(group, ratio) for group in found if (ratio := group.time_ratio)]
+    if not ratios:
         return None, reading(NO_SPEED)
-    times, still = [group.time_ratio for group in timed], (1.0, sweep.dense[choice.model]["perplexity"])
+    timed, times = [group for group, _ in ratios], [ratio for _, ratio in ratios]
+    still = (1.0, sweep.dense[choice.model]["perplexity"])
     figure = pareto_figure(timed, times, still, "time per token ÷ dense, packed weights", "× dense")
     tail = left_out(len(found) - len(timed))
     return figure, front_reading(timed, times, still, "× the time", "time per token", tail)

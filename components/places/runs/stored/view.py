@@ -1,18 +1,20 @@
 """All runs, shipped and stored, as a table and for other programs; no gradio here."""
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal
 
 import pandas as pd
 
+from components.state.reports import Listed
 from components.words.labels import label_of
 from components.words.recorded import made_on
 
 
-def runs_table(reports: list[dict[str, Any]]) -> pd.DataFrame:
+def runs_table(reports: Sequence[Listed]) -> pd.DataFrame:
     """One row per run."""
 
-    def loss(report: dict[str, Any], side: str) -> float:
+    def loss(report: Listed, side: Literal["dense", "pruned"]) -> float:
         return report["evaluation"][side]["perplexity"]
 
     rows = [
@@ -34,6 +36,6 @@ def runs_table(reports: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else ["Model", "N:M", "Method", "Name", "Key"])
 
 
-def as_json(reports: list[dict[str, Any]]) -> str:
+def as_json(reports: Sequence[Listed]) -> str:
     """The reports of runs, for other programs."""
     return json.dumps(reports, indent=1, allow_nan=False)

@@ -1,10 +1,11 @@
 """Runs in words: one in a line, several beside each other, and how many there are."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
 
 from components.jobs.messages import refusal
-from components.state.reports import SHIPPED
+from components.state.reports import SHIPPED, Listed
+from components.words.glossary import measure_of
 from components.words.html import escape, facts_line, reading, table
 from components.words.labels import label_of
 from components.words.recorded import decode_speed, took
@@ -12,10 +13,11 @@ from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import paired_ratio
 from eggs_core.units import size
 
-PROTOCOL = ("sha256", "window", "windows")  # what says that two runs were evaluated on the same text
+# What says that two runs were evaluated on the same text.
+PROTOCOL: tuple[Literal["sha256", "window", "windows"], ...] = ("sha256", "window", "windows")
 
 
-def runs_reading(reports: list[dict[str, Any]], problems: Iterable[str], folder: str) -> str:
+def runs_reading(reports: Sequence[Listed], problems: Iterable[str], folder: str) -> str:
     """How many runs there are, what was damaged, and where they lie; nowhere if no folder is to be named."""
     own = [report for report in reports if report["label"] != SHIPPED]
     text = (
@@ -26,13 +28,13 @@ def runs_reading(reports: list[dict[str, Any]], problems: Iterable[str], folder:
     return reading(text, "costs") + damaged + (facts_line(escape(folder)) if folder else "")
 
 
-def title_of(report: dict[str, Any]) -> str:
+def title_of(report: Listed) -> str:
     """A run in one line, for a list to choose from."""
     name = "" if report["label"] in ("", SHIPPED) else f"{report['label']}: "
     return f"{name}{report['model']} {report['pattern']} {label_of(report)}, seed {report['seed']}, {report['key'][:6]}"
 
 
-def comparison(reports: list[dict[str, Any]]) -> str:
+def comparison(reports: Sequence[Listed]) -> str:
     """Runs beside each other: choices, figures, and the ratio of perplexities to the first where texts are the same."""
     if not reports:
         return ""
@@ -44,15 +46,15 @@ def comparison(reports: list[dict[str, Any]]) -> str:
     return table("Runs compared", f"<th></th>{head}", rows)
 
 
-def _lines(first: dict[str, Any]) -> dict[str, Callable[[dict[str, Any]], Any]]:
+def _lines(first: Listed) -> dict[str, Callable[[Listed], Any]]:
     """The rows of the comparison: a name, and what a report has to say under it."""
     return {
         "Model": lambda r: r["model"],
         "Pattern": lambda r: r["pattern"],
         "Method": label_of,
         "Seed": lambda r: r["seed"],
-        "Perplexity, dense → pruned": lambda r: "{:.2f} → {:.2f}".format(
-            *(r["evaluation"][side]["perplexity"] for side in ("dense", "pruned"))
+        "Perplexity, dense → pruned": lambda r: (
+            f"{r['evaluation']['dense']['perplexity']:.2f} → {r['evaluation']['pruned']['perplexity']:.2f}"
         ),
         "Perplexity ÷ the first’s [95 %]": lambda r: _ratio(first, r),
         "Next token right": lambda r: f"{r['evaluation']['pruned']['top1']:.1%}",
@@ -65,14 +67,15 @@ def _lines(first: dict[str, Any]) -> dict[str, Callable[[dict[str, Any]], Any]]:
     }
 
 
-def _ratio(first: dict[str, Any], report: dict[str, Any]) -> str:
+def _ratio(first: Listed, report: Listed) -> str:
     if report is first:
         return "1"
     if any(first["evaluation"][name] != report["evaluation"][name] for name in PROTOCOL):
         return "another text"
-    found = paired_ratio(*(r["evaluation"]["pruned"]["window_nats"] for r in (first, report)))
+    before, after = first["evaluation"]["pruned"]["window_nats"], report["evaluation"]["pruned"]["window_nats"]
+    found = paired_ratio(before, after)
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-def _mean(report: dict[str, Any], key: str) -> float:
-    return sum(layer[key] for layer in report["layers"]) / len(report["layers"])
+def _mean(report: Listed, key: str) -> float:
+    return sum(measure_of(layer, key) for layer in report["layers"]) / len(report["layers"])

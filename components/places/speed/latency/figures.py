@@ -6,14 +6,24 @@ from components.charts.colors import COLORS
 from components.charts.layout import base_layout
 from components.charts.speeds import SIDES
 from components.charts.whiskers import whiskers
+from eggs_core.errors import EggsError
+from eggs_core.report_types import Side
 from eggs_core.runs.measured_speed import Measurement
+
+
+def _sides(found: Measurement) -> list[tuple[str, Side, dict[str, int]]]:
+    """Both sides by name, with their speed and the bytes that a token reads; raises EggsError before the end."""
+    timed = found.generation
+    if timed is None:
+        raise EggsError("This measurement is not complete; measure again.")
+    return [("dense", timed["dense"], found.dense_bytes), ("packed", timed["packed"], found.packed_bytes)]
 
 
 def roofline(found: Measurement) -> go.Figure:
     """Weight bytes per token against tokens per second, below the line that memory bandwidth draws."""
     points = []
-    for side, read in (("dense", found.dense_bytes), ("packed", found.packed_bytes)):
-        rate = found.generation[side]["decode_tokens_per_s"]
+    for side, timed, read in _sides(found):
+        rate = timed["decode_tokens_per_s"]
         points.append((side, read["total"] / 1e6, rate, 1e3 * found.bandwidth / (read["total"] / 1e6)))
     sizes = [p[1] for p in points]
     span = [min(sizes) / 2, max(sizes) * 2]
@@ -58,8 +68,8 @@ def roofline(found: Measurement) -> go.Figure:
 def token_time(found: Measurement) -> dict[str, dict[str, float]]:
     """Milliseconds of one decoded token per side: reading the layers and the head at full bandwidth, and the rest."""
     result = {}
-    for side, read in (("dense", found.dense_bytes), ("packed", found.packed_bytes)):
-        total = found.generation[side]["ms_per_token"]["median"]
+    for side, timed, read in _sides(found):
+        total = timed["ms_per_token"]["median"]
         layers, head = (read[part] / found.bandwidth / 1e6 for part in ("linear", "head"))
         result[side] = {"total": total, "layers": layers, "head": head, "rest": max(0.0, total - layers - head)}
     return result

@@ -8,7 +8,7 @@ from gradio.blocks import Block
 
 from components.charts.sizes import size_bars
 from components.charts.speeds import SPEEDS, speed_bars
-from components.jobs.events import Updates, Values, run_by_buttons
+from components.jobs.events import Updates, Values, alike, run_by_buttons
 from components.jobs.messages import bar, message
 from components.jobs.prune import Follow
 from components.jobs.work import Waiting
@@ -28,6 +28,7 @@ from components.places.speed.latency.words import (
 from components.places.speed.race.tab import create_race_panel
 from components.state.workspace import Workspace
 from components.tab import Tab, drawn_once, finished, joined
+from components.widgets.context import open_tab
 from components.widgets.heading import panel_heading
 from components.widgets.plot import Plot
 from components.words.html import reading
@@ -98,7 +99,7 @@ class Speed:
         if run is None:
             texts = [self.layers_text, self.table, self.latency_text, self.limit_text, self.gpu]
             charts = [self.size_chart, *self.speeds.values(), self.roof, self.token]
-            return {**dict.fromkeys(texts, ""), **dict.fromkeys(charts), self.size_text: reading(WAITING)}
+            return {**alike(texts, ""), **alike(charts), self.size_text: reading(WAITING)}
         found = measured(run)
         drawn = self.draw(run, found) if found else drawn_once(self.measured, [run], "latency", lambda: self.draw(run))
         return {**drawn, self.gpu: gpu_cards(run)}
@@ -106,6 +107,7 @@ class Speed:
     def draw(self, run: Run, found: Measurement | None = None) -> Values:
         """Everything that a measurement changes; without one, the run's own figures."""
         latency = found.generation if found else run.report.get("latency")
+        speeds: Values = {chart: latency and speed_bars(latency, kind) for kind, chart in self.speeds.items()}
         day = f", {made_on(run.report)}" if run.report.get("created") else ""
         where = "Measured on this machine." if found else f"Measured when the run was made{day}."
         file_bytes = found.file_bytes if found else None
@@ -113,13 +115,13 @@ class Speed:
             self.size_text: size_reading(run, file_bytes),
             self.size_chart: size_bars(run, file_bytes),
             self.latency_text: latency_reading(latency, where),
-            **{chart: latency and speed_bars(latency, kind) for kind, chart in self.speeds.items()},
+            **speeds,
             **(self._limits(found) if found else self._unmeasured(run)),
         }
 
     def _unmeasured(self, run: Run) -> Values:
         said = UNMEASURED if run.report.get("latency") else message(f"{NOT_MEASURED[0].upper()}{NOT_MEASURED[1:]}.")
-        limits = {self.limit_text: "", self.roof: None, self.token: None}
+        limits: Values = {self.limit_text: "", self.roof: None, self.token: None}
         return {self.layers_text: said, self.table: layer_table(None, shapes_of(run)), **limits}
 
     def _limits(self, found: Measurement) -> Values:
@@ -134,7 +136,7 @@ class Speed:
 
 def create_latency_tab(state: gr.State) -> Tab:
     """Fill an open gr.Tab; opening it measures on this machine what has not been measured yet."""
-    tab = gr.context.Context.block
+    tab = open_tab()
     panel_heading("Why isn’t it smaller?")
     size_text = gr.HTML(elem_id="size-reading", padding=False)
     size_chart = Plot(elem_id="size-chart", height=260)

@@ -1,10 +1,12 @@
 """Words of the Latency & size tab: sentences made from figures, the table of layer shapes, and the cards for a GPU."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from components.places.speed.latency.figures import token_time
 from components.words.html import becomes, card, escape, hint, reading, table, term
 from eggs_core.packed.accelerator import gpu_plan
+from eggs_core.report_types import Latency
 from eggs_core.runs.measured_speed import Measurement
 from eggs_core.runs.run import Run, layer_shape
 from eggs_core.speed.layers import TOKENS
@@ -36,20 +38,19 @@ def formula_line(run: Run) -> str:
     return hint(f"Bytes per weight: {escape(run.report['size']['formula'])}", kind="formula")
 
 
-def _fastest(latency: dict[str, Any], kind: str) -> tuple[float, str]:
+def _fastest(latency: Mapping[str, Any], kind: str) -> tuple[float, str]:
     """Tokens per second and dtype of the fastest dense or packed model that was timed."""
     sides = [latency[side] for side in latency if side == kind or side.startswith(f"{kind}_")]
     return max((side["decode_tokens_per_s"]["median"], side.get("dtype", "")) for side in sides)
 
 
-def latency_reading(latency: dict[str, Any] | None, where: str = "") -> str:
+def latency_reading(latency: Latency | None, where: str = "") -> str:
     """What was timed, and whether packing made it faster, in words."""
     if latency is None:
         return reading("No speed was measured with this run, as its model went through block by block from disk.")
-    ratio = {
-        kind: latency["packed"][kind]["median"] / latency["dense"][kind]["median"]
-        for kind in ("decode_tokens_per_s", "prefill_tokens_per_s")
-    }
+    new, old = latency["packed"], latency["dense"]
+    decode = new["decode_tokens_per_s"]["median"] / old["decode_tokens_per_s"]["median"]
+    prefill = new["prefill_tokens_per_s"]["median"] / old["prefill_tokens_per_s"]["median"]
     dense, packed = (_fastest(latency, kind) for kind in ("dense", "packed"))
     both = (
         f" In the faster of both dtypes, packed ({packed[1]}) writes {packed[0] / dense[0]:.2f} × as many tokens per "
@@ -61,12 +62,12 @@ def latency_reading(latency: dict[str, Any] | None, where: str = "") -> str:
     small = (
         " In a model this small most of the time goes into Python and small operators, not into weights: "
         "larger models gain more."
-        if ratio["decode_tokens_per_s"] < 1.5
+        if decode < 1.5
         else ""
     )
     return reading(
-        f"Packed, {term('decode', 'decoding')} is {_say(ratio['decode_tokens_per_s'])}; {term('prefill')} is "
-        f"{_say(ratio['prefill_tokens_per_s'])}, as it unpacks weights into the same dense product. Zeros stored "
+        f"Packed, {term('decode', 'decoding')} is {_say(decode)}; {term('prefill')} is "
+        f"{_say(prefill)}, as it unpacks weights into the same dense product. Zeros stored "
         f"densely run at dense speed.{both}{small}",
         "costs",
     ) + hint(
@@ -90,8 +91,8 @@ def layer_table(found: Measurement | None, shapes: list[tuple[int, int]]) -> str
     timings = {} if found is None else {(t["out_features"], t["in_features"], t["tokens"]): t for t in found.layers}
     head = "".join(f'<th scope="col">{n:,} {_plural(n, "token")}</th>' for n in TOKENS)
     body = "".join(_shape_rows(shape, timings) for shape in shapes)
-    shapes = '<th scope="col">outputs × inputs</th><th scope="col">numbers</th>'
-    return table("Packed against dense by layer shape", shapes + head, body)
+    first = '<th scope="col">outputs × inputs</th><th scope="col">numbers</th>'
+    return table("Packed against dense by layer shape", first + head, body)
 
 
 def _shape_rows(shape: tuple[int, int], timings: dict[tuple, dict]) -> str:
@@ -164,7 +165,7 @@ def limit_reading(found: Measurement) -> str:
     times = token_time(found)
     packed, dense = times["packed"], times["dense"]
     name = {"layers": "reading the packed layers", "head": "reading the unpruned output head", "rest": "the rest"}
-    largest = max(name, key=packed.get)
+    largest = max(name, key=packed.__getitem__)
     advice = {
         "layers": "fewer bytes (a sparser pattern, bf16) would still make it faster.",
         "head": "pruning more of the layers cannot gain much; the head would have to shrink.",

@@ -62,7 +62,7 @@ def race_steps(run: Run, prompt: str, most: int, rival: str) -> Iterator[Progres
     left, drawn = models.zeros if rival == "zeros" else models.dense.model, 0.0
 
     def draw() -> str:
-        return lanes_html(lanes, {s: tokenizer.decode(lane.tokens) for s, lane in lanes.items()}, prompt, most)
+        return lanes_html(lanes, {s: str(tokenizer.decode(lane.tokens)) for s, lane in lanes.items()}, prompt, most)
 
     for step in race(left, packed, ids, most):
         lane = lanes[step.side]
