@@ -169,3 +169,9 @@ class Report(TypedDict):
     parameters: NotRequired[Count]
     fingerprint: NotRequired[str]  # of the original weights; early runs have none
     checkpoint: NotRequired[str]  # the folder of the pruned model of a streamed run
+
+
+class Listed(Report):
+    """A report in a list of runs, with the name that its run was given, or ""."""
+
+    label: str

@@ -2,17 +2,11 @@
 
 from components.state.known_runs import bundled_runs, find_run
 from eggs_core.errors import EggsError
-from eggs_core.report_types import Report
+from eggs_core.report_types import Listed
 from eggs_core.runs.run import Run
 from eggs_core.runs.store import STORE
 
 SHIPPED = "ships with the app"
-
-
-class Listed(Report):
-    """A report in the list of all runs, with the name that its run was given, or SHIPPED."""
-
-    label: str
 
 
 def all_reports() -> list[Listed]:

@@ -3,12 +3,14 @@
 Sets lie on one side of a mask's graph, "inputs" (columns) or "outputs" (rows); masks are bool (out, in).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from eggs_core.errors import EggsError
 from eggs_core.graph.measures import certified_expansion
+from eggs_core.report_types import LayerEntry
 
 SIDES = ("inputs", "outputs")
 CURVE_POINTS, CURVE_LARGEST, RANDOM_SETS = 12, 512, 16
@@ -169,7 +171,7 @@ def spread(mask: torch.Tensor, side: str, sources: torch.Tensor, steps: int) -> 
     return result
 
 
-def chains(layers: list[dict]) -> list[tuple[str, str]]:
+def chains(layers: Sequence[LayerEntry]) -> list[tuple[str, str]]:
     """Pairs of layer names in which the first feeds the second within a block; layers as in a run's report."""
     found = []
     for first in layers:

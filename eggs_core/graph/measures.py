@@ -1,14 +1,17 @@
 """The bipartite graph that a mask is: input channels on one side, output channels on the other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from scipy.sparse.csgraph import connected_components
+from typing_extensions import TypedDict
 
 from eggs_core.graph.spectrum import null_gap, ramanujan_sigma, second_singular_value, verified_sigma2
 from eggs_core.pattern import NMPattern
+from eggs_core.report_types import LayerEntry
 
 CERTIFICATE_SHARE = 0.1  # ρ, the share of all edges that the certified set T holds
 
@@ -91,7 +94,21 @@ def measure(mask: torch.Tensor, pattern: NMPattern, null_samples: int = 20) -> G
     )
 
 
-def summarize(layers: list[dict]) -> dict[str, float | int | str]:
+class Summary(TypedDict):
+    """A whole model's graphs in a few numbers."""
+
+    layers: int
+    inputs: int  # of all layers together
+    orphans: int
+    min_in_degree: int
+    disconnected: int  # layers of more than one component
+    mean_gap: float
+    min_gap: float
+    weakest: str  # the layer with the smallest gap
+    below_null: int  # layers more than two standard deviations below random masks
+
+
+def summarize(layers: Sequence[LayerEntry]) -> Summary:
     """The whole model's graphs in a few numbers; layers as in a run's report, at least one."""
     weakest = min(layers, key=lambda layer: layer["spectral_gap"])
     return {

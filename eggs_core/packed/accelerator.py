@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from eggs_core.pattern import NMPattern
 
@@ -29,10 +30,19 @@ def accelerator_weight(dense: Tensor, pattern: NMPattern) -> tuple[Tensor, str]:
         return dense, f"dense with zeros on CUDA ({str(error).splitlines()[0][:120]})"
 
 
-def gpu_plan(shapes: Iterable[tuple[int, int]], pattern: NMPattern) -> dict[str, int | float | str]:
+class GpuPlan(TypedDict):
+    """What pruned layers would take on a GPU; bytes are counted in fp16."""
+
+    layers: int
+    fits: int  # how many can use its 2:4 units
+    dense_bytes: int
+    sparse_bytes: int  # with those that fit in 2:4 form
+    reason: str  # the condition for its 2:4 units
+
+
+def gpu_plan(shapes: Iterable[tuple[int, int]], pattern: NMPattern) -> GpuPlan:
     """What pruned layers of (out, in) would take on a GPU in fp16: counted bytes and the condition for its 2:4 units.
 
-    {"layers", "fits": how many can use them, "dense_bytes", "sparse_bytes": with those that fit in 2:4 form, "reason"}.
     The bounds on shapes are those of torch's CUTLASS path.
     """
     bounds = torch.sparse.SparseSemiStructuredTensorCUTLASS._DTYPE_SHAPE_CONSTRAINTS[torch.float16]

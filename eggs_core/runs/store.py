@@ -5,11 +5,10 @@ import os
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from eggs_core.errors import EggsError, OtherVersion
 from eggs_core.files import write_text
-from eggs_core.report_types import Report
+from eggs_core.report_types import Listed, Report
 from eggs_core.runs.folder import FILES, REPORT, current, has_run, stamp, steady
 from eggs_core.runs.run import Run, load_run, read_report, save_run
 from eggs_core.runs.store_contents import (
@@ -137,7 +136,7 @@ class RunStore:
             )
         write_text(place / MARK, mark(key))
 
-    def reports(self) -> list[dict[str, Any]]:
+    def reports(self) -> list[Listed]:
         """The report of every run, newest first, each with its "label"; damaged ones are set aside."""
         found = []
         for place in runs(self.folder):
@@ -150,7 +149,7 @@ class RunStore:
                     known = before, _read_report(place)
                     with self._lock:
                         self._reports[place] = known
-                found.append((before, known[1] | {"label": _label(place)}))
+                found.append((before, Listed(**known[1], label=_label(place))))
             except OtherVersion:  # that version lists it
                 continue
             except EggsError as error:

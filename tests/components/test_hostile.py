@@ -144,8 +144,6 @@ PLAIN = {
     "words.recorded.took",
     "words.recorded.decode_speed",
     "words.recorded.made_with",
-    "words.html.size",
-    "words.html.seconds",
     *(
         f"places.learn.lesson.figures.{name}"
         for name in ("outputs", "error_curve", "stored", "kept_by_method", "graph", "signal", "costs", "challenge")

@@ -60,7 +60,7 @@ def write_steps(
     steps = [sample(model, ids, temperature, seed) for model in (dense.model, *(m.zeros for m in models))]
     drawn = 0.0
     with memory_errors("Writing"):
-        for place in range(min(tokens, limit - ids.shape[1])):
+        for place in range(tokens if limit is None else min(tokens, limit - ids.shape[1])):
             for writer, lane in zip(writers, steps, strict=True):
                 writer.tokens.append(next(lane))
                 if writer.parted is None and writer.tokens[-1] != writers[0].tokens[-1]:

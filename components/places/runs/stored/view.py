@@ -6,9 +6,9 @@ from typing import Literal
 
 import pandas as pd
 
-from components.state.reports import Listed
 from components.words.labels import label_of
 from components.words.recorded import made_on
+from eggs_core.report_types import Listed
 
 
 def runs_table(reports: Sequence[Listed]) -> pd.DataFrame:

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from components.jobs.messages import refusal
-from components.state.reports import SHIPPED, Listed
+from components.state.reports import SHIPPED
 from components.words.glossary import measure_of
 from components.words.html import escape, facts_line, reading, table
 from components.words.labels import label_of
 from components.words.recorded import decode_speed, took
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import paired_ratio
+from eggs_core.report_types import Listed
 from eggs_core.units import size
 
 # What says that two runs were evaluated on the same text.

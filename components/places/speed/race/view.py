@@ -57,7 +57,8 @@ def race_steps(run: Run, prompt: str, most: int, rival: str) -> Iterator[Progres
         raise EggsError(
             f"The prompt has {ids.shape[1]} tokens and the model reads {limit} at most; shorten the prompt."
         )
-    most = min(most, limit - ids.shape[1])  # the race ends where the model does
+    if limit is not None:  # the race ends where the model does
+        most = min(most, limit - ids.shape[1])
     lanes = {"dense": Lane(RIVALS[rival]), "packed": Lane(f"Packed {run.report['pattern']}")}
     left, drawn = models.zeros if rival == "zeros" else models.dense.model, 0.0
 
