@@ -93,16 +93,16 @@ def check_tasks(tasks: list[str], limit: int | None) -> None:
     """Raise EggsError for tasks that cannot be answered, or not here."""
     if not tasks:
         raise EggsError("Choose at least one task.")
-    if limit is not None and limit < 1:
-        raise EggsError(f"At least one item is needed; got a limit of {limit}.")
+    if limit is not None and limit < 2:
+        raise EggsError(f"At least two items are needed, as one has no standard error; got a limit of {limit}.")
     check_items(limit)
     if hosted() and not {*tasks} <= {CLOZE, *ONLINE}:
         raise EggsError(f"This public server answers only {CLOZE}, {', '.join(ONLINE)}; choose among them, {OWN}.")
     if not installed():
         raise EggsError(MISSING)
     for task in tasks:
-        if file := task_file(task):
-            read_items(file)
+        if (file := task_file(task)) and len(read_items(file)) < 2:
+            raise EggsError(f"The task file {file.name[:200]} has one item, which has no standard error; add another.")
 
 
 @dataclass(slots=True)

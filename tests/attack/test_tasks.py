@@ -145,7 +145,7 @@ def test_lm_eval_gets_hard_texts_as_they_are(file):
 
 
 def test_a_choice_longer_than_the_model_reads_is_a_sentence(file):
-    file.write_text(lines([ITEM | {"choices": ["people", "zebra " * 2000]}]), encoding="utf-8")
+    file.write_text(lines([ITEM, ITEM | {"choices": ["people", "zebra " * 2000]}]), encoding="utf-8")
     tiny = load("tiny-llama")
     with pytest.raises(EggsError, match="lm-eval cannot answer the items of mine"):
         list(zero_shot(tiny.model, tiny.tokenizer, [str(file)]))

@@ -111,7 +111,8 @@ def test_progress_is_told_and_closing_ends_the_work(tiny):
     ("tasks", "limit", "sentence"),
     [
         ([], 5, "at least one task"),
-        ([CLOZE], 0, "At least one item"),
+        ([CLOZE], 0, "At least two items"),
+        ([CLOZE], 1, "At least two items"),
         (["there_is_no_such_task"], 5, "knows no task"),
         (["/nowhere/none.jsonl"], 5, "cannot be read"),
     ],
@@ -138,6 +139,13 @@ def test_a_bad_line_is_named(tmp_path, line):
     file.write_text(f"{good}\n{line}\n")
     with pytest.raises(EggsError, match=r"Line 2 of mine\.jsonl"):
         write_task(file, tmp_path)
+
+
+def test_a_file_of_one_item_is_refused_before_the_work(tiny, tmp_path):
+    file = tmp_path / "mine.jsonl"
+    file.write_text(json.dumps({"query": "a", "choices": ["b", "c"], "gold": 1}))
+    with pytest.raises(EggsError, match=r"mine\.jsonl has one item"):
+        list(zero_shot(tiny.model, tiny.tokenizer, [str(file)], None))
 
 
 def test_without_lm_eval_it_is_said_how_to_get_it(tiny, monkeypatch):
