@@ -13,7 +13,9 @@ from components.gradio_start import without_type_files  # noqa: E402
 without_type_files()
 
 import gradio as gr  # noqa: E402
+from starlette.middleware import Middleware  # noqa: E402
 
+from components.compressed import LEAST_BYTES, LEVEL, Compressed  # noqa: E402
 from components.jobs.events import THREADS, WATCHERS  # noqa: E402
 from components.page import create_page  # noqa: E402
 from components.theme import theme  # noqa: E402
@@ -45,6 +47,7 @@ def launch_options() -> dict[str, Any]:
         "head": f'<script src="gradio_api/file={PLOTLY_JS.as_posix()}"></script>',
         "favicon_path": str(ASSETS / "logo.svg"),
         "footer_links": [],
+        "app_kwargs": {"middleware": [Middleware(Compressed, minimum_size=LEAST_BYTES, compresslevel=LEVEL)]},
         "run_history": False,
         "ssr_mode": False,
         "max_threads": THREADS,

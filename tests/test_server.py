@@ -54,6 +54,19 @@ def link(visitor: Visitor) -> dict[str, str]:
     return dict(parse_qsl(visitor.cheap("tabs", "select", "address", {"value": "Overview", "index": 0})["address"]))
 
 
+def test_the_page_and_its_configuration_travel_compressed(public):
+    url, _ = public
+    for path in ("/", "/config"):
+        small = httpx.get(url.rstrip("/") + path, headers={"Accept-Encoding": "gzip, br"})
+        plain = httpx.get(url.rstrip("/") + path, headers={"Accept-Encoding": "identity"})
+        assert small.headers["content-encoding"] == "gzip" and "content-encoding" not in plain.headers
+        assert int(small.headers["content-length"]) < int(plain.headers["content-length"]) / 4
+    address = f"{url}gradio_api/queue/data?session_hash=nobody"
+    with httpx.stream("GET", address, headers={"Accept-Encoding": "gzip, br"}) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        assert "content-encoding" not in stream.headers
+
+
 def test_a_killed_server_loses_nothing_but_the_job_at_hand(tmp_path):
     with served("app.py", EGGS_STORE=str(tmp_path)) as (url, _, pid):
         visitor, _ = visit(url)
