@@ -19,6 +19,7 @@ from eggs_core.pattern import NMPattern
 from eggs_core.reading import read_json
 from eggs_core.report_types import LayerEntry, Report
 from eggs_core.runs.folder import DETAILS, MASKS, REPORT, current, new_part, publish, steady
+from eggs_core.runs.notebook import as_html
 from eggs_core.runs.report import checked_report
 
 
@@ -55,6 +56,9 @@ class Run:
         """Perplexity of the pruned model over that of the dense one."""
         evaluation = self.report["evaluation"]
         return evaluation["pruned"]["perplexity"] / evaluation["dense"]["perplexity"]
+
+    def _repr_html_(self) -> str:
+        return as_html(self)  # what a notebook shows
 
     @property
     def has_topn(self) -> bool:

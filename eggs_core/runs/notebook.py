@@ -1,0 +1,65 @@
+"""A run as a notebook shows it: its figures, and the output error of every layer as a picture."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from eggs_core.units import size
+
+if TYPE_CHECKING:
+    from eggs_core.runs.run import Run
+
+WIDTH, HEIGHT = 640, 120  # pixels of the picture
+BAR = "#0072B2"  # of the colour-blind-safe palette of Okabe and Ito
+
+
+def as_html(run: Run) -> str:
+    """A table and an SVG picture, without scripts; every text of the report is escaped."""
+    report = run.report
+    scores, space, latency = report["evaluation"], report["size"], report["latency"]
+    dense, pruned = scores["dense"], scores["pruned"]
+    rows = [
+        ("perplexity", f"{dense['perplexity']:.2f}", f"{pruned['perplexity']:.2f}", f"× {run.ratio:.3f}"),
+        ("next token right", f"{dense['top1']:.1%}", f"{pruned['top1']:.1%}", ""),
+        (
+            "bytes, zeros stored → packed",
+            size(space["dense_bytes"]),
+            size(space["packed_bytes"]),
+            f"× {space['packed_bytes'] / space['dense_bytes']:.3f}",
+        ),
+    ]
+    if latency is not None:
+        rates = [latency[side]["decode_tokens_per_s"]["median"] for side in ("dense", "packed")]
+        rows.append(("tokens per second", f"{rates[0]:.1f}", f"{rates[1]:.1f}", f"× {rates[1] / rates[0]:.2f}"))
+    body = "".join(
+        f"<tr><th style='text-align:left'>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>"
+        for row in rows
+    )
+    title = f"{report['model']}, pruned to {report['pattern']} by {run.config.in_words()}"
+    return (
+        f"<p><b>{escape(title)}</b><br>{escape(scores['text'])}: {scores['windows']} windows of {scores['window']} "
+        f"tokens; key <code>{escape(report['key'])}</code></p>"
+        f"<table><thead><tr><th></th><th>dense</th><th>pruned</th><th></th></tr></thead><tbody>{body}</tbody></table>"
+        f"{_errors(run)}"
+    )
+
+
+def _errors(run: Run) -> str:
+    """A bar for each layer's relative output error, in the model's order."""
+    layers = run.report["layers"]
+    highest = max((layer["output_error"] for layer in layers), default=0) or 1
+    step = WIDTH / max(len(layers), 1)
+    bars = []
+    for number, layer in enumerate(layers):
+        high = HEIGHT * layer["output_error"] / highest
+        about = f"{layer['name']}: output error {layer['output_error']:.3f}, spectral gap {layer['spectral_gap']:.3f}"
+        bars.append(
+            f'<rect x="{number * step:.1f}" y="{HEIGHT - high:.1f}" width="{max(step - 1, 0.5):.1f}" '
+            f'height="{high:.1f}" fill="{BAR}"><title>{escape(about)}</title></rect>'
+        )
+    label = "Relative output error of every layer, in the order of the model"
+    return (
+        f'<p>{label}; the highest is {highest:.3f}.</p><svg role="img" aria-label="{label}" '
+        f'viewBox="0 0 {WIDTH} {HEIGHT}" style="max-width:{WIDTH}px;width:100%">{"".join(bars)}</svg>'
+    )
