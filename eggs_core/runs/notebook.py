@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from eggs_core.runs.run import Run
 
 WIDTH, HEIGHT = 640, 120  # pixels of the picture
+HEAD = "<th style='text-align:left'>"
 BAR = "#0072B2"  # of the colour-blind-safe palette of Okabe and Ito
 
 
@@ -32,10 +33,7 @@ def as_html(run: Run) -> str:
     if latency is not None:
         rates = [latency[side]["decode_tokens_per_s"]["median"] for side in ("dense", "packed")]
         rows.append(("tokens per second", f"{rates[0]:.1f}", f"{rates[1]:.1f}", f"× {rates[1] / rates[0]:.2f}"))
-    body = "".join(
-        f"<tr><th style='text-align:left'>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>"
-        for row in rows
-    )
+    body = "".join(f"<tr>{HEAD}{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>" for row in rows)
     title = f"{report['model']}, pruned to {report['pattern']} by {run.config.in_words()}"
     return (
         f"<p><b>{escape(title)}</b><br>{escape(scores['text'])}: {scores['windows']} windows of {scores['window']} "
