@@ -40,7 +40,7 @@ def evaluate(
     if device_map and run:
         raise EggsError("A run's masks cannot be applied to a spread model; evaluate its exported folder instead.")
     finished = open_run(run) if run else None
-    name = model or (finished.report["model"] if finished else None)
+    name = model if model is not None else finished.report["model"] if finished else None
     if name is None:
         raise EggsError("Say what to evaluate: --model, --run, or both.")
     texts: dict[str, Text] = {}

@@ -3,7 +3,7 @@
 import pytest
 
 from eggs_core.errors import EggsError
-from eggs_core.models.loading import LoadedModel, outline
+from eggs_core.models.loading import LoadedModel, Outline, outline
 from eggs_core.sweep.grid import check_models, describe, layouts, load_grid, parse_grid
 
 GRID = """
@@ -133,5 +133,5 @@ def test_windows_longer_than_a_model_reads_are_named():
 
 def test_an_outline_has_shapes_and_no_weights():
     found = outline("tiny-llama")
-    assert isinstance(found, LoadedModel) and found.parameters > 3_000_000
+    assert isinstance(found, Outline) and not isinstance(found, LoadedModel) and found.parameters > 3_000_000
     assert all(parameter.is_meta for parameter in found.model.parameters())
