@@ -24,6 +24,7 @@ test: lint chromium
 # What takes hours: ten times as many damaged inputs as .ci/run, and five times as many kills.
 soak: EGGS_FUZZ_CASES := 2000
 soak: EGGS_KILLS := 100
+soak: export EGGS_SLOW := 1
 soak: $(VENV)/.dev-ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --timeout 14400 tests/attack
 

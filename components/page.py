@@ -86,7 +86,7 @@ class Page:
     def open(self, request: gr.Request) -> list[Any]:
         """The run, tab, layer and window that the address names; a run that is not known yet is started."""
         workspace, query = Workspace(), dict(request.query_params)
-        said, start, controls = "", "", controls_of(make_config(*DEFAULT_CHOICE))
+        sentence, start, controls = "", "", controls_of(make_config(*DEFAULT_CHOICE))
         run = first_run()
         try:
             config, wanted = asked_config(query), asked_run(query)
@@ -97,11 +97,11 @@ class Page:
                 workspace.pending = None if wanted else config
             run = wanted or run
         except EggsError as error:
-            said = refusal(error)
+            sentence = refusal(error)
         if run:
             workspace.show(run)
         restore(workspace, query)
-        values: Values = {self.state: workspace, self.sidebar.progress: said, self.pending: start}
+        values: Values = {self.state: workspace, self.sidebar.progress: sentence, self.pending: start}
         if workspace.tab != "overview":
             values[self.tab_bar] = gr.Tabs(selected=workspace.tab)
         values |= dict(zip(self.sidebar.inputs, controls, strict=True))

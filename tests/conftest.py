@@ -40,6 +40,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if os.environ.get("EGGS_REQUIRE_BROWSER") == "1":
             pytest.fail(f"browser tests are required, but {problem}", pytrace=False)
         pytest.skip(problem)
+    if item.get_closest_marker("slow") and os.environ.get("EGGS_SLOW") != "1":
+        pytest.skip("it takes long: EGGS_SLOW=1 asks for it, as .ci/run does")
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
 

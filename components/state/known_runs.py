@@ -30,13 +30,13 @@ def problems() -> tuple[str, ...]:
 @cache
 def read_shipped(place: Path = ASSETS / "runs") -> tuple[tuple[Run, ...], tuple[str, ...]]:
     """The runs in a folder, and a sentence for each one that is damaged."""
-    runs, said = [], []
+    runs, message = [], []
     for folder in sorted(place.glob("*/")):
         try:
             runs.append(load_run(folder))
         except EggsError as error:
-            said.append(str(error).replace(str(folder), folder.name))
-    return tuple(runs), tuple(said)
+            message.append(str(error).replace(str(folder), folder.name))
+    return tuple(runs), tuple(message)
 
 
 def find_run(key: str) -> Run | None:

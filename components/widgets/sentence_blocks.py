@@ -22,8 +22,8 @@ class SentenceBlocks(gr.Blocks):
                 _check_choice(block, value)
             return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
         except Exception as error:
-            said = error.message if isinstance(error, gr.Error) and error.message.startswith("Value ") else WRONG_KIND
-            raise gr.Error(said[:200], print_exception=False) from None
+            text = error.message if isinstance(error, gr.Error) and error.message.startswith("Value ") else WRONG_KIND
+            raise gr.Error(text[:200], print_exception=False) from None
 
     async def call_function(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As gradio does it; raises gr.Error for whatever a listener raises."""

@@ -78,8 +78,8 @@ def matches(cell: dict[str, Any], rule: dict[str, list[Any]]) -> bool:
 
 def plain(values: Any) -> str:
     """A part of the grid as a person would write it, or as much of it as a sentence takes."""
-    said = _written(values)
-    return said if len(said) <= SHOWN else f"{said[:SHOWN]}…"
+    message = _written(values)
+    return message if len(message) <= SHOWN else f"{message[:SHOWN]}…"
 
 
 def _written(values: Any) -> str:

@@ -46,8 +46,8 @@ class Overview:
         if key not in MEASURES:
             raise EggsError("Choose one of the measures.")
         run = workspace.run
-        said = measure_reading(run.report["layers"], key) if run else ""
-        return {self.chart: layer_chart(run, key) if run else None, self.explanation: said + measure_hint(key)}
+        message = measure_reading(run.report["layers"], key) if run else ""
+        return {self.chart: layer_chart(run, key) if run else None, self.explanation: message + measure_hint(key)}
 
     def render(self, workspace: Workspace) -> Values:
         """Everything, with the measure that a page opens with."""
@@ -63,8 +63,8 @@ class Overview:
         chart = self.draw(workspace, FIRST_MEASURE)
         if not workspace.finished:
             return {self.cards: RUNNING, self.sentence: "", self.facts: "", **chart}
-        said = overview_reading(run, run_label(run))
-        return {self.cards: overview_cards(run), self.sentence: said, self.facts: facts(run), **chart}
+        message = overview_reading(run, run_label(run))
+        return {self.cards: overview_cards(run), self.sentence: message, self.facts: facts(run), **chart}
 
 
 def create_overview_tab(state: gr.State) -> Tab:

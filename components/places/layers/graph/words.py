@@ -39,10 +39,10 @@ def window_reading(layer: str, pair: Pair, frame: Frame) -> str:
         ends = {s: f"{s} {frame.first[s]}–{frame.first[s] + frame.count[s] - 1}" for s in SIDES}
         where = f"{ends['outputs']} of {frame.total['outputs']} and {ends['inputs']} of {frame.total['inputs']}"
     apart = [g.label for g in known if g.sigma2 > 1 - 1e-4]
-    said = f" {escape(' and '.join(apart))} falls apart: its gap is 0." if apart else ""
+    message = f" {escape(' and '.join(apart))} falls apart: its gap is 0." if apart else ""
     return reading(
         f"<b>{escape(layer)}</b>, {where}. {term('orphans', 'Orphans')} in the whole layer: {lost}; the "
-        f"worst-connected input keeps {fewest} weights.{said}",
+        f"worst-connected input keeps {fewest} weights.{message}",
         "orphans",
     )
 
@@ -65,10 +65,10 @@ def set_reading(rows: list[tuple[str, Expansion]], side: str, others: int) -> st
     """What the chosen set reaches, in one sentence."""
     if not rows or not rows[0][1].size:
         return reading("Pick a set T: click channels in a graph, or let one of the buttons choose.")
-    said = " and ".join(f"{e.neighbours} under {escape(label)}" for label, e in rows)
+    reach = " and ".join(f"{e.neighbours} under {escape(label)}" for label, e in rows)
     label, last = rows[-1]
     return reading(
-        f"{plural(last.size, side[:-1])} ({last.share:.1%} of the edges) reach {said}, of {others} on the other side; "
+        f"{plural(last.size, side[:-1])} ({last.share:.1%} of the edges) reach {reach}, of {others} on the other side; "
         f"no set with this share of the edges of {escape(label)} can have fewer than {last.certificate:.2f} "
         f"neighbours for each of its members.",
         "expander",
@@ -98,13 +98,13 @@ def origin_of(view: GraphView, sources: tuple[int, ...]) -> str:
 
 def mixing_reading(rows: list[tuple[str, float, list[SpreadStep]]], origin: str) -> str:
     """How fast the signal from `origin`, as it should be called, becomes even, in one sentence."""
-    said = " and ".join(
+    parts = " and ".join(
         f"{steps[2].uneven:.1%} away from even under {escape(label)} (σ₂ = {sigma2:.3f})"
         for label, sigma2, steps in rows
     )
     lost = [1 - steps[-1].amounts.sum().item() for _, _, steps in rows]
     tail = f" Of the signal {lost[-1]:.0%} is lost in orphans." if lost[-1] > 1e-6 else ""
-    return reading(f"After one step across and one back, a signal from {escape(origin)} is {said}.{tail}", "expander")
+    return reading(f"After one step across and one back, a signal from {escape(origin)} is {parts}.{tail}", "expander")
 
 
 def beta_cards(step: BetaStep, topn: BetaStep, source: str) -> str:

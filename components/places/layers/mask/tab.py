@@ -106,8 +106,8 @@ class MasksPanel:
     def _layer(self, workspace: Workspace) -> Values:
         layer = workspace.layer_report()
         text = layer_reading(layer) if layer else reading("Click a layer in the map.")
-        chart, said = degree_chart(workspace)
-        return {self.sentence: text, **self._pictures(workspace), self.degrees: chart, self.degree_text: said}
+        chart, message = degree_chart(workspace)
+        return {self.sentence: text, **self._pictures(workspace), self.degrees: chart, self.degree_text: message}
 
     def _pictures(self, workspace: Workspace) -> Values:
         first, second = mask_values(workspace)

@@ -100,8 +100,8 @@ class SpectrumPanel:
         return {self.chart: gap_by_layer(workspace.comparable(), key), self.note: measure_hint(key)}
 
     def _draw_all(self, workspace: Workspace, run: Run) -> Values:
-        said = gap_reading(run_label(run), run.report["layers"], mean_gaps(workspace.comparable()))
-        return {self.sentence: said, **self._draw_gaps(workspace, workspace.spectrum)}
+        line = gap_reading(run_label(run), run.report["layers"], mean_gaps(workspace.comparable()))
+        return {self.sentence: line, **self._draw_gaps(workspace, workspace.spectrum)}
 
     def _draw_curve(self, curve: BetaCurve | None) -> Values:
         """The three figures over β; a sentence while there is no point."""

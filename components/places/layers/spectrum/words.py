@@ -46,17 +46,17 @@ def curve_facts(curve: BetaCurve) -> str:
 
 def layer_extras(layer: LayerEntry, weighted: float | None, reach: tuple[str, str, int, int] | None) -> str:
     """Weighted σ₂ and reach across the next layer, in one sentence; empty where neither is known."""
-    said = []
+    parts = []
     if weighted is not None:
-        said.append(
+        parts.append(
             f"Weighted by the sizes of the kept dense weights, σ₂ is {weighted:.3f} (gap {1 - weighted:.3f}): strong "
             f"weights mix {'less' if weighted > layer['sigma2'] else 'more'} evenly than connections alone."
         )
     if reach is not None:
         first, second, lost, total = reach
         pairs = f"every one of the {total:,} pairs" if not lost else f"all but {lost:,} of the {total:,} pairs"
-        said.append(f"Through {escape(first)} and {escape(second)}, {pairs} of an input and an output stay connected.")
-    return reading(" ".join(said)) if said else ""
+        parts.append(f"Through {escape(first)} and {escape(second)}, {pairs} of an input and an output stay connected.")
+    return reading(" ".join(parts)) if parts else ""
 
 
 def gap_reading(label: str, layers: list[LayerEntry], means: dict[str, float]) -> str:

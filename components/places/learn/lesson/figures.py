@@ -70,14 +70,14 @@ def stored(scene: Scene, _level: float) -> str:
         rows.append(f'<tr><th scope="row">{r + 1}</th>{cells}</tr>')
     bits = pattern.keep * (16 + (pattern.group - 1).bit_length())
     full = bool((scene.mask.view(SIZE, -1, pattern.group).sum(2) == pattern.keep).all())
-    said = (
+    message = (
         f"Every row fills the same {SIZE * pattern.keep // pattern.group} slots: a value of 16 bits and 2 bits for its "
         f"place. A group takes {bits} bits instead of {16 * pattern.group}."
         if full
         else f"Coloured groups do not fill exactly {pattern.keep} slots: this layout cannot hold them."
     )
     return hint("What the hardware stores of each row; the small number is the place in the group of four:") + (
-        f'<table class="lesson-table stored"><tbody>{"".join(rows)}</tbody></table>{reading(said)}'
+        f'<table class="lesson-table stored"><tbody>{"".join(rows)}</tbody></table>{reading(message)}'
     )
 
 
@@ -136,8 +136,8 @@ def costs(_scene: Scene, level: float) -> str:
             f'<td>{value:.1f}</td><td class="out-bar"><i style="left:0;width:{value / worst:.1%}"></i></td></tr>'
         )
     dense = next(iter(runs.values())).report["evaluation"]["dense"]["perplexity"]
-    said = hint(f"Perplexity of the tiny Llama at 2:4, one run each; with all weights it is {dense:.1f}:")
-    return f'{cards}{said}<table class="lesson-table"><tbody>{rows}</tbody></table>'
+    message = hint(f"Perplexity of the tiny Llama at 2:4, one run each; with all weights it is {dense:.1f}:")
+    return f'{cards}{message}<table class="lesson-table"><tbody>{rows}</tbody></table>'
 
 
 def challenge(scene: Scene, _level: float) -> str:

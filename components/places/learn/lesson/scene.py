@@ -110,9 +110,9 @@ def measures(scene: Scene, shows: tuple[str, ...]) -> str:
 
 def feedback(step: Step, answer: str | None) -> str:
     """Whether an answer is right, and why."""
-    said = dict(step.answers).get(answer or "")
-    if said is None:
+    message = dict(step.answers).get(answer or "")
+    if message is None:
         return hint("Choose an answer; you can try again.")
     right = answer == step.right
-    words = f"<b>{'Right.' if right else 'Not quite.'}</b> {escape(said)}"
+    words = f"<b>{'Right.' if right else 'Not quite.'}</b> {escape(message)}"
     return reading(words).replace('class="reading"', f'class="reading {"good" if right else "wrong"}"')

@@ -47,7 +47,7 @@ class Lesson:
     measures: gr.HTML
     extra: gr.HTML
     question: gr.Radio
-    said: gr.HTML
+    message: gr.HTML
     back: gr.Button
     following: gr.Button
     anew: gr.Button
@@ -63,7 +63,7 @@ class Lesson:
     @property
     def content(self) -> list[Block]:
         """What another step changes."""
-        asked = [self.words, self.slider, self.choice, self.question, self.said]
+        asked = [self.words, self.slider, self.choice, self.question, self.message]
         return [*asked, self.back, self.following, self.anew, *self.seen]
 
     def _figures(self, step: Step, scene: Scene, level: float) -> Values:
@@ -96,7 +96,7 @@ class Lesson:
                 list(options), value=options[first] if options else None, label=asked, visible=bool(options)
             ),
             self.question: gr.Radio(sorted(answer for answer, _ in step.answers), value=None, label=step.question),
-            self.said: feedback(step, None),
+            self.message: feedback(step, None),
             self.back: gr.Button(interactive=number > 0),
             self.following: gr.Button(interactive=number < len(KEYS) - 1),
             self.anew: gr.Button(interactive=step.matrix),
@@ -129,7 +129,7 @@ class Lesson:
         """Whether an answer is right; a step that was answered rightly is ticked."""
         step = step_of(key)
         done = [*done, key] if given == step.right and key not in done else done
-        return {self.said: feedback(step, given), self.done: done, self.nav: gr.Radio(_names(done), value=key)}
+        return {self.message: feedback(step, given), self.done: done, self.nav: gr.Radio(_names(done), value=key)}
 
 
 def place_of(key: str | None) -> int:
@@ -188,13 +188,13 @@ def _build() -> Lesson:
             extra = gr.HTML(elem_id="lesson-extra", padding=False)
         with gr.Column(elem_id="lesson-ask"):
             question = gr.Radio([], elem_id="lesson-question")
-            said = gr.HTML(elem_id="lesson-feedback", padding=False)
+            message = gr.HTML(elem_id="lesson-feedback", padding=False)
             with gr.Row(elem_id="lesson-buttons"):
                 back = gr.Button("← Back", elem_id="lesson-back", **small)
                 following = gr.Button("Next →", variant="primary", elem_id="lesson-next", **small)
                 anew = gr.Button("Start over", elem_id="lesson-anew", **small)
                 slides = gr.Button("Full screen", elem_id="lesson-slides", **small)
-    idea, figure, asked = (nav, words, slider, choice), (bench, measured, extra), (question, said)
+    idea, figure, asked = (nav, words, slider, choice), (bench, measured, extra), (question, message)
     buttons = (back, following, anew, slides)
     return Lesson(*idea, *figure, *asked, *buttons, clicked=gr.State(None), done=gr.State([]))
 
@@ -211,7 +211,7 @@ def _wire(lesson: Lesson) -> None:
     slid = [lesson.slider.input, lesson.choice.input]
     gr.on(slid, lesson.slide, [*controls, lesson.clicked], lesson.seen, **CHEAP)
     lesson.anew.click(lesson.again, nav, [lesson.slider, lesson.choice, *lesson.seen], **CHEAP)
-    answered = [lesson.said, lesson.done, nav]
+    answered = [lesson.message, lesson.done, nav]
     lesson.question.input(lesson.answer, [nav, lesson.question, lesson.done], answered, **CHEAP)
     lesson.bench.edit(lesson.edit, controls, [lesson.measures, lesson.extra, lesson.clicked], **EACH)
     lesson.slides.click(None, None, None, js=script("slides"), **script_only)

@@ -37,8 +37,8 @@ class Report:
         except EggsError as error:
             return {self.note: refusal(error)}
         except OSError as error:
-            said = f"The report cannot be written: {error.strerror}; free some space."
-            return {self.note: message(said, bad=True)}
+            sentence = f"The report cannot be written: {error.strerror}; free some space."
+            return {self.note: message(sentence, bad=True)}
 
     def render(self, workspace: Workspace) -> Values:
         """The command that repeats the run; files are made anew."""

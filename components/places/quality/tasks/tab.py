@@ -54,8 +54,8 @@ class Tasks:
         run = finished(workspace)
         pairs = task_pairs(run) if run else []
         if run is None or not pairs:
-            said = message("" if installed() else MISSING, bad=not installed()) if run else ""
-            return {self.sentence: said, self.chart: None, self.table: ""}
+            line = message("" if installed() else MISSING, bad=not installed()) if run else ""
+            return {self.sentence: line, self.chart: None, self.table: ""}
         label = run_label(run)
         return {
             self.sentence: tasks_reading(run, pairs),

@@ -37,8 +37,8 @@ class Writing:
         text, warmth = words(prompt, "The prompt"), number(temperature, "The temperature")
         length, chance = whole_number(tokens, "The number of tokens"), whole_number(seed, "The seed")
         runs = [run for run in workspace.comparable() if run.key in (keys or [])]
-        for said, drawn in write(follow, runs, text, length, warmth, chance):
-            yield {self.sentence: said, **({self.lanes: drawn} if drawn else {})}
+        for message, drawn in write(follow, runs, text, length, warmth, chance):
+            yield {self.sentence: message, **({self.lanes: drawn} if drawn else {})}
 
     def render(self, workspace: Workspace) -> Values:
         """The models to choose from; what was written is another run's."""

@@ -98,19 +98,19 @@ class Compare:
             self.protocol: facts(sweep, choice.model),
         }
 
-    def _empty(self, said: str) -> Values:
+    def _empty(self, line: str) -> Values:
         figures, texts = alike(panel.figure for panel in self.panels), alike((panel.text for panel in self.panels), "")
-        return {self.sentence: said, **figures, **texts, self.table: None, self.protocol: ""}
+        return {self.sentence: line, **figures, **texts, self.table: None, self.protocol: ""}
 
     def read(self, path: str | None) -> Values:
         """A sweep from the visitor's own file, which is then in view."""
         if not path:
             return {self.note: message("Choose a file.", bad=True)}
         try:
-            values, said = self.controls.open_file(Path(path))
+            values, line = self.controls.open_file(Path(path))
         except EggsError as error:
             return {self.note: message(str(error).replace(path, Path(path).name), bad=True)}
-        return {**values, self.note: message(said)}
+        return {**values, self.note: message(line)}
 
     def take_along(self, key: str | None, mine: Sweep | None) -> Values:
         """Every cell of the sweep as CSV."""

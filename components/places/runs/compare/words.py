@@ -26,13 +26,13 @@ def front_reading(
     points = [*zip(costs, (group.perplexity for group in found), strict=True), dense]
     front = [i for i in front_of(points) if i < len(found)]
     beaten = len(found) - len(front)
-    said = ", ".join(
+    best = ", ".join(
         f"<b>{escape(found[i].label)}</b> at {escape(found[i].pattern)} ({points[i][0]:.2f} {unit}, {points[i][1]:.1f})"
         for i in front[:4]
     )
     more = f" and {len(front) - 4} more" if len(front) > 4 else ""
     return reading(
-        f"On the {term('Pareto front')} of {what} and perplexity: {said or 'the dense model alone'}{more}. Beaten in "
+        f"On the {term('Pareto front')} of {what} and perplexity: {best or 'the dense model alone'}{more}. Beaten in "
         f"both at once, by one of these or by the dense model: {beaten} of {plural(len(found), 'result')}.{tail}",
         "costs",
     )
@@ -41,13 +41,13 @@ def front_reading(
 def heat_reading(found: list[Group], measure: str, dense: float) -> str:
     """Which method is best at each pattern by one measure."""
     title, value_of, form, better = MEASURES[measure]
-    said = []
+    message = []
     for pattern in dict.fromkeys(group.pattern for group in found):
         own = [group for group in found if group.pattern == pattern]
         best = (max if better else min)(own, key=lambda group: value_of(group, dense))
-        said.append(f"{escape(best.label)} at {escape(pattern)} ({value_of(best, dense):{form}})")
+        message.append(f"{escape(best.label)} at {escape(pattern)} ({value_of(best, dense):{form}})")
     word = "highest" if better else "lowest"
-    text = f"{escape(title[0].upper() + title[1:])} is {word} for {'; '.join(said)}. Brighter is better."
+    text = f"{escape(title[0].upper() + title[1:])} is {word} for {'; '.join(message)}. Brighter is better."
     return reading(text, "orphans" if measure == "orphans" else "n-m")
 
 

@@ -48,8 +48,8 @@ class Stored:
         known = {report["key"]: title_of(report) for report in reports}
         choices = [(title, key) for key, title in known.items()]
         chosen = gr.Dropdown(choices=choices, value=[key for key in keys or [] if key in known])
-        said = runs_reading(reports, STORE.problems, "" if hosted() else str(STORE.folder))
-        return {self.sentence: said, self.table: runs_table(reports), self.chosen: chosen}
+        line = runs_reading(reports, STORE.problems, "" if hosted() else str(STORE.folder))
+        return {self.sentence: line, self.table: runs_table(reports), self.chosen: chosen}
 
     def compare(self, keys: list[str]) -> Values:
         """The chosen runs beside each other, and the name of the first."""
@@ -92,8 +92,8 @@ class Stored:
             runs_table(reports).to_csv(place / "runs.csv", index=False)
             (place / "runs.json").write_text(as_json(reports), encoding="utf-8")
         except OSError as error:
-            said = f"The files cannot be written: {error.strerror}; free some space."
-            return {self.note: message(said, bad=True)}
+            line = f"The files cannot be written: {error.strerror}; free some space."
+            return {self.note: message(line, bad=True)}
         files = gr.File(value=[str(place / "runs.csv"), str(place / "runs.json")], visible=True)
         return {
             self.note: message(f"{len(reports)} runs{'' if keys else ': all, as none is chosen'}."),

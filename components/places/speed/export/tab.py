@@ -34,8 +34,8 @@ class Export:
                 found = event
                 yield {self.note: bar(event)}
             if isinstance(found, Path):
-                said = message(f"{found.name}: {size(found.stat().st_size)}")
-                yield {self.note: said, self.files: gr.File(value=str(found), visible=True)}
+                sentence = message(f"{found.name}: {size(found.stat().st_size)}")
+                yield {self.note: sentence, self.files: gr.File(value=str(found), visible=True)}
         finally:
             shutil.rmtree(place, ignore_errors=True)
 

@@ -90,8 +90,8 @@ class Speed:
         if run is None:
             return {self.layers_text: gr.skip()}
         found = measured(run)
-        said = "Not measured to the end; “Measure again” starts anew."
-        return {self.layers_text: layers_reading(found) if found else message(said)}
+        sentence = "Not measured to the end; “Measure again” starts anew."
+        return {self.layers_text: layers_reading(found) if found else message(sentence)}
 
     def render(self, workspace: Workspace) -> Values:
         """What is known of the run in view."""
@@ -120,9 +120,9 @@ class Speed:
         }
 
     def _unmeasured(self, run: Run) -> Values:
-        said = UNMEASURED if run.report.get("latency") else message(f"{NOT_MEASURED[0].upper()}{NOT_MEASURED[1:]}.")
+        sentence = UNMEASURED if run.report.get("latency") else message(f"{NOT_MEASURED[0].upper()}{NOT_MEASURED[1:]}.")
         limits: Values = {self.limit_text: "", self.roof: None, self.token: None}
-        return {self.layers_text: said, self.table: layer_table(None, shapes_of(run)), **limits}
+        return {self.layers_text: sentence, self.table: layer_table(None, shapes_of(run)), **limits}
 
     def _limits(self, found: Measurement) -> Values:
         return {

@@ -30,8 +30,8 @@ class Race:
 
     def begin(self, follow: Follow, workspace: Workspace, words: str, tokens: float, against: str) -> Updates:
         """State, prompt, tokens and rival in; the note and the lanes out."""
-        for drawn, said in run_race(follow, finished_run(workspace), words, tokens, against):
-            yield {self.note: said, **({} if drawn is None else {self.lanes: drawn})}
+        for drawn, message in run_race(follow, finished_run(workspace), words, tokens, against):
+            yield {self.note: message, **({} if drawn is None else {self.lanes: drawn})}
 
     def render(self, workspace: Workspace) -> Values:
         """The lanes before a race; the note of a run in view."""
