@@ -67,6 +67,7 @@ def test_the_page_and_its_configuration_travel_compressed(public):
         assert "content-encoding" not in stream.headers
 
 
+@pytest.mark.slow
 def test_a_killed_server_loses_nothing_but_the_job_at_hand(tmp_path):
     with served("app.py", EGGS_STORE=str(tmp_path)) as (url, _, pid):
         visitor, _ = visit(url)
@@ -91,6 +92,7 @@ def test_a_killed_server_loses_nothing_but_the_job_at_hand(tmp_path):
             assert link(visitor)["run"] == SLOW.key()
 
 
+@pytest.mark.slow
 def test_a_job_outlives_its_page_and_its_link_leads_back_to_it(public):
     url, store = public
     visitor, _ = visit(url)

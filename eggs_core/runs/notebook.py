@@ -1,27 +1,26 @@
 """A run as a notebook shows it: its figures, and the output error of every layer as a picture."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
+from eggs_core.config import PruneConfig
+from eggs_core.report_types import LayerEntry, Report
 from eggs_core.units import size
-
-if TYPE_CHECKING:
-    from eggs_core.runs.run import Run
 
 WIDTH, HEIGHT = 640, 120  # pixels of the picture
 HEAD = "<th style='text-align:left'>"
 BAR = "#0072B2"  # of the colour-blind-safe palette of Okabe and Ito
 
 
-def as_html(run: Run) -> str:
-    """A table and an SVG picture, without scripts; every text of the report is escaped."""
-    report = run.report
+def as_html(report: Report, ratio: float) -> str:
+    """A table and an SVG picture, without scripts; every text of the report is escaped.
+
+    `ratio` is the pruned model's perplexity over that of the dense one.
+    """
     scores, space, latency = report["evaluation"], report["size"], report["latency"]
     dense, pruned = scores["dense"], scores["pruned"]
     rows = [
-        ("perplexity", f"{dense['perplexity']:.2f}", f"{pruned['perplexity']:.2f}", f"× {run.ratio:.3f}"),
+        ("perplexity", f"{dense['perplexity']:.2f}", f"{pruned['perplexity']:.2f}", f"× {ratio:.3f}"),
         ("next token right", f"{dense['top1']:.1%}", f"{pruned['top1']:.1%}", ""),
         (
             "bytes, zeros stored → packed",
@@ -34,18 +33,17 @@ def as_html(run: Run) -> str:
         rates = [latency[side]["decode_tokens_per_s"]["median"] for side in ("dense", "packed")]
         rows.append(("tokens per second", f"{rates[0]:.1f}", f"{rates[1]:.1f}", f"× {rates[1] / rates[0]:.2f}"))
     body = "".join(f"<tr>{HEAD}{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>" for row in rows)
-    title = f"{report['model']}, pruned to {report['pattern']} by {run.config.in_words()}"
+    title = f"{report['model']}, pruned to {report['pattern']} by {PruneConfig.from_dict(report['config']).in_words()}"
     return (
         f"<p><b>{escape(title)}</b><br>{escape(scores['text'])}: {scores['windows']} windows of {scores['window']} "
         f"tokens; key <code>{escape(report['key'])}</code></p>"
         f"<table><thead><tr><th></th><th>dense</th><th>pruned</th><th></th></tr></thead><tbody>{body}</tbody></table>"
-        f"{_errors(run)}"
+        f"{_errors(report['layers'])}"
     )
 
 
-def _errors(run: Run) -> str:
+def _errors(layers: Sequence[LayerEntry]) -> str:
     """A bar for each layer's relative output error, in the model's order."""
-    layers = run.report["layers"]
     highest = max((layer["output_error"] for layer in layers), default=0) or 1
     step = WIDTH / max(len(layers), 1)
     bars = []

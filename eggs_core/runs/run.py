@@ -58,7 +58,7 @@ class Run:
         return evaluation["pruned"]["perplexity"] / evaluation["dense"]["perplexity"]
 
     def _repr_html_(self) -> str:
-        return as_html(self)  # what a notebook shows
+        return as_html(self.report, self.ratio)  # what a notebook shows
 
     @property
     def has_topn(self) -> bool:

@@ -95,6 +95,7 @@ def measure_everything(follow, run: Run, config) -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
+@pytest.mark.slow
 def test_computing_again_on_changed_weights_leaves_no_old_figure_in_view(follow, tabs, small_folder, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(small_folder, folder)

@@ -137,6 +137,7 @@ def put_many(store: RunStore, progress: Path, rounds: int = 20) -> None:
         os.replace(progress.with_name("part"), progress)
 
 
+@pytest.mark.slow
 def test_a_killed_put_leaves_the_store_as_before_or_as_after(tmp_path):
     folder, progress, ended_early, moments = tmp_path / "store", tmp_path / "progress", 0, random.Random(18)
     RunStore(folder).put(some_run(KEY, 0, rows=512))

@@ -22,6 +22,7 @@ def test_scores_are_known_by_model_and_windows():
     assert known.get(model, WINDOWS + 1) is None and known.get(model, WINDOWS.view(4, 2)) is None
 
 
+@pytest.mark.slow
 def test_evaluations_go_with_their_model():
     known = DenseScores()
     for _ in range(20):  # each is gone before the next, which is often made at the same address

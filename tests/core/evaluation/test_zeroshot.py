@@ -57,6 +57,7 @@ def test_accuracy_equals_plain_log_likelihoods(tiny):
     assert score.acc > 2 * score.chance  # the bundled model has learnt something that the task can see
 
 
+@pytest.mark.slow
 def test_the_exported_folder_gives_the_same_accuracy_on_lm_evals_command_line(tiny, tmp_path):
     [score] = answer(tiny, [CLOZE])
     save_hf(tiny.model, tiny.tokenizer, tmp_path / "model")

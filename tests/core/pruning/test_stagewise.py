@@ -86,6 +86,7 @@ def test_the_block_is_gathered_beside_what_it_was(tiny_model):
         assert torch.allclose(found.target_output(weight), y @ weight.T + residual_gap, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_early_blocks_end_up_closer_to_what_they_were():
     from eggs_core.models.loading import load
     from eggs_core.text.sources import bundled_text

@@ -5,7 +5,6 @@ import dataclasses
 from xml.etree import ElementTree
 
 from components.state.known_runs import bundled_runs
-from eggs_core.runs.notebook import as_html
 
 
 def parsed(run) -> ElementTree.Element:
@@ -19,7 +18,6 @@ def test_a_run_shows_its_figures_and_a_bar_for_each_layer():
     assert f"{run.report['evaluation']['pruned']['perplexity']:.2f}" in text and run.key in text
     assert run.report["pattern"] in text and f"× {run.ratio:.3f}" in text
     assert len(list(shown.iter("rect"))) == len(run.report["layers"])
-    assert as_html(run) == run._repr_html_()
 
 
 def test_names_from_a_report_are_escaped():
