@@ -360,7 +360,6 @@ def leftovers(place: Path, name: str) -> list[Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.slow
 def test_an_export_that_is_killed_is_there_whole_or_not_at_all(tmp_path, kind):
     names: set[frozenset] = set()
 

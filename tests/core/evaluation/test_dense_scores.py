@@ -2,6 +2,7 @@
 
 import gc
 
+import pytest
 import torch
 
 from eggs_core.evaluation.dense_scores import DenseScores
