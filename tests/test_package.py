@@ -1,6 +1,7 @@
 """What is installed: declared dependencies, their pins, and a wheel that works in an empty environment."""
 
 import ast
+import ctypes
 import importlib.metadata
 import os
 import re
@@ -20,11 +21,12 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import eggs_core
-from eggs_core.packed.kernel.targets import TARGETS
+from eggs_core.packed.kernel.targets import TARGETS, this_machine
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+ENTRIES = {"eggs_linear", "eggs_unpack", "eggs_bad_row", "eggs_layer_path", "eggs_read_memory", "eggs_best_path"}
 OWN = {"eggs_core", "components", "app"}
 # Imported where they are installed, and never needed.
 OPTIONAL = {"spaces": "there on Hugging Face Spaces alone", "lm_eval": "eval", "ray": "sweep"}
@@ -111,6 +113,27 @@ def test_a_wheel_holds_what_the_app_reads_and_nothing_under_a_name_that_others_u
         assert here and here <= bundle
     assert {f"eggs_core/packed/kernel/prebuilt/{target.file}" for target in TARGETS} <= set(names)
     assert "eggs_core/py.typed" in names and not [n for n in names if n.endswith((".pyi", ".pyc"))]
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.file)
+def test_every_kernel_of_a_wheel_has_the_entries_that_are_called(wheel, tmp_path, target):
+    """Read for the systems that are not this one; loaded on this machine."""
+    lief = pytest.importorskip("lief")
+    with zipfile.ZipFile(wheel) as file:
+        (tmp_path / target.file).write_bytes(file.read(f"eggs_core/packed/kernel/prebuilt/{target.file}"))
+    binary = lief.parse(str(tmp_path / target.file))
+    assert binary.format.name == {"Linux": "ELF", "Darwin": "MACHO", "Windows": "PE"}[target.system]
+    names = {function.name for function in binary.exported_functions}
+    names |= {symbol.name for symbol in getattr(binary, "exported_symbols", ())}
+    if target.system == "Windows":
+        names |= {entry.name for entry in binary.get_export().entries}
+    assert {name.removeprefix("_") for name in names} >= ENTRIES
+    libraries = {str(getattr(one, "name", one)).lower() for one in binary.libraries}
+    assert not [name for name in libraries if "omp" in name or "winpthread" in name]  # nothing that a machine may lack
+    if target == this_machine():
+        library = ctypes.CDLL(str(tmp_path / target.file))
+        assert all(hasattr(library, name) for name in ENTRIES) and library.eggs_best_path() >= 0
 
 
 @pytest.fixture(scope="module")
