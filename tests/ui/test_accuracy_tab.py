@@ -42,6 +42,7 @@ def test_an_empty_text_is_answered_with_a_sentence(open_page):
     page.wait_for_selector("#tokens-start:enabled")
 
 
+@pytest.mark.slow
 def test_tasks_are_answered_and_shown_with_their_error(open_page, result):
     page = open_page()
     open_tab(page, "Accuracy")
@@ -92,6 +93,7 @@ def test_models_write_side_by_side_and_can_be_stopped(open_page):
     page.wait_for_selector("#writing-start:enabled")
 
 
+@pytest.mark.slow
 def test_where_it_breaks_is_measured_and_goes_into_the_report(open_page):
     page = open_page()
     open_tab(page, "Accuracy")

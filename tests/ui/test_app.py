@@ -224,6 +224,7 @@ def test_a_dataset_that_cannot_be_is_one_sentence(page):
     assert "is no dataset" in refusal(page)
 
 
+@pytest.mark.slow
 def test_two_visitors_at_once_see_their_own_results(open_page):
     visitors = [(open_page(), "tiny-llama", "1:4", "Magnitude", 42), (open_page(), "tiny-opt", "3:4", "RIA", 36)]
     for page, model, pattern, method, _ in visitors:

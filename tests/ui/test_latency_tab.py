@@ -78,6 +78,7 @@ STOP_MEASURING = """() => {
 }"""  # what is measured takes the whole machine: a click from outside may come after its end
 
 
+@pytest.mark.slow
 def test_a_measurement_can_be_stopped_and_taken_again(page):
     choose(page, pattern="1:4", method="Magnitude")
     small_calibration(page)
@@ -94,6 +95,7 @@ def test_a_measurement_can_be_stopped_and_taken_again(page):
     page.wait_for_function("document.querySelector('#layers-reading').textContent.includes('Kernel:')")
 
 
+@pytest.mark.slow
 def test_a_race_ends_with_identical_text_and_another_can_be_stopped(page):
     quick_run(page)
     open_tab(page, "Latency & size")
@@ -119,6 +121,7 @@ def test_a_race_ends_with_identical_text_and_another_can_be_stopped(page):
     assert "Type a few words" in page.inner_text("#race-note")
 
 
+@pytest.mark.slow
 def test_the_packed_file_opens_and_is_the_pruned_model(page, tmp_path):
     quick_run(page, "Wanda")
     open_tab(page, "Latency & size")

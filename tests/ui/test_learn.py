@@ -115,6 +115,7 @@ def test_a_mask_is_edited_by_keys_alone(open_page):
     assert page.get_attribute('#lesson-bench [data-row="1"][data-col="1"]', "aria-pressed") == "true"
 
 
+@pytest.mark.slow
 def test_every_tab_links_to_the_lesson(open_page):
     page = open_page()
     for tab in TABS:

@@ -36,6 +36,7 @@ def test_a_link_opens_the_same_view(open_page):
     assert other.evaluate("document.querySelector('[role=tab][aria-selected=true]').textContent.trim()") == "Masks"
 
 
+@pytest.mark.slow
 def test_a_link_to_a_run_that_is_not_known_computes_it(open_page):
     page = open_page(
         query="?model=tiny-opt&pattern=2:8&method=magnitude&calibration_windows=4&calibration_length=64&tab=overview"
@@ -66,6 +67,7 @@ def test_a_run_goes_on_when_its_tab_is_closed_and_its_link_leads_back_to_it(open
     assert again.input_value("#method input") == "EGGS-PTP+"
 
 
+@pytest.mark.slow
 def test_whoever_has_to_wait_is_told_the_place(open_page):
     pages = [open_page() for _ in range(3)]
     for page, pattern in zip(pages, ("1:4", "3:4", "2:8"), strict=True):

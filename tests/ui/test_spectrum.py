@@ -57,6 +57,7 @@ def test_the_curve_that_ships_is_drawn_as_it_was_measured(page):
     assert len(download.value.path().read_text().splitlines()) == 1 + 2 * len(curve.points)
 
 
+@pytest.mark.slow
 def test_a_curve_is_measured_point_by_point_and_can_be_stopped(page):
     choose(page, pattern="1:4", method="RIA")
     small_calibration(page)
