@@ -3,6 +3,8 @@
 import gc
 import os
 import sys
+from importlib import import_module
+from threading import Thread
 from typing import Any
 
 gc.disable()  # the half million objects that the imports make all stay: to look for garbage takes a fifth of the start
@@ -26,6 +28,7 @@ from components.widgets.sentence_blocks import SentenceBlocks  # noqa: E402
 from eggs_core.limits import hosted, limits  # noqa: E402
 
 gc.enable()
+LATER = "transformers.modeling_utils"  # takes seconds, which the page need not wait for and the first model would
 SESSIONS = 64  # whose pages gradio remembers, some megabytes each, also after they were closed; the latest ones
 
 
@@ -62,6 +65,7 @@ def main() -> None:
     """Start the server on GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, by default 127.0.0.1:7860."""
     sys.setswitchinterval(0.001)  # seconds; a click waits less for the Python code of a job
     app = build_app()
+    Thread(target=import_module, args=(LATER,), daemon=True).start()
     gc.freeze()  # else a look for garbage goes through all that stays and holds up clicks for 0.2 s
     app.launch(**launch_options())
 
