@@ -115,7 +115,9 @@ def serve(folder: Path) -> None:
 
 
 @contextmanager
-def served(*command: str, **variables: str) -> Iterator[tuple[str, float, int]]:
+def served(
+    *command: str, program: str = sys.executable, folder: Path = ROOT, **variables: str
+) -> Iterator[tuple[str, float, int]]:
     """Start a server; gives its address, the seconds until the page could be fetched, and its process's number."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -125,7 +127,7 @@ def served(*command: str, **variables: str) -> Iterator[tuple[str, float, int]]:
     with tempfile.TemporaryFile("w+") as log:
         start = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, *command], cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+            [program, *command], cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
         )
         try:
             while True:

@@ -10,4 +10,6 @@ ASSETS = ROOT / "assets"
 
 def install_command(extra: str) -> str:
     """What a person types to add one of the extras of pyproject.toml, such as "sweep"."""
-    return f"pip install 'eggs-explorer[{extra}]'" if INSTALLED else f"pip install -r requirements-{extra}.txt"
+    if INSTALLED:
+        return f"pip install 'eggs-explorer[{extra}]'"
+    return f"pip install -r {'requirements.txt' if extra == 'app' else f'requirements-{extra}.txt'}"

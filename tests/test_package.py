@@ -5,22 +5,20 @@ import ctypes
 import importlib.metadata
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
 import tomllib
-import urllib.request
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import eggs_core
+from benchmarks.app import served
 from eggs_core.packed.kernel.targets import TARGETS, this_machine
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -167,35 +165,13 @@ def test_an_installed_wheel_prunes_in_another_folder(installed, tmp_path):
     assert shown.stdout.split() == ["eggs-explorer", eggs_core.__version__]
 
 
-@pytest.fixture
-def served(installed, tmp_path) -> Iterator[str]:
-    """The address of `eggs app` of the installed wheel, started in another folder."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with (tmp_path / "log").open("w") as log:
-        environment = quiet_environment(tmp_path)
-        command = [installed / "eggs", "app", "--port", str(port)]
-        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        for _ in range(240):
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/gradio_api/startup-events", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
 @pytest.mark.timeout(1800)
-def test_an_installed_wheel_opens_the_app(served):
-    page = urllib.request.urlopen(served, timeout=30).read().decode()
-    assert "EGGS Explorer" in page
-    script = re.findall(r'gradio_api/file=[^"\\]*plotly[^"\\]*', page)[0]
-    assert len(urllib.request.urlopen(f"{served}/{script}", timeout=30).read()) > 100_000
-    config = urllib.request.urlopen(f"{served}/config", timeout=30).read().decode()
-    assert "tiny-llama" in config and "teachers" in config
+def test_an_installed_wheel_opens_the_app(installed, tmp_path):
+    own = {"PYTHONPATH": "", "EGGS_STORE": str(tmp_path / "store"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    with served("app", program=str(installed / "eggs"), folder=tmp_path, **own) as (url, *_):
+        page = httpx.get(url, timeout=30).text
+        assert "EGGS Explorer" in page
+        script = re.findall(r'gradio_api/file=[^"\\]*plotly[^"\\]*', page)[0]
+        assert len(httpx.get(url + script, timeout=30).content) > 100_000
+        config = httpx.get(f"{url}config", timeout=30).text
+        assert "tiny-llama" in config and "teachers" in config
