@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from eggs_core.errors import EggsError
+from eggs_core.models.experts import ExpertLinear, experts_in
 from eggs_core.pattern import NMPattern
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
@@ -33,9 +34,9 @@ BLOCK_PATHS: dict[str, str] = {
     "qwen2": "model.layers",
     "qwen3": "model.layers",
 }
+NO_TEXT = ("vision", "visual", "image", "audio")  # in the names of what a model has beside its text part
 
-
-Linear = nn.Linear | Conv1D  # the kinds of linear layers
+Linear = nn.Linear | Conv1D | ExpertLinear  # the kinds of linear layers
 
 
 def is_transposed(module: nn.Module) -> bool:
@@ -69,6 +70,14 @@ class LinearLayer:
         """(out_features, in_features), also for GPT-2's transposed Conv1D."""
         return shape_of(self.module)
 
+    @property
+    def mixture(self) -> str | None:
+        """What the layers of one mixture's experts share: the names of the mixture and of their tensor; else None."""
+        if not isinstance(self.module, ExpertLinear):
+            return None
+        experts, _, tensor = self.projection.rpartition(".")
+        return f"{experts.rpartition('.')[0]}.{tensor}"
+
     def weight(self) -> torch.Tensor:
         """The weight as a detached fp32 copy, (out_features, in_features)."""
         weight = self.module.weight.detach()
@@ -89,41 +98,68 @@ class LinearLayer:
 def find_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     """The path and the list of a causal LM's decoder blocks.
 
-    An architecture outside the table works if it has exactly one ModuleList of equal blocks with linear layers inside.
-    Raises EggsError, which names the architecture, for any other and for experts fused in one tensor.
+    An architecture outside the table has them in the list of modules with the most weights. Raises EggsError, which
+    names the architecture, where there is no list, and for experts in a tensor that `open_experts` does not know.
     """
     kind = model.config.model_type
-    if any(p.dim() == 3 for name, p in model.named_parameters() if "experts" in name):
-        raise EggsError(
-            f"The architecture {kind!r} keeps its experts fused in one tensor, which cannot be pruned here yet; "
-            f"supported are {', '.join(sorted(BLOCK_PATHS))} and models built the same way."
-        )
     if kind in BLOCK_PATHS:
-        return BLOCK_PATHS[kind], cast(nn.ModuleList, model.get_submodule(BLOCK_PATHS[kind]))
-    found = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList)
-        and len(module) > 1
-        and len({type(block) for block in module}) == 1
-        and any(isinstance(m, nn.Linear) for m in module[0].modules())
-    ]
-    outermost = [(n, m) for n, m in found if not any(n.startswith(other + ".") for other, _ in found)]
-    if len(outermost) != 1:
+        path = BLOCK_PATHS[kind]
+        blocks = cast(nn.ModuleList, model.get_submodule(path))
+    else:
+        path, blocks = _largest_list(model)
+    opened = {id(layer.shared) for layer in blocks.modules() if isinstance(layer, ExpertLinear)}
+    for name, tensor in blocks.named_parameters():
+        if tensor.dim() == 3 and "expert" in name and not name.endswith("_bias") and id(tensor) not in opened:
+            raise EggsError(
+                f"The architecture {kind!r} keeps its experts in one tensor, {name}, in a way that cannot be pruned here."
+            )
+    return path, blocks
+
+
+def _largest_list(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
+    """Of all lists of modules, none inside another and none for pictures or sound, that with the most weights."""
+    found: list[tuple[str, nn.ModuleList]] = []
+    for name, module in model.named_modules():
+        fits = isinstance(module, nn.ModuleList) and not any(part in name for part in NO_TEXT)
+        if fits and not any(name.startswith(other + ".") for other, _ in found) and _linear_weights(module):
+            found.append((name, cast(nn.ModuleList, module)))
+    if not found:
         raise EggsError(
-            f"The architecture {kind!r} is not supported: its decoder blocks were not found; "
+            f"The architecture {model.config.model_type!r} is not supported: its decoder blocks were not found; "
             f"supported are {', '.join(sorted(BLOCK_PATHS))} and models built the same way."
         )
-    return outermost[0]
+    return max(found, key=lambda item: _linear_weights(item[1]))
+
+
+def _linear_weights(module: nn.Module) -> int:
+    return sum(m.weight.numel() for m in module.modules() if isinstance(m, Linear))
 
 
 def block_layers(path: str, number: int, block: nn.Module) -> list[LinearLayer]:
-    """The linear layers of one decoder block, in the order in which the block defines them."""
+    """The linear layers of one decoder block, in the order in which the block defines them; routers are none."""
+    routers = set(_routers(block))
     return [
         LinearLayer(f"{path}.{number}.{name}", number, name, module)
         for name, module in block.named_modules()
-        if isinstance(module, Linear)
+        if isinstance(module, Linear) and module not in routers and _holds_weights(module)
     ]
+
+
+def _holds_weights(module: Linear) -> bool:
+    """Is its weight a matrix of numbers, and not something that a quantised layer unpacks?"""
+    weight = module.weight
+    return weight.is_floating_point() and weight.dim() == 2 and weight.dtype.itemsize > 1
+
+
+def _routers(block: nn.Module) -> Iterator[nn.Module]:
+    """What chooses the experts of a mixture, or weighs one that all tokens take: a row for each expert, or just one."""
+    for parent in block.modules():
+        for child in parent.children():
+            if (known := experts_in(child)) is None:
+                continue
+            for module in parent.modules():
+                if isinstance(module, nn.Linear) and shape_of(module)[0] in (1, known):
+                    yield module
 
 
 def linear_layers(model: PreTrainedModel) -> Iterator[LinearLayer]:

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, 
 from eggs_core.device import best_device, check_room
 from eggs_core.errors import EggsError
 from eggs_core.models.architectures import context_length, find_blocks
+from eggs_core.models.experts import open_experts
 from eggs_core.models.fingerprints import WeightFiles, first_values, of_files, of_tensors, sampled
 from eggs_core.models.meta import check_buffers, skeleton
 from eggs_core.models.opening_errors import explained
@@ -144,6 +145,7 @@ def load(
             ignore_mismatched_sizes=True,
             **opened.options,
         )
+    open_experts(model)
     find_blocks(model)  # an unsupported architecture is refused here, before any work
     lost = {key for key, *_ in loading["mismatched_keys"]} | set(loading["missing_keys"])
     check_complete(name, [key for key in model.state_dict() if key in lost])

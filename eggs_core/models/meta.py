@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from eggs_core.errors import EggsError
+from eggs_core.models.experts import open_experts
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
@@ -21,8 +22,8 @@ def skeleton(config: object, kind: type | None = None, dtype: torch.dtype | None
     options = {} if dtype is None else {"dtype": dtype}
     with torch.device("meta"):
         if kind is not None:
-            return kind(config)
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False, **options)
+            return open_experts(kind(config))
+        return open_experts(AutoModelForCausalLM.from_config(config, trust_remote_code=False, **options))
 
 
 def check_buffers(model: PreTrainedModel, name: str) -> None:

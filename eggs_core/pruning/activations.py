@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from eggs_core.errors import EggsError
 from eggs_core.models.architectures import LinearLayer
 from eggs_core.models.hooks import InputHook, hooked
 from eggs_core.pruning.activation_store import Batches
@@ -19,8 +21,16 @@ if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
 
 TOKENS_PER_BATCH = 4096
+MOST_GRAM_BYTES = 1 << 30  # of grams that are gathered at once, where a block has experts
 SAMPLE_TOKENS = 512  # inputs kept per layer to measure the error of its output
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # of a block beside its hidden states, by place and by name
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """Stands for an argument that the block before returned beside its hidden states, at this place."""
+
+    place: int
 
 
 @dataclass(slots=True)
@@ -36,6 +46,7 @@ class InputStatistics:
     gram: torch.Tensor | None  # (in, in), of x xᵀ
     sample: torch.Tensor  # (at most SAMPLE_TOKENS, in)
     tokens: int = 0
+    offered: int = 0  # tokens that went through the block, of which a router may have sent some here
     cross: torch.Tensor | None = None  # (in, in)
     residual_cross: torch.Tensor | None = None  # (out, in)
     dense_sample: torch.Tensor | None = None  # as sample, of the block as it was
@@ -108,12 +119,31 @@ class StopForward(Exception):
     """Ends a forward pass as soon as what is asked for is known."""
 
 
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """How one block is called: its hidden states, (windows, length, hidden), and other arguments, batch by batch."""
+
+    hidden: Batches
+    arguments: Sequence[Arguments]
+
+    def __len__(self) -> int:
+        return len(self.hidden)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, Arguments]]:
+        return zip(self.hidden, self.arguments, strict=True)
+
+    @property
+    def first(self) -> tuple[torch.Tensor, Arguments]:
+        """The first batch's."""
+        return self.hidden[0], self.arguments[0]
+
+
 class Activations:
     """The hidden states before the block that is pruned next, for every batch of tokens.
 
     windows: (windows, length) int64. `hidden` holds one tensor for each batch. It may be empty, or as an earlier
-    process left it. `arguments` are each block's other arguments, which all batches share. `wrapped` says whether
-    blocks return a tuple.
+    process left it. `wrapped` says whether blocks return a tuple. Raises EggsError for a model whose blocks do not
+    follow each other, so that it cannot be pruned block by block.
     """
 
     def __init__(
@@ -126,18 +156,44 @@ class Activations:
     ) -> None:
         self.hidden: Batches = [] if hidden is None else hidden
         self.batches = _batches(windows, tokens_per_batch)
-        self.arguments, self.wrapped = _arguments(model, blocks, self.batches[0])
-        if not self.hidden:
-            _capture(model, blocks, self.batches, self.hidden)
+        missing = not self.hidden
+        self._arguments: list[list[Arguments | None]] = []  # by batch, by block; None where the block is left out
+        self._carried: list[tuple[Any, ...]] = [() for _ in self.batches]  # what the block before returned beside
+        recorder = Recorder(model, blocks)
+        for batch in self.batches:
+            first, arguments = recorder.record(batch)
+            if missing:
+                self.hidden.append(first)
+            known = self._arguments[0] if self._arguments else arguments
+            self._arguments.append(known if _same(known, arguments) else arguments)
+        self.wrapped = recorder.wrapped
+
+    @property
+    def shared(self) -> bool:
+        """Do all batches give their blocks the same arguments beside the hidden states?"""
+        same = all(arguments is self._arguments[0] for arguments in self._arguments)
+        return same and not any(one and _carries(one) for one in self._arguments[0])
+
+    def runs(self, number: int) -> bool:
+        """Does text pass block `number` at all?"""
+        return self._arguments[0][number] is not None
+
+    def calls(self, number: int) -> Calls:
+        """How block `number` is called, batch by batch."""
+        found = zip(self._arguments, self._carried, strict=True)
+        return Calls(self.hidden, [_filled(arguments[number], carried) for arguments, carried in found])
 
     def gather(self, layers: list[LinearLayer], number: int, block: nn.Module, need_gram: bool) -> Statistics:
         """Statistics of every layer's input over all batches; layers that share an input share its statistics."""
-        return _gather(block, layers, self.hidden, self.arguments[number], need_gram)
+        return _gather(block, layers, self.calls(number), need_gram)
 
     def advance(self, number: int, block: nn.Module) -> None:
         """Go on to the next block, through this one as it is now."""
-        for i, batch in enumerate(self.hidden):
-            self.hidden[i] = run_block(block, batch, self.arguments[number])
+        if not self.runs(number):
+            return
+        for i, (batch, arguments) in enumerate(self.calls(number)):
+            self.hidden[i], *carried = run_whole(block, batch, arguments)
+            self._carried[i] = tuple(carried)
 
 
 def _add(total: torch.Tensor | None, product: torch.Tensor) -> torch.Tensor:
@@ -157,15 +213,15 @@ def _batches(windows: torch.Tensor, most: int) -> list[torch.Tensor]:
 
 
 @contextmanager
-def replaced(blocks: list[nn.Module], forward: Callable[..., object]) -> Iterator[None]:
-    """Let `forward` stand in for each of these blocks' own computation."""
-    before = [block.__dict__.get("forward") for block in blocks]
-    for block in blocks:
+def replaced(blocks: Iterable[nn.Module], forwards: Iterable[Callable[..., object]]) -> Iterator[None]:
+    """Let a function stand in for each of these blocks' own computation."""
+    before = [(block, block.__dict__.get("forward")) for block in blocks]
+    for (block, _), forward in zip(before, forwards, strict=False):
         block.forward = forward
     try:
         yield
     finally:
-        for block, own in zip(blocks, before, strict=True):
+        for block, own in before:
             del block.forward
             if own is not None:
                 block.forward = own
@@ -176,42 +232,120 @@ def input_device(model: PreTrainedModel) -> torch.device:
     return model.get_input_embeddings().get_parameter("weight").device
 
 
+class Recorder:
+    """Records how a model calls its blocks. Only the first block computes, once, to tell what blocks return.
+
+    All others hand on what they are given. What reaches a block must be what the one before it returned: else the model
+    does more between its blocks than to call them, and block by block would be another model.
+    """
+
+    def __init__(self, model: PreTrainedModel, blocks: nn.ModuleList) -> None:
+        self._model, self._blocks = model, blocks
+        self._sample: object = None  # what the first block returned
+        self._calls: list[Arguments | None] = []
+        self._given: list[torch.Tensor] = []
+        self._returned: tuple[Any, ...] = ()
+
+    @property
+    def wrapped(self) -> bool:
+        """Do blocks return a tuple?"""
+        return isinstance(self._sample, tuple)
+
+    @torch.no_grad()
+    def record(self, batch: torch.Tensor) -> tuple[torch.Tensor, list[Arguments | None]]:
+        """The first block's hidden states, and every block's other arguments, for tokens (windows, length)."""
+        self._calls, self._given, self._returned = [None] * len(self._blocks), [], ()
+        stand_ins = [partial(self._stand_in, number, block.forward) for number, block in enumerate(self._blocks)]
+        head = self._model.get_output_embeddings().register_forward_pre_hook(_stop)
+        with head, replaced(self._blocks, stand_ins), suppress(StopForward):
+            self._model(input_ids=batch.to(input_device(self._model)), use_cache=False)
+        if not self._given:
+            raise self._refusal("runs none of its blocks")
+        return self._given[0], self._calls
+
+    def _stand_in(self, number: int, own: Callable[..., object], *args: Any, **kwargs: Any) -> object:
+        if any(self._calls[number:]):
+            raise self._refusal("runs its blocks in another order, or more than once")
+        hidden, arguments = _separated(args, kwargs)
+        if self._returned and not _equal(hidden, self._returned[0]):
+            raise self._refusal("works on the hidden states between its blocks")
+        self._calls[number] = _linked(arguments, self._returned)
+        self._given.append(hidden)
+        if self._sample is None:
+            self._sample = own(*args, **kwargs)
+        if not isinstance(self._sample, tuple | list):
+            self._returned = (hidden,)
+            return hidden
+        self._returned = (hidden, *(x.clone() if isinstance(x, torch.Tensor) else x for x in self._sample[1:]))
+        kind = type(self._sample)
+        return kind._make(self._returned) if hasattr(kind, "_make") else kind(self._returned)  # a named tuple or not
+
+    def _refusal(self, what: str) -> EggsError:
+        return EggsError(f"The architecture {self._model.config.model_type!r} {what}: it cannot be pruned block by block.")
+
+
+def _stop(_module: nn.Module, _args: tuple[Any, ...]) -> None:
+    raise StopForward
+
+
+def _linked(arguments: Arguments, returned: tuple[Any, ...]) -> Arguments:
+    """The arguments, with those that are tensors which the block before returned as what stands for them."""
+
+    def link(value: object) -> object:
+        places = [i for i, one in enumerate(returned) if i and one is value and isinstance(value, torch.Tensor)]
+        return Carried(places[0]) if places else value
+
+    return tuple(map(link, arguments[0])), {name: link(value) for name, value in arguments[1].items()}
+
+
+def _filled(arguments: Arguments | None, carried: tuple[Any, ...]) -> Arguments:
+    """The arguments, with what the block before returned where it belongs."""
+    assert arguments is not None, "no text passes this block"
+
+    def fill(value: object) -> object:
+        return carried[value.place - 1] if isinstance(value, Carried) else value
+
+    return tuple(map(fill, arguments[0])), {name: fill(value) for name, value in arguments[1].items()}
+
+
+def _carries(arguments: Arguments) -> bool:
+    return any(isinstance(value, Carried) for value in (*arguments[0], *arguments[1].values()))
+
+
+def _separated(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[torch.Tensor, Arguments]:
+    """The hidden states that a block is given, and its other arguments."""
+    if args:
+        return args[0], (args[1:], kwargs)
+    return kwargs["hidden_states"], ((), {name: value for name, value in kwargs.items() if name != "hidden_states"})
+
+
+def _equal(a: object, b: object) -> bool:
+    """Are two arguments the same for a block? Containers that it may write into are so only if they are one object."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return a is b or (a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b))
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    return a is b or (isinstance(a, bool | int | float | str | Carried) and a == b)
+
+
+def _same(known: list[Arguments | None], arguments: list[Arguments | None]) -> bool:
+    """Do all blocks get the same?"""
+
+    def same(one: Arguments | None, other: Arguments | None) -> bool:
+        if one is None or other is None:
+            return one is other
+        named = one[1].keys() == other[1].keys() and all(_equal(one[1][n], other[1][n]) for n in one[1])
+        return named and _equal(one[0], other[0])
+
+    return all(map(same, known, arguments))
+
+
 @torch.no_grad()
-def _arguments(model: PreTrainedModel, blocks: nn.ModuleList, batch: torch.Tensor) -> tuple[list[Arguments], bool]:
-    """Each block's arguments beside its hidden states, and whether blocks return a tuple; only the first block runs."""
-    arguments: list[Arguments] = []
-    output: list[object] = []
-
-    def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        arguments.append((args[1:], {k: v for k, v in kwargs.items() if k != "hidden_states"}))
-        if 1 < len(blocks) == len(arguments):
-            raise StopForward
-
-    def after(_module: nn.Module, _args: tuple[Any, ...], result: object) -> None:
-        output.append(result)
-        if len(blocks) == 1:
-            raise StopForward
-
-    hooks = [block.register_forward_pre_hook(before, with_kwargs=True) for block in blocks]
-    hooks.append(blocks[0].register_forward_hook(after))
-    others = replaced(list(blocks)[1:], lambda *_args, **_kwargs: output[0])
-    with hooked(hooks), suppress(StopForward), others:
-        model(input_ids=batch.to(input_device(model)), use_cache=False)
-    return arguments, isinstance(output[0], tuple)
-
-
-@torch.no_grad()
-def _capture(model: PreTrainedModel, blocks: nn.ModuleList, batches: list[torch.Tensor], hidden: Batches) -> None:
-    """Append the first block's input for every batch."""
-
-    def record(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        hidden.append(args[0] if args else kwargs["hidden_states"])
-        raise StopForward
-
-    with blocks[0].register_forward_pre_hook(record, with_kwargs=True):
-        for batch in batches:
-            with suppress(StopForward):
-                model(input_ids=batch.to(input_device(model)), use_cache=False)
+def run_whole(block: nn.Module, hidden: torch.Tensor, arguments: Arguments) -> tuple[Any, ...]:
+    """All that a block returns, its hidden states first, without gradients."""
+    args, kwargs = arguments
+    output = block(hidden, *args, **kwargs)
+    return tuple(output) if isinstance(output, tuple | list) else (output,)
 
 
 @torch.no_grad()
@@ -224,14 +358,13 @@ def block_output(block: nn.Module, hidden: torch.Tensor, arguments: Arguments) -
     """A block's hidden states after it."""
     args, kwargs = arguments
     output = block(hidden, *args, **kwargs)
-    return output[0] if isinstance(output, tuple) else output
+    return output[0] if isinstance(output, tuple | list) else output
 
 
-def _gather(
-    block: nn.Module, layers: list[LinearLayer], hidden: Iterable[torch.Tensor], arguments: Arguments, need_gram: bool
-) -> Statistics:
+def _gather(block: nn.Module, layers: list[LinearLayer], calls: Calls, need_gram: bool) -> Statistics:
     """Statistics of every layer's input over all batches; layers that share an input share its statistics."""
     statistics: Statistics = {}
+    tokens = 0
     seen: dict[int, tuple[torch.Tensor, InputStatistics]] = {}  # by identity of the input, within one batch
 
     def hook_for(layer: LinearLayer) -> InputHook:
@@ -248,7 +381,10 @@ def _gather(
         return hook
 
     with hooked(layer.module.register_forward_pre_hook(hook_for(layer)) for layer in layers):
-        for batch in hidden:
-            run_block(block, batch, arguments)
+        for hidden, arguments in calls:
+            run_block(block, hidden, arguments)
+            tokens += len(flat(hidden))
             seen.clear()
+    for one in statistics.values():
+        one.offered = tokens
     return statistics

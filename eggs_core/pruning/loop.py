@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,8 @@ from eggs_core.graph.measures import GraphMeasures, measure
 from eggs_core.masks.selection import Selection, retained_score, select, topn
 from eggs_core.models.architectures import LinearLayer, block_layers, check_pattern, find_blocks
 from eggs_core.pruning import stagewise
-from eggs_core.pruning.activations import Activations, InputStatistics, Statistics
+from eggs_core.pruning.activations import MOST_GRAM_BYTES, Activations, InputStatistics, Statistics
+from eggs_core.pruning.block_check import check_block_by_block
 from eggs_core.pruning.reconstruction import LayerProblem
 from eggs_core.pruning.scores import score
 from eggs_core.registry import entry
@@ -151,10 +153,12 @@ def prune(
     """Prune a causal LM in place, yielding a report per layer; close the generator to stop after a layer.
 
     windows: (windows, length) int64 calibration tokens. Each block sees the activations of the pruned ones before it.
-    `devices` as for prune_blocks. Raises EggsError, before any work, if the pattern does not fit a layer.
+    `devices` as for prune_blocks. Raises EggsError, before any work, if the pattern does not fit a layer, and for a model
+    that is not the same block by block.
     """
     check_pattern(model, config.pattern)
     path, blocks = find_blocks(model)
+    check_block_by_block(model, blocks, windows)
     yield from prune_blocks(BlocksInMemory(path, blocks), Activations(model, blocks, windows), config, devices=devices)
 
 
@@ -174,16 +178,49 @@ def prune_blocks(
     staged = len(blocks) - 1 if config.stagewise else 0
     for number in range(first, len(blocks)):
         with blocks.load_block(number) as block:
+            if not activations.runs(number):  # such as one that only pictures pass
+                continue
             stages: Iterable[tuple[list[LinearLayer], Statistics]]
             if number < staged:
                 stages = stagewise.stages(activations, blocks.path, number, block)
             else:
-                layers = block_layers(blocks.path, number, block)
-                stages = [(layers, activations.gather(layers, number, block, need_gram))]
+                stages = _gathered(activations, blocks.path, number, block, need_gram)
             for layers, statistics in stages:
                 yield from _prune_layers(layers, statistics, config, need_gram, devices)
             if number < len(blocks) - 1:  # nothing reads the last block's output
                 activations.advance(number, block)
+
+
+def _gathered(
+    activations: Activations, path: str, number: int, block: nn.Module, need_gram: bool
+) -> Iterator[tuple[list[LinearLayer], Statistics]]:
+    """All layers of a block with the statistics that it gives while none is pruned.
+
+    Where the grams of many experts would take too much memory, experts are pruned some at a time, before all else:
+    nothing that a block computes depends on them but its output.
+    """
+    layers = block_layers(path, number, block)
+    experts = [layer for layer in layers if layer.mixture]
+    if not need_gram or _gram_bytes(experts) <= MOST_GRAM_BYTES:
+        yield layers, activations.gather(layers, number, block, need_gram)
+        return
+    others = [layer for layer in layers if not layer.mixture]
+    kept = activations.gather(others, number, block, need_gram)
+    by_expert: dict[str, list[LinearLayer]] = {}
+    for layer in experts:
+        by_expert.setdefault(layer.projection.rpartition(".")[0], []).append(layer)
+    group: list[LinearLayer] = []
+    for expert in by_expert.values():
+        if group and _gram_bytes(group + expert) > MOST_GRAM_BYTES:
+            yield group, activations.gather(group, number, block, need_gram)
+            group = []
+        group += expert
+    yield group, activations.gather(group, number, block, need_gram)
+    yield others, kept
+
+
+def _gram_bytes(layers: Iterable[LinearLayer]) -> int:
+    return sum(4 * layer.shape[1] ** 2 for layer in layers)
 
 
 def _prune_layers(
@@ -226,6 +263,12 @@ def _prune_layer(
         raise EggsError(f"Layer {layer.name}: {error}") from error
     if not reached:
         pruned.notes.append("no calibration token reached this layer, so it was pruned by its weights alone")
+    elif layer.mixture and inputs.tokens < layer.shape[1]:
+        enough = math.ceil(inputs.offered * layer.shape[1] / inputs.tokens)
+        pruned.notes.append(
+            f"only {inputs.tokens:,} calibration tokens reached this expert, fewer than its {layer.shape[1]:,} inputs; "
+            f"some {enough:,} in all would do"
+        )
     layer.set_weight(pruned.weight)
     return LayerReport(
         name=layer.name,

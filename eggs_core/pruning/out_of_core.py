@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -280,6 +281,6 @@ def _score(model: PreTrainedModel, blocks: list[nn.Module], activations: Activat
         size = windows_at_once(model, batch.shape[1])
         for tokens, states in zip(batch.split(size), hidden.split(size), strict=True):
             output = (states,) if activations.wrapped else states
-            with replaced(blocks, lambda *_args, output=output, **_kwargs: output):
+            with replaced(blocks, repeat(lambda *_args, output=output, **_kwargs: output)):
                 parts += score_windows(model, tokens)
     return join(parts)

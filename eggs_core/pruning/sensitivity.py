@@ -18,11 +18,12 @@ TOKENS = 8192  # that G is estimated on
 
 
 def sensitivities(
-    block: nn.Module, layers: list[LinearLayer], batches: Iterable[torch.Tensor], arguments: Arguments
+    block: nn.Module, layers: list[LinearLayer], calls: Iterable[tuple[torch.Tensor, Arguments]]
 ) -> dict[str, torch.Tensor]:
     """Each layer's G, fp32 (out, out), by the layer's name, up to a factor; a layer that no token reached has none.
 
-    batches: hidden states before the block, (windows, length, hidden) each; the first are used, up to 8,192 tokens.
+    calls: hidden states before the block, (windows, length, hidden), and its other arguments, batch by batch; the
+    first are used, up to 8,192 tokens.
     Random directions v at the block's output give Jᵀ v by one backward pass, and E[Jᵀ v vᵀ J] = E[Jᵀ J].
     """
     found: dict[str, torch.Tensor] = {}
@@ -45,7 +46,7 @@ def sensitivities(
     try:
         tokens = 0
         with hooked(layer.module.register_forward_hook(hook_for(layer.name)) for layer in layers):
-            for number, hidden in enumerate(batches):
+            for number, (hidden, arguments) in enumerate(calls):
                 _backward(block, hidden, arguments, number)
                 tokens += len(flat(hidden))
                 if tokens >= TOKENS:

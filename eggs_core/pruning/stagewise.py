@@ -8,7 +8,7 @@ stages gain nothing by that (measured on tiny-llama).
 """
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -18,8 +18,10 @@ from torch import nn
 from eggs_core.models.architectures import LinearLayer, block_layers
 from eggs_core.models.hooks import InputHook, OutputHook, hooked
 from eggs_core.pruning.activations import (
+    MOST_GRAM_BYTES,
     Activations,
     Arguments,
+    Calls,
     InputStatistics,
     Statistics,
     StopForward,
@@ -31,77 +33,103 @@ from eggs_core.pruning.sensitivity import sensitivities
 WIDEST = 4096  # outputs of a layer whose sensitivity is used: what it costs grows with their cube
 SAME = 1e-3  # relative difference below which two activations count as the same
 
-Side = tuple[nn.Module, LinearLayer]  # a block, as it is or as it was, and one of its layers
+Twins = list[tuple[LinearLayer, LinearLayer]]  # layers of a block as it is, each with itself as it was
 
 
 def stages(
     activations: Activations, path: str, number: int, block: nn.Module
 ) -> Iterator[tuple[list[LinearLayer], Statistics]]:
     """The stages of a block as lists of layers, each with its input's statistics once those before it were pruned."""
-    hidden, arguments = activations.hidden, activations.arguments[number]
+    calls = activations.calls(number)
     before = copy.deepcopy(block)
     named, twins = ({layer.name: layer for layer in block_layers(path, number, b)} for b in (block, before))
-    last = _last_write(before, list(twins.values()), hidden[0], arguments)
-    names_of_stages = _stages(before, list(twins.values()), hidden[0], arguments)
-    weighed = [twins[name] for name in names_of_stages[0] if twins[name].shape[0] <= WIDEST]
-    sensitivity = sensitivities(before, weighed, hidden, arguments)
-    for names in names_of_stages:
-        pair = (block, named[names[0]]), (before, twins[names[0]])
-        statistics = _gather_stage(*pair, hidden, arguments, last in names)
-        found = {name: replace(statistics, sensitivity=sensitivity.get(name)) for name in names} if statistics else {}
-        yield [named[name] for name in names], found
+    last = _last_write(before, list(twins.values()), *calls.first)
+    inputs = _inputs_in_order(before, list(twins.values()), *calls.first)
+    weighed = [twins[name] for name in inputs[0] if twins[name].shape[0] <= WIDEST]
+    sensitivity = sensitivities(before, weighed, calls)
+    for stage in _stages(inputs, named):
+        pairs = [(named[names[0]], twins[names[0]]) for names in stage]
+        whole = any(last in names for names in stage)
+        found = {
+            name: replace(statistics, sensitivity=sensitivity.get(name))
+            for names, statistics in zip(stage, _gather_stage(block, before, pairs, calls, whole), strict=True)
+            for name in names
+            if statistics is not None
+        }
+        yield [named[name] for names in stage for name in names], found
+
+
+def _stages(inputs: list[list[str]], named: dict[str, LinearLayer]) -> Iterator[list[list[str]]]:
+    """Inputs that are gathered together: one, or those of experts side by side, as many as fit into MOST_GRAM_BYTES."""
+    ordered: dict[object, list[list[str]]] = {}
+    for names in inputs:
+        ordered.setdefault(named[names[0]].mixture or names[0], []).append(names)
+    for stage in ordered.values():
+        together = max(1, MOST_GRAM_BYTES // (8 * named[stage[0][0]].shape[1] ** 2))
+        yield from (stage[start : start + together] for start in range(0, len(stage), together))
 
 
 def _gather_stage(
-    pruned: Side, before: Side, batches: Iterable[torch.Tensor], arguments: Arguments, whole: bool
-) -> InputStatistics | None:
-    """Statistics of one stage's input, in the block as it is and as it was; None if no token reached it."""
-    found: InputStatistics | None = None
-    aligned = True
-    for hidden in batches:
-        (x, rest), (y, dense_rest) = (_input(*side, hidden, arguments, whole) for side in (pruned, before))
-        if x is None:
-            continue
-        found = found or InputStatistics.empty(x.shape[-1], x.device, True)
-        # A router may send other tokens to an expert than before. Then the expert's own output is the target.
-        aligned &= y is not None and x.shape == y.shape and len(flat(x)) == len(flat(hidden))
-        dense = residual_gap = None
-        if aligned and y is not None:
-            dense = flat(y)
-            if rest is not None and dense_rest is not None:
-                residual_gap = flat(dense_rest - rest)
-        found.update(flat(x), dense, residual_gap)
-    if found is not None and not aligned:
-        found.cross = found.residual_cross = found.dense_sample = found.residual_gap_sample = None
+    pruned: nn.Module, before: nn.Module, pairs: Twins, calls: Calls, whole: bool
+) -> list[InputStatistics | None]:
+    """Statistics of each layer's input, in the block as it is and as it was; None if no token reached it."""
+    found: list[InputStatistics | None] = [None] * len(pairs)
+    aligned = [True] * len(pairs)
+    now, then = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    tokens = 0
+    for hidden, arguments in calls:
+        tokens += len(flat(hidden))
+        inputs, rest = _inputs(pruned, now, hidden, arguments, whole)
+        dense_inputs, dense_rest = _inputs(before, then, hidden, arguments, whole)
+        residual_gap = None if rest is None or dense_rest is None else flat(dense_rest - rest)
+        for i, (x, y) in enumerate(zip(inputs, dense_inputs, strict=True)):
+            if x is None:
+                continue
+            one = found[i] = found[i] or InputStatistics.empty(x.shape[-1], x.device, True)
+            # A router may send other tokens to an expert than before. Then the expert's own output is the target.
+            aligned[i] &= y is not None and x.shape == y.shape and len(flat(x)) == len(flat(hidden))
+            fits = aligned[i] and y is not None
+            one.update(flat(x), flat(y) if fits and y is not None else None, residual_gap if fits else None)
+    for gathered, fits in zip(found, aligned, strict=True):
+        if gathered is not None:
+            gathered.offered = tokens
+        if gathered is not None and not fits:
+            gathered.cross = gathered.residual_cross = gathered.dense_sample = gathered.residual_gap_sample = None
     return found
 
 
 @torch.no_grad()
-def _input(
-    block: nn.Module, layer: LinearLayer, hidden: torch.Tensor, arguments: Arguments, whole: bool
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """A layer's input, None if no token reaches it; and if `whole`, the block's output without the layer's own."""
-    found: list[torch.Tensor] = []
+def _inputs(
+    block: nn.Module, layers: list[LinearLayer], hidden: torch.Tensor, arguments: Arguments, whole: bool
+) -> tuple[list[torch.Tensor | None], torch.Tensor | None]:
+    """Each layer's input, None if no token reaches it; and if `whole`, the block's output without the first's own."""
+    found: list[torch.Tensor | None] = [None] * len(layers)
     own: list[torch.Tensor] = []
+    stop = len(layers) == 1 and not whole
 
-    def before(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        found.append(args[0])
-        if not whole:
-            raise StopForward
+    def hook_for(place: int) -> InputHook:
+        def before(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            found[place] = args[0]
+            if stop:
+                raise StopForward
+
+        return before
 
     def after(_module: nn.Module, _args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         own.append(output.clone())
 
-    hooks = [layer.module.register_forward_pre_hook(before), layer.module.register_forward_hook(after)]
+    hooks = [layer.module.register_forward_pre_hook(hook_for(i)) for i, layer in enumerate(layers)]
+    if whole:
+        hooks.append(layers[0].module.register_forward_hook(after))
     with hooked(hooks), suppress(StopForward):
         output = run_block(block, hidden, arguments)
-    if not found or not whole:
-        return (found[0] if found else None), None
-    return found[0], output - own[0].view_as(output)
+    return found, output - own[0].view_as(output) if own else None
 
 
 @torch.no_grad()
-def _stages(block: nn.Module, layers: list[LinearLayer], hidden: torch.Tensor, arguments: Arguments) -> list[list[str]]:
+def _inputs_in_order(
+    block: nn.Module, layers: list[LinearLayer], hidden: torch.Tensor, arguments: Arguments
+) -> list[list[str]]:
     """Names of layers in the order in which the block calls them, those that read the same tensor together."""
     calls: list[tuple[torch.Tensor, list[str]]] = []  # holds the tensors, so that none takes another's identity
 
@@ -117,9 +145,9 @@ def _stages(block: nn.Module, layers: list[LinearLayer], hidden: torch.Tensor, a
 
     with hooked(layer.module.register_forward_pre_hook(hook_for(layer.name)) for layer in layers):
         run_block(block, hidden, arguments)
-    stages = [names for _, names in calls]
-    called = {name for names in stages for name in names}
-    return stages + [[layer.name] for layer in layers if layer.name not in called]
+    found = [names for _, names in calls]
+    called = {name for names in found for name in names}
+    return found + [[layer.name] for layer in layers if layer.name not in called]
 
 
 @torch.no_grad()

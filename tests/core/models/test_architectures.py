@@ -192,7 +192,7 @@ def test_an_architecture_built_alike_is_found(tiny_model):
 def test_an_unknown_architecture_is_refused_by_name(tiny_model):
     model = tiny_model("llama")
     model.config.model_type = "strange"
-    model.model.layers = nn.ModuleList([model.model.layers[0]])
+    model.model.layers = nn.Sequential(*model.model.layers)
     with pytest.raises(EggsError, match="'strange' is not supported") as caught:
         find_blocks(model)
     assert "llama" in str(caught.value)

@@ -27,7 +27,7 @@ def test_it_is_the_mean_of_the_squared_jacobian():
     block = Block()
     hidden = torch.randn(8, 512, 3, generator=torch.Generator().manual_seed(2))
     layers = [LinearLayer(name, 0, name, getattr(block, name)) for name in ("first", "second")]
-    found = sensitivities(block, layers, [hidden, hidden], ((), {}))["first"]
+    found = sensitivities(block, layers, [(hidden, ((), {}))] * 2)["first"]
     inner = hidden.reshape(-1, 3) @ block.first.weight.T
     jacobians = block.second.weight.detach() * (1 - torch.tanh(inner) ** 2)[:, None, :]  # (tokens, 3, 4)
     jacobians = jacobians / block(hidden).detach().reshape(-1, 3).norm(dim=1)[:, None, None]
@@ -43,7 +43,7 @@ def test_every_layer_of_every_architecture_has_one(tiny_model, kind):
     windows = torch.randint(0, 64, (6, 20), generator=torch.Generator().manual_seed(3))
     activations = Activations(model, blocks, windows)
     layers = block_layers(path, 0, blocks[0])
-    found = [sensitivities(blocks[0], layers, activations.hidden, activations.arguments[0]) for _ in range(2)]
+    found = [sensitivities(blocks[0], layers, activations.calls(0)) for _ in range(2)]
     assert set(found[0]) == {layer.name for layer in layers}
     for layer in layers:
         matrix = found[0][layer.name]
@@ -58,6 +58,6 @@ def test_half_precision_gives_finite_values(tiny_model):
     path, blocks = find_blocks(model)
     activations = Activations(model, blocks, torch.randint(0, 64, (2, 20), generator=torch.Generator().manual_seed(3)))
     layers = block_layers(path, 0, blocks[0])
-    found = sensitivities(blocks[0], layers, activations.hidden, activations.arguments[0])
+    found = sensitivities(blocks[0], layers, activations.calls(0))
     assert set(found) == {layer.name for layer in layers}
     assert all(matrix.dtype == torch.float32 and torch.isfinite(matrix).all() for matrix in found.values())

@@ -1,0 +1,195 @@
+"""Mixtures whose experts lie in one tensor: each expert's product as a linear layer of its own.
+
+`open_experts` puts a small module for each expert beside the tensor, which stays where it is, under its own name in
+files and exports. From then on hooks, masks and packed layers see an expert as they see any linear layer.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import nn
+from torch.nn.functional import linear
+
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class ExpertLinear(nn.Module):
+    """One expert's linear layer; its weight is a view of the tensor that all experts of a mixture share."""
+
+    def __init__(self, owner: nn.Module, tensor: str, index: int, experts: int, transposed: bool) -> None:
+        super().__init__()
+        self._owner = (owner,)  # in a tuple, so that the shared tensor is counted once
+        self.tensor, self.index, self.experts, self.transposed = tensor, index, experts, transposed
+
+    @property
+    def shared(self) -> torch.Tensor:
+        """The tensor of all experts."""
+        return self._owner[0].get_parameter(self.tensor)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """(out_features, in_features), in place in the shared tensor."""
+        shared = self.shared
+        weight = shared.view(self.experts, -1, shared.shape[-1])[self.index] if shared.dim() == 2 else shared[self.index]
+        return weight.T if self.transposed else weight
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """(out_features,), in place in the shared bias; None without one."""
+        shared = self._owner[0]._parameters.get(f"{self.tensor}_bias")
+        return None if shared is None else shared[self.index]
+
+    @property
+    def in_features(self) -> int:
+        """Inputs of the expert."""
+        return self.weight.shape[1]
+
+    @property
+    def out_features(self) -> int:
+        """Outputs of the expert."""
+        return self.weight.shape[0]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (tokens, in) → (tokens, out)."""
+        return linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        """What print(model) shows of the layer."""
+        return f"in_features={self.in_features}, out_features={self.out_features}, expert={self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """How a class of experts keeps its tensors, and how it computes with one module for each expert instead.
+
+    `tensors` are the names of its shared tensors, in the order of use. `transposed` are those with one matrix as (in,
+    out) for each expert. `forward(experts, …)` stands in for the class's own.
+    """
+
+    tensors: tuple[str, ...]
+    transposed: tuple[str, ...]
+    forward: Callable[..., torch.Tensor]
+
+
+def _routed(
+    self: nn.Module, hidden_states: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
+) -> torch.Tensor:
+    """Hidden states (tokens, hidden), each through its experts, (tokens, k), and added up by their weights."""
+    shape, width = hidden_states.shape, hidden_states.shape[-1]
+    hidden_states = hidden_states.reshape(-1, width)
+    total = torch.zeros_like(hidden_states)
+    for number in top_k_index.unique().tolist():
+        token, place = torch.where(top_k_index == number)
+        output = _expert_output(self, number, hidden_states[token])
+        if output is not None:
+            total.index_add_(0, token, (output * top_k_weights[token, place, None]).to(total.dtype))
+    return total.view(shape)
+
+
+def _expert_output(self: Any, number: int, x: torch.Tensor) -> torch.Tensor | None:
+    """What one expert makes of its tokens; None beyond the last, where routers send what no expert takes."""
+    expert = self._modules.get(str(number))
+    if expert is None:
+        return x if hasattr(self, "identity_expert") else None
+    first, *others = expert.children()
+    if len(others) == 2:  # gate and up apart
+        x = self.mlp.activation_fn(first(x)) * others[0](x)
+    elif getattr(self, "has_gate", True):
+        x = self._apply_gate(first(x)) if hasattr(self, "_apply_gate") else _gated(self.act_fn, first(x))
+    else:
+        x = self.act_fn(first(x))
+    x = others[-1](x)
+    return self.post_expert_norm(x) if getattr(self, "has_post_expert_norm", False) else x
+
+
+def _gated(act: Callable[[torch.Tensor], torch.Tensor], gate_up: torch.Tensor) -> torch.Tensor:
+    gate, up = gate_up.chunk(2, dim=-1)
+    return act(gate) * up
+
+
+def _weighed(self: Any, hidden_states: torch.Tensor, gammas: torch.Tensor) -> torch.Tensor:
+    """Hidden states (…, hidden) through every expert, each by its own factor of gammas (…, experts)."""
+    x = hidden_states.reshape(-1, hidden_states.shape[-1])
+    gammas = gammas.reshape(len(x), -1)
+    total = torch.zeros_like(x, dtype=torch.float32)
+    for number in range(gammas.shape[1]):
+        gate, up, down = self.get_submodule(str(number)).children()
+        total += down(self.act_fn(gate(x)) * up(x) * gammas[:, number, None]).float()
+    return total.to(x.dtype).view(hidden_states.shape)
+
+
+def _sorted(self: nn.Module, inputs: torch.Tensor, expert_size: list[int]) -> torch.Tensor:
+    """Inputs (tokens, in), sorted by expert, `expert_size` tokens for each."""
+    parts = inputs.split(expert_size, dim=0)
+    layers = [next(self.get_submodule(str(i)).children()) for i in range(len(parts))]
+    return torch.cat([layer(part) for layer, part in zip(layers, parts, strict=True) if len(part)])
+
+
+def _scaled(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
+    """Every token for every expert, (experts · tokens, hidden), zero where the router did not choose it."""
+    width = hidden_states.shape[-1]
+    states = hidden_states.view(self.num_experts, -1, width)
+    total = torch.zeros_like(states)
+    for number in range(self.num_experts):
+        token = states[number].any(-1).nonzero()[:, 0]
+        if len(token):
+            gate_up, down = self.get_submodule(str(number)).children()
+            gate, up = gate_up(states[number, token]).chunk(2, dim=-1)
+            total[number, token] = down(up * self.act_fn(gate)).to(total.dtype)
+    return total.view(-1, width)
+
+
+FUSED = ("gate_up_proj", "down_proj")
+# Classes of experts that transformers gives no common interface, by name.
+KNOWN = {
+    "LongcatFlashExperts": Mixture(FUSED, (), _routed),
+    "Step3p7Experts": Mixture(FUSED, (), _routed),
+    "Llama4TextExperts": Mixture(FUSED, FUSED, _scaled),
+    "DbrxExperts": Mixture(("mlp.w1", "mlp.v1", "mlp.w2"), ("mlp.w2",), _routed),
+    "InklingSharedExperts": Mixture(("gate_proj", "up_proj", "down_proj"), (), _weighed),
+    "JetMoeParallelExperts": Mixture(("weight",), (), _sorted),
+}
+
+
+def mixture_of(module: nn.Module) -> Mixture | None:
+    """How a module keeps its experts in one tensor; None if it does not, or in a way that is unknown here."""
+    if (known := KNOWN.get(type(module).__name__)) is not None:
+        return known
+    if not hasattr(module, "is_transposed") or not hasattr(module, "has_gate"):  # transformers' experts interface
+        return None
+    tensors = FUSED if module.has_gate else ("up_proj", "down_proj")
+    return Mixture(tensors, tensors if module.is_transposed else (), _routed)
+
+
+def open_experts(model: Model) -> Model:
+    """Give each expert that lies in a shared tensor linear layers of its own, in place; returns the model.
+
+    They are named by the expert's number and the tensor: experts.3.gate_up_proj. Nothing is copied.
+    """
+    for module in list(model.modules()):
+        found = mixture_of(module)
+        if found is None or "0" in module._modules or module._parameters.get(found.tensors[0], 0) is None:
+            continue
+        last = module.get_parameter(found.tensors[-1])
+        count = last.shape[0] if last.dim() == 3 else cast(int, module.num_experts)
+        for index in range(count):
+            expert = nn.Module()
+            for tensor in found.tensors:
+                layer = ExpertLinear(module, tensor, index, count, tensor in found.transposed)
+                expert.add_module(tensor.rpartition(".")[2], layer)
+            module.add_module(str(index), expert)
+        module.forward = types.MethodType(found.forward, module)
+    return model
+
+
+def experts_in(module: nn.Module) -> int | None:
+    """How many experts a module holds that were opened, or that are modules in a list; None for any other module."""
+    if mixture_of(module) is not None or (isinstance(module, nn.ModuleList) and len(module) > 1):
+        return sum(name.isdigit() for name in module._modules) or None
+    return None
