@@ -44,7 +44,7 @@ def address(workspace: Workspace | None, asked: PruneConfig | None = None) -> st
     for name in (*CHOICES, *COUNTS):
         if getattr(config, name) != getattr(plain, name):
             values[name] = getattr(config, name)
-    values |= dict(config.options)
+    values |= dict(config.options) | {"layers": ";".join(config.layers)}
     values |= {"tab": workspace.tab, "layer": workspace.layer}
     if workspace.row or workspace.column:
         values |= {"row": workspace.row, "column": workspace.column}
@@ -61,6 +61,8 @@ def asked_config(query: Mapping[str, str]) -> PruneConfig | None:
         options |= {n: (int if o.whole else float)(query[n]) for n, o in OPTIONS.items() if query.get(n)}
     except ValueError as error:
         raise EggsError("This link is damaged: a number in it is none. Ask for it again.") from error
+    if query.get("layers"):
+        options["layers"] = query["layers"].split(";")
     return make_config(query["model"], query.get("pattern", "2:4"), query.get("method", "custom"), **options)
 
 

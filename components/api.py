@@ -63,6 +63,7 @@ def prune(
     calibration_windows: int = 64,
     calibration_length: int = 256,
     calibration_dataset: str | None = None,
+    layers: list[str] | None = None,
     anew: bool = False,
     **choices: Any,
 ) -> Iterator[dict]:
@@ -78,6 +79,7 @@ def prune(
         calibration_windows: How many windows of text to calibrate on.
         calibration_length: Tokens of each window.
         calibration_dataset: A Hub dataset to calibrate on; null is the bundled speeches.
+        layers: Rules that give layers a pattern of their own, such as mlp.down_proj=3:4 or blocks 1,30=dense.
         anew: Run it again even if it is known.
 
     Returns:
@@ -91,6 +93,7 @@ def prune(
         calibration_windows=calibration_windows,
         calibration_length=calibration_length,
         calibration=PREFIX + calibration_dataset.strip() if calibration_dataset else None,
+        layers=layers,
         **choices,
     )
     check_config(config)

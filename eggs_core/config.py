@@ -11,6 +11,7 @@ from typing import Any
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
 from eggs_core.registry import CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, entry, readers, spelled_out
+from eggs_core.rules import parse_rules
 
 SCHEMA = 3  # part of every key; later changes of a method raise its revision instead
 # What a key was made of when keys were first kept. Any other field enters a key only where it is not at its default.
@@ -51,12 +52,15 @@ class PruneConfig:
     evaluation: str = "bundled"
     evaluation_windows: int = 64
     evaluation_length: int = 256
+    layers: tuple[str, ...] = ()  # rules in order, in which some layers get a pattern of their own (rules.Rule)
 
     def __post_init__(self) -> None:
         self._check_names()
         for name in DIMENSIONS:
             entry(name, getattr(self, name))
         self._check_method()
+        if parse_rules(self.layers) != self.layers:
+            raise EggsError("Rules for layers are written in one way; make the configuration with make_config.")
         for name, value in self.options:
             self._check_option(name, value)
         for name, (low, high) in NUMBERS.items():
@@ -143,8 +147,12 @@ class PruneConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; every option by its own name, None where it is not set."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "options"}
-        return values | {"pattern": str(self.pattern)} | {name: self.option(name) for name in OPTIONS}
+        values = {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("options", "layers")
+        }
+        values |= {"pattern": str(self.pattern)}
+        rules = {"layers": list(self.layers)} if self.layers else {}
+        return values | rules | {name: self.option(name) for name in OPTIONS}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "PruneConfig":
@@ -158,7 +166,8 @@ class PruneConfig:
         plain = {name: value for name, value in values.items() if name not in OPTIONS}
         options = tuple((n, values[n]) for n in sorted(OPTIONS) if values.get(n) is not None)
         pattern = NMPattern.parse(values.get("pattern", "2:4"))
-        return cls(**{"model": "", **plain, "pattern": pattern, "options": options})
+        rules = parse_rules(values.get("layers", ()))
+        return cls(**{"model": "", **plain, "pattern": pattern, "layers": rules, "options": options})
 
     def command_line(self) -> str:
         """The command that repeats this run; a text of one's own is left for its path to be filled in."""
@@ -170,6 +179,8 @@ class PruneConfig:
         given |= {n: getattr(self, n) for n in NUMBERS if n != "seed" and getattr(self, n) != defaults[n]}
         for name, value in given.items():
             words += [f"--{name.replace('_', '-')}", str(value)]
+        for rule in self.layers:
+            words += ["--layer", shlex.quote(rule)]
         for side in ("calibration", "evaluation"):
             source = getattr(self, side)
             if source.startswith("dataset:"):

@@ -1,7 +1,9 @@
 """N:M sparsity patterns: in every group of M consecutive weights along in_features, N are kept."""
 
+from __future__ import annotations
+
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eggs_core.errors import EggsError
@@ -31,7 +33,7 @@ class NMPattern:
             )
 
     @classmethod
-    def parse(cls, text: "str | NMPattern") -> "NMPattern":
+    def parse(cls, text: str | NMPattern) -> NMPattern:
         """Read "2:4" (or "2 : 4"); raises EggsError for anything that is not two whole numbers."""
         if isinstance(text, NMPattern):
             return text
@@ -71,3 +73,11 @@ class NMPattern:
                 f"({out_features}, {in_features}) and {in_features} = {in_features // self.group} × {self.group} + "
                 f"{in_features % self.group}; choose an M that divides {in_features}."
             )
+
+
+Patterns = NMPattern | Mapping[str, NMPattern]  # one for all layers, or each layer's own by its name
+
+
+def pattern_of(patterns: Patterns, name: str) -> NMPattern:
+    """The pattern of the layer `name`."""
+    return patterns if isinstance(patterns, NMPattern) else patterns[name]

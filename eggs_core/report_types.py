@@ -55,6 +55,7 @@ class LayerEntry(TypedDict):
     block: Block
     projection: str
     shape: Many[Natural]  # out_features, in_features
+    pattern: NotRequired[str]  # the layer's own; early runs have one for all
     sparsity: Share
     retained_score: Number
     output_error: Number
@@ -73,6 +74,13 @@ class LayerEntry(TypedDict):
     null_gap_std: Number
     gap_z: Number
     certified_expansion: Expansion
+
+
+class DenseLayer(TypedDict):
+    """A layer that stayed dense, and why."""
+
+    name: str
+    why: str
 
 
 class Size(TypedDict):
@@ -145,6 +153,7 @@ class Choices(TypedDict):
     selection: str
     permutation: str
     reconstruction: str
+    layers: NotRequired[Many[str]]  # rules
 
 
 class Report(TypedDict):
@@ -168,6 +177,8 @@ class Report(TypedDict):
     versions: Named[str]
     parameters: NotRequired[Count]
     fingerprint: NotRequired[str]  # of the original weights; early runs have none
+    pruned_share: NotRequired[Share]  # of the weights in matrices of the blocks
+    dense_layers: NotRequired[Many[DenseLayer]]
     checkpoint: NotRequired[str]  # the folder of the pruned model of a streamed run
 
 

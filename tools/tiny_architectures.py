@@ -8,6 +8,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+ARCHITECTURES = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)  # by their model type
 VOCABULARY = 128
 BLOCKS = 4
 # What a number of a configuration becomes, by its name; numbers that are not here stay as they are.
@@ -39,35 +40,46 @@ SIZES: dict[str, int] = {
 KINDS = ("sliding_attention", "full_attention")
 ALTERNATING = [*KINDS, *KINDS]
 PLAIN_ROPE = {"rope_type": "default", "rope_theta": 10000.0}
+SHARED_KEYS = {"num_kv_shared_layers": 2, "layer_types": ALTERNATING, "hidden_size_per_layer_input": 8}
 LATENT = {"num_key_value_heads": 4}  # latent attention, with keys for every head
 OVERRIDES: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("axk1", "axk2", "deepseek_v3", "deepseek_v32"), LATENT),
-    **dict.fromkeys(("glm4_moe_lite", "glm_moe_dsa", "hy_v4", "kimi_linear", "minicpm3", "sarvam_mla", "youtu"), LATENT),
-    **dict.fromkeys(("bamba", "granitemoehybrid"), {"mamba_d_head": 16}),
-    **dict.fromkeys(("ministral", "hunyuan_v1_dense", "hunyuan_v1_moe"), {"head_dim": 8}),
-    **dict.fromkeys(("gemma3n_text", "gemma4_text"), {"num_kv_shared_layers": 2, "layer_types": ALTERNATING, "hidden_size_per_layer_input": 8}),
     "bailing_hybrid": {**LATENT, "n_group": 2, "topk_group": 1},
+    "bamba": {"mamba_d_head": 16},
     "cohere_compass_text": {"layer_types": ALTERNATING, "rope_parameters": dict.fromkeys(KINDS, PLAIN_ROPE)},
-    "deepseek_v2": {**LATENT, "num_experts_per_tok": 2},
     "dbrx": {"attn_config": {"rope_theta": 10000.0, "clip_qkv": 8.0, "kv_n_heads": 2}},
+    "deepseek_v2": {**LATENT, "num_experts_per_tok": 2},
     "dots1": {"n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2, "first_k_dense_replace": 1},
     "dots3_note_text": {**LATENT, "layer_types": ["full_attention"] * BLOCKS},
+    "gemma3n_text": SHARED_KEYS,
+    "gemma4_text": SHARED_KEYS,
     "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
+    "granitemoehybrid": {"mamba_d_head": 16},
+    "hunyuan_v1_dense": {"head_dim": 8},
+    "hunyuan_v1_moe": {"head_dim": 8},
+    "inkling2_loop_text": {"unpadded_vocab_size": VOCABULARY},
+    "inkling2_text": {"unpadded_vocab_size": VOCABULARY},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "longcat_flash": {**LATENT, "zero_expert_num": 2},
     "mamba2": {"num_heads": 8, "n_groups": 2},
+    "ministral": {"head_dim": 8},
     "nemotron": {"head_dim": 8, "num_key_value_heads": 2},
     "qwen4_exp_text": {
-        **{"indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 16, "indexer_budget": 16},
-        **{"indexer_compress_ratio": 4, "ngram_vocab_size_base": 512, "split_ngram_parts": 8, "ple_embed_dim": 16},
+        **dict.fromkeys(("indexer_head_dim", "indexer_budget", "ple_embed_dim"), 16),
+        "indexer_n_heads": 4,
+        "indexer_kv_heads": 1,
+        "indexer_compress_ratio": 4,
+        "ngram_vocab_size_base": 512,
+        "split_ngram_parts": 8,
     },
     "reformer": {"is_decoder": True, "axial_pos_embds_dim": (16, 16), "axial_pos_shape": (8, 8)},
     "roc_bert": {"shape_vocab_size": 64, "pronunciation_vocab_size": 64},
     "xlm": {"emb_dim": 32, "n_layers": BLOCKS, "n_heads": 4},
     "xmod": {"default_language": "en_XX"},
-    "zamba": {"layers_block_type": ["linear_attention", "hybrid", "linear_attention", "hybrid"]},
-    "zamba2": {"layers_block_type": ["linear_attention", "hybrid", "linear_attention", "hybrid"]},
+    "zamba": {"layers_block_type": ["linear_attention", "hybrid"] * 2},
+    "zamba2": {"layers_block_type": ["linear_attention", "hybrid"] * 2},
 }
+OVERRIDES |= dict.fromkeys(("axk1", "axk2", "deepseek_v3", "deepseek_v32", "glm4_moe_lite", "glm_moe_dsa"), LATENT)
+OVERRIDES |= dict.fromkeys(("hy_v4", "kimi_linear", "minicpm3", "sarvam_mla", "youtu"), LATENT)
 
 
 def tiny_config(kind: str) -> PreTrainedConfig:

@@ -21,6 +21,7 @@ from eggs_core.cli.output import end_progress, print_scores, quiet, show_progres
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
 from eggs_core.registry import CUSTOM, DEFAULT_METHOD, METHODS
+from eggs_core.rules import read_plan
 
 if TYPE_CHECKING:
     from eggs_core.runs.run import Run
@@ -33,6 +34,16 @@ def prune(
     ],
     model: ModelName = "tiny-llama",
     pattern: Annotated[str, typer.Option(help="N:M, of every M weights N are kept.")] = "2:4",
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A rule for some layers, such as mlp.down_proj=3:4 or 'blocks 1,30=dense'; can be given again, "
+            "and the last that fits counts."
+        ),
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="A YAML file of rules under `layers`, and perhaps `pattern`.")
+    ] = None,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}, {CUSTOM}.")] = DEFAULT_METHOD,
     seed: Annotated[int, typer.Option(help="Decides where the calibration windows start.")] = 0,
     calibration_file: Annotated[Path | None, typer.Option(help="A text to calibrate on; default: bundled.")] = None,
@@ -57,10 +68,12 @@ def prune(
 ) -> None:
     """Prune a model, evaluate it before and after, and save the report and the masks."""
     texts: dict[str, Text] = {}
+    planned = read_plan(plan) if plan else {}
     config = make_config(
         model,
-        pattern,
+        planned.get("pattern", pattern),
         method,
+        layers=[*planned.get("layers", ()), *(layer or ())],
         seed=seed,
         calibration=calibration_name(texts, calibration_file, calibration_dataset),
         calibration_windows=calibration_windows,
@@ -81,6 +94,10 @@ def prune(
         return
     evaluation = run.report["evaluation"]
     typer.echo(f"{config.label} {config.pattern} on {config.model}: {len(run.report['layers'])} layers")
+    from eggs_core.runs.report import left_dense
+
+    if sentence := left_dense(run.report):
+        typer.echo(sentence)
     print_scores({"dense": evaluation["dense"], "pruned": evaluation["pruned"]}, evaluation)
     typer.echo(f"saved in {out}")
 

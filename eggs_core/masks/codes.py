@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from eggs_core.errors import EggsError, OtherVersion
 from eggs_core.masks.bits import pack_bits, unpack_bits
 from eggs_core.masks.selection import check_mask
-from eggs_core.pattern import NMPattern
+from eggs_core.pattern import NMPattern, Patterns, pattern_of
 
 ENCODING, VERSION = "nm-group-codes", "1"
 Shapes = Mapping[str, tuple[int, int]]  # layer name -> (out, in)
@@ -36,7 +37,7 @@ def bytes_per_row(columns: int, pattern: NMPattern) -> int:
 
 
 def pack_masks(
-    masks: Tensors, shapes: Shapes, pattern: NMPattern, orders: Tensors
+    masks: Tensors, shapes: Shapes, patterns: Patterns, orders: Tensors
 ) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """What goes into a file: a tensor for each layer, and the metadata of the file.
 
@@ -46,19 +47,21 @@ def pack_masks(
     """
     if masks.keys() != shapes.keys():
         raise EggsError("The masks are not those of the report's layers; run it again.")
-    about = {"shapes": json.dumps({name: list(shape) for name, shape in shapes.items()}), "pattern": str(pattern)}
-    each = groups_per_byte(pattern)
-    if each:
-        about |= {"encoding": ENCODING, "encoding_version": VERSION, "groups_per_byte": str(each)}
+    about = {
+        "shapes": json.dumps({name: list(shape) for name, shape in shapes.items()}),
+        **_described(shapes, patterns),
+    }
     packed = {}
     for name, bits in masks.items():
+        pattern = pattern_of(patterns, name)
+        each = groups_per_byte(pattern)
         grouped = _checked(name, bits, shapes[name], pattern, orders.get(name))
         packed[name] = _encode(grouped, pattern, each) if each else bits.contiguous()
     return packed, about
 
 
 def unpack_masks(
-    tensors: Tensors, metadata: Mapping[str, str], shapes: Shapes, pattern: NMPattern, orders: Tensors
+    tensors: Tensors, metadata: Mapping[str, str], shapes: Shapes, patterns: Patterns, orders: Tensors
 ) -> dict[str, torch.Tensor]:
     """The inverse of pack_masks: bits uint8 (out, ⌈in/8⌉) by layer, from codes or, as in older files, from bits.
 
@@ -68,17 +71,45 @@ def unpack_masks(
     if "encoding" in metadata:
         if (metadata["encoding"], metadata.get("encoding_version")) != (ENCODING, VERSION):
             raise OtherVersion("The masks were stored by another version of EGGS Explorer.")
-        if (metadata.get("pattern"), metadata.get("groups_per_byte")) != (str(pattern), str(groups_per_byte(pattern))):
-            raise EggsError(f"The masks are not stored as those of {pattern} are.")
+        expected = _described(shapes, patterns)
+        if any(metadata.get(name) != expected.get(name) for name in ("pattern", "patterns", "groups_per_byte")):
+            raise EggsError(f"The masks are not stored as those of {expected['pattern']} are.")
     if missing := sorted(shapes.keys() - tensors.keys()):
         raise EggsError(f"The mask of {missing[0][:200]} is missing.")
     if unknown := sorted(tensors.keys() - shapes.keys()):
         raise EggsError(f"The mask {unknown[0][:200]!r} belongs to no layer of the report.")
     if "encoding" in metadata:
-        return {name: _decode(name, tensors[name], s, pattern, orders.get(name)) for name, s in shapes.items()}
+        return {
+            name: _unpacked(name, tensors[name], shape, pattern_of(patterns, name), orders.get(name))
+            for name, shape in shapes.items()
+        }
     for name, shape in shapes.items():
-        _checked(name, tensors[name], shape, pattern, orders.get(name))
+        _checked(name, tensors[name], shape, pattern_of(patterns, name), orders.get(name))
     return {name: tensors[name] for name in shapes}
+
+
+def _described(shapes: Shapes, patterns: Patterns) -> dict[str, str]:
+    """What a file says of its patterns: that of most layers, those of others by name, and how most are stored."""
+    own = {name: pattern_of(patterns, name) for name in shapes}
+    most = Counter(own.values()).most_common(1)[0][0] if own else None
+    if most is None:
+        return {}
+    about = {"pattern": str(most)}
+    if others := {name: str(pattern) for name, pattern in own.items() if pattern != most}:
+        about["patterns"] = json.dumps(others)
+    if any(map(groups_per_byte, own.values())):
+        about |= {"encoding": ENCODING, "encoding_version": VERSION, "groups_per_byte": str(groups_per_byte(most))}
+    return about
+
+
+def _unpacked(
+    name: str, stored: torch.Tensor, shape: tuple[int, int], pattern: NMPattern, order: torch.Tensor | None
+) -> torch.Tensor:
+    """One mask's bits, from codes where its pattern has some."""
+    if groups_per_byte(pattern):
+        return _decode(name, stored, shape, pattern, order)
+    _checked(name, stored, shape, pattern, order)
+    return stored
 
 
 def _checked(

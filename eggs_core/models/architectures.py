@@ -13,7 +13,6 @@ from transformers.pytorch_utils import Conv1D
 
 from eggs_core.errors import EggsError
 from eggs_core.models.experts import ExpertLinear, experts_in
-from eggs_core.pattern import NMPattern
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
@@ -37,6 +36,8 @@ BLOCK_PATHS: dict[str, str] = {
 NO_TEXT = ("vision", "visual", "image", "audio")  # in the names of what a model has beside its text part
 
 Linear = nn.Linear | Conv1D | ExpertLinear  # the kinds of linear layers
+PLAIN_FORWARDS = (nn.Linear.forward, Conv1D.forward, ExpertLinear.forward)
+PLAIN_KINDS = ("FalconLinear",)  # that multiply in their own words
 
 
 def is_transposed(module: nn.Module) -> bool:
@@ -111,7 +112,7 @@ def find_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     for name, tensor in blocks.named_parameters():
         if tensor.dim() == 3 and "expert" in name and not name.endswith("_bias") and id(tensor) not in opened:
             raise EggsError(
-                f"The architecture {kind!r} keeps its experts in one tensor, {name}, in a way that cannot be pruned here."
+                f"The architecture {kind!r} keeps its experts in one tensor, {name}, which cannot be pruned here."
             )
     return path, blocks
 
@@ -136,23 +137,40 @@ def _linear_weights(module: nn.Module) -> int:
 
 
 def block_layers(path: str, number: int, block: nn.Module) -> list[LinearLayer]:
-    """The linear layers of one decoder block, in the order in which the block defines them; routers are none."""
+    """The linear layers of one decoder block that can be pruned, in the order in which the block defines them."""
+    return [layer for layer, why in _layers_of(path, number, block, set()) if not why]
+
+
+def _layers_of(path: str, number: int, block: nn.Module, seen: set[int]) -> Iterator[tuple[LinearLayer, str]]:
+    """Every linear layer of a block, and why it cannot be pruned, "" if it can.
+
+    Layers whose weights, by their identities, were `seen` in a block before are left out; what is found is added.
+    """
     routers = set(_routers(block))
-    return [
-        LinearLayer(f"{path}.{number}.{name}", number, name, module)
-        for name, module in block.named_modules()
-        if isinstance(module, Linear) and module not in routers and _holds_weights(module)
-    ]
+    for name, module in block.named_modules():
+        if not isinstance(module, Linear):
+            continue
+        if isinstance(weight := module.weight, nn.Parameter):  # an expert's is a view, made anew each time
+            if id(weight) in seen:
+                continue
+            seen.add(id(weight))
+        why = "it chooses or weighs experts" if module in routers else _unlike_a_layer(module)
+        yield LinearLayer(f"{path}.{number}.{name}", number, name, module), why
 
 
-def _holds_weights(module: Linear) -> bool:
-    """Is its weight a matrix of numbers, and not something that a quantised layer unpacks?"""
+def _unlike_a_layer(module: Linear) -> str:
+    """Why a module is no matrix of numbers that its input is multiplied by; "" for one that is."""
     weight = module.weight
-    return weight.is_floating_point() and weight.dim() == 2 and weight.dtype.itemsize > 1
+    if not weight.is_floating_point() or weight.dim() != 2 or weight.dtype.itemsize < 2:
+        return "its weight is stored in a quantised form"
+    if type(module).forward not in PLAIN_FORWARDS and type(module).__name__ not in PLAIN_KINDS:
+        return f"{type(module).__name__} computes more than a product"
+    return ""
 
 
 def _routers(block: nn.Module) -> Iterator[nn.Module]:
     """What chooses the experts of a mixture, or weighs one that all tokens take: a row for each expert, or just one."""
+    yield from (module for name, module in block.named_modules() if "router" in name)
     for parent in block.modules():
         for child in parent.children():
             if (known := experts_in(child)) is None:
@@ -162,14 +180,20 @@ def _routers(block: nn.Module) -> Iterator[nn.Module]:
                     yield module
 
 
-def linear_layers(model: PreTrainedModel) -> Iterator[LinearLayer]:
-    """Every layer that pruning touches; embeddings, norms and the LM head are left alone."""
+def all_layers(model: PreTrainedModel) -> Iterator[tuple[LinearLayer, str]]:
+    """Every linear layer of the decoder blocks, and why it cannot be pruned, "" if it can."""
     path, blocks = find_blocks(model)
+    seen: set[int] = set()
     for number, block in enumerate(blocks):
-        yield from block_layers(path, number, block)
+        yield from _layers_of(path, number, block, seen)
 
 
-def check_pattern(model: PreTrainedModel, pattern: NMPattern) -> None:
-    """Raise EggsError, naming the first layer that the pattern does not fit."""
-    for layer in linear_layers(model):
-        pattern.check(layer.name, layer.shape)
+def linear_layers(model: PreTrainedModel) -> Iterator[LinearLayer]:
+    """Every layer that pruning touches; embeddings, norms, routers and the LM head are left alone."""
+    return (layer for layer, why in all_layers(model) if not why)
+
+
+def block_matrices(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The decoder blocks' tensors of two or more dimensions by name, those that several blocks share only once."""
+    path, blocks = find_blocks(model)
+    return {f"{path}.{name}": p for name, p in blocks.named_parameters() if p.dim() > 1}

@@ -19,8 +19,9 @@ from eggs_core.models.fingerprints import WeightFiles, first_values, of_files
 from eggs_core.models.loading import check_window
 from eggs_core.models.meta import compute_buffers, put, skeleton
 from eggs_core.models.opening_errors import explained
+from eggs_core.models.pieces import Pieces
 from eggs_core.models.source import model_source, read_config
-from eggs_core.models.stored_tensors import matched, most_common_dtype, open_file, read_folder
+from eggs_core.models.stored_tensors import matched, most_common_dtype, open_file, read_folder, settle_ties
 from eggs_core.text.windows import check_tokens
 
 
@@ -40,14 +41,13 @@ class Checkpoint:
         with explained(name):
             found = read_folder(name, self.folder)
             options = {"local_files_only": True, "trust_remote_code": False}
-            self.config = read_config(name, source, **options)
+            self.config = settle_ties(read_config(name, source, **options), self.folder, found)
             self.stored_dtype = most_common_dtype(found)
             self.dtype = torch.float32 if self.device.type == "cpu" else self.stored_dtype
             self.model = skeleton(copy.deepcopy(self.config), dtype=self.dtype).eval()
             self.path, self.blocks = find_blocks(self.model)
-            self.stored, rebuilt = matched(name, self.model, found)
-            if rebuilt is not None:
-                raise EggsError(f"{name} keeps {rebuilt} in an older form; open it with transformers and save it once.")
+            self.stored, pieces = matched(name, self.model, found)
+            self.pieces = Pieces(self.model, pieces)
             compute_buffers(self.model, name, self.device)
             self.tokenizer = AutoTokenizer.from_pretrained(source, **options)
         self.files = WeightFiles.look(self.folder / file for file in {s.file for s in found.values()})
@@ -112,19 +112,31 @@ class Checkpoint:
         with self._filled(self.names(number)):
             yield self.blocks[number]
 
+    def to_store(self, names: list[str]) -> dict[str, torch.Tensor]:
+        """The model's tensors as the files keep them, by their names there, in the dtype of each."""
+        state = self.model.state_dict()
+        kept = self.pieces.split({target: state[target] for target in self.pieces.targets(names)})
+        kept |= {self.stored[name].key: state[name] for name in names if name not in self.pieces}
+        return {self.stored[n].key: kept[self.stored[n].key].to(self.stored[n].dtype) for n in names}
+
     @contextmanager
     def _filled(self, names: list[str]) -> Iterator[None]:
+        filled: list[str] = []
         try:
+            parts: dict[str, torch.Tensor] = {}
             for file, some in self._by_file(names):
                 with self._open(file) as opened:
                     for name in some:
                         tensor = opened.get_tensor(self.stored[name].key)
                         dtype = self.dtype if tensor.is_floating_point() else tensor.dtype
-                        put(self.model, name, tensor.to(self.device, dtype, copy=True))
+                        parts[name] = tensor.to(self.device, dtype, copy=True)
+            for name, tensor in self.pieces.joined(parts).items():
+                put(self.model, name, tensor)
+                filled.append(name)
             self.model.tie_weights()
             yield
         finally:
-            for name in names:
+            for name in filled:
                 tensor = self._tensor(name)
                 put(self.model, name, torch.empty_like(tensor, device="meta"))
             self.model.tie_weights()

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -36,7 +35,9 @@ class ExpertLinear(nn.Module):
     def weight(self) -> torch.Tensor:
         """(out_features, in_features), in place in the shared tensor."""
         shared = self.shared
-        weight = shared.view(self.experts, -1, shared.shape[-1])[self.index] if shared.dim() == 2 else shared[self.index]
+        weight = (
+            shared.view(self.experts, -1, shared.shape[-1])[self.index] if shared.dim() == 2 else shared[self.index]
+        )
         return weight.T if self.transposed else weight
 
     @property
@@ -193,3 +194,51 @@ def experts_in(module: nn.Module) -> int | None:
     if mixture_of(module) is not None or (isinstance(module, nn.ModuleList) and len(module) > 1):
         return sum(name.isdigit() for name in module._modules) or None
     return None
+
+
+def release_experts(model: nn.Module) -> None:
+    """Give up, in place, each shared tensor of which an expert was replaced; others get a weight of their own."""
+    for module in model.modules():
+        found = mixture_of(module)
+        for tensor in found.tensors if found else ():
+            places = _places(module, tensor)
+            left = [(expert, name) for expert, name in places if isinstance(expert._modules[name], ExpertLinear)]
+            if not places or len(left) == len(places):
+                continue
+            for expert, name in left:
+                expert.add_module(name, _apart(cast(ExpertLinear, expert._modules[name])))
+            owner, _, last = tensor.rpartition(".")
+            module.get_submodule(owner)._parameters[last] = None
+            module._parameters.pop(f"{tensor}_bias", None)
+
+
+def _places(module: nn.Module, tensor: str) -> list[tuple[nn.Module, str]]:
+    """Where the layers of a shared tensor are: each expert of a mixture, and the layer's name in it."""
+    name = tensor.rpartition(".")[2]
+    return [(expert, name) for number, expert in module._modules.items() if number.isdigit() and expert is not None]
+
+
+def _apart(layer: ExpertLinear) -> nn.Linear:
+    weight, bias = layer.weight.detach(), layer.bias
+    own = nn.Linear(layer.in_features, layer.out_features, bias=bias is not None, device="meta", dtype=weight.dtype)
+    own.weight = nn.Parameter(weight.clone(), requires_grad=False)
+    if bias is not None:
+        own.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+    return own
+
+
+def shared_again(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Put experts' own weights and biases in a state back, in place, into the tensors that files keep them in."""
+    for path, module in model.named_modules():
+        found = mixture_of(module)
+        for tensor in found.tensors if found else ():
+            names = [f"{path}.{number}.{tensor.rpartition('.')[2]}" for number in module._modules if number.isdigit()]
+            if not names or f"{names[0]}.weight" not in state:
+                continue
+            weights = [state.pop(f"{name}.weight") for name in names]
+            whole = torch.stack([w.T if found and tensor in found.transposed else w for w in weights])
+            if rows := getattr(module, "total_experts", len(names)) - len(names):  # places of experts that only hand on
+                whole = torch.cat([whole, whole.new_zeros(rows, *whole.shape[1:])]) if tensor == FUSED[0] else whole
+            state[f"{path}.{tensor}"] = whole.flatten(0, 1) if "." in tensor else whole
+            if f"{names[0]}.bias" in state:
+                state[f"{path}.{tensor}_bias"] = torch.stack([state.pop(f"{name}.bias") for name in names])

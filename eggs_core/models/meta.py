@@ -14,6 +14,7 @@ from eggs_core.models.experts import open_experts
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
 
+FLAG = "_is_hf_initialized"  # with which transformers marks what needs no values any more
 MOST_BUFFER_VALUES = 1 << 26  # that a configuration may ask for in all
 
 
@@ -38,14 +39,16 @@ def compute_buffers(model: PreTrainedModel, name: str, device: torch.device | st
     Raises EggsError, naming `name`, for a configuration that asks for unreasonably large ones.
     """
     check_buffers(model, name)
-    owners = {}
+    for held in (*model.parameters(), *model.buffers()):
+        setattr(held, FLAG, True)  # what files hold stays as it is
     for buffer_name, buffer in list(model.named_non_persistent_buffers()):
         parent, _, child = buffer_name.rpartition(".")
         owner = model.get_submodule(parent)
         owner.register_buffer(child, torch.zeros_like(buffer, device=device), persistent=False)
-        owners[parent] = owner
-    for owner in owners.values():
-        model._init_weights(owner)  # what from_pretrained calls for buffers that no file holds
+    for module in model.modules():
+        gone = any(held is None and name != "bias" for name, held in module._parameters.items())
+        setattr(module, FLAG, gone)  # experts that are packed have no tensor to share any more
+    model.initialize_weights()  # what from_pretrained calls for buffers that no file holds
 
 
 def put(model: PreTrainedModel, name: str, tensor: torch.Tensor) -> None:

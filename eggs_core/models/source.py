@@ -15,7 +15,7 @@ from eggs_core.hub import check_model
 from eggs_core.limits import check_name, hosted
 from eggs_core.models.fingerprints import WeightFiles
 from eggs_core.models.folder import CONFIG, INDEX, SINGLE, check_counts, check_files, read_index, read_object, shown
-from eggs_core.models.stored_tensors import Stored, read_folder
+from eggs_core.models.stored_tensors import Stored, read_folder, settle_ties
 
 BUNDLED = {
     "tiny-llama": "Llama architecture, 3.4 M parameters, trained on State of the Union speeches",
@@ -73,6 +73,16 @@ def read_config(name: str, source: str, **options: Any) -> PreTrainedConfig:
     saved_as = (config.architectures or ["CausalLM"])[0]
     if "CausalLM" not in saved_as and "LMHead" not in saved_as:
         raise EggsError(f"{name} was saved as {shown(saved_as)}, which is no causal language model; choose another.")
+    if quantised := getattr(config, "quantization_config", None):
+        kind = (
+            quantised.get("quant_method") if isinstance(quantised, dict) else getattr(quantised, "quant_method", None)
+        )
+        raise EggsError(
+            f"{name} is stored quantised ({shown(getattr(kind, 'value', kind))}), and pruning needs its weights as "
+            f"numbers; choose the model that it was made of."
+        )
+    if getattr(config, "rescale_every", 0):  # RWKV rewrites its weights for half precision as it is evaluated
+        config.rescale_every = 0
     return config
 
 
@@ -122,12 +132,16 @@ def open_model(name: str, weights: bool = True) -> OpenedModel:
         return OpenedModel(source, options, config, None, None)
     if local:
         stored = read_folder(name, Path(source))
-        return OpenedModel(source, options, read_config(name, source, **options), Path(source), stored)
+        config = settle_ties(read_config(name, source, **options), Path(source), stored)
+        return OpenedModel(source, options, config, Path(source), stored)
     check_model(name)
     check_counts(name, read_object(name, Path(str(_from_hub(source, CONFIG, options)))))
     config = read_config(name, source, **options)
     folder = _fetched(name, source, options) if weights else None
-    return OpenedModel(source, options, config, folder, read_folder(name, folder) if folder else None)
+    held = read_folder(name, folder) if folder else None
+    if folder and held:
+        settle_ties(config, folder, held)
+    return OpenedModel(source, options, config, folder, held)
 
 
 def _from_hub(source: str, file: str, options: dict[str, Any], needed: bool = True) -> str | None:

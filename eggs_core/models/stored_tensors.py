@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedConfig
 
 from eggs_core.errors import EggsError
 from eggs_core.models.architectures import find_blocks
@@ -19,6 +20,9 @@ from eggs_core.models.folder import CONFIG, INDEX, check_counts, check_folder, s
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
 
+HEADS = ("lm_head.weight", "embed_out.weight")  # how the names of LM heads and of embedding tables end
+TABLES = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
+ROWS = 4096  # of two tables that are compared at once
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -40,6 +44,15 @@ class Stored:
     def count(self) -> int:
         """Number of values."""
         return torch.Size(self.shape).numel()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stored tensor that becomes part of another: that one's name, its own name, and the rule that fits."""
+
+    target: str
+    key: str
+    rule: str
 
 
 def most_common_dtype(found: Mapping[str, Stored]) -> torch.dtype:
@@ -98,11 +111,12 @@ def headers(name: str, folder: Path) -> dict[str, Stored]:
     return {key: place for key, place in found.items() if key in index}
 
 
-def matched(name: str, model: PreTrainedModel, found: dict[str, Stored]) -> tuple[dict[str, Stored], str | None]:
+def matched(name: str, model: PreTrainedModel, found: dict[str, Stored]) -> tuple[dict[str, Stored], dict[str, Piece]]:
     """The files' tensors by the model's own names, tied ones once; raises EggsError unless every weight is there.
 
-    The model may be on the meta device. The second value is the name of a tensor that transformers builds anew from
-    parts, or None. Where there is one, transformers' own report tells of missing weights.
+    The model may be on the meta device. The second value are those that transformers makes tensors of the model of,
+    such as one of all experts; they are among the first, by names that begin with that of what they are made into.
+    Where there are some, transformers' own report tells of missing weights.
     """
     from transformers.conversion_mapping import get_model_conversion_mapping  # seconds, which only opening needs
     from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
@@ -112,7 +126,7 @@ def matched(name: str, model: PreTrainedModel, found: dict[str, Stored]) -> tupl
     renamings = [t for t in transforms if isinstance(t, WeightRenaming)]
     converters = [t for t in transforms if isinstance(t, WeightConverter)]
     stored: dict[str, Stored] = {}
-    rebuilt = None
+    pieces: dict[str, Piece] = {}
     for key, place in found.items():  # named as from_pretrained names them
         target, converted = rename_source_key(key, renamings, converters, model.base_model_prefix, state)
         if target not in state:
@@ -122,7 +136,8 @@ def matched(name: str, model: PreTrainedModel, found: dict[str, Stored]) -> tupl
                 f"{name} stores {shown(key)} as {place.kind}; only fp32, fp16 and bf16 weights can be pruned."
             )
         if converted is not None:
-            rebuilt = rebuilt or key
+            piece = f"{target}<{key}"
+            stored[piece], pieces[piece] = place, Piece(target, key, converted)
         elif place.shape != (expected := tuple(state[target].shape)):
             raise EggsError(f"{name} is damaged: {shown(key)} has shape {place.shape}, its model expects {expected}.")
         else:
@@ -132,9 +147,33 @@ def matched(name: str, model: PreTrainedModel, found: dict[str, Stored]) -> tupl
     for target in [n for n in state if n in stored]:
         if first.setdefault(id(state[target]), target) != target:
             del stored[target]  # of tied weights one is read and written
-    if rebuilt is None:
+    if not pieces:
         check_complete(name, [n for n in state if n not in stored and id(state[n]) not in first])
-    return stored, rebuilt
+    return stored, pieces
+
+
+def settle_ties(config: PreTrainedConfig, folder: Path, found: Mapping[str, Stored]) -> PreTrainedConfig:
+    """Let a configuration say that head and embeddings are tied only if the files agree; returns it, changed in place.
+
+    Some checkpoints hold both, with other values: their weights decide, as they do when transformers loads them.
+    """
+    heads = [key for key in found if key.endswith(HEADS)]
+    tables = [key for key in found if key.endswith(TABLES)]
+    if not (getattr(config, "tie_word_embeddings", False) and len(heads) == len(tables) == 1):
+        return config
+    head, table = found[heads[0]], found[tables[0]]
+    if head.shape == table.shape and not _equal(folder, head, table):
+        config.tie_word_embeddings = False
+    return config
+
+
+def _equal(folder: Path, one: Stored, other: Stored) -> bool:
+    with safe_open(folder / one.file, framework="pt") as a, safe_open(folder / other.file, framework="pt") as b:
+        first, second = a.get_slice(one.key), b.get_slice(other.key)
+        return all(
+            torch.equal(first[start : start + ROWS], second[start : start + ROWS])
+            for start in range(0, one.shape[0], ROWS)
+        )
 
 
 def check_complete(name: str, missing: Iterable[str]) -> None:

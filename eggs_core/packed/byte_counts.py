@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,10 @@ from torch import Tensor, nn
 
 from eggs_core.errors import EggsError
 from eggs_core.models.architectures import Linear, shape_of
+from eggs_core.models.experts import ExpertLinear, experts_in
 from eggs_core.packed import layout
 from eggs_core.packed.linear import PackedLinear
-from eggs_core.pattern import NMPattern
+from eggs_core.pattern import NMPattern, Patterns, pattern_of
 from eggs_core.report_types import Size
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
@@ -36,7 +38,7 @@ def decode_bytes(model: PreTrainedModel) -> dict[str, int]:
             other += module.weight.nbytes // max(1, module.num_embeddings)
         else:
             mine = sum(p.nbytes for p in module.parameters(recurse=False) if id(p) not in seen)
-            if isinstance(module, Linear):
+            if isinstance(module, Linear) or experts_in(module):
                 linear += mine
             else:
                 other += mine
@@ -47,7 +49,7 @@ def decode_bytes(model: PreTrainedModel) -> dict[str, int]:
 def size_breakdown(
     model: PreTrainedModel,
     masks: Mapping[str, Tensor] | Iterable[str] = (),
-    pattern: NMPattern | None = None,
+    patterns: Patterns | None = None,
     permutations: Iterable[str] | None = None,
 ) -> Size:
     """Count a pruned model's bytes: dense with zeros, and packed split into values, positions and what is untouched.
@@ -56,18 +58,19 @@ def size_breakdown(
     "untouched"; "packed_pruned" = "values" + "positions" + "permutations"; "untouched" = "embeddings" + "head" (0 when
     tied to the embeddings) + "rest" (norms, biases, unpruned layers); "formula" spells out the bytes per weight.
 
-    The model is dense or packed. For a dense one, `masks` names the pruned layers, `pattern` is theirs, and
+    The model is dense or packed. For a dense one, `masks` names the pruned layers, `patterns` are theirs, and
     `permutations` names those that are permuted. Tied weights count once. Raises EggsError for a name that the model
     lacks.
     """
     names, permuted = set(masks), set(permutations or ())
-    if names and pattern is None:
+    if names and patterns is None:
         raise EggsError("Counting a dense model's packed bytes needs the N:M pattern beside the layers' names.")
     modules = dict(model.named_modules())
     if unknown := sorted(names - set(modules)):
         raise EggsError(f"The model has no layer named {unknown[0]}.")
     dense = values = positions = orders = 0
-    used, counted = set(), set()
+    used: set[tuple[NMPattern, int]] = set()
+    counted: Counter[int] = Counter()
     for name, module in modules.items():
         if isinstance(module, PackedLinear):
             shape, own, order = (
@@ -76,10 +79,11 @@ def size_breakdown(
                 module.permutation is not None,
             )
             size = module.values.dtype.itemsize
-        elif name in names and pattern is not None:
-            shape, weight = shape_of(module), module.get_parameter("weight")
-            own, order, size = pattern, name in permuted, weight.dtype.itemsize
-            counted.add(id(weight))
+        elif name in names and patterns is not None and isinstance(module, Linear):
+            shape, weight = shape_of(module), module.weight
+            own, order, size = pattern_of(patterns, name), name in permuted, weight.dtype.itemsize
+            whole = module.shared if isinstance(module, ExpertLinear) else weight
+            counted[id(whole)] += shape[0] * shape[1] * size
         else:
             continue
         kept = own.groups(shape[1]) * own.keep
@@ -106,8 +110,9 @@ def size_breakdown(
     }
 
 
-def _not_pruned(model: PreTrainedModel, counted: set[int]) -> dict[str, int]:
-    """Bytes of "embeddings", "head" and "rest", without the tensors whose ids are counted already."""
+def _not_pruned(model: PreTrainedModel, counted: Mapping[int, int]) -> dict[str, int]:
+    """Bytes of "embeddings", "head" and "rest", without those that are `counted` already, by the tensors' ids."""
+    seen: set[int] = set()
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     parts = {"embeddings": 0, "head": 0, "rest": 0}
     for kind, module in (("embeddings", embedding), ("head", head), ("rest", model)):
@@ -115,9 +120,9 @@ def _not_pruned(model: PreTrainedModel, counted: set[int]) -> dict[str, int]:
         if kind == "rest":  # the packed layers' biases are buffers
             tensors += [m.bias for m in model.modules() if isinstance(m, PackedLinear) and m.bias is not None]
         for tensor in tensors:
-            if id(tensor) not in counted:
-                counted.add(id(tensor))
-                parts[kind] += tensor.nbytes
+            if id(tensor) not in seen:
+                seen.add(id(tensor))
+                parts[kind] += tensor.nbytes - counted.get(id(tensor), 0)
     return parts
 
 

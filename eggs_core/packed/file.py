@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import transformers
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from typing_extensions import TypedDict
 
 from eggs_core.errors import EggsError
@@ -21,7 +23,7 @@ from eggs_core.models.meta import compute_buffers, skeleton
 from eggs_core.packed import layout
 from eggs_core.packed.kernel.library import DTYPES
 from eggs_core.packed.linear import PackedLinear
-from eggs_core.packed.model import join_siblings, set_submodule
+from eggs_core.packed.model import join_siblings, put_packed
 from eggs_core.pattern import NMPattern
 from eggs_core.reading import parse_json
 from eggs_core.validation import Natural, check
@@ -53,9 +55,8 @@ def load_packed(path: str | Path) -> PreTrainedModel:
     """
     file, metadata, tensors = _opened(Path(path))
     model, described = _model_of(metadata, len(tensors), file)
-    for name, spec in described.items():
-        set_submodule(model, name, _layer_of(model, name, spec, tensors, file))
-    _fill(model, tensors, file)
+    put_packed(model, {name: _layer_of(model, name, spec, tensors, file) for name, spec in described.items()})
+    _fill(model, tensors | _tied(metadata, tensors, file), file)
     for name, layer in packed_layers(model):
         _check_contents(name, layer)
     join_siblings(model)
@@ -132,9 +133,10 @@ def _check_format(metadata: Mapping[str, str], file: str) -> None:
         raise EggsError(f"{file} has packed format {version!r}; this version reads {VERSION}.")
 
 
-def packed_layers(model: nn.Module) -> Iterator[tuple[str, PackedLinear]]:
-    """The packed layers of a model with their names."""
-    return ((n, m) for n, m in model.named_modules() if isinstance(m, PackedLinear))
+def packed_layers(model: nn.Module, tied: bool = False) -> Iterator[tuple[str, PackedLinear]]:
+    """The packed layers of a model with their names; one that stands in several places by its first, or by all."""
+    found = model.named_modules(remove_duplicate=not tied)
+    return ((name, module) for name, module in found if isinstance(module, PackedLinear))
 
 
 def _model_of(metadata: dict[str, str], tensors: int, file: str) -> tuple[PreTrainedModel, dict[str, dict]]:
@@ -142,12 +144,31 @@ def _model_of(metadata: dict[str, str], tensors: int, file: str) -> tuple[PreTra
     try:
         config, described = _object(metadata, "config"), _object(metadata, "layers")
         config.pop("auto_map", None)
-        built = CONFIG_MAPPING[config.pop("model_type")].from_dict(config)
+        built = CONFIG_MAPPING[config.pop("model_type")].from_dict(_with_floats(config))
         if not 0 < int(getattr(built, "num_hidden_layers", 1)) <= tensors:
             raise ValueError(f"it claims {built.num_hidden_layers} layers and holds {tensors} tensors")
-        return skeleton(built), described
+        return skeleton(built, _class_of(built)), described
     except Exception as error:  # a damaged configuration makes transformers raise nearly anything
         raise EggsError(f"{file} is damaged: its model cannot be built ({_reason(error)}).") from error
+
+
+def _class_of(config: PreTrainedConfig) -> type | None:
+    """The class of a model whose configuration is that of a part of another one; None where transformers knows it."""
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return None
+    kind = getattr(transformers, (config.architectures or [""])[0], None)
+    return kind if isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel) else None
+
+
+def _with_floats(value: Any) -> Any:
+    """A configuration's values with the numbers that transformers writes as {"__float__": "Infinity"}."""
+    if isinstance(value, dict):
+        return (
+            float(value["__float__"])
+            if value.keys() == {"__float__"}
+            else {k: _with_floats(v) for k, v in value.items()}
+        )
+    return [_with_floats(one) for one in value] if isinstance(value, list) else value
 
 
 def _layer_of(model: nn.Module, name: str, spec: object, tensors: dict[str, Tensor], file: str) -> PackedLinear:
@@ -170,6 +191,15 @@ def _layer_of(model: nn.Module, name: str, spec: object, tensors: dict[str, Tens
     return PackedLinear(
         *size, pattern, dtype, bias=has_bias, permutation=has_order, conv1d=conv1d, device="meta", name=name
     )
+
+
+def _tied(metadata: dict[str, str], tensors: dict[str, Tensor], file: str) -> dict[str, Tensor]:
+    """Tensors that are others by a second name; files written before had none of those names."""
+    try:
+        names = check(parse_json(metadata.get("tied", "{}")), dict[str, str], "tied")
+        return {name: tensors[stored] for name, stored in names.items()}
+    except (KeyError, ValueError, EggsError) as error:
+        raise EggsError(f"{file} is damaged: what it says of tied tensors does not fit.") from error
 
 
 def _fill(model: PreTrainedModel, tensors: dict[str, Tensor], file: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from eggs_core.files import filled, new_folder
+from eggs_core.models.experts import shared_again
 from eggs_core.models.meta import skeleton
 from eggs_core.packed.file import PARTS, packed_layers
 
@@ -35,13 +36,14 @@ def save_hf(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, f
 def write_hf(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> None:
     """As save_hf, file by file into a folder that nobody reads yet; raises OSError or SafetensorError."""
     state = dict(model.state_dict())
-    for name, layer in packed_layers(model):
+    for name, layer in packed_layers(model, tied=True):
         for part in PARTS:
             state.pop(f"{name}.{part}", None)
         dense = layer.to_dense()
         state[f"{name}.weight"] = dense.t().contiguous() if layer.conv1d else dense
         if layer.bias is not None:
             state[f"{name}.bias"] = layer.bias
+    shared_again(model, state)
     clean = skeleton(_plain_config(model), type(model))
     clean.load_state_dict(state, assign=True)
     clean.tie_weights()

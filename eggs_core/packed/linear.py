@@ -99,6 +99,11 @@ class PackedLinear(nn.Module):
         return dense
 
     @property
+    def weight(self) -> Tensor:
+        """The weight with its zeros, unpacked anew, for code that reads it by itself."""
+        return self.to_dense()
+
+    @property
     def nbytes(self) -> int:
         """Bytes that the layer holds: values, positions, permutation and bias."""
         return sum(b.nbytes for b in self.buffers())

@@ -9,12 +9,13 @@ from transformers.pytorch_utils import Conv1D
 
 from eggs_core.errors import EggsError
 from eggs_core.models.architectures import Linear, is_transposed
+from eggs_core.models.experts import release_experts
 from eggs_core.packed.byte_counts import size_breakdown
 from eggs_core.packed.kernel.call import Siblings
 from eggs_core.packed.kernel.huge_pages import Arena
 from eggs_core.packed.kernel.library import kernel_path
 from eggs_core.packed.linear import PackedLinear
-from eggs_core.pattern import NMPattern
+from eggs_core.pattern import NMPattern, Patterns, pattern_of
 
 __all__ = [
     "PackedLinear",
@@ -40,7 +41,7 @@ SIBLINGS = (
 def pack_model(
     model: Model,
     masks: Mapping[str, Tensor],
-    pattern: NMPattern,
+    patterns: Patterns,
     permutations: Mapping[str, Tensor] | None = None,
 ) -> Model:
     """Swap the named nn.Linear and Conv1D layers of a model for packed ones, in place; returns the model.
@@ -53,12 +54,25 @@ def pack_model(
         raise EggsError(f"There is a permutation but no mask for layer {unknown[0]}.")
     packed, arena = {}, Arena()
     for name, mask in masks.items():
-        packed[name] = arena.settle(pack_layer(model, name, mask, pattern, permutations.get(name)))
-    for name, layer in packed.items():
-        layer.train(model.training)
-        set_submodule(model, name, layer)
-    join_siblings(model)
+        packed[name] = arena.settle(pack_layer(model, name, mask, pattern_of(patterns, name), permutations.get(name)))
+        packed[name].train(model.training)
+    put_packed(model, packed)
     return model
+
+
+def put_packed(model: nn.Module, packed: Mapping[str, PackedLinear]) -> None:
+    """Put packed layers in the place of a model's own, also where other layers are tied to these."""
+    tied: dict[int, list[str]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | Conv1D):
+            tied.setdefault(id(module.weight), []).append(name)
+    for name, layer in packed.items():
+        old = model.get_submodule(name)
+        others = tied.get(id(old.weight), []) if isinstance(old, nn.Linear | Conv1D) else []
+        for place in {name, *others}:
+            set_submodule(model, place, layer)
+    release_experts(model)
+    join_siblings(model)
 
 
 def pack_layer(
@@ -76,12 +90,12 @@ def pack_layer(
 def packed_copy(
     model: Model,
     masks: Mapping[str, Tensor],
-    pattern: NMPattern,
+    patterns: Patterns,
     permutations: Mapping[str, Tensor] | None = None,
 ) -> Model:
     """A packed twin of a dense model, which stays as it is; tensors that are not packed are shared, not copied."""
     shared = {id(t): t for t in (*model.parameters(), *model.buffers())}
-    return pack_model(copy.deepcopy(model, shared), masks, pattern, permutations)
+    return pack_model(copy.deepcopy(model, shared), masks, patterns, permutations)
 
 
 def unpack_model(model: Model) -> Model:

@@ -17,7 +17,7 @@ from eggs_core.packed import layout
 from eggs_core.packed.file import CHECKSUM, FILE, FORMAT, PARTS, VERSION, checksum, packed_layers
 from eggs_core.packed.hf_folder import _plain_config, write_tokenizer
 from eggs_core.packed.model import pack_layer
-from eggs_core.pattern import NMPattern
+from eggs_core.pattern import Patterns, pattern_of
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
@@ -28,7 +28,7 @@ def save_packed(
     path: str | Path,
     *,
     masks: Mapping[str, Tensor] | None = None,
-    pattern: NMPattern | None = None,
+    pattern: Patterns | None = None,
     permutations: Mapping[str, Tensor] | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     info: Mapping[str, object] | None = None,
@@ -60,27 +60,30 @@ def write_packed(
 def _packed(
     model: PreTrainedModel,
     masks: Mapping[str, Tensor] | None,
-    pattern: NMPattern | None,
+    pattern: Patterns | None,
     permutations: Mapping[str, Tensor] | None,
     info: Mapping[str, object] | None,
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """What a packed file holds: its tensors and its metadata."""
     layers = dict(packed_layers(model))
+    places = {name for name, _ in packed_layers(model, tied=True)}
     if masks is not None:
         if pattern is None:
             raise EggsError("Saving a dense model as a packed file needs the N:M pattern beside its masks.")
         for name, mask in masks.items():
-            layers[name] = pack_layer(model, name, mask, pattern, (permutations or {}).get(name))
+            layers[name] = pack_layer(model, name, mask, pattern_of(pattern, name), (permutations or {}).get(name))
     if not layers:
         raise EggsError("This model has no packed layers; give the masks and the pattern that it was pruned with.")
     tensors: dict[str, Tensor] = {}
     seen: dict[tuple, str] = {}
+    tied: dict[str, str] = {}
     for name, tensor in model.state_dict().items():
-        if name.rpartition(".")[0] in layers:
+        if name.rpartition(".")[0] in places | layers.keys():
             continue
         place = (tensor.data_ptr(), tensor.shape, tensor.stride())
         if tensor.numel() and seen.setdefault(place, name) != name:
-            continue  # tied to a tensor that is stored already
+            tied[name] = seen[place]  # to a tensor that is stored already
+            continue
         tensors[name] = tensor.detach().cpu().contiguous()
     for name, layer in layers.items():
         for part in PARTS:
@@ -98,11 +101,13 @@ def _packed(
     metadata = {
         "format": FORMAT,
         "format_version": VERSION,
-        "config": json.dumps(_plain_config(model).to_dict(), default=str),
+        "config": _plain_config(model).to_json_string(use_diff=False),
         "generation_config": json.dumps(model.generation_config.to_dict(), default=str),
         "layers": json.dumps(described),
         "info": json.dumps(dict(info or {})),
     }
+    if tied:
+        metadata["tied"] = json.dumps(tied)
     for name, tensor in tensors.items():
         if not layout.all_finite(tensor):
             raise EggsError(f"Tensor {name} has values that are NaN or infinite, so the model cannot be packed.")

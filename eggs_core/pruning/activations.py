@@ -159,7 +159,7 @@ class Activations:
         missing = not self.hidden
         self._arguments: list[list[Arguments | None]] = []  # by batch, by block; None where the block is left out
         self._carried: list[tuple[Any, ...]] = [() for _ in self.batches]  # what the block before returned beside
-        recorder = Recorder(model, blocks)
+        self._recorder = recorder = Recorder(model, blocks)
         for batch in self.batches:
             first, arguments = recorder.record(batch)
             if missing:
@@ -168,11 +168,15 @@ class Activations:
             self._arguments.append(known if _same(known, arguments) else arguments)
         self.wrapped = recorder.wrapped
 
-    @property
     def shared(self) -> bool:
         """Do all batches give their blocks the same arguments beside the hidden states?"""
-        same = all(arguments is self._arguments[0] for arguments in self._arguments)
-        return same and not any(one and _carries(one) for one in self._arguments[0])
+        first = self._arguments[0]
+        same = all(arguments is first for arguments in self._arguments)
+        if not same or any(one is None or _carries(one) for one in first):
+            return False
+        other, windows = self.batches[0], self.batches[0].shape[0]
+        found = self._recorder.record(other.flip(1) if windows == 1 else other.flip(0, 1))[1]
+        return _same(first, found)  # whatever the tokens are
 
     def runs(self, number: int) -> bool:
         """Does text pass block `number` at all?"""
@@ -281,7 +285,9 @@ class Recorder:
         return kind._make(self._returned) if hasattr(kind, "_make") else kind(self._returned)  # a named tuple or not
 
     def _refusal(self, what: str) -> EggsError:
-        return EggsError(f"The architecture {self._model.config.model_type!r} {what}: it cannot be pruned block by block.")
+        return EggsError(
+            f"The architecture {self._model.config.model_type!r} {what}: it cannot be pruned block by block."
+        )
 
 
 def _stop(_module: nn.Module, _args: tuple[Any, ...]) -> None:

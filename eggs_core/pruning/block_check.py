@@ -36,14 +36,20 @@ def check_block_by_block(model: PreTrainedModel, blocks: nn.ModuleList, windows:
     with hooked(block.register_forward_hook(keep) for block in blocks):
         for batch in tokens.split(1):
             model(input_ids=batch.to(input_device(model)), use_cache=False)
+    kind = model.config.model_type
     activations = Activations(model, blocks, tokens, tokens_per_batch=1)
     for number, block in enumerate(blocks):
-        activations.advance(number, block)
+        try:
+            activations.advance(number, block)
+        except (TypeError, AttributeError) as error:  # its blocks are called in a way of their own
+            raise EggsError(
+                f"The architecture {kind!r} calls its blocks in a way that cannot be pruned here."
+            ) from error
         if activations.runs(number):
             worst = max(map(_difference, activations.hidden, whole[block]))
             if not worst <= TOLERANCE.get(activations.hidden[0].dtype, ROUNDED):
                 raise EggsError(
-                    f"The architecture {model.config.model_type!r} computes something else block by block (block "
+                    f"The architecture {kind!r} computes something else block by block (block "
                     f"{number + 1} differs by {worst:.2g}): it cannot be pruned here."
                 )
 

@@ -18,10 +18,12 @@ from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.graph.measures import GraphMeasures, measure
 from eggs_core.masks.selection import Selection, retained_score, select, topn
-from eggs_core.models.architectures import LinearLayer, block_layers, check_pattern, find_blocks
+from eggs_core.models.architectures import LinearLayer, block_layers, find_blocks
+from eggs_core.pattern import NMPattern
 from eggs_core.pruning import stagewise
 from eggs_core.pruning.activations import MOST_GRAM_BYTES, Activations, InputStatistics, Statistics
 from eggs_core.pruning.block_check import check_block_by_block
+from eggs_core.pruning.plan import plan_for
 from eggs_core.pruning.reconstruction import LayerProblem
 from eggs_core.pruning.scores import score
 from eggs_core.registry import entry
@@ -39,6 +41,7 @@ class LayerReport:
     block: int
     projection: str
     shape: tuple[int, int]
+    pattern: NMPattern
     sparsity: float
     retained_score: float
     output_error: float
@@ -55,7 +58,10 @@ class LayerReport:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         for name in ("graph", "mask", "topn_mask", "permutation"):
             del values[name]
-        return cast(LayerEntry, {**values, "shape": list(self.shape), **dataclasses.asdict(self.graph)})
+        return cast(
+            LayerEntry,
+            {**values, "shape": list(self.shape), "pattern": str(self.pattern), **dataclasses.asdict(self.graph)},
+        )
 
 
 @dataclass(slots=True)
@@ -71,8 +77,14 @@ class PrunedWeight:
     notes: list[str]
 
 
-def prune_weight(weight: torch.Tensor, statistics: InputStatistics, config: PruneConfig) -> PrunedWeight:
-    """Score, permute, select and reconstruct one weight, fp32 (out, in); the input's statistics stay as they are."""
+def prune_weight(
+    weight: torch.Tensor, statistics: InputStatistics, config: PruneConfig, pattern: NMPattern | None = None
+) -> PrunedWeight:
+    """Score, permute, select and reconstruct one weight, fp32 (out, in); the input's statistics stay as they are.
+
+    `pattern` is the layer's own, by default the configuration's.
+    """
+    pattern = pattern or config.pattern
     notes = []
     if dead := int((statistics.squares == 0).sum()):
         notes.append(f"{dead} input channels were silent during calibration")
@@ -80,23 +92,23 @@ def prune_weight(weight: torch.Tensor, statistics: InputStatistics, config: Prun
     gram = None if statistics.gram is None else statistics.gram / statistics.tokens
     scores = score(config.score, weight, statistics.squares.sqrt())
     if entry("score", config.score).leaves_choice:
-        result, order, choice = reconstruct(LayerProblem(weight, gram, config.pattern)), None, {}
+        result, order, choice = reconstruct(LayerProblem(weight, gram, pattern)), None, {}
     else:
-        order = entry("permutation", config.permutation).load()(scores, config.pattern)
+        order = entry("permutation", config.permutation).load()(scores, pattern)
         back = None if order is None else torch.argsort(order)
-        chosen = _select(scores, order, back, config, config.options_of("selection"))
+        chosen = _select(scores, order, back, config, pattern, config.options_of("selection"))
         choice = dict(chosen.options)
 
         def choose(new_scores: torch.Tensor) -> torch.Tensor:
-            return _select(new_scores, order, back, config, choice).mask
+            return _select(new_scores, order, back, config, pattern, choice).mask
 
         target = statistics.target(weight)
         problem = LayerProblem(
-            weight, gram, config.pattern, chosen.mask, choose, order, target, sensitivity=statistics.sensitivity
+            weight, gram, pattern, chosen.mask, choose, order, target, sensitivity=statistics.sensitivity
         )
         result = reconstruct(problem)
     kept = retained_score(scores, result.mask) / max(scores.sum(dtype=torch.float64).item(), 1e-30)
-    topn_mask = topn(scores, config.pattern)
+    topn_mask = topn(scores, pattern)
     return PrunedWeight(result.weight, result.mask, topn_mask, order, kept, choice, notes + result.notes)
 
 
@@ -105,11 +117,12 @@ def _select(
     order: torch.Tensor | None,
     back: torch.Tensor | None,
     config: PruneConfig,
+    pattern: NMPattern,
     options: Mapping[str, float | None],
 ) -> Selection:
     """Select in the permuted column order; the mask comes back in the original one."""
     permuted = scores if order is None else scores[:, order]
-    chosen = select(permuted, config.pattern, config.selection, **options)
+    chosen = select(permuted, pattern, config.selection, **options)
     return chosen if back is None else dataclasses.replace(chosen, mask=chosen.mask[:, back])
 
 
@@ -153,25 +166,28 @@ def prune(
     """Prune a causal LM in place, yielding a report per layer; close the generator to stop after a layer.
 
     windows: (windows, length) int64 calibration tokens. Each block sees the activations of the pruned ones before it.
-    `devices` as for prune_blocks. Raises EggsError, before any work, if the pattern does not fit a layer, and for a model
+    `devices` as for prune_blocks. Raises EggsError, before any work, if no layer can be pruned, and for a model
     that is not the same block by block.
     """
-    check_pattern(model, config.pattern)
+    patterns = plan_for(model, config.pattern, config.layers).patterns
     path, blocks = find_blocks(model)
     check_block_by_block(model, blocks, windows)
-    yield from prune_blocks(BlocksInMemory(path, blocks), Activations(model, blocks, windows), config, devices=devices)
+    activations = Activations(model, blocks, windows)
+    yield from prune_blocks(BlocksInMemory(path, blocks), activations, config, patterns, devices=devices)
 
 
 def prune_blocks(
     blocks: Blocks,
     activations: Activations,
     config: PruneConfig,
+    patterns: Mapping[str, NMPattern],
     first: int = 0,
     devices: Sequence[torch.device] = (),
 ) -> Iterator[LayerReport]:
     """Prune block by block from number `first`, whose inputs `activations` holds; the loop that all pruning runs.
 
-    With several `devices`, layers that read the same statistics are pruned at once, each on one of them.
+    patterns: those of the layers that are pruned, by name. With several `devices`, layers that read the same statistics
+    are pruned at once, each on one of them.
     """
     need_gram = config.refits
     # The last block is not pruned in stages: it loses by that (measured on SmolLM2-135M at 2:4).
@@ -181,25 +197,28 @@ def prune_blocks(
             if not activations.runs(number):  # such as one that only pictures pass
                 continue
             stages: Iterable[tuple[list[LinearLayer], Statistics]]
+            chosen = [layer for layer in block_layers(blocks.path, number, block) if layer.name in patterns]
+            if not chosen:
+                activations.advance(number, block)
+                continue
             if number < staged:
-                stages = stagewise.stages(activations, blocks.path, number, block)
+                stages = stagewise.stages(activations, chosen, number, block)
             else:
-                stages = _gathered(activations, blocks.path, number, block, need_gram)
+                stages = _gathered(activations, chosen, number, block, need_gram)
             for layers, statistics in stages:
-                yield from _prune_layers(layers, statistics, config, need_gram, devices)
+                yield from _prune_layers(layers, statistics, config, patterns, devices)
             if number < len(blocks) - 1:  # nothing reads the last block's output
                 activations.advance(number, block)
 
 
 def _gathered(
-    activations: Activations, path: str, number: int, block: nn.Module, need_gram: bool
+    activations: Activations, layers: list[LinearLayer], number: int, block: nn.Module, need_gram: bool
 ) -> Iterator[tuple[list[LinearLayer], Statistics]]:
     """All layers of a block with the statistics that it gives while none is pruned.
 
     Where the grams of many experts would take too much memory, experts are pruned some at a time, before all else:
     nothing that a block computes depends on them but its output.
     """
-    layers = block_layers(path, number, block)
     experts = [layer for layer in layers if layer.mixture]
     if not need_gram or _gram_bytes(experts) <= MOST_GRAM_BYTES:
         yield layers, activations.gather(layers, number, block, need_gram)
@@ -227,18 +246,22 @@ def _prune_layers(
     layers: list[LinearLayer],
     statistics: Statistics,
     config: PruneConfig,
-    need_gram: bool,
+    patterns: Mapping[str, NMPattern],
     devices: Sequence[torch.device],
 ) -> Iterator[LayerReport]:
-    """Prune layers that do not wait for each other, in turn or, on several devices, at once."""
+    """Prune layers that do not wait for each other, in turn or, on several devices, at once.
+
+    A layer that no token passed, and that is no expert, stays dense: its block computes in another way.
+    """
+    layers = [layer for layer in layers if layer.mixture or layer.name in statistics]
     if len(devices) < 2:
         for layer in layers:
-            yield _prune_layer(layer, statistics.get(layer.name), config, need_gram, *devices)
+            yield _prune_layer(layer, statistics.get(layer.name), config, patterns[layer.name], *devices)
         return
     with ThreadPoolExecutor(len(devices)) as pool:
         for start in range(0, len(layers), len(devices)):
             futures = [
-                pool.submit(_prune_layer, layer, statistics.get(layer.name), config, need_gram, device)
+                pool.submit(_prune_layer, layer, statistics.get(layer.name), config, patterns[layer.name], device)
                 for layer, device in zip(layers[start : start + len(devices)], devices, strict=False)
             ]
             yield from [future.result() for future in futures]
@@ -248,17 +271,17 @@ def _prune_layer(
     layer: LinearLayer,
     inputs: InputStatistics | None,
     config: PruneConfig,
-    need_gram: bool,
+    pattern: NMPattern,
     device: torch.device | None = None,
 ) -> LayerReport:
     """Prune one layer of the model in place, computing on `device`, by default its own."""
     started = time.perf_counter()
     weight, reached = layer.weight().to(device), inputs is not None
     if inputs is None:  # such as an expert that the router never chose
-        inputs = InputStatistics.isotropic(layer.shape[1], weight.device, need_gram)
+        inputs = InputStatistics.isotropic(layer.shape[1], weight.device, config.refits)
     inputs = inputs.to(weight.device)
     try:
-        pruned = prune_weight(weight, inputs, config)
+        pruned = prune_weight(weight, inputs, config, pattern)
     except EggsError as error:
         raise EggsError(f"Layer {layer.name}: {error}") from error
     if not reached:
@@ -275,10 +298,11 @@ def _prune_layer(
         block=layer.block,
         projection=layer.projection,
         shape=layer.shape,
+        pattern=pattern,
         sparsity=1 - pruned.mask.float().mean().item(),
         retained_score=pruned.retained_score,
         output_error=_output_error(weight, pruned.weight, inputs),
-        graph=measure(pruned.mask, config.pattern),
+        graph=measure(pruned.mask, pattern),
         seconds=time.perf_counter() - started,
         mask=pruned.mask.cpu(),
         topn_mask=pruned.topn_mask.cpu(),

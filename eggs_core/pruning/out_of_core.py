@@ -24,13 +24,13 @@ from eggs_core.evaluation.perplexity import WindowScores, join, score_windows, w
 from eggs_core.files import DiskFull, check_disk, write_json, write_tensors
 from eggs_core.masks.bits import pack_bits
 from eggs_core.masks.disk_use import keeps_topn, needed_bytes
-from eggs_core.models.architectures import check_pattern, linear_layers
 from eggs_core.models.checkpoint import Checkpoint
 from eggs_core.models.fingerprints import same_weights
 from eggs_core.models.folder import INDEX
 from eggs_core.pruning.activation_store import LOCK, STATE, WORK, Spool
 from eggs_core.pruning.activations import Activations, replaced
 from eggs_core.pruning.loop import LayerReport, prune_blocks
+from eggs_core.pruning.plan import plan_for
 from eggs_core.report_types import LayerEntry
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
@@ -68,12 +68,12 @@ class StreamedPruning:
         out: Path,
         devices: Sequence[torch.device] = (),
     ) -> None:
-        check_pattern(checkpoint.model, config.pattern)
+        self.plan = plan_for(checkpoint.model, config.pattern, config.layers)
         self.path, self._checkpoint, self._config = checkpoint.path, checkpoint, config
         self._windows = {"calibration": calibration, "dense": evaluation, "pruned": evaluation}
         self._out, self._work, self._devices = Path(out), Path(out) / WORK, devices
         self._reports: list[LayerReport] = []
-        self._shapes = [layer.shape for layer in linear_layers(checkpoint.model)]
+        self._shapes = self.plan.shapes
         self._lock = FileLock(self._make_folder() / LOCK)
         try:
             self._lock.acquire(timeout=0)
@@ -112,6 +112,12 @@ class StreamedPruning:
                     found = Activations(checkpoint.model, checkpoint.blocks, windows, spool)
                     if len(spool) != len(found.batches):
                         raise self._incomplete()
+                    if not found.shared():
+                        kind = checkpoint.config.model_type
+                        raise EggsError(
+                            f"The architecture {kind!r} hands its blocks more than hidden states, so it can only be "
+                            f"pruned whole, in memory; take a machine with more of it."
+                        )
                     self._activations[name] = found
             if self.finished < 0:
                 self._commit(0)
@@ -120,7 +126,8 @@ class StreamedPruning:
         """Prune the blocks that are left, yielding a report per layer; a block is kept once it is complete."""
         if self.finished == len(self):
             return
-        streams = prune_blocks(self, self._activations["calibration"], self._config, self.finished, self._devices)
+        calibration = self._activations["calibration"]
+        streams = prune_blocks(self, calibration, self._config, self.plan.patterns, self.finished, self._devices)
         with self._explained():
             for report in streams:
                 self._reports.append(report)
@@ -213,8 +220,8 @@ class StreamedPruning:
         left = [n for i in range(max(self.finished, 0), len(self)) for n in self._checkpoint.names(i)]
         stored = self._checkpoint.stored
         weights = sum(stored[n].count * stored[n].dtype.itemsize for n in [*left, *self._checkpoint.names()])
-        blocks = sum(rows * columns for rows, columns in self._shapes) // 4  # their masks and top-N, as bits
-        run = needed_bytes(self._shapes, self._config.pattern)
+        blocks = sum(rows * columns for rows, columns in self._shapes.values()) // 4  # their masks and top-N, as bits
+        run = needed_bytes(self._shapes, self.plan.patterns)
         need = weights + blocks + run + 2 * self._activation_bytes()
         check_disk(self._out, need, f"Pruning {self._checkpoint.name} into {self._out}")
 
@@ -234,12 +241,11 @@ class StreamedPruning:
         tensors = {}
         for report in self._reports:
             tensors[report.name + ".mask"] = pack_bits(report.mask)
-            if keeps_topn(self._shapes):
+            if keeps_topn(self._shapes.values()):
                 tensors[report.name + ".topn"] = pack_bits(report.topn_mask)
             if report.permutation is not None:
                 tensors[report.name + ".permutation"] = report.permutation
-        stored, state = self._checkpoint.stored, self._checkpoint.model.state_dict()
-        weights = {stored[n].key: state[n].to(stored[n].dtype) for n in self._checkpoint.names(number)}
+        weights = self._checkpoint.to_store(self._checkpoint.names(number))
         write_tensors(self._out / self._shard(number + 1), weights, {"format": "pt"})
         write_tensors(self._block(number, ".safetensors"), tensors)
         write_json(self._block(number, ".json"), [report.to_dict() for report in self._reports])

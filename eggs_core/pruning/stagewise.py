@@ -11,11 +11,12 @@ import copy
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import nn
 
-from eggs_core.models.architectures import LinearLayer, block_layers
+from eggs_core.models.architectures import Linear, LinearLayer
 from eggs_core.models.hooks import InputHook, OutputHook, hooked
 from eggs_core.pruning.activations import (
     MOST_GRAM_BYTES,
@@ -37,12 +38,13 @@ Twins = list[tuple[LinearLayer, LinearLayer]]  # layers of a block as it is, eac
 
 
 def stages(
-    activations: Activations, path: str, number: int, block: nn.Module
+    activations: Activations, layers: list[LinearLayer], number: int, block: nn.Module
 ) -> Iterator[tuple[list[LinearLayer], Statistics]]:
-    """The stages of a block as lists of layers, each with its input's statistics once those before it were pruned."""
+    """The stages of a block's layers, each with its input's statistics once those before it were pruned."""
     calls = activations.calls(number)
     before = copy.deepcopy(block)
-    named, twins = ({layer.name: layer for layer in block_layers(path, number, b)} for b in (block, before))
+    named = {layer.name: layer for layer in layers}
+    twins = {n: replace(x, module=cast(Linear, before.get_submodule(x.projection))) for n, x in named.items()}
     last = _last_write(before, list(twins.values()), *calls.first)
     inputs = _inputs_in_order(before, list(twins.values()), *calls.first)
     weighed = [twins[name] for name in inputs[0] if twins[name].shape[0] <= WIDEST]

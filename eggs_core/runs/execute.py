@@ -18,17 +18,17 @@ from eggs_core.files import check_disk
 from eggs_core.limits import check_config
 from eggs_core.masks.bits import pack_bits
 from eggs_core.masks.disk_use import keeps_topn, needed_bytes
-from eggs_core.models.architectures import check_pattern, linear_layers
 from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.models.fingerprints import same_weights
 from eggs_core.models.loading import LoadedModel
 from eggs_core.packed.byte_counts import size_breakdown
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.loop import LayerReport, prune
+from eggs_core.pruning.plan import plan_for
 from eggs_core.report_types import Latency
 from eggs_core.runs.events import Event, Finished, LayerDone
 from eggs_core.runs.inputs import Inputs, Texts
-from eggs_core.runs.new_report import Clock, Weights, new_report
+from eggs_core.runs.new_report import Clock, Coverage, Weights, new_report
 from eggs_core.runs.run import Run
 from eggs_core.runs.streamed import checkpoint_of, execute_streamed, streams
 from eggs_core.speed.generation import measure_generation
@@ -71,10 +71,9 @@ def execute(
     chosen = Texts.of(config, texts)
     yield Progress(f"Loading {config.model}", 0.0)
     dense = cache.get(config.model)
-    check_pattern(dense.model, config.pattern)
-    shapes = [layer.shape for layer in linear_layers(dense.model)]
+    plan = plan_for(dense.model, config.pattern, config.layers)
     for folder in filter(None, (out, store)):
-        check_disk(folder, needed_bytes(shapes, config.pattern), f"Saving the run in {folder}")
+        check_disk(folder, needed_bytes(plan.shapes, plan.patterns), f"Saving the run in {folder}")
     inputs = Inputs.of(config, chosen, dense.tokenizer)
     inputs.check(dense)
     calibration, evaluation = inputs.calibration, inputs.evaluation
@@ -83,7 +82,7 @@ def execute(
     if dense_scores is None:
         dense_scores = yield from _dense_scores(dense, evaluation)
     check_room(COPIES * dense.nbytes, dense.device, f"Pruning {config.model}")
-    model, layers = yield from _pruned_copy(dense, calibration, config, clock)
+    model, layers = yield from _pruned_copy(dense, calibration, config, len(plan.patterns), clock)
     with memory_errors("Evaluating the pruned model"):
         pruned_scores = yield from evaluate_steps(model, evaluation, "Evaluating the pruned model", 0.8, 0.93)
 
@@ -92,7 +91,7 @@ def execute(
     if latency is None:
         yield Progress("Measuring latency", 0.93)
         with memory_errors("Measuring latency"):
-            latency = measure_generation(dense.model, model, evaluation[:1, :64], masks, config.pattern, permutations)
+            latency = measure_generation(dense.model, model, evaluation[:1, :64], masks, plan.patterns, permutations)
     report = new_report(
         config,
         inputs,
@@ -100,11 +99,12 @@ def execute(
         clock,
         layers=[layer.to_dict() for layer in layers],
         scores=(dense_scores, pruned_scores),
-        size=size_breakdown(model, masks, config.pattern, permutations),
+        size=size_breakdown(model, masks, plan.patterns, permutations),
+        coverage=Coverage.of(model, plan, masks.keys()),
         latency=latency,
     )
     packed = {name: pack_bits(mask) for name, mask in masks.items()}
-    packed_topn = {r.name: pack_bits(r.topn_mask) for r in layers} if keeps_topn(shapes) else {}
+    packed_topn = {r.name: pack_bits(r.topn_mask) for r in layers} if keeps_topn(plan.shapes.values()) else {}
     yield Finished(Run(report, packed, packed_topn, permutations), dense, model)
 
 
@@ -119,13 +119,12 @@ def _dense_scores(dense: LoadedModel, windows: torch.Tensor) -> Generator[Event,
 
 
 def _pruned_copy(
-    dense: LoadedModel, windows: torch.Tensor, config: PruneConfig, clock: Clock
+    dense: LoadedModel, windows: torch.Tensor, config: PruneConfig, total: int, clock: Clock
 ) -> Generator[Event, None, tuple[PreTrainedModel, list[LayerReport]]]:
-    """A pruned copy of the model, and what happened to each layer; the clock learns how long it took."""
+    """A pruned copy of the model, and what happened to each of `total` layers; the clock learns how long it took."""
     layers: list[LayerReport] = []
     with memory_errors("Pruning"):
         model = copy.deepcopy(dense.model)
-        total = sum(1 for _ in linear_layers(model))
         yield Progress(f"Calibrating on {windows.numel():,} tokens", 0.2)
         started = clock.seconds()
         for layer in prune(model, windows, config):

@@ -22,7 +22,7 @@ from eggs_core.packed.kernel import library as kernels
 from eggs_core.packed.kernel.library import DTYPE_NAMES
 from eggs_core.packed.model import packed_copy
 from eggs_core.packed.writing import save_packed
-from eggs_core.pattern import NMPattern
+from eggs_core.pattern import Patterns
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.report_types import Latency
 from eggs_core.runs.run import Run, layer_shape
@@ -96,7 +96,7 @@ def measure_speed(
             yield Progress(f"Timing layer shapes: {number} of {cells}", 0.7 * number / cells), found
         yield Progress("Generating text, dense and packed in turn", 0.75), found
         masks = {layer["name"]: run.mask(layer["name"]) for layer in report["layers"]}
-        packed = packed_copy(dense.model, masks, pattern, run.permutations)
+        packed = packed_copy(dense.model, masks, run.patterns, run.permutations)
         found.dense_bytes, found.packed_bytes = decode_bytes(dense.model), decode_bytes(packed)
         found.bandwidth = memory_bandwidth(repeats=4) if device.type == "cpu" else 0.0
         if sum(t.nbytes for t in packed.state_dict().values()) < FILE_LIMIT:
@@ -104,7 +104,7 @@ def measure_speed(
         prompt = dense.tokenizer(bundled_text("heldout").content[:4000], return_tensors="pt").input_ids
         prompt = prompt[:, :PROMPT_TOKENS].to(device)
         dense.check_tokens(prompt)
-        others = _twins(dense.model, masks, pattern, run.permutations)
+        others = _twins(dense.model, masks, run.patterns, run.permutations)
         found.generation = measure_generation(
             dense.model, packed, prompt, new_tokens=NEW_TOKENS, rounds=ROUNDS, others=others
         )
@@ -112,7 +112,7 @@ def measure_speed(
 
 
 def _twins(
-    model: PreTrainedModel, masks: Mapping[str, Tensor], pattern: NMPattern, permutations: Mapping[str, Tensor]
+    model: PreTrainedModel, masks: Mapping[str, Tensor], patterns: Patterns, permutations: Mapping[str, Tensor]
 ) -> dict[str, PreTrainedModel]:
     """On a CPU, the dense and the packed model in the other dtype, as which is faster differs between machines."""
     if model.device.type != "cpu" or sum(p.nbytes for p in model.parameters()) > TWIN_LIMIT:
@@ -120,7 +120,7 @@ def _twins(
     dtype = torch.float32 if model.dtype == torch.bfloat16 else torch.bfloat16
     twin = moved(copy.deepcopy(model), dtype)
     name = DTYPE_NAMES[dtype]
-    return {f"dense_{name}": twin, f"packed_{name}": packed_copy(twin, masks, pattern, permutations)}
+    return {f"dense_{name}": twin, f"packed_{name}": packed_copy(twin, masks, patterns, permutations)}
 
 
 def _written_bytes(packed: PreTrainedModel) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from eggs_core.registry import DIMENSIONS, OPTIONS
 from eggs_core.report_types import Protocol
+from eggs_core.runs.report import left_dense
 from eggs_core.runs.run import Run
 
 NOT_RECORDED = "not recorded"
@@ -45,7 +46,7 @@ def model_card(run: Run, layout: str) -> str:
 # {_text(name)}, pruned to {pattern} by {config.label}
 
 Of every {config.pattern.group} consecutive weights of its decoder's {len(report["layers"])} linear layers
-{config.pattern.keep} are kept; embeddings, norms and LM head are untouched.{_order(run)}
+{config.pattern.keep} are kept; embeddings, norms and LM head are untouched.{_rules(run)}{_order(run)}
 The licence of the original model applies.
 
 ```python
@@ -89,6 +90,12 @@ def _making(run: Run) -> str:
         "configuration": f"`{report['key']}`",
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+
+
+def _rules(run: Run) -> str:
+    rules = run.config.layers
+    said = f" By rule: {'; '.join(rules)}." if rules else ""
+    return f"{said} {left_dense(run.report)}".rstrip()
 
 
 def _order(run: Run) -> str:

@@ -1,20 +1,31 @@
 """The report of a run that has just finished, and the versions that its figures depend on."""
 
+from __future__ import annotations
+
 import datetime
 import importlib.metadata
 import platform
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from eggs_core.config import PruneConfig
 from eggs_core.device import describe
 from eggs_core.evaluation.perplexity import WindowScores, protocol
+from eggs_core.models.architectures import block_matrices
+from eggs_core.pruning.plan import Plan
 from eggs_core.report_types import Choices, Latency, LayerEntry, Report, Size
 from eggs_core.runs.inputs import Inputs
 from eggs_core.runs.report import REPORT_SCHEMA
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
+
+
+NEARLY_ALL = 0.9  # share of the blocks' weights below which all that stayed dense is named
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,27 @@ class Clock:
         return time.monotonic() - self._started
 
 
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of the blocks was pruned, and reasons by the name of each layer that stayed dense."""
+
+    share: float
+    dense: dict[str, str]
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, plan: Plan, pruned: Collection[str]) -> Coverage:
+        """Of a model, perhaps on the meta device, of which the layers of these names were pruned."""
+        dense = plan.dense | {name: "no token passed through it" for name in plan.patterns if name not in pruned}
+        weights = sum(rows * columns for name, (rows, columns) in plan.shapes.items() if name in pruned)
+        matrices = block_matrices(model)
+        share = weights / max(sum(matrix.numel() for matrix in matrices.values()), 1)
+        if share < NEARLY_ALL:
+            held = {f"{name}.weight" for name in (*plan.patterns, *plan.dense)}
+            others = (n for n, m in matrices.items() if n not in held and (m.dim() == 2 or "expert" not in n))
+            dense |= dict.fromkeys(others, "it is no linear layer")
+        return cls(min(share, 1.0), dense)
+
+
 def versions() -> dict[str, str]:
     """Versions of what the figures depend on."""
     packages = ("torch", "transformers", "numpy", "scipy", "networkx")
@@ -54,10 +86,11 @@ def new_report(
     scores: tuple[WindowScores, WindowScores],
     size: Size,
     latency: Latency | None,
+    coverage: Coverage,
 ) -> Report:
     """The report of a run that ends now; `scores` are those of the dense and of the pruned model."""
     dense, pruned = scores
-    return {
+    report: Report = {
         "schema": REPORT_SCHEMA,
         "key": config.key(),
         "model": config.model,
@@ -80,4 +113,8 @@ def new_report(
         "seconds": {"total": clock.seconds(), "prune": clock.pruning},
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions(),
+        "pruned_share": coverage.share,
     }
+    if coverage.dense:
+        report["dense_layers"] = [{"name": name, "why": why} for name, why in coverage.dense.items()]
+    return report

@@ -17,7 +17,7 @@ from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.models.fingerprints import check_same_weights, same_weights
 from eggs_core.models.loading import LoadedModel
 from eggs_core.packed.model import packed_copy
-from eggs_core.pattern import NMPattern
+from eggs_core.pattern import Patterns
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.loop import prune
 from eggs_core.runs.events import Finished
@@ -65,9 +65,9 @@ class RecoveredModel(PrunedModel):
     packed: PreTrainedModel
 
     @classmethod
-    def of(cls, found: PrunedModel, pattern: NMPattern) -> RecoveredModel:
+    def of(cls, found: PrunedModel, patterns: Patterns) -> RecoveredModel:
         """With a packed twin of the pruned model; what is not packed is shared."""
-        packed = packed_copy(found.zeros, found.masks, pattern, found.permutations)
+        packed = packed_copy(found.zeros, found.masks, patterns, found.permutations)
         return cls(found.dense, found.zeros, found.masks, found.permutations, found.origin, packed)
 
     def models(self) -> list[PreTrainedModel]:
@@ -142,7 +142,7 @@ def recover(
                 found = yield from _prune_again(dense, config, len(run.report["layers"]))
         if not isinstance(found, RecoveredModel):
             yield Progress("Packing", 1.0)
-            found = RecoveredModel.of(found, run.pattern)
+            found = RecoveredModel.of(found, run.patterns)
             cache.put(run.key, found)
     return found
 

@@ -6,6 +6,7 @@ and divided, times and perplexities are above 0, a layer's name is its own, both
 
 import datetime
 import re
+from collections import Counter
 
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError, OtherVersion
@@ -29,7 +30,7 @@ def checked_report(value: object) -> Report:
             raise OtherVersion("The report was written by another version of EGGS Explorer.")
         report = _with_known_method(check(value, Report))
         _check_heading(report)
-        _check_layers(report["layers"], NMPattern.parse(report["pattern"]))
+        _check_layers(report["layers"], report["pattern"])
         _check_scores(report["evaluation"])
         further = {name: side for name, side in (report["latency"] or {}).items() if name.startswith(SIDES)}
         check(further, dict[str, Side], "latency")
@@ -37,6 +38,15 @@ def checked_report(value: object) -> Report:
         where = f"'s {wrong.place}" if wrong.place else ""
         raise EggsError(f"The report{where} {wrong.message}.") from wrong
     return report
+
+
+def left_dense(report: Report) -> str:
+    """A sentence about the layers that stayed dense, "" if there are none."""
+    counts = Counter(layer["why"] for layer in report.get("dense_layers", []))
+    if not counts:
+        return ""
+    reasons = "; ".join(f"{count:,} as {why}" for why, count in counts.most_common())
+    return f"{report.get('pruned_share', 1.0):.0%} of the blocks' weights are in pruned layers. Dense stayed {reasons}."
 
 
 def _with_known_method(report: Report) -> Report:
@@ -71,11 +81,11 @@ def _check_heading(report: Report) -> None:
         _require(re.fullmatch("[0-9a-f]{64}", report[part]["sha256"]) is not None, f"{part}.sha256 must be 64 digits")
 
 
-def _check_layers(layers: list[LayerEntry], pattern: NMPattern) -> None:
+def _check_layers(layers: list[LayerEntry], pattern: str) -> None:
     _require(bool(layers), "layers must not be empty")
     for layer in layers:
         _require(len(layer["shape"]) == 2 and bool(layer["name"]), "layers must each have a name and a shape of two")
-        pattern.check(layer["name"][:200], layer["shape"])
+        NMPattern.parse(layer.get("pattern", pattern)).check(layer["name"][:200], layer["shape"])
     _require(len({layer["name"] for layer in layers}) == len(layers), "layers must each have a name of their own")
 
 

@@ -48,8 +48,13 @@ class Run:
 
     @property
     def pattern(self) -> NMPattern:
-        """The N:M pattern of every pruned layer."""
+        """The N:M pattern of layers without a rule of their own."""
         return NMPattern.parse(self.report["pattern"])
+
+    @property
+    def patterns(self) -> dict[str, NMPattern]:
+        """Each pruned layer's pattern by its name."""
+        return {layer["name"]: layer_pattern(layer, self.report) for layer in self.report["layers"]}
 
     @property
     def ratio(self) -> float:
@@ -139,14 +144,15 @@ def load_run(folder: Path) -> Run:
 
 def _loaded(folder: Path) -> Run:
     report = read_report(folder)
-    shapes, pattern = _shapes(report), NMPattern.parse(report["pattern"])
+    shapes = _shapes(report)
+    patterns = {layer["name"]: layer_pattern(layer, report) for layer in report["layers"]}
     masks, about = _read(current(folder, MASKS))
     details, about_details = _read(file) if (file := current(folder, DETAILS)).is_file() else ({}, {})
     if unknown := sorted(details.keys() - {f"{n}{kind}" for n in shapes for kind in (".topn", ".permutation")}):
         raise EggsError(f"{DETAILS} holds {unknown[0][:200]!r}, which belongs to no layer of the report.")
     orders, topn = _orders(_named(details, ".permutation"), shapes), _named(details, ".topn")
-    packed = unpack_masks(masks, about, shapes, pattern, orders)
-    return Run(report, packed, unpack_masks(topn, about_details, shapes, pattern, {}) if topn else {}, orders)
+    packed = unpack_masks(masks, about, shapes, patterns, orders)
+    return Run(report, packed, unpack_masks(topn, about_details, shapes, patterns, {}) if topn else {}, orders)
 
 
 def read_report(folder: Path) -> Report:
@@ -165,6 +171,11 @@ def layer_shape(layer: LayerEntry) -> tuple[int, int]:
     return rows, columns
 
 
+def layer_pattern(layer: LayerEntry, report: Report) -> NMPattern:
+    """The pattern of a layer of a report; early runs gave all layers one."""
+    return NMPattern.parse(layer.get("pattern", report["pattern"]))
+
+
 def _shapes(report: Report) -> dict[str, tuple[int, int]]:
     return {layer["name"]: layer_shape(layer) for layer in report["layers"]}
 
@@ -172,8 +183,8 @@ def _shapes(report: Report) -> dict[str, tuple[int, int]]:
 def _stored(run: Run) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, str]]:
     """The tensors of the two files that a run's masks and orders go to, and the metadata of both."""
     shapes = _shapes(run.report)
-    masks, about = pack_masks(run.packed_masks, shapes, run.pattern, run.permutations)
-    topn = pack_masks(run.packed_topn, shapes, run.pattern, {})[0] if run.has_topn else {}
+    masks, about = pack_masks(run.packed_masks, shapes, run.patterns, run.permutations)
+    topn = pack_masks(run.packed_topn, shapes, run.patterns, {})[0] if run.has_topn else {}
     details = {f"{name}.topn": mask for name, mask in topn.items()}
     details |= {f"{name}.permutation": order.to(torch.int32) for name, order in run.permutations.items()}
     return masks, details, about

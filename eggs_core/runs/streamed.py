@@ -28,7 +28,7 @@ from eggs_core.pruning.out_of_core import StreamedPruning
 from eggs_core.runs.events import Event, Finished, LayerDone
 from eggs_core.runs.folder import has_run
 from eggs_core.runs.inputs import Inputs, Texts
-from eggs_core.runs.new_report import Clock, Weights, new_report
+from eggs_core.runs.new_report import Clock, Coverage, Weights, new_report
 from eggs_core.runs.run import Run, load_run, save_run
 from eggs_core.runs.store import RunStore
 from eggs_core.text.sources import Text
@@ -147,8 +147,9 @@ def execute_streamed(
             clock,
             layers=done.layers,
             scores=(done.dense, done.pruned),
-            size=size_breakdown(whole, names, config.pattern, done.permutations),
+            size=size_breakdown(whole, names, job.plan.patterns, done.permutations),
             latency=None,
+            coverage=Coverage.of(whole, job.plan, names),
         )
         report["checkpoint"] = str(out.resolve())
         run = Run(report, done.masks, done.topn, done.permutations)

@@ -16,7 +16,7 @@ from eggs_core.models.architectures import context_length
 from eggs_core.packed.kernel.library import DTYPE_NAMES, kernel_path
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.packed.model import packed_copy
-from eggs_core.pattern import NMPattern
+from eggs_core.pattern import Patterns
 from eggs_core.report_types import Latency, Side
 from eggs_core.speed.alternation import Quartiles, thread_count
 
@@ -75,7 +75,7 @@ def measure_generation(
     pruned_model: PreTrainedModel,
     input_ids: Tensor,
     masks: Mapping[str, Tensor] | None = None,
-    pattern: NMPattern | None = None,
+    pattern: Patterns | None = None,
     permutations: Mapping[str, Tensor] | None = None,
     *,
     new_tokens: int = 16,

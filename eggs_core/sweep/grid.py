@@ -12,6 +12,7 @@ from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
 from eggs_core.reading import MOST_YAML_BYTES, read_text
 from eggs_core.registry import CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, reads
+from eggs_core.rules import parse_rules
 from eggs_core.sweep.axes import (
     AUTO,
     AXES,
@@ -72,7 +73,7 @@ def load_grid(path: Path) -> Grid:
 def parse_grid(text: str, name: str = "sweep", folder: Path = Path()) -> Grid:
     """Turn a grid's YAML into its cells; raises one EggsError that names every cell that cannot run."""
     values = read_grid(text)
-    known = {"name", *AXES, *COUNTS, *SOURCES, "include", "exclude"}
+    known = {"name", *AXES, *COUNTS, *SOURCES, "layers", "include", "exclude"}
     if unknown := sorted(set(values) - known):
         raise EggsError(f"Unknown key {plain(unknown[0])!r} in the grid; known are {', '.join(sorted(known))}.")
     if missing := [axis for axis in ("models", "patterns", "methods") if not values.get(axis)]:
@@ -84,6 +85,7 @@ def parse_grid(text: str, name: str = "sweep", folder: Path = Path()) -> Grid:
     axes = {**axes, "beta": axes["beta"] or [AUTO], "seed": axes["seed"] or ["0"]}
     excluded, included = rules_of(values, "exclude"), rules_of(values, "include")
     options: dict[str, Any] = {key: whole_of(key, values[key]) for key in COUNTS if key in values}
+    options |= {"layers": parse_rules(values["layers"])} if "layers" in values else {}
     check_count([axes, *included], options.get("evaluation_windows", 64))
     crossed = [dict(zip(axes, cell, strict=True)) for cell in itertools.product(*axes.values())]
     for rule in excluded:
@@ -143,7 +145,7 @@ def check_models(grid: Grid, outline: Callable[[str], Any]) -> None:
 
     `outline(name)` gives a model without weights (`models.outline`) and raises EggsError where there is none.
     """
-    from eggs_core.models.architectures import check_pattern
+    from eggs_core.pruning.plan import plan_for
 
     problems = Problems()
     for model in grid.models:
@@ -154,11 +156,11 @@ def check_models(grid: Grid, outline: Callable[[str], Any]) -> None:
         except EggsError as error:
             problems.add(str(error), list(map(describe, cells)))
             continue
-        for pattern in dict.fromkeys(cell.pattern for cell in cells):
+        for plan in dict.fromkeys((cell.pattern, cell.layers) for cell in cells):
             try:
-                check_pattern(found.model, pattern)
+                plan_for(found.model, *plan)
             except EggsError as error:
-                problems.add(str(error), [describe(cell) for cell in cells if cell.pattern == pattern])
+                problems.add(str(error), [describe(cell) for cell in cells if (cell.pattern, cell.layers) == plan])
     problems.check()
 
 

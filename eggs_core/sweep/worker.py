@@ -18,6 +18,7 @@ from eggs_core.models.architectures import linear_layers
 from eggs_core.models.loading import LoadedModel, load
 from eggs_core.packed.byte_counts import size_breakdown
 from eggs_core.pattern import NMPattern
+from eggs_core.pruning.plan import plan_for
 from eggs_core.report_types import Latency, Protocol
 from eggs_core.runs.events import Finished
 from eggs_core.runs.execute import execute
@@ -82,7 +83,10 @@ def measure_baseline(
         text = chosen_text(config.evaluation, "heldout", texts)
         windows = evaluation_windows(dense.tokenizer, text, config.evaluation_windows, config.evaluation_length)
         dense.check_tokens(windows)
-        latency = {layout: time_layout(dense, NMPattern.parse(layout[0]), layout[1], windows) for layout in layouts}
+        latency = {
+            layout: time_layout(dense, NMPattern.parse(layout[0]), layout[1], windows, config.layers)
+            for layout in layouts
+        }
         scores = evaluate(dense.model, windows)
         figures = dense_figures(scores.to_dict(), size_breakdown(dense.model)["dense_bytes"])
         return Baseline(scores, {**protocol(text, windows)}, figures, latency, describe(dense.model.device))
@@ -90,19 +94,24 @@ def measure_baseline(
         return failure(error)
 
 
-def time_layout(dense: LoadedModel, pattern: NMPattern, permuted: bool, windows: torch.Tensor) -> Latency:
-    """Generation's speed with random masks of a pattern, and random channel orders where runs permute channels."""
+def time_layout(
+    dense: LoadedModel, pattern: NMPattern, permuted: bool, windows: torch.Tensor, rules: tuple[str, ...] = ()
+) -> Latency:
+    """Generation's speed with random masks of a plan, and random channel orders where runs permute channels."""
     model, masks, orders = copy.deepcopy(dense.model), {}, {}
     generator = torch.Generator().manual_seed(0)
+    patterns = plan_for(model, pattern, rules).patterns
     for layer in linear_layers(model):
+        if layer.name not in patterns:
+            continue
         weight = layer.weight()
-        mask = topn(torch.rand(layer.shape, generator=generator), pattern)
+        mask = topn(torch.rand(layer.shape, generator=generator), patterns[layer.name])
         if permuted:
             order = torch.randperm(layer.shape[1], generator=generator)
             orders[layer.name], mask = order, mask[:, torch.argsort(order)]
         masks[layer.name] = mask
         layer.set_weight(weight * mask.to(weight.device))
-    return measure_generation(dense.model, model, windows[:1, :64], masks, pattern, orders, rounds=TIMING_ROUNDS)
+    return measure_generation(dense.model, model, windows[:1, :64], masks, patterns, orders, rounds=TIMING_ROUNDS)
 
 
 def run_cell(dense: LoadedModel, baseline: Baseline, config: PruneConfig, texts: Texts, threads: int) -> Run | Failure:

@@ -14,6 +14,7 @@ from eggs_core.pattern import NMPattern
 from eggs_core.pruning import activations as module
 from eggs_core.pruning.activations import Activations
 from eggs_core.pruning.loop import BlocksInMemory, LayerReport, prune, prune_blocks
+from eggs_core.pruning.plan import plan_for
 from eggs_core.pruning.scores import ria
 from eggs_core.registry import CUSTOM, METHODS
 
@@ -119,7 +120,12 @@ def test_batches_do_not_matter(tiny_model, kind):
     path, blocks = find_blocks(model := tiny_model(kind))
     activations = Activations(model, blocks, windows(), tokens_per_batch=40)  # three batches of two windows
     assert len(activations.hidden) == 3
-    parts = prune_blocks(BlocksInMemory(path, blocks), activations, make_config("m", "2:4", "wanda"))
+    parts = prune_blocks(
+        BlocksInMemory(path, blocks),
+        activations,
+        make_config("m", "2:4", "wanda"),
+        plan_for(model, NMPattern(2, 4)).patterns,
+    )
     for a, b in zip(whole, parts, strict=True):
         assert (a.mask == b.mask).float().mean() > 0.99
         assert a.retained_score == pytest.approx(b.retained_score, rel=1e-3)

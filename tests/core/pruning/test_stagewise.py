@@ -40,7 +40,7 @@ def windows(count: int = 6, length: int = 20) -> torch.Tensor:
 def test_stages_are_the_calls_in_order_and_the_last_write_makes_up_for_the_stream(tiny_model, kind):
     model = tiny_model(kind)
     path, blocks = find_blocks(model)
-    found = list(stages(Activations(model, blocks, windows()), path, 0, blocks[0]))
+    found = list(stages(Activations(model, blocks, windows()), block_layers(path, 0, blocks[0]), 0, blocks[0]))
     found_stages = [[layer.projection for layer in layers] for layers, _ in found]
     own = [layer.projection for layer in block_layers(path, 0, blocks[0])]
     assert sorted(n for names in found_stages for n in names) == sorted(own)
@@ -72,7 +72,7 @@ def test_the_block_is_gathered_beside_what_it_was(tiny_model):
     path, blocks = find_blocks(model)
     activations = Activations(model, blocks, windows())
     activations.advance(0, blocks[0])
-    for layers, statistics in stages(activations, path, 1, blocks[1]):
+    for layers, statistics in stages(activations, block_layers(path, 1, blocks[1]), 1, blocks[1]):
         if layers[0].projection == "self_attn.o_proj":
             layers[0].set_weight(layers[0].weight() * 0.5)
         if layers[0].projection != "mlp.down_proj":

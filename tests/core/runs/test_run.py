@@ -232,7 +232,7 @@ def test_the_needed_disk_is_known_before_and_never_too_small(tmp_path, pattern):
     run = made_up_run("1", pattern, shapes)
     save_run(run, tmp_path / "run")
     written = sum(f.stat().st_size for f in (tmp_path / "run").iterdir())
-    need = needed_bytes(list(shapes.values()), NMPattern.parse(pattern))
+    need = needed_bytes(shapes, NMPattern.parse(pattern))
     assert written <= need < written + 600_000
 
 
@@ -240,4 +240,5 @@ def test_topn_is_kept_up_to_a_billion_weights():
     most = [(10**5, 10**4)]
     assert keeps_topn(most) and not keeps_topn([*most, (1, 8)]) and MOST_TOPN == 10**9
     large, pattern = [(8192, 8192)] * 15, NMPattern(2, 4)  # 1.007 billion
-    assert needed_bytes(large, pattern) < 15 * 8192 * (8192 / 12 + 1) + 15 * 8192 * 4 + 300_000
+    shapes = {str(number): shape for number, shape in enumerate(large)}
+    assert needed_bytes(shapes, pattern) < 15 * 8192 * (8192 / 12 + 1) + 15 * 8192 * 4 + 300_000
