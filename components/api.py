@@ -63,6 +63,7 @@ def prune(
     calibration_windows: int = 64,
     calibration_length: int = 256,
     calibration_dataset: str | None = None,
+    bos: str | None = None,
     anew: bool = False,
     **choices: Any,
 ) -> Iterator[dict]:
@@ -78,6 +79,7 @@ def prune(
         calibration_windows: How many windows of text to calibrate on.
         calibration_length: Tokens of each window.
         calibration_dataset: A Hub dataset to calibrate on; null is the bundled speeches.
+        bos: Where windows begin with BOS, for models that have one: null is every window; or "first window".
         anew: Run it again even if it is known.
 
     Returns:
@@ -91,6 +93,7 @@ def prune(
         calibration_windows=calibration_windows,
         calibration_length=calibration_length,
         calibration=PREFIX + calibration_dataset.strip() if calibration_dataset else None,
+        bos=bos,
         **choices,
     )
     check_config(config)

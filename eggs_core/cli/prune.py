@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eggs_core.cli.options import (
+    Bos,
     EvaluationFile,
     EvaluationLength,
     EvaluationWindows,
@@ -44,6 +45,7 @@ def prune(
     evaluation_file: EvaluationFile = None,
     evaluation_windows: EvaluationWindows = 64,
     evaluation_length: EvaluationLength = 256,
+    bos: Bos = None,
     stream: Annotated[
         bool | None,
         typer.Option(
@@ -68,6 +70,7 @@ def prune(
         evaluation=register_text(texts, evaluation_file),
         evaluation_windows=evaluation_windows,
         evaluation_length=evaluation_length,
+        bos=bos,
         **choices,
     )
     _check_target(out)

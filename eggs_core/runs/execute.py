@@ -33,6 +33,7 @@ from eggs_core.runs.run import Run
 from eggs_core.runs.streamed import checkpoint_of, execute_streamed, streams
 from eggs_core.speed.generation import measure_generation
 from eggs_core.text.sources import Text
+from eggs_core.text.windows import has_beginning
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
@@ -75,6 +76,7 @@ def execute(
     shapes = [layer.shape for layer in linear_layers(dense.model)]
     for folder in filter(None, (out, store)):
         check_disk(folder, needed_bytes(shapes, config.pattern), f"Saving the run in {folder}")
+    config = config.with_bos(has_beginning(dense.tokenizer))
     inputs = Inputs.of(config, chosen, dense.tokenizer)
     inputs.check(dense)
     calibration, evaluation = inputs.calibration, inputs.evaluation
