@@ -166,7 +166,7 @@ def _create_calibration(controls: dict[str, Component], most: Limits) -> None:
         label="Dataset",
         max_length=200,
         placeholder="Salesforce/wikitext:wikitext-2-raw-v1",
-        info="owner/name, or owner/name:configuration; its train split is streamed.",
+        info="owner/name:configuration:split#column; all but the name may be left out. Rows are streamed.",
         elem_id="calibration-dataset",
         visible=False,
     )

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from eggs_core.bos import EVERY, FIRST, NONE
 from eggs_core.errors import EggsError
 from eggs_core.limits import check_text
+from eggs_core.text.chats import rendered
 from eggs_core.text.sources import Text
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
@@ -55,9 +56,10 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, text: Text, special: bool = Tru
     check_text(text.content)
     if not text.content.strip():
         raise EggsError(f"The text {text.name!r} is empty; paste some paragraphs, or choose the bundled text.")
+    content = rendered(tokenizer, text) if text.chats else text.content
     options = {} if special else {"add_special_tokens": False}
     try:
-        ids = tokenizer(text.content, return_tensors="pt", verbose=False, **options).input_ids[0].to(torch.int64)
+        ids = tokenizer(content, return_tensors="pt", verbose=False, **options).input_ids[0].to(torch.int64)
     except Exception as error:  # a tokenizer is a program of its files
         raise EggsError(f"The model's tokenizer cannot read the text {text.name!r}; copy the whole model.") from error
     return ids
