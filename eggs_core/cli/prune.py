@@ -39,9 +39,7 @@ def prune(
     calibration_file: Annotated[Path | None, typer.Option(help="A text to calibrate on; default: bundled.")] = None,
     calibration_dataset: Annotated[
         str | None,
-        typer.Option(
-            help="A Hub dataset to calibrate on, owner/name[:configuration[:split]][#column]."
-        ),
+        typer.Option(help="A Hub dataset to calibrate on, owner/name[:configuration[:split]][#column]."),
     ] = None,
     calibration_windows: Annotated[int, typer.Option(help="Windows of calibration text.")] = 64,
     calibration_length: Annotated[int, typer.Option(help="Tokens in a window of calibration.")] = 256,
