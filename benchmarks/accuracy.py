@@ -18,12 +18,14 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.outcome import conclude  # noqa: E402
 from benchmarks.quality import DATA, SMOLLM2, known_cells, open_model, prune_and_score  # noqa: E402
+from eggs_core.bos import EVERY  # noqa: E402
 from eggs_core.config import make_config  # noqa: E402
 from eggs_core.evaluation.intervals import paired_difference, paired_ratio  # noqa: E402
 from eggs_core.evaluation.perplexity import evaluate, protocol  # noqa: E402
 from eggs_core.evaluation.task_file import CLOZE  # noqa: E402
 from eggs_core.evaluation.zeroshot import TaskScore, zero_shot  # noqa: E402
 from eggs_core.registry import METHODS  # noqa: E402
+from eggs_core.text.windows import bos_of  # noqa: E402
 
 TASKS = ("arc_easy", "piqa", "openbook_qa", "winogrande")
 SHOWN = ("wanda", "ria-cp", "sparsegpt", "eggs-ptp", "eggs-ptp-plus")
@@ -115,7 +117,7 @@ def main() -> None:
         pattern=options.pattern,
         seeds=options.seeds,
         table=rows,
-        evaluation=protocol(opened.evaluation_text, opened.evaluation),
+        evaluation=protocol(opened.evaluation_text, opened.evaluation, bos_of(opened.dense.tokenizer, EVERY)),
         calibration={"text": opened.calibration.name, "sha256": opened.calibration.sha256, **opened.windows},
     )
 

@@ -143,7 +143,7 @@ def write_docs(found: Iterable[Outcome], file: Path) -> None:
         f"{states['wrong']} are wrong.",
         "",
         "*Pruned* is the share of the weights in matrices of the decoder blocks that lie in pruned layers, in the "
-        "small model; below 90 % the reasons stand beside it. *Experts*: each expert of a mixture is a layer of its own.",
+        "small model; below 90 % the reasons stand beside it. *Experts*: each expert of a mixture is a layer.",
         "",
         "| architecture | | pruned | experts | notes |",
         "|---|---|---|---|---|",

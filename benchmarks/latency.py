@@ -36,6 +36,7 @@ from eggs_core.pattern import NMPattern  # noqa: E402
 from eggs_core.speed.alternation import alternate, thread_count  # noqa: E402
 from eggs_core.speed.generation import measure_generation  # noqa: E402
 from eggs_core.speed.layers import measure_layers, memory_bandwidth, random_layer, read_memory  # noqa: E402
+from eggs_core.text.windows import prompt_ids  # noqa: E402
 
 P24 = NMPattern(2, 4)
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eggs"
@@ -282,7 +283,7 @@ def smollm2_tables(rounds: int) -> tuple[list[dict], dict[str, float], dict[str,
     """SmolLM2-135M, 2:4 by magnitude: decode in fp32 and bf16, prefill of 512 tokens, greedy text of 64 tokens."""
     folder, rows, figures, ceilings = smollm2(), [], {}, {}
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    prompt = tokenizer("The history of the United States begins", return_tensors="pt").input_ids
+    prompt = prompt_ids(tokenizer, "The history of the United States begins")
     long = torch.arange(512)[None] * 37 % 40000
     share = []
     for dtype, name in ((torch.float32, "fp32"), (torch.bfloat16, "bf16")):

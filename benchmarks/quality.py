@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from benchmarks.outcome import check, conclude  # noqa: E402
+from eggs_core.bos import EVERY  # noqa: E402
 from eggs_core.config import make_config  # noqa: E402
 from eggs_core.evaluation.intervals import paired_ratio  # noqa: E402
 from eggs_core.evaluation.perplexity import evaluate, protocol  # noqa: E402
@@ -36,7 +37,7 @@ from eggs_core.models.loading import LoadedModel, load  # noqa: E402
 from eggs_core.pruning.loop import prune  # noqa: E402
 from eggs_core.registry import METHODS  # noqa: E402
 from eggs_core.text.sources import Text, bundled_text  # noqa: E402
-from eggs_core.text.windows import calibration_windows, evaluation_windows  # noqa: E402
+from eggs_core.text.windows import bos_of, calibration_windows, evaluation_windows  # noqa: E402
 
 CACHE = ROOT / "build" / "quality"
 RESULTS = ROOT / "benchmarks" / "results"
@@ -202,7 +203,7 @@ def run_model(name: str, options, cells: dict[str, Any]) -> dict[str, Any] | Non
                 )
     return {
         "dense": row,
-        "evaluation": protocol(opened.evaluation_text, evaluation),
+        "evaluation": protocol(opened.evaluation_text, evaluation, bos_of(opened.dense.tokenizer, EVERY)),
         "calibration": {"text": calibration.name, "sha256": calibration.sha256, **opened.windows},
     }
 

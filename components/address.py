@@ -22,7 +22,7 @@ TABS = {  # what a tab is called on the page -> its name in an address
     "Runs": "runs",
     "Learn": "learn",
 }
-CHOICES = (*DIMENSIONS, "calibration")
+CHOICES = (*DIMENSIONS, "calibration", "bos")
 COUNTS = ("seed", "calibration_windows", "calibration_length")
 
 

@@ -64,6 +64,7 @@ def prune(
     calibration_length: int = 256,
     calibration_dataset: str | None = None,
     layers: list[str] | None = None,
+    bos: str | None = None,
     anew: bool = False,
     **choices: Any,
 ) -> Iterator[dict]:
@@ -80,6 +81,7 @@ def prune(
         calibration_length: Tokens of each window.
         calibration_dataset: A Hub dataset to calibrate on; null is the bundled speeches.
         layers: Rules that give layers a pattern of their own, such as mlp.down_proj=3:4 or blocks 1,30=dense.
+        bos: Where windows begin with BOS, for models that have one: null is every window; or "first window".
         anew: Run it again even if it is known.
 
     Returns:
@@ -94,6 +96,7 @@ def prune(
         calibration_length=calibration_length,
         calibration=PREFIX + calibration_dataset.strip() if calibration_dataset else None,
         layers=layers,
+        bos=bos,
         **choices,
     )
     check_config(config)

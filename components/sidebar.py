@@ -19,10 +19,12 @@ from components.sidebar_values import (
     pattern_note,
     scale,
 )
+from eggs_core.bos import EVERY, FIRST
 from eggs_core.limits import Limits, hosted, limits
 from eggs_core.models.source import BUNDLED
 from eggs_core.registry import CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, reads
 
+BOS = [("At the start of every window", EVERY), ("Before the text only, as in published tables", FIRST)]
 SOURCES = [("Bundled speeches", BUNDLED_TEXT), ("Text of your own", OWN_TEXT), ("Hub dataset", DATASET)]
 
 
@@ -61,6 +63,14 @@ def create_sidebar() -> Sidebar:
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         choices = _create_choices(controls)
         _create_calibration(controls, most)
+        controls["bos"] = gr.Dropdown(
+            BOS,
+            value=EVERY,
+            label="BOS",
+            info="The token that begins a text, for models that have one.",
+            filterable=False,
+            elem_id="bos",
+        )
         anew = gr.Checkbox(
             False, label="Compute again", info="Even if this run is known already.", elem_id="anew", container=False
         )
@@ -156,7 +166,7 @@ def _create_calibration(controls: dict[str, Component], most: Limits) -> None:
         label="Dataset",
         max_length=200,
         placeholder="Salesforce/wikitext:wikitext-2-raw-v1",
-        info="owner/name, or owner/name:configuration; its train split is streamed.",
+        info="owner/name:configuration:split#column; all but the name may be left out. Rows are streamed.",
         elem_id="calibration-dataset",
         visible=False,
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 from components.state.asked import number, whole_number, words
 from components.words.html import escape
+from eggs_core.bos import EVERY, FIRST
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
@@ -20,7 +21,7 @@ NAMES = (  # of the controls, in the order in which their values come
     *("model", "pattern", "keep", "group", "method"),
     *DIMENSIONS,
     *OPTIONS,
-    *("windows", "length", "seed", "source", "text", "dataset"),
+    *("windows", "length", "seed", "source", "text", "dataset", "bos"),
 )
 
 
@@ -75,6 +76,7 @@ def read(*values: Any) -> tuple[PruneConfig, dict[str, Text]]:
         calibration_windows=whole_number(given["windows"], "The number of calibration windows"),
         calibration_length=whole_number(given["length"], "The calibration length"),
         seed=whole_number(given["seed"], "The seed"),
+        bos=None if given["bos"] == EVERY else words(given["bos"], "BOS"),
     )
     return config, texts
 
@@ -123,6 +125,7 @@ def controls_of(config: PruneConfig) -> list[Any]:
         "source": source,
         "text": "",
         "dataset": dataset,
+        "bos": FIRST if config.bos == FIRST else EVERY,
     }
     return [values[name] for name in NAMES]
 

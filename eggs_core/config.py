@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from eggs_core.bos import FIRST, NONE, RULES, bos_rule, settled
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
 from eggs_core.registry import CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, entry, readers, spelled_out
@@ -53,6 +54,7 @@ class PruneConfig:
     evaluation_windows: int = 64
     evaluation_length: int = 256
     layers: tuple[str, ...] = ()  # rules in order, in which some layers get a pattern of their own (rules.Rule)
+    bos: str = NONE  # where windows begin with BOS; see `make_config` and `with_bos`
 
     def __post_init__(self) -> None:
         self._check_names()
@@ -63,6 +65,8 @@ class PruneConfig:
             raise EggsError("Rules for layers are written in one way; make the configuration with make_config.")
         for name, value in self.options:
             self._check_option(name, value)
+        if self.bos not in RULES:
+            raise EggsError(f"BOS must stand in one of {', '.join(RULES)}; got {str(self.bos)[:40]!r}.")
         for name, (low, high) in NUMBERS.items():
             value = getattr(self, name)
             if not (isinstance(value, int) and not isinstance(value, bool) and low <= value <= high):
@@ -145,6 +149,10 @@ class PruneConfig:
         """The same configuration with other values, options among them; choices without a name are "custom"."""
         return PruneConfig.from_dict(self.to_dict() | values)
 
+    def with_bos(self, has: bool) -> "PruneConfig":
+        """The configuration for a model whose tokenizer is at hand and says whether it begins texts with BOS."""
+        return dataclasses.replace(self, bos=settled(self.bos, has))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; every option by its own name, None where it is not set."""
         values = {
@@ -177,6 +185,7 @@ class PruneConfig:
         given: dict[str, Any] = self.choices() if self.method == CUSTOM else {}
         given |= {name: value for name in OPTIONS if (value := self.option(name)) is not None}
         given |= {n: getattr(self, n) for n in NUMBERS if n != "seed" and getattr(self, n) != defaults[n]}
+        given |= {"bos": shlex.quote(FIRST)} if self.bos == FIRST else {}  # any other rule is the model's own
         for name, value in given.items():
             words += [f"--{name.replace('_', '-')}", str(value)]
         for rule in self.layers:
@@ -206,7 +215,8 @@ class PruneConfig:
 def make_config(model: str, pattern: str | NMPattern, method: str = DEFAULT_METHOD, **options: Any) -> PruneConfig:
     """A configuration for a named method; options given as None keep the method's own choice.
 
-    A choice that differs from the method's makes the method "custom". Raises EggsError for an unknown method or value.
+    A choice that differs from the method's makes the method "custom". Windows begin with BOS as the model's tokenizer
+    has it, or as `bos` asks; see bos.bos_rule. Raises EggsError for an unknown method or value.
     """
     options = {name: value for name, value in options.items() if value is not None}
     if method != CUSTOM and method not in METHODS:
@@ -215,4 +225,6 @@ def make_config(model: str, pattern: str | NMPattern, method: str = DEFAULT_METH
     if any(options.get(name, value) != value for name, value in base.items()):
         method = CUSTOM
     values = {"model": model, "pattern": str(NMPattern.parse(pattern)), "method": method, **base, **options}
+    if isinstance(model, str) and values.get("bos", NONE) in RULES:
+        values["bos"] = bos_rule(model, values.get("bos"))
     return PruneConfig.from_dict(values)

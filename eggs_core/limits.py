@@ -4,10 +4,10 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
-from eggs_core.pattern import MAX_GROUP
+from eggs_core.pattern import MAX_GROUP, NMPattern
 
 HOSTED = "EGGS_HOSTED"  # "1" turns hosted mode on, "0" off; by itself it is on where SPACE_ID is set, as on Spaces
 
@@ -35,6 +35,14 @@ PUBLIC = Limits(
 )
 
 
+class Asked(Protocol):
+    """What is read of a configuration, beside the sizes of its windows."""
+
+    @property
+    def pattern(self) -> NMPattern:
+        """N:M."""
+
+
 def hosted() -> bool:
     """Is this a public server, whose visitors must not see its disk or take all of it?"""
     return os.environ.get(HOSTED, "1" if os.environ.get("SPACE_ID") else "0") not in ("", "0")
@@ -45,7 +53,7 @@ def limits() -> Limits:
     return PUBLIC if hosted() else OWN_MACHINE
 
 
-def check_config(config: PruneConfig) -> None:
+def check_config(config: Asked) -> None:
     """Raise EggsError for a configuration that is more than this server allows."""
     most = limits()
     if config.pattern.group > most.group:

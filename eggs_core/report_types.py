@@ -5,9 +5,11 @@ from typing import Annotated, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on
 
+from eggs_core.bos import RULES
 from eggs_core.validation import Amount, Count, Many, Named, Natural, Number, Perplexity, Positive, Share
 
 Block = Annotated[int, Field(ge=0, le=9999)]
+Bos = Annotated[str, Field(pattern=f"^({'|'.join(RULES)})$")]
 
 
 class Protocol(TypedDict):
@@ -17,6 +19,7 @@ class Protocol(TypedDict):
     sha256: str
     window: Natural
     windows: Natural
+    bos: NotRequired[Bos]  # early runs do not say
 
 
 class Calibration(Protocol):

@@ -12,6 +12,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["EGGS_STORE"] = tempfile.mkdtemp(prefix="eggs-store-")  # never the user's own runs
+os.environ["EGGS_CONVERTED"] = tempfile.mkdtemp(prefix="eggs-converted-")
 os.environ["EGGS_SWEEPS"] = tempfile.mkdtemp(prefix="eggs-sweeps-")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))

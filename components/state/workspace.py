@@ -164,7 +164,7 @@ class Workspace:
 
 def _same_subject(a: Run, b: Run) -> bool:
     protocol = ("sha256", "window", "windows")
-    evaluations = [[r.report["evaluation"].get(name) for name in protocol] for r in (a, b)]
+    evaluations = [[r.report["evaluation"].get(name) for name in protocol] + [r.config.bos] for r in (a, b)]
     same = all(a.report[name] == b.report[name] for name in ("model", "pattern"))
     measured = evaluations[0] == evaluations[1] and on_same_weights(a.report, b.report)
     return same and (measured or not b.report["evaluation"])

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from components.words.html import escape, facts_line
+from eggs_core.bos import bos_words
 from eggs_core.report_types import Report
 from eggs_core.runs.run import Run
 from eggs_core.sweep.results import seconds_of
@@ -53,6 +54,6 @@ def facts(run: Run) -> str:
         f"{escape(report['model'])} · {escape(report['pattern'])} · {computed} "
         f"on {escape(report.get('device') or UNKNOWN)}{time} · {calibrated}, evaluated on "
         f"{evaluation['windows']} × {evaluation['window']} tokens of "
-        f"“{escape(evaluation['text'])}” · SHA-256 {escape(evaluation['sha256'][:12])}… · "
+        f"“{escape(evaluation['text'])}”{bos_words(evaluation)} · SHA-256 {escape(evaluation['sha256'][:12])}… · "
         f"run {escape(report['key'])}"
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eggs_core.cli.options import EvaluationFile, EvaluationLength, EvaluationWindows, Json, folder, register_text
+from eggs_core.cli.options import Bos, EvaluationFile, EvaluationLength, EvaluationWindows, Json, folder, register_text
 from eggs_core.cli.output import open_run, print_scores, quiet
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
@@ -32,6 +32,7 @@ def evaluate(
     evaluation_file: EvaluationFile = None,
     evaluation_windows: EvaluationWindows = 64,
     evaluation_length: EvaluationLength = 256,
+    bos: Bos = None,
     as_json: Json = False,
 ) -> None:
     """Print perplexity and next-token accuracy of a model, dense or with the masks of a run."""
@@ -52,6 +53,7 @@ def evaluate(
         evaluation=register_text(texts, evaluation_file),
         evaluation_windows=evaluation_windows,
         evaluation_length=evaluation_length,
+        bos=finished.config.bos if finished and bos is None else bos,
     )
     quiet()
     from eggs_core.evaluation.perplexity import evaluate as score_all
@@ -61,11 +63,13 @@ def evaluate(
     from eggs_core.runs.masked import apply_masks
     from eggs_core.text.sources import bundled_text
     from eggs_core.text.windows import evaluation_windows as windows_of
+    from eggs_core.text.windows import has_beginning
 
     text = texts.get(config.evaluation) or bundled_text("heldout")
     loaded = load(config.model, device_map=device_map)
     loaded.check_window(evaluation_length)
-    windows = windows_of(loaded.tokenizer, text, evaluation_windows, evaluation_length)
+    bos = config.with_bos(has_beginning(loaded.tokenizer)).bos
+    windows = windows_of(loaded.tokenizer, text, evaluation_windows, evaluation_length, bos)
     loaded.check_tokens(windows)
     row = "dense"
     if finished:
@@ -75,7 +79,7 @@ def evaluate(
         apply_masks(loaded.model, finished)
         row = "pruned"
     scores = score_all(loaded.model, windows).to_dict()
-    result = {"model": config.model, "run": str(run) if run else None, **protocol(text, windows), row: scores}
+    result = {"model": config.model, "run": str(run) if run else None, **protocol(text, windows, bos), row: scores}
     if as_json:
         typer.echo(json.dumps(result, indent=1))
     else:

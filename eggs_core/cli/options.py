@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eggs_core.bos import EVERY, FIRST
 from eggs_core.errors import EggsError
 from eggs_core.registry import descriptions, plain_types
 
@@ -15,6 +16,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 ModelName = Annotated[str, typer.Option(help="A bundled name, a Hub id, a local folder or a GGUF file.")]
 EvaluationFile = Annotated[Path | None, typer.Option(help="A text to evaluate on; default: the bundled speeches.")]
 EvaluationWindows = Annotated[int, typer.Option(help="At most this many windows of the text are scored.")]
+Bos = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Where windows begin with BOS, for models that have one: {EVERY}, or {FIRST} as in published tables.",
+        show_default=EVERY,
+    ),
+]
 EvaluationLength = Annotated[int, typer.Option(help="Tokens in a window of evaluation.")]
 
 

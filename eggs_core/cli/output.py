@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from eggs_core.bos import bos_words
+
 if TYPE_CHECKING:
     from eggs_core.progress import Progress
     from eggs_core.runs.run import Run
@@ -51,7 +53,8 @@ def open_run(folder: Path) -> "Run":
 
 def print_scores(rows: Mapping[str, Mapping[str, Any]], evaluation: Mapping[str, Any]) -> None:
     """Perplexity and accuracy, a row for each model, under the text that they were measured on."""
-    typer.echo(f"{evaluation['text']}: {evaluation['windows']} windows of {evaluation['window']} tokens")
+    read = f"{evaluation['windows']} windows of {evaluation['window']} tokens{bos_words(evaluation)}"
+    typer.echo(f"{evaluation['text']}: {read}")
     typer.echo(f"{'':8}perplexity   top-1   top-5")
     for name, scores in rows.items():
         typer.echo(f"{name:8}{scores['perplexity']:10.2f}  {scores['top1']:6.2%}  {scores['top5']:6.2%}")

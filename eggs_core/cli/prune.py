@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eggs_core.cli.options import (
+    Bos,
     EvaluationFile,
     EvaluationLength,
     EvaluationWindows,
@@ -48,13 +49,15 @@ def prune(
     seed: Annotated[int, typer.Option(help="Decides where the calibration windows start.")] = 0,
     calibration_file: Annotated[Path | None, typer.Option(help="A text to calibrate on; default: bundled.")] = None,
     calibration_dataset: Annotated[
-        str | None, typer.Option(help="A Hub dataset to calibrate on, owner/name or owner/name:configuration.")
+        str | None,
+        typer.Option(help="A Hub dataset to calibrate on, owner/name[:configuration[:split]][#column]."),
     ] = None,
     calibration_windows: Annotated[int, typer.Option(help="Windows of calibration text.")] = 64,
     calibration_length: Annotated[int, typer.Option(help="Tokens in a window of calibration.")] = 256,
     evaluation_file: EvaluationFile = None,
     evaluation_windows: EvaluationWindows = 64,
     evaluation_length: EvaluationLength = 256,
+    bos: Bos = None,
     stream: Annotated[
         bool | None,
         typer.Option(
@@ -81,6 +84,7 @@ def prune(
         evaluation=register_text(texts, evaluation_file),
         evaluation_windows=evaluation_windows,
         evaluation_length=evaluation_length,
+        bos=bos,
         **choices,
     )
     _check_target(out)

@@ -91,6 +91,7 @@ def evaluate(model: PreTrainedModel, windows: torch.Tensor) -> WindowScores:
     return join(list(score_windows(model, windows)))
 
 
-def protocol(text: Text, windows: torch.Tensor) -> Protocol:
-    """What a figure needs beside it: text, its SHA-256, window length in tokens, number of windows."""
-    return {"text": text.name, "sha256": text.sha256, "window": windows.shape[1], "windows": windows.shape[0]}
+def protocol(text: Text, windows: torch.Tensor, bos: str) -> Protocol:
+    """What a figure needs beside it: text, its SHA-256, tokens in a window, number of windows, and where BOS is."""
+    count, length = windows.shape
+    return {"text": text.name, "sha256": text.sha256, "window": length, "windows": count, "bos": bos}

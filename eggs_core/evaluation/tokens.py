@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from eggs_core.errors import EggsError
 from eggs_core.limits import check_text
 from eggs_core.models.architectures import context_length
-from eggs_core.text.windows import check_tokens
+from eggs_core.text.windows import check_tokens, prompt_ids
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
@@ -60,7 +60,7 @@ def compare_tokens(
     Raises EggsError for a text of fewer than two tokens, and for a model whose output is not finite.
     """
     check_text(text)
-    ids = tokenizer(text, return_tensors="pt", truncation=False).input_ids
+    ids = prompt_ids(tokenizer, text)
     ids = ids[:, : min(MOST_TOKENS, context_length(dense.config) or MOST_TOKENS)]
     if ids.shape[1] < 2:
         raise EggsError("The text has fewer than two tokens, so there is nothing to predict; write a sentence.")

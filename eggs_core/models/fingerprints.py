@@ -124,9 +124,9 @@ def of_files(files: WeightFiles, known: Known = KNOWN) -> str:
     if (found := known.get(files)) is not None:
         return found
     digests: dict[str, str] = {}
-    for path in files.paths:
+    for number, path in enumerate(files.paths):
         if path.suffix.lower() == ".gguf":
-            digests[""] = _digest_of_file(path)
+            digests[str(number or "")] = _digest_of_file(path)
         else:
             digests |= _digests_of_tensors(path)
     if not files.unchanged():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from eggs_core.errors import EggsError
 from eggs_core.models.experts import open_experts
@@ -25,6 +26,15 @@ def skeleton(config: object, kind: type | None = None, dtype: torch.dtype | None
         if kind is not None:
             return open_experts(kind(config))
         return open_experts(AutoModelForCausalLM.from_config(config, trust_remote_code=False, **options))
+
+
+def plain_config(model: PreTrainedModel) -> PreTrainedConfig:
+    """The model's config without what a GGUF import left in it, which transformers would refuse to save."""
+    config = copy.deepcopy(model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    config.architectures = [type(model).__name__]
+    return config
 
 
 def check_buffers(model: PreTrainedModel, name: str) -> None:

@@ -10,12 +10,14 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils import cached_file
 
 from eggs_core.assets import ASSETS
+from eggs_core.converted import converted_folder
 from eggs_core.errors import EggsError
 from eggs_core.hub import check_model
 from eggs_core.limits import check_name, hosted
 from eggs_core.models.fingerprints import WeightFiles
 from eggs_core.models.folder import CONFIG, INDEX, SINGLE, check_counts, check_files, read_index, read_object, shown
-from eggs_core.models.stored_tensors import Stored, read_folder, settle_ties
+from eggs_core.models.gguf import converted, files_of, read_header
+from eggs_core.models.stored_tensors import Stored, headers, read_folder, settle_ties
 
 BUNDLED = {
     "tiny-llama": "Llama architecture, 3.4 M parameters, trained on State of the Union speeches",
@@ -45,17 +47,8 @@ def model_source(name: str) -> tuple[str, dict[str, str]]:
 
 
 def _gguf_source(name: str, path: Path) -> tuple[str, dict[str, str]]:
-    if not path.is_file():
-        raise EggsError(f"There is no GGUF file {_short(name)}; check the path.")
-    with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise EggsError(f"{path.name} is not a GGUF file; it may be damaged or only partly downloaded.")
+    files_of(name, path)
     return str(path.parent), {"gguf_file": path.name}
-
-
-def _gguf_tensors(path: Path) -> int:
-    with path.open("rb") as file:
-        return int.from_bytes(file.read(16)[8:], "little")
 
 
 def _short(name: str) -> str:
@@ -73,14 +66,6 @@ def read_config(name: str, source: str, **options: Any) -> PreTrainedConfig:
     saved_as = (config.architectures or ["CausalLM"])[0]
     if "CausalLM" not in saved_as and "LMHead" not in saved_as:
         raise EggsError(f"{name} was saved as {shown(saved_as)}, which is no causal language model; choose another.")
-    if quantised := getattr(config, "quantization_config", None):
-        kind = (
-            quantised.get("quant_method") if isinstance(quantised, dict) else getattr(quantised, "quant_method", None)
-        )
-        raise EggsError(
-            f"{name} is stored quantised ({shown(getattr(kind, 'value', kind))}), and pruning needs its weights as "
-            f"numbers; choose the model that it was made of."
-        )
     if getattr(config, "rescale_every", 0):  # RWKV rewrites its weights for half precision as it is evaluated
         config.rescale_every = 0
     return config
@@ -90,7 +75,8 @@ def read_config(name: str, source: str, **options: Any) -> PreTrainedConfig:
 class OpenedModel:
     """A model before its weights are read: where it is, how it is asked for, and what its files hold.
 
-    `stored` holds the tensors of safetensors files by their names there. It is None for GGUF and where there are none.
+    `stored` holds the tensors of safetensors files by their names there. It is None where there are none. `gguf` are
+    the files that `source` was converted from.
     """
 
     source: str
@@ -98,12 +84,13 @@ class OpenedModel:
     config: PreTrainedConfig
     folder: Path | None
     stored: dict[str, Stored] | None
+    gguf: tuple[Path, ...] = ()
 
     @property
     def files(self) -> WeightFiles | None:
         """The weight files as they are now."""
-        if "gguf_file" in self.options:
-            return WeightFiles.look([Path(self.source) / str(self.options["gguf_file"])])
+        if self.gguf:
+            return WeightFiles.look(self.gguf)
         if not self.folder or not self.stored:
             return None
         folder = self.folder
@@ -122,14 +109,9 @@ def open_model(name: str, weights: bool = True) -> OpenedModel:
         "local_files_only": local,
         "trust_remote_code": False,
         "token": False if hosted() else None,
-        **extra,
     }
     if extra:
-        config = AutoConfig.from_pretrained(source, **options)
-        check_counts(
-            name, {"num_hidden_layers": config.num_hidden_layers}, _gguf_tensors(Path(source, *extra.values()))
-        )
-        return OpenedModel(source, options, config, None, None)
+        return _open_gguf(name, Path(source, *extra.values()), options, weights)
     if local:
         stored = read_folder(name, Path(source))
         config = settle_ties(read_config(name, source, **options), Path(source), stored)
@@ -142,6 +124,20 @@ def open_model(name: str, weights: bool = True) -> OpenedModel:
     if folder and held:
         settle_ties(config, folder, held)
     return OpenedModel(source, options, config, folder, held)
+
+
+def _open_gguf(name: str, file: Path, options: dict[str, Any], weights: bool) -> OpenedModel:
+    """A GGUF model, by the folder that it was converted into; without `weights` also one that was not yet."""
+    files = files_of(name, file)
+    if not (folder := converted_folder(file)).is_dir():
+        config = AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name, **options)
+        tensors = sum(len(read_header(part).tensors) for part in files)
+        check_counts(name, {"num_hidden_layers": config.num_hidden_layers}, tensors)
+        if not weights:
+            return OpenedModel(str(file.parent), options, config, None, None, tuple(files))
+        folder = converted(name, file)
+    config = read_config(name, str(folder), **options)
+    return OpenedModel(str(folder), options, config, folder, headers(name, folder), tuple(files))
 
 
 def _from_hub(source: str, file: str, options: dict[str, Any], needed: bool = True) -> str | None:

@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from eggs_core.files import filled, new_folder
 from eggs_core.models.experts import shared_again
-from eggs_core.models.meta import skeleton
+from eggs_core.models.meta import plain_config, skeleton
 from eggs_core.packed.file import PARTS, packed_layers
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
@@ -44,7 +44,7 @@ def write_hf(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, 
         if layer.bias is not None:
             state[f"{name}.bias"] = layer.bias
     shared_again(model, state)
-    clean = skeleton(_plain_config(model), type(model))
+    clean = skeleton(plain_config(model), type(model))
     clean.load_state_dict(state, assign=True)
     clean.tie_weights()
     clean.generation_config = copy.deepcopy(model.generation_config)
@@ -65,12 +65,3 @@ def write_tokenizer(tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> 
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
-
-
-def _plain_config(model: PreTrainedModel) -> PreTrainedConfig:
-    """The model's config without what a GGUF import left in it, which transformers would refuse to save."""
-    config = copy.deepcopy(model.config)
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    config.architectures = [type(model).__name__]
-    return config

@@ -13,9 +13,10 @@ from transformers import PreTrainedTokenizerBase
 
 from eggs_core.errors import EggsError
 from eggs_core.files import filled, new_folder
+from eggs_core.models.meta import plain_config
 from eggs_core.packed import layout
 from eggs_core.packed.file import CHECKSUM, FILE, FORMAT, PARTS, VERSION, checksum, packed_layers
-from eggs_core.packed.hf_folder import _plain_config, write_tokenizer
+from eggs_core.packed.hf_folder import write_tokenizer
 from eggs_core.packed.model import pack_layer
 from eggs_core.pattern import Patterns, pattern_of
 
@@ -101,7 +102,7 @@ def _packed(
     metadata = {
         "format": FORMAT,
         "format_version": VERSION,
-        "config": _plain_config(model).to_json_string(use_diff=False),
+        "config": plain_config(model).to_json_string(use_diff=False),
         "generation_config": json.dumps(model.generation_config.to_dict(), default=str),
         "layers": json.dumps(described),
         "info": json.dumps(dict(info or {})),

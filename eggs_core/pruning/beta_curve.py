@@ -24,7 +24,7 @@ from eggs_core.registry import CUSTOM
 from eggs_core.report_types import Protocol, Scores
 from eggs_core.text.named import chosen_text
 from eggs_core.text.sources import Text
-from eggs_core.text.windows import calibration_windows, evaluation_windows
+from eggs_core.text.windows import calibration_windows, evaluation_windows, has_beginning
 from eggs_core.validation import Count, Many, Number, Perplexity, Share, build, closed
 
 BETAS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -107,22 +107,22 @@ def beta_curve(
     base = curve_config(config)
     yield BetaProgress(f"Loading {config.model}", 0.0)
     dense = cache.get(config.model)
+    base = base.with_bos(has_beginning(dense.tokenizer))
     calibration_text = chosen_text(config.calibration, "calibration", texts)
     evaluation_text = chosen_text(config.evaluation, "heldout", texts)
     dense.check_window(max(config.calibration_length, config.evaluation_length))
     calibration = calibration_windows(
-        dense.tokenizer, calibration_text, config.calibration_windows, config.calibration_length, config.seed
+        dense.tokenizer, calibration_text, config.calibration_windows, config.calibration_length, config.seed, base.bos
     )
     evaluation = evaluation_windows(
-        dense.tokenizer, evaluation_text, config.evaluation_windows, config.evaluation_length
+        dense.tokenizer, evaluation_text, config.evaluation_windows, config.evaluation_length, base.bos
     )
     dense.check_tokens(calibration, evaluation)
     with memory_errors("The curve over β"):
         yield BetaProgress("Evaluating the dense model", 0.02)
         dense_scores = join(list(score_windows(dense.model, evaluation)))
-        found = BetaCurve(
-            base.to_dict(), protocol(evaluation_text, evaluation), dense_scores.perplexity, [], dense.fingerprint
-        )
+        read = protocol(evaluation_text, evaluation, base.bos)
+        found = BetaCurve(base.to_dict(), read, dense_scores.perplexity, [], dense.fingerprint)
         for number, beta in enumerate(betas):
             model, layers = copy.deepcopy(dense.model), []
             for layer in prune(model, calibration, base.changed(beta=beta)):

@@ -226,7 +226,7 @@ class StreamedPruning:
         check_disk(self._out, need, f"Pruning {self._checkpoint.name} into {self._out}")
 
     def _activation_bytes(self) -> int:
-        width = self._checkpoint.model.get_input_embeddings().weight.shape[1]
+        width = self._checkpoint.config.get_text_config().hidden_size  # some embeddings are narrower than their blocks
         return sum(w.numel() for w in self._windows.values()) * width * self._checkpoint.dtype.itemsize
 
     def _spool(self, name: str) -> Spool:

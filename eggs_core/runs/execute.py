@@ -33,6 +33,7 @@ from eggs_core.runs.run import Run
 from eggs_core.runs.streamed import checkpoint_of, execute_streamed, streams
 from eggs_core.speed.generation import measure_generation
 from eggs_core.text.sources import Text
+from eggs_core.text.windows import has_beginning
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
@@ -74,6 +75,7 @@ def execute(
     plan = plan_for(dense.model, config.pattern, config.layers)
     for folder in filter(None, (out, store)):
         check_disk(folder, needed_bytes(plan.shapes, plan.patterns), f"Saving the run in {folder}")
+    config = config.with_bos(has_beginning(dense.tokenizer))
     inputs = Inputs.of(config, chosen, dense.tokenizer)
     inputs.check(dense)
     calibration, evaluation = inputs.calibration, inputs.evaluation

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from eggs_core.config import PruneConfig
 from eggs_core.text.named import chosen_text
 from eggs_core.text.sources import Text
-from eggs_core.text.windows import calibration_windows, evaluation_windows
+from eggs_core.text.windows import bos_of, calibration_windows, evaluation_windows
 
 
 class Reader(Protocol):
@@ -43,17 +43,19 @@ class Inputs:
     texts: Texts
     calibration: torch.Tensor
     evaluation: torch.Tensor
+    bos: str  # where they have BOS, one of bos.RULES
 
     @classmethod
     def of(cls, config: PruneConfig, texts: Texts, tokenizer: PreTrainedTokenizerBase) -> "Inputs":
         """Cut as a configuration says; raises EggsError for a text that is shorter than one window."""
+        bos = bos_of(tokenizer, config.bos)
         calibration = calibration_windows(
-            tokenizer, texts.calibration, config.calibration_windows, config.calibration_length, config.seed
+            tokenizer, texts.calibration, config.calibration_windows, config.calibration_length, config.seed, bos
         )
         evaluation = evaluation_windows(
-            tokenizer, texts.evaluation, config.evaluation_windows, config.evaluation_length
+            tokenizer, texts.evaluation, config.evaluation_windows, config.evaluation_length, bos
         )
-        return cls(texts, calibration, evaluation)
+        return cls(texts, calibration, evaluation, bos)
 
     def check(self, model: Reader) -> None:
         """Raise EggsError if the model cannot read them."""

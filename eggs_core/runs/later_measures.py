@@ -17,7 +17,7 @@ from eggs_core.progress import Progress, memory_errors
 from eggs_core.runs.pruned_models import recover
 from eggs_core.runs.run import Run
 from eggs_core.text.sources import Text, bundled_text
-from eggs_core.text.windows import evaluation_windows
+from eggs_core.text.windows import bos_of, evaluation_windows
 
 MOST_WINDOWS = 64  # of another text
 
@@ -47,9 +47,10 @@ def text_steps(run: Run, text: Text) -> Generator[Progress | dict[str, Any], Non
     """Progress, and at the end a text's protocol with the scores of both models, in windows as long as the run's."""
     models = yield from recover(run)
     window = run.report["evaluation"]["window"]
-    windows = evaluation_windows(models.dense.tokenizer, text, MOST_WINDOWS, window)
+    tokenizer, bos = models.dense.tokenizer, run.config.bos
+    windows = evaluation_windows(tokenizer, text, MOST_WINDOWS, window, bos)
     models.dense.check_tokens(windows)
-    row: dict[str, Any] = {**protocol(text, windows)}
+    row: dict[str, Any] = {**protocol(text, windows, bos_of(tokenizer, bos))}
     with memory_errors("Evaluating the text"):
         for side, model, first in (("dense", models.dense.model, 0.0), ("pruned", models.zeros, 0.5)):
             scores = yield from evaluate_steps(model, windows, f"{text.name}, {side}", first, first + 0.5)
@@ -64,7 +65,7 @@ def breakdown_steps(
     models = yield from recover(run)
     dense, pruned = models.dense.model, models.zeros
     length = run.report["evaluation"]["window"]
-    text = evaluation_windows(models.dense.tokenizer, bundled_text("heldout"), windows, length)
+    text = evaluation_windows(models.dense.tokenizer, bundled_text("heldout"), windows, length, run.config.bos)
     models.dense.check_tokens(text)
     parts = []
     with memory_errors("Looking for where it breaks"):

@@ -30,6 +30,7 @@ from eggs_core.runs.streamed import check_in_memory
 from eggs_core.speed.generation import measure_generation
 from eggs_core.speed.layers import TOKENS, measure_layers, memory_bandwidth
 from eggs_core.text.sources import bundled_text
+from eggs_core.text.windows import prompt_ids
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
@@ -101,7 +102,7 @@ def measure_speed(
         found.bandwidth = memory_bandwidth(repeats=4) if device.type == "cpu" else 0.0
         if sum(t.nbytes for t in packed.state_dict().values()) < FILE_LIMIT:
             found.file_bytes = _written_bytes(packed)
-        prompt = dense.tokenizer(bundled_text("heldout").content[:4000], return_tensors="pt").input_ids
+        prompt = prompt_ids(dense.tokenizer, bundled_text("heldout").content[:4000])
         prompt = prompt[:, :PROMPT_TOKENS].to(device)
         dense.check_tokens(prompt)
         others = _twins(dense.model, masks, run.patterns, run.permutations)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from eggs_core.bos import bos_words
 from eggs_core.registry import DIMENSIONS, OPTIONS
 from eggs_core.report_types import Protocol
 from eggs_core.runs.report import left_dense
@@ -108,7 +109,7 @@ def _order(run: Run) -> str:
 
 
 def _tokens(protocol: Protocol) -> str:
-    return f"{protocol['windows']} × {protocol['window']} tokens of “{_text(protocol['text'])}”"
+    return f"{protocol['windows']} × {protocol['window']} tokens of “{_text(protocol['text'])}”{bos_words(protocol)}"
 
 
 def _text(words: str) -> str:

@@ -98,10 +98,10 @@ def new_report(
         "method": config.method,
         "seed": config.seed,
         "config": cast(Choices, config.to_dict()),
-        "calibration": {**protocol(inputs.texts.calibration, inputs.calibration), "seed": config.seed},
+        "calibration": {**protocol(inputs.texts.calibration, inputs.calibration, inputs.bos), "seed": config.seed},
         "layers": layers,
         "evaluation": {
-            **protocol(inputs.texts.evaluation, inputs.evaluation),
+            **protocol(inputs.texts.evaluation, inputs.evaluation, inputs.bos),
             "dense": dense.to_dict(),
             "pruned": pruned.to_dict(),
         },

@@ -156,7 +156,12 @@ def _prune_again(dense: LoadedModel, config: PruneConfig, total: int) -> Generat
     if config.calibration != "bundled":
         raise EggsError("This run's weights are no longer in memory, nor is its calibration text; press Prune again.")
     windows = calibration_windows(
-        dense.tokenizer, bundled_text("calibration"), config.calibration_windows, config.calibration_length, config.seed
+        dense.tokenizer,
+        bundled_text("calibration"),
+        config.calibration_windows,
+        config.calibration_length,
+        config.seed,
+        config.bos,
     )
     dense.check_tokens(windows)
     yield Progress("The re-fitted weights are not stored: pruning again", 0.0)

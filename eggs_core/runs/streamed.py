@@ -32,6 +32,7 @@ from eggs_core.runs.new_report import Clock, Coverage, Weights, new_report
 from eggs_core.runs.run import Run, load_run, save_run
 from eggs_core.runs.store import RunStore
 from eggs_core.text.sources import Text
+from eggs_core.text.windows import has_beginning
 from eggs_core.units import size
 
 IN_MEMORY = 2.6  # times its weights that a run in memory takes: the dense model, the pruned copy, its packed twin
@@ -108,11 +109,14 @@ def execute_streamed(
     weights in memory: the report's "latency" is None. Raises EggsError for all that cannot run.
     """
     clock, stored = Clock(), out is None
-    out = streamed_folder(config.key()) if out is None else Path(out)
+    if stored:
+        streamed_folder(config.key())  # before the work: the store may not be writable
     yield Progress("Reading the texts", 0.0)
     chosen = Texts.of(config, texts)
     yield Progress(f"Opening {config.model}, which is pruned block by block from disk", 0.0)
     checkpoint = checkpoint_of(config.model)
+    config = config.with_bos(has_beginning(checkpoint.tokenizer))
+    out = streamed_folder(config.key()) if out is None else Path(out)
     known = load_run(out) if has_run(out) else None
     if known and known.key == config.key() and same_weights(known.report.get("fingerprint"), checkpoint):
         yield Finished(known, None, None)

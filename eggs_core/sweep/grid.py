@@ -73,7 +73,7 @@ def load_grid(path: Path) -> Grid:
 def parse_grid(text: str, name: str = "sweep", folder: Path = Path()) -> Grid:
     """Turn a grid's YAML into its cells; raises one EggsError that names every cell that cannot run."""
     values = read_grid(text)
-    known = {"name", *AXES, *COUNTS, *SOURCES, "layers", "include", "exclude"}
+    known = {"name", "bos", *AXES, *COUNTS, *SOURCES, "layers", "include", "exclude"}
     if unknown := sorted(set(values) - known):
         raise EggsError(f"Unknown key {plain(unknown[0])!r} in the grid; known are {', '.join(sorted(known))}.")
     if missing := [axis for axis in ("models", "patterns", "methods") if not values.get(axis)]:
@@ -86,6 +86,7 @@ def parse_grid(text: str, name: str = "sweep", folder: Path = Path()) -> Grid:
     excluded, included = rules_of(values, "exclude"), rules_of(values, "include")
     options: dict[str, Any] = {key: whole_of(key, values[key]) for key in COUNTS if key in values}
     options |= {"layers": parse_rules(values["layers"])} if "layers" in values else {}
+    options |= {"bos": values["bos"]} if "bos" in values else {}
     check_count([axes, *included], options.get("evaluation_windows", 64))
     crossed = [dict(zip(axes, cell, strict=True)) for cell in itertools.product(*axes.values())]
     for rule in excluded:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eggs_core.assets import ASSETS
+from eggs_core.bos import EVERY, FIRST, NONE, joined
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.files import write_text
@@ -149,14 +150,33 @@ def _rounded(scores: Scores) -> dict[str, Any]:
 
 
 def protocol_of(report: Report) -> Protocol:
-    """Text, SHA-256, window and number of windows of a report."""
+    """Text, SHA-256, window, number of windows and place of BOS of a report."""
     found = report["evaluation"]
     return {
         "text": found["text"],
         "sha256": found["sha256"],
         "window": found["window"],
         "windows": found["windows"],
+        "bos": found.get("bos", "none"),
     }
+
+
+def _comparable(reports: list[Report]) -> list[Report]:
+    """Those whose windows have BOS in the same place; a model that has none stands beside either.
+
+    Early runs say nothing of it: on a model that has one, theirs is not the place that other runs of it name.
+    """
+    places = {id(report): report["evaluation"].get("bos", NONE) for report in reports}
+    first = sum(place == FIRST for place in places.values())
+    kept = FIRST if first > sum(place == EVERY for place in places.values()) else EVERY
+    having = {report["model"] for report in reports if places[id(report)] != NONE}
+    return [r for r in reports if places[id(r)] == kept or (places[id(r)] == NONE and r["model"] not in having)]
+
+
+def add_protocol(sweep: Sweep, protocol: Protocol) -> None:
+    """Keep the protocol of a model's evaluation, which the others share but for BOS, that some models have not."""
+    bos = joined(sweep.evaluation.get("bos", NONE), protocol.get("bos", NONE))
+    sweep.evaluation = {**protocol, "bos": bos}
 
 
 def latency_row(layout: tuple[str, str, bool], latency: Latency, fingerprint: str) -> dict[str, Any]:
@@ -179,12 +199,13 @@ def from_reports(reports: Iterable[Report], name: str) -> Sweep:
     """Finished runs as a sweep: those that share the protocol of evaluation that most of them have."""
     groups: dict[tuple[object, ...], list[Report]] = {}
     for report in reports:
-        groups.setdefault(tuple(protocol_of(report).values()), []).append(report)
+        asked = tuple(value for name, value in protocol_of(report).items() if name != "bos")
+        groups.setdefault(asked, []).append(report)
     sweep = Sweep(name, [])
-    for report in max(groups.values(), key=len, default=[]):
+    for report in _comparable(max(groups.values(), key=len, default=[])):
         cell = Cell(PruneConfig.from_dict(report["config"]), KNOWN, seconds_of(report), "", figures_of(report))
         sweep.cells.append(cell)
-        sweep.evaluation = dict(protocol_of(report))
+        add_protocol(sweep, protocol_of(report))
         sweep.dense.setdefault(report["model"], dense_of(report))
         add_speed(sweep, cell, report.get("latency"), report.get("fingerprint", ""))
     return sweep

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from eggs_core.bos import NONE
 from eggs_core.errors import EggsError
 from eggs_core.runs.new_report import versions
 from eggs_core.runs.run import Run
@@ -15,7 +16,17 @@ from eggs_core.sweep import worker as tasks
 from eggs_core.sweep.cluster import connected
 from eggs_core.sweep.grid import Grid, describe, layouts
 from eggs_core.sweep.reading import DONE, FAILED, KNOWN, WAITING
-from eggs_core.sweep.results import Cell, Sweep, add_speed, dense_of, figures_of, latency_row, protocol_of, seconds_of
+from eggs_core.sweep.results import (
+    Cell,
+    Sweep,
+    add_protocol,
+    add_speed,
+    dense_of,
+    figures_of,
+    latency_row,
+    protocol_of,
+    seconds_of,
+)
 from eggs_core.sweep.worker import Failure
 
 RETRIES = 3  # of a task whose worker or machine died
@@ -129,7 +140,9 @@ class _Running:
             yield from self.give_up(model, baseline.error)
             return dense, None
         self.sweep.dense[model] = baseline.dense | {"fingerprint": fingerprint}
-        self.sweep.evaluation = dict(baseline.protocol)
+        add_protocol(self.sweep, baseline.protocol)
+        for cell in self.waiting(model):  # a model that was not here when the grid was read may have a BOS
+            cell.config = cell.config.with_bos(baseline.protocol.get("bos", NONE) != NONE)
         rows = [latency_row((model, *pair), latency, fingerprint) for pair, latency in baseline.latency.items()]
         self.sweep.latency += [row | {"measured_on": baseline.device} for row in rows]
         return dense, reference
@@ -149,7 +162,7 @@ class _Running:
             return False
         cell.status, cell.seconds = KNOWN, seconds_of(run.report)
         cell.figures = figures_of(run.report)
-        self.sweep.evaluation = dict(protocol_of(run.report))
+        add_protocol(self.sweep, protocol_of(run.report))
         self.sweep.dense.setdefault(cell.config.model, dense_of(run.report))
         add_speed(self.sweep, cell, run.report.get("latency"), fingerprint)
         return True

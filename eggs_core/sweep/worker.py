@@ -27,7 +27,7 @@ from eggs_core.speed.generation import measure_generation
 from eggs_core.sweep.results import dense_figures
 from eggs_core.text.named import chosen_text
 from eggs_core.text.sources import Text
-from eggs_core.text.windows import evaluation_windows
+from eggs_core.text.windows import evaluation_windows, has_beginning
 
 Texts = Mapping[str, Text]
 TIMING_ROUNDS = 6
@@ -81,7 +81,8 @@ def measure_baseline(
     try:
         dense = _at_hand(dense)
         text = chosen_text(config.evaluation, "heldout", texts)
-        windows = evaluation_windows(dense.tokenizer, text, config.evaluation_windows, config.evaluation_length)
+        bos = config.with_bos(has_beginning(dense.tokenizer)).bos
+        windows = evaluation_windows(dense.tokenizer, text, config.evaluation_windows, config.evaluation_length, bos)
         dense.check_tokens(windows)
         latency = {
             layout: time_layout(dense, NMPattern.parse(layout[0]), layout[1], windows, config.layers)
@@ -89,7 +90,7 @@ def measure_baseline(
         }
         scores = evaluate(dense.model, windows)
         figures = dense_figures(scores.to_dict(), size_breakdown(dense.model)["dense_bytes"])
-        return Baseline(scores, {**protocol(text, windows)}, figures, latency, describe(dense.model.device))
+        return Baseline(scores, protocol(text, windows, bos), figures, latency, describe(dense.model.device))
     except Exception as error:
         return failure(error)
 

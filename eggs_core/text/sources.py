@@ -12,10 +12,11 @@ from eggs_core.errors import EggsError
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text with the name that reports show."""
+    """A text with the name that reports show; with `chats` its lines are conversations, see chats.rendered."""
 
     name: str
     content: str
+    chats: bool = False
 
     @property
     def sha256(self) -> str:

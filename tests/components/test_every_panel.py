@@ -211,3 +211,9 @@ def test_a_layer_of_a_streamed_run_is_analysed(store, streamed):
     store.put(streamed)
     name = streamed.report["layers"][0]["name"]
     assert list(analyze_layer(streamed.key, name))[-1]["measures"]["name"] == name
+
+
+def test_the_gpu_panel_promises_no_speed_for_one_token():
+    html = gpu_cards(bundled_runs()[0])
+    assert "up to twice" not in html
+    assert "one token is slower than dense" in html and "0.196 ms" in html and "not measured here" in html

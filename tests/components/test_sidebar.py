@@ -1,19 +1,25 @@
 """The sidebar's values become a configuration, or one sentence that says what is wrong."""
 
 import hashlib
+from urllib.parse import parse_qsl
 
 import pytest
+from bos_model import make_bos_model
 
+from components.address import address, asked_config
 from components.sidebar_values import (
     NAMES,
     OTHER,
     PATTERNS,
+    controls_of,
     method_note,
     name_and_note,
     pattern_note,
     read,
     read_pattern,
 )
+from components.state.workspace import Workspace
+from eggs_core.bos import EVERY, FIRST
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
@@ -37,6 +43,7 @@ DEFAULTS = {
     "source": "bundled",
     "text": "",
     "dataset": "",
+    "bos": "every window",
 }
 
 
@@ -162,3 +169,16 @@ def test_other_choices_are_custom():
     name, note = name_and_note("magnitude", "degree", "none", "none")
     assert name == CUSTOM
     assert "own combination" in note
+
+
+def test_bos_can_stand_before_the_text_only(tmp_path):
+    model = make_bos_model(tmp_path / "with-bos")
+    every, first = (read(*values(model=model, bos=rule))[0] for rule in (EVERY, FIRST))
+    assert (every.bos, first.bos) == (EVERY, FIRST)
+    assert read(*controls_of(first))[0] == first
+    assert asked_config(parsed(address(Workspace(), first))) == first
+    assert "got 'both'" in refused(bos="both")
+
+
+def parsed(query: str) -> dict[str, str]:
+    return dict(parse_qsl(query))

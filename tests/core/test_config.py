@@ -126,6 +126,7 @@ def test_every_field_counts_in_the_hash():
         "calibration_length": 32,
         "evaluation_windows": 8,
         "evaluation_length": 32,
+        "bos": "every window",
     }
     keys = {base.key()} | {PruneConfig.from_dict({**base.to_dict(), k: v}).key() for k, v in others.items()}
     keys.add(PruneConfig.from_dict({**base.to_dict(), "selection": "degree", "beta": 0.5}).key())

@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 
 
-def write_gguf(path: Path, dense) -> None:
-    """A Llama and its tokenizer as llama.cpp stores them: own names, and q and k in its rotary order."""
+def write_gguf(path: Path, dense, tensors_a_file: int = 0, bos: int | None = None) -> None:
+    """A Llama and its tokenizer as llama.cpp stores them: own names, and q and k in its rotary order.
+
+    With `tensors_a_file` it is split into path-00001-of-00003.gguf and so on; `bos` is put before every text.
+    """
     import gguf
 
     config, vocabulary = dense.model.config, dense.tokenizer.get_vocab()
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, "llama", split_max_tensors=tensors_a_file)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
@@ -25,6 +28,9 @@ def write_gguf(path: Path, dense) -> None:
     writer.add_token_types([1] * len(vocabulary))
     merges = json.loads(dense.tokenizer.backend_tokenizer.to_str())["model"]["merges"]
     writer.add_token_merges([" ".join(pair) for pair in merges])
+    if bos is not None:
+        writer.add_bos_token_id(bos)
+        writer.add_add_bos_token(True)
     names = {
         "input_layernorm": "attn_norm",
         "post_attention_layernorm": "ffn_norm",

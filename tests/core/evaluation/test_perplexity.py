@@ -109,7 +109,8 @@ def test_a_hopeless_loss_stays_a_number():
 
 def test_protocol_holds_all_that_a_figure_needs():
     text = Text("speeches", "abc")
-    assert protocol(text, tokens()) == {"text": "speeches", "sha256": text.sha256, "window": 24, "windows": 5}
+    said = {"text": "speeches", "sha256": text.sha256, "window": 24, "windows": 5, "bos": "none"}
+    assert protocol(text, tokens(), "none") == said
 
 
 def test_paired_ratio_of_a_constant_shift_is_exact():

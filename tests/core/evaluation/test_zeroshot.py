@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from bos_model import BOS, make_bos_model
 
 from eggs_core.assets import ASSETS
 from eggs_core.errors import EggsError
@@ -194,3 +195,16 @@ def test_output_that_is_not_finite_is_an_error(tiny):
         next(broken.parameters())[:] = float("nan")
     with pytest.raises(EggsError, match="NaN"):
         list(zero_shot(broken, tiny.tokenizer, [CLOZE], 4))
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_every_choice_is_read_behind_one_bos_if_the_model_has_one(tmp_path, bundled, begins):
+    dense = load(make_bos_model(tmp_path / "with-bos"), torch.device("cpu")) if begins else bundled()
+    seen: list[torch.Tensor] = []
+    hook = dense.model.register_forward_pre_hook(lambda _module, args: seen.extend(args[0]))
+    try:
+        list(zero_shot(dense.model, dense.tokenizer, [CLOZE], 2))
+    finally:
+        hook.remove()
+    assert seen
+    assert {(row[0].item() == BOS, row[1].item() == BOS) for row in seen} == {(begins, False)}

@@ -313,3 +313,16 @@ def test_arguments_of_blocks_that_did_not_run_are_those_of_a_whole_pass(tiny_mod
                 assert torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y
     assert all("forward" not in block.__dict__ for block in blocks)
     assert sum(1 for _ in linear_layers(model)) > 0
+
+
+def test_activations_are_as_wide_as_the_blocks_whatever_the_embedding_is(folder, tmp_path):
+    place = folder("opt", word_embed_proj_dim=16)  # as OPT-350m has it, half as wide as its blocks
+    checkpoint = Checkpoint(str(place), CPU)
+    job = StreamedPruning(checkpoint, make_config("opt", "2:4", "ria"), CALIBRATION, EVALUATION, tmp_path / "out")
+    try:
+        job.capture()
+        held = sum(tensor.nbytes for spool in job._spools.values() for tensor in spool)
+        assert checkpoint.model.get_input_embeddings().weight.shape[1] == 16
+        assert job._activation_bytes() == held
+    finally:
+        job.close()

@@ -13,9 +13,9 @@ from eggs_core.text.windows import calibration_windows, evaluation_windows, toke
 class Letters:
     """A tokenizer that turns every character into its code, so that windows can be read."""
 
-    def __call__(self, text, return_tensors, verbose):
+    def __call__(self, text, return_tensors="", verbose=True, add_special_tokens=True):
         class Batch:
-            input_ids = torch.tensor([[ord(c) for c in text]])
+            input_ids = torch.tensor([[ord(c) for c in text]]) if return_tensors else [ord(c) for c in text]
 
         return Batch
 

@@ -1,6 +1,7 @@
 """Sentences about singular values, gaps and the trade-off over β."""
 
 from components.words.html import escape, facts_line, reading, term
+from eggs_core.bos import bos_words
 from eggs_core.pruning.beta_curve import BetaCurve
 from eggs_core.report_types import LayerEntry
 
@@ -40,7 +41,7 @@ def curve_facts(curve: BetaCurve) -> str:
     c, e = curve.config, curve.evaluation
     choices = [f"{c['score']} score", "exact degree bound", c["permutation"], c["reconstruction"]]
     made = " · ".join(escape(x) for x in (c["model"], c["pattern"], *choices) if x != "none")
-    text = f"{e['windows']} × {e['window']} tokens of “{escape(e['text'])}”"
+    text = f"{e['windows']} × {e['window']} tokens of “{escape(e['text'])}”{bos_words(e)}"
     return facts_line(f"{made} · {text} · SHA-256 {escape(e['sha256'][:12])}… · seed {escape(c['seed'])}")
 
 

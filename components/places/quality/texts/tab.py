@@ -76,7 +76,7 @@ def create_texts_panel(state: gr.State) -> Tab:
     )
     file = gr.File(label="Plain text, UTF-8", file_types=[".txt", ".md"], elem_id="texts-file", visible=False)
     dataset = gr.Textbox(
-        WIKITEXT, label="Dataset, owner/name or owner/name:configuration", elem_id="texts-dataset", visible=False
+        WIKITEXT, label="Dataset, owner/name:configuration:split#column", elem_id="texts-dataset", visible=False
     )
     start, stop = start_stop("Evaluate on it", "texts")
     sentence = gr.HTML(elem_id="texts-reading", padding=False)

@@ -17,6 +17,7 @@ from eggs_core.progress import Progress, memory_errors
 from eggs_core.runs.pruned_models import recover
 from eggs_core.runs.run import Run
 from eggs_core.speed.generation import sample
+from eggs_core.text.windows import prompt_ids
 
 MOST_RUNS, MOST_TOKENS = 3, 256
 REDRAW_SECONDS = 0.15
@@ -51,7 +52,7 @@ def write_steps(
     for run in runs:
         models.append((yield from recover(run)))
     dense = models[0].dense
-    ids = dense.tokenizer(prompt, return_tensors="pt").input_ids.to(dense.model.device)
+    ids = prompt_ids(dense.tokenizer, prompt).to(dense.model.device)
     dense.check_tokens(ids)
     limit = context_length(dense.model.config)
     if limit is not None and ids.shape[1] >= limit:

@@ -3,6 +3,7 @@
 from components.places.runs.compare.figures import MEASURES, clear, front_of
 from components.words.html import escape, facts_line, hint, reading, term
 from components.words.phrases import plural
+from eggs_core.bos import bos_words
 from eggs_core.evaluation.intervals import Interval
 from eggs_core.sweep.analysis import Group, label_of
 from eggs_core.sweep.reading import FAILED, WAITING
@@ -99,6 +100,7 @@ def facts(sweep: Sweep, model: str) -> str:
         if rows
         else ""
     )
-    text = f"{e['windows']} × {e['window']} tokens of “{escape(e['text'])}” · SHA-256 {escape(e['sha256'][:12])}…"
+    text = f"{e['windows']} × {e['window']} tokens of “{escape(e['text'])}”{bos_words(e)}"
+    text += f" · SHA-256 {escape(e['sha256'][:12])}…"
     made = f" · {escape(sweep.created[:10])}" if sweep.created else ""
     return facts_line(f"{text}{timed}{made} · whiskers: lowest and highest seed")

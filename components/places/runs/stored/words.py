@@ -9,6 +9,7 @@ from components.words.glossary import measure_of
 from components.words.html import escape, facts_line, reading, table
 from components.words.labels import label_of
 from components.words.recorded import decode_speed, took
+from eggs_core.bos import NONE
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import paired_ratio
 from eggs_core.report_types import Listed
@@ -73,9 +74,17 @@ def _ratio(first: Listed, report: Listed) -> str:
         return "1"
     if any(first["evaluation"][name] != report["evaluation"][name] for name in PROTOCOL):
         return "another text"
+    if _bos_differs(first, report):
+        return "BOS elsewhere"
     before, after = first["evaluation"]["pruned"]["window_nats"], report["evaluation"]["pruned"]["window_nats"]
     found = paired_ratio(before, after)
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def _bos_differs(first: Listed, report: Listed) -> bool:
+    """Did windows have BOS in different places? A model without one stands beside any other."""
+    places = [r["evaluation"].get("bos", NONE) for r in (first, report)]
+    return places[0] != places[1] and (first["model"] == report["model"] or NONE not in places)
 
 
 def _mean(report: Listed, key: str) -> float:

@@ -17,6 +17,7 @@ from eggs_core.progress import Progress
 from eggs_core.runs.pruned_models import recover
 from eggs_core.runs.run import Run
 from eggs_core.speed.generation import race
+from eggs_core.text.windows import prompt_ids
 
 MOST_TOKENS = 448
 REDRAW_SECONDS = 0.1
@@ -50,7 +51,7 @@ def race_steps(run: Run, prompt: str, most: int, rival: str) -> Iterator[Progres
     """Progress until both models are at hand, then what `run_race` yields."""
     models = yield from recover(run)
     tokenizer, packed = models.dense.tokenizer, models.packed
-    ids = tokenizer(prompt, return_tensors="pt").input_ids.to(packed.device)
+    ids = prompt_ids(tokenizer, prompt).to(packed.device)
     models.dense.check_tokens(ids)
     limit = context_length(packed.config)
     if limit is not None and ids.shape[1] >= limit:

@@ -38,6 +38,8 @@ def test_runs_are_compared_on_the_same_text_only(store, make_run):
     assert "<b>mine" not in html and "${x}" not in html and "mine" in title_of(reports[0])
     other = reports[1] | {"evaluation": reports[1]["evaluation"] | {"sha256": "0"}}
     assert "another text" in comparison([reports[0], other]) and comparison([]) == ""
+    first = reports[1] | {"evaluation": reports[1]["evaluation"] | {"bos": "first window"}}
+    assert "BOS elsewhere" in comparison([reports[0], first])
     assert json.loads(as_json(reports))[1]["method"] == "wanda"
 
 
