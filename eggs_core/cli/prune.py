@@ -38,6 +38,7 @@ def prune(
     layer: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="RULE",
             help="A rule for some layers, such as mlp.down_proj=3:4 or 'blocks 1,30=dense'; can be given again, "
             "and the last that fits counts."
         ),

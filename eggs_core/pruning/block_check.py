@@ -9,7 +9,8 @@ from torch import nn
 
 from eggs_core.errors import EggsError
 from eggs_core.models.hooks import hooked
-from eggs_core.pruning.activations import Activations, input_device
+from eggs_core.pruning.activations import Activations
+from eggs_core.pruning.block_calls import input_device
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel

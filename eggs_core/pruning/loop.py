@@ -21,8 +21,9 @@ from eggs_core.masks.selection import Selection, retained_score, select, topn
 from eggs_core.models.architectures import LinearLayer, block_layers, find_blocks
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning import stagewise
-from eggs_core.pruning.activations import MOST_GRAM_BYTES, Activations, InputStatistics, Statistics
+from eggs_core.pruning.activations import Activations, InputStatistics, Statistics
 from eggs_core.pruning.block_check import check_block_by_block
+from eggs_core.pruning.expert_groups import gathered
 from eggs_core.pruning.plan import plan_for
 from eggs_core.pruning.reconstruction import LayerProblem
 from eggs_core.pruning.scores import score
@@ -204,42 +205,11 @@ def prune_blocks(
             if number < staged:
                 stages = stagewise.stages(activations, chosen, number, block)
             else:
-                stages = _gathered(activations, chosen, number, block, need_gram)
+                stages = gathered(activations, chosen, number, block, need_gram)
             for layers, statistics in stages:
                 yield from _prune_layers(layers, statistics, config, patterns, devices)
             if number < len(blocks) - 1:  # nothing reads the last block's output
                 activations.advance(number, block)
-
-
-def _gathered(
-    activations: Activations, layers: list[LinearLayer], number: int, block: nn.Module, need_gram: bool
-) -> Iterator[tuple[list[LinearLayer], Statistics]]:
-    """All layers of a block with the statistics that it gives while none is pruned.
-
-    Where the grams of many experts would take too much memory, experts are pruned some at a time, before all else:
-    nothing that a block computes depends on them but its output.
-    """
-    experts = [layer for layer in layers if layer.mixture]
-    if not need_gram or _gram_bytes(experts) <= MOST_GRAM_BYTES:
-        yield layers, activations.gather(layers, number, block, need_gram)
-        return
-    others = [layer for layer in layers if not layer.mixture]
-    kept = activations.gather(others, number, block, need_gram)
-    by_expert: dict[str, list[LinearLayer]] = {}
-    for layer in experts:
-        by_expert.setdefault(layer.projection.rpartition(".")[0], []).append(layer)
-    group: list[LinearLayer] = []
-    for expert in by_expert.values():
-        if group and _gram_bytes(group + expert) > MOST_GRAM_BYTES:
-            yield group, activations.gather(group, number, block, need_gram)
-            group = []
-        group += expert
-    yield group, activations.gather(group, number, block, need_gram)
-    yield others, kept
-
-
-def _gram_bytes(layers: Iterable[LinearLayer]) -> int:
-    return sum(4 * layer.shape[1] ** 2 for layer in layers)
 
 
 def _prune_layers(

@@ -28,7 +28,8 @@ from eggs_core.models.checkpoint import Checkpoint
 from eggs_core.models.fingerprints import same_weights
 from eggs_core.models.folder import INDEX
 from eggs_core.pruning.activation_store import LOCK, STATE, WORK, Spool
-from eggs_core.pruning.activations import Activations, replaced
+from eggs_core.pruning.activations import Activations
+from eggs_core.pruning.block_calls import replaced
 from eggs_core.pruning.loop import LayerReport, prune_blocks
 from eggs_core.pruning.plan import plan_for
 from eggs_core.report_types import LayerEntry

@@ -12,7 +12,8 @@ from torch import nn
 
 from eggs_core.models.architectures import LinearLayer
 from eggs_core.models.hooks import OutputHook, hooked
-from eggs_core.pruning.activations import Arguments, block_output, flat
+from eggs_core.pruning.activations import block_output, flat
+from eggs_core.pruning.block_calls import Arguments
 
 TOKENS = 8192  # that G is estimated on
 

@@ -21,14 +21,13 @@ from eggs_core.models.hooks import InputHook, OutputHook, hooked
 from eggs_core.pruning.activations import (
     MOST_GRAM_BYTES,
     Activations,
-    Arguments,
     Calls,
     InputStatistics,
     Statistics,
-    StopForward,
     flat,
     run_block,
 )
+from eggs_core.pruning.block_calls import Arguments, StopForward
 from eggs_core.pruning.sensitivity import sensitivities
 
 WIDEST = 4096  # outputs of a layer whose sensitivity is used: what it costs grows with their cube

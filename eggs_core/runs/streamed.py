@@ -24,7 +24,8 @@ from eggs_core.models.source import model_source
 from eggs_core.packed.byte_counts import size_breakdown
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.memory_estimate import Shapes, peak_bytes
-from eggs_core.pruning.out_of_core import StreamedPruning
+from eggs_core.pruning.out_of_core import Streamed, StreamedPruning
+from eggs_core.pruning.plan import Plan
 from eggs_core.runs.events import Event, Finished, LayerDone
 from eggs_core.runs.folder import has_run
 from eggs_core.runs.inputs import Inputs, Texts
@@ -141,27 +142,33 @@ def execute_streamed(
         yield Progress("Evaluating both models from their last hidden states", 0.95)
         with memory_errors("Evaluating"):
             job.evaluate()
-        done = job.finish()
-        whole = skeleton(copy.deepcopy(checkpoint.config), dtype=checkpoint.stored_dtype)
-        names = [layer["name"] for layer in done.layers]
-        report = new_report(
-            config,
-            inputs,
-            Weights(checkpoint.parameters, checkpoint.fingerprint, checkpoint.device),
-            clock,
-            layers=done.layers,
-            scores=(done.dense, done.pruned),
-            size=size_breakdown(whole, names, job.plan.patterns, done.permutations),
-            latency=None,
-            coverage=Coverage.of(whole, job.plan, names),
-        )
-        report["checkpoint"] = str(out.resolve())
-        run = Run(report, done.masks, done.topn, done.permutations)
+        run = _finished(job.finish(), config, inputs, checkpoint, job.plan, clock, out)
         save_run(run, out)
         job.clear()
     finally:
         job.close()
     yield Finished(run, None, None)
+
+
+def _finished(
+    done: Streamed, config: PruneConfig, inputs: Inputs, checkpoint: Checkpoint, plan: Plan, clock: Clock, out: Path
+) -> Run:
+    """The run of a checkpoint that was pruned into `out`."""
+    whole = skeleton(copy.deepcopy(checkpoint.config), dtype=checkpoint.stored_dtype)
+    names = [layer["name"] for layer in done.layers]
+    report = new_report(
+        config,
+        inputs,
+        Weights(checkpoint.parameters, checkpoint.fingerprint, checkpoint.device),
+        clock,
+        layers=done.layers,
+        scores=(done.dense, done.pruned),
+        size=size_breakdown(whole, names, plan.patterns, done.permutations),
+        latency=None,
+        coverage=Coverage.of(whole, plan, names),
+    )
+    report["checkpoint"] = str(out.resolve())
+    return Run(report, done.masks, done.topn, done.permutations)
 
 
 def _layers(job: StreamedPruning, kept: int) -> Iterator[Event]:
