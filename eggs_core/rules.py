@@ -10,6 +10,7 @@ from typing import Any
 
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
+from eggs_core.reading import MOST_YAML_BYTES, parse_yaml, read_text
 
 DENSE = "dense"
 MOST_RULES = 200
@@ -65,17 +66,13 @@ def _span(part: str, layers: str) -> tuple[int, int]:
 
 def read_plan(path: Path) -> dict[str, Any]:
     """A plan's file, YAML with `layers`, a list of rules, and perhaps `pattern`; raises EggsError for anything else."""
-    import yaml
-
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise EggsError(
-            f"The plan {path} cannot be read: {getattr(error, 'strerror', None) or 'it is no YAML'}."
-        ) from error
+        found = parse_yaml(read_text(path, MOST_YAML_BYTES))
+    except (OSError, ValueError) as error:
+        raise EggsError(f"The plan {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     if not isinstance(found, dict) or not found.keys() <= {"pattern", "layers"} or "layers" not in found:
         raise EggsError(f"The plan {path} must hold `layers`, a list of rules, and perhaps `pattern`.")
-    return {"layers": parse_rules(found["layers"])} | ({"pattern": str(found["pattern"])} if "pattern" in found else {})
+    return {**found, "layers": parse_rules(found["layers"])}
 
 
 def parse_rules(texts: object) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "deepseek_v2": {**LATENT, "num_experts_per_tok": 2},
     "dots1": {"n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2, "first_k_dense_replace": 1},
     "dots3_note_text": {**LATENT, "layer_types": ["full_attention"] * BLOCKS},
-    "gemma3n_text": SHARED_KEYS,
+    "gemma3n_text": {**SHARED_KEYS, "intermediate_size": [64] * BLOCKS},
     "gemma4_text": SHARED_KEYS,
     "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
     "granitemoehybrid": {"mamba_d_head": 16},

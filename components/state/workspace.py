@@ -9,6 +9,7 @@ import torch
 from components.state.known_runs import bundled_runs
 from components.state.results import on_same_weights
 from components.words.labels import run_label
+from eggs_core.bos import NONE
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.pruning.beta_curve import BetaCurve
@@ -163,8 +164,8 @@ class Workspace:
 
 
 def _same_subject(a: Run, b: Run) -> bool:
-    protocol = ("sha256", "window", "windows")
-    evaluations = [[r.report["evaluation"].get(name) for name in protocol] + [r.config.bos] for r in (a, b)]
+    protocol = {"sha256": None, "window": None, "windows": None, "bos": NONE}  # early runs do not say where BOS is
+    evaluations = [[r.report["evaluation"].get(*item) for item in protocol.items()] for r in (a, b)]
     same = all(a.report[name] == b.report[name] for name in ("model", "pattern"))
     measured = evaluations[0] == evaluations[1] and on_same_weights(a.report, b.report)
     return same and (measured or not b.report["evaluation"])

@@ -40,7 +40,7 @@ def prune(
         typer.Option(
             metavar="RULE",
             help="A rule for some layers, such as mlp.down_proj=3:4 or 'blocks 1,30=dense'; can be given again, "
-            "and the last that fits counts."
+            "and the last that fits counts.",
         ),
     ] = None,
     plan: Annotated[

@@ -23,7 +23,7 @@ from eggs_core.device import check_room
 from eggs_core.errors import EggsError
 from eggs_core.files import PART, check_disk, new_folder
 from eggs_core.models.architectures import find_blocks
-from eggs_core.models.meta import plain_config, skeleton
+from eggs_core.models.meta import save_plain
 from eggs_core.models.stored_tensors import check_complete
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
@@ -162,7 +162,8 @@ def converted(name: str, file: Path) -> Path:
         if not folder.is_dir():
             model, tokenizer = _loaded(name, files, headers)
             with new_folder(folder) as part:
-                _save(model, tokenizer, part)
+                save_plain(model, model.state_dict(), part)
+                tokenizer.save_pretrained(part)
     for old in folder.parent.glob(f"{escape(place_of(file))}*"):  # of the file as it was before
         if old != folder:
             shutil.rmtree(old, ignore_errors=True)
@@ -190,16 +191,6 @@ def _loaded(name: str, files: list[Path], headers: list[Header]) -> tuple[PreTra
     lost = {key for key, *_ in loading["mismatched_keys"]} | set(loading["missing_keys"])
     check_complete(name, [key for key in model.state_dict() if key in lost])
     return model, tokenizer
-
-
-def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write the folder; transformers saves no model that came from GGUF, so it goes into a new one of its kind."""
-    clean = skeleton(plain_config(model), type(model))
-    clean.load_state_dict(model.state_dict(), assign=True)
-    clean.tie_weights()
-    clean.generation_config = model.generation_config
-    clean.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 def join(files: list[Path], headers: list[Header], whole: Path) -> None:

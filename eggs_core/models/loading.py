@@ -143,7 +143,7 @@ def load(
             device_map=device_map,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
-            **({} if "gguf_file" in opened.options else {"config": opened.config}),
+            config=opened.config,
             **opened.options,
         )
     open_experts(model)

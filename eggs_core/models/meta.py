@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,6 +37,15 @@ def plain_config(model: PreTrainedModel) -> PreTrainedConfig:
         del config.quantization_config
     config.architectures = [type(model).__name__]
     return config
+
+
+def save_plain(model: PreTrainedModel, state: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Save these tensors as a model of the same kind; a new one, as transformers saves none that came from GGUF."""
+    clean = skeleton(plain_config(model), type(model))
+    clean.load_state_dict(state, assign=True)
+    clean.tie_weights()
+    clean.generation_config = copy.deepcopy(model.generation_config)
+    clean.save_pretrained(folder)
 
 
 def check_buffers(model: PreTrainedModel, name: str) -> None:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import PreTrainedConfig
 
 from eggs_core.errors import EggsError
 from eggs_core.models.architectures import find_blocks
 from eggs_core.models.folder import CONFIG, INDEX, check_counts, check_folder, shown, weight_files
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 HEADS = ("lm_head.weight", "embed_out.weight")  # how the names of LM heads and of embedding tables end
 TABLES = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 from pathlib import Path
@@ -12,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from eggs_core.files import filled, new_folder
 from eggs_core.models.experts import shared_again
-from eggs_core.models.meta import plain_config, skeleton
+from eggs_core.models.meta import save_plain
 from eggs_core.packed.file import PARTS, packed_layers
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
@@ -44,11 +43,7 @@ def write_hf(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, 
         if layer.bias is not None:
             state[f"{name}.bias"] = layer.bias
     shared_again(model, state)
-    clean = skeleton(plain_config(model), type(model))
-    clean.load_state_dict(state, assign=True)
-    clean.tie_weights()
-    clean.generation_config = copy.deepcopy(model.generation_config)
-    clean.save_pretrained(folder)
+    save_plain(model, state, folder)
     write_tokenizer(tokenizer, folder)
 
 

@@ -57,6 +57,7 @@ def pack_model(
         packed[name] = arena.settle(pack_layer(model, name, mask, pattern_of(patterns, name), permutations.get(name)))
         packed[name].train(model.training)
     put_packed(model, packed)
+    join_siblings(model)
     return model
 
 
@@ -72,7 +73,6 @@ def put_packed(model: nn.Module, packed: Mapping[str, PackedLinear]) -> None:
         for place in {name, *others}:
             set_submodule(model, place, layer)
     release_experts(model)
-    join_siblings(model)
 
 
 def pack_layer(

@@ -39,7 +39,7 @@ def plan_of(layers: Iterable[tuple[LinearLayer, str]], pattern: NMPattern, rules
     dense: dict[str, str] = {}
     shapes: dict[str, tuple[int, int]] = {}
     used: set[Rule] = set()
-    refusal: EggsError | None = None
+    unfit: tuple[NMPattern, LinearLayer] | None = None
     for layer, why in layers:
         fitting = [rule for rule in rules if rule.fits(layer.name, layer.block, layer.projection)]
         used.update(fitting)
@@ -48,21 +48,15 @@ def plan_of(layers: Iterable[tuple[LinearLayer, str]], pattern: NMPattern, rules
             why = f"the rule {fitting[-1]}"
         if not why and own is not None and layer.shape[1] % own.group:
             why = f"its {layer.shape[1]:,} inputs are no multiple of {own.group}"
-            refusal = refusal or _unfit(own, layer)
+            unfit = unfit or (own, layer)
         if why or own is None:
             dense[layer.name] = why
         else:
             patterns[layer.name], shapes[layer.name] = own, layer.shape
     if unused := [rule for rule in rules if rule not in used]:
         raise EggsError(f"The rule {str(unused[0])!r} fits no layer of this model; blocks are counted from 1.")
+    if not patterns and unfit:
+        unfit[0].check(unfit[1].name, unfit[1].shape)
     if not patterns:
-        raise refusal or EggsError("No layer of this model is left to be pruned; leave out a rule that says dense.")
+        raise EggsError("No layer of this model is left to be pruned; leave out a rule that says dense.")
     return Plan(patterns, dense, shapes)
-
-
-def _unfit(pattern: NMPattern, layer: LinearLayer) -> EggsError:
-    try:
-        pattern.check(layer.name, layer.shape)
-    except EggsError as error:
-        return error
-    raise AssertionError("the pattern fits")

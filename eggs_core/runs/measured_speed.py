@@ -25,7 +25,7 @@ from eggs_core.packed.writing import save_packed
 from eggs_core.pattern import Patterns
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.report_types import Latency
-from eggs_core.runs.run import Run, layer_shape
+from eggs_core.runs.run import Run, layer_pattern, layer_shape
 from eggs_core.runs.streamed import check_in_memory
 from eggs_core.speed.generation import measure_generation
 from eggs_core.speed.layers import TOKENS, measure_layers, memory_bandwidth
@@ -65,7 +65,10 @@ class Measurement:
 def measure_key(run: Run) -> tuple[object, ...]:
     """What runs have in common that one measurement serves: weights, pattern, layers and which channels are ordered."""
     report = run.report
-    layers = tuple((layer["name"], *layer["shape"], layer["name"] in run.permutations) for layer in report["layers"])
+    layers = tuple(
+        (layer["name"], *layer["shape"], layer["name"] in run.permutations, layer_pattern(layer, report))
+        for layer in report["layers"]
+    )
     return report["model"], report.get("fingerprint", ""), report["pattern"], layers
 
 

@@ -20,6 +20,7 @@ from components.sidebar_values import read
 from components.state.asked import number, whole_number, words
 from components.state.known_runs import bundled_runs, first_run
 from components.state.workspace import Workspace
+from eggs_core.bos import EVERY
 from eggs_core.errors import EggsError
 
 ODD = [float("nan"), float("inf"), -float("inf"), 10**400, "\ud800", {"path": "/etc/passwd"}, [[[[]]]], {"value": None}]
@@ -43,7 +44,7 @@ told = st.one_of(junk, st.fixed_dictionaries({}, optional=dict.fromkeys(TOLD, se
 ASKED = ("run", "model", "pattern", "method", "tab", "layer", "row", "beta", "seed", "diagonals", "step", "calibration")
 asked_for = st.text(max_size=30) | st.sampled_from(["1" * 5000, "nan"])
 query = st.fixed_dictionaries({}, optional=dict.fromkeys(ASKED, asked_for))
-SIDEBAR = ["tiny-llama", "2:4", 2, 4, "ria", "ria", "topn", "none", "none", 0, 0, 64, 256, 0, "bundled", "", ""]
+SIDEBAR = ["tiny-llama", "2:4", 2, 4, "ria", "ria", "topn", "none", "none", 0, 0, 64, 256, 0, "bundled", "", "", EVERY]
 
 
 class Idle(JobQueue):

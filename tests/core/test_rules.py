@@ -6,6 +6,7 @@ import torch
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
 from eggs_core.models.architectures import linear_layers
+from eggs_core.packed.model import packed_copy
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.loop import prune
 from eggs_core.pruning.plan import plan_for
@@ -86,3 +87,21 @@ def test_a_width_that_does_not_divide_stays_dense_and_is_named(tiny_model):
         assert report.mask.view(report.shape[0], -1, report.pattern.group).sum(-1).unique().tolist() == [
             report.pattern.keep
         ]
+
+
+def test_siblings_with_patterns_of_their_own_compute_what_they_should(tiny_model):
+    model = tiny_model("llama")
+    rules = ["self_attn.k_proj=1:4", "self_attn.v_proj=4:8", "mlp.up_proj=dense"]
+    reports = list(prune(model, windows(), make_config("m", "2:4", "ria", layers=rules)))
+    packed = packed_copy(model, {r.name: r.mask for r in reports}, {r.name: r.pattern for r in reports})
+    with torch.no_grad():
+        for ids in (windows()[:1, :1], windows()[:1, :3], windows()):
+            expected = model(input_ids=ids, use_cache=False).logits
+            assert torch.allclose(packed(input_ids=ids, use_cache=False).logits, expected, atol=1e-5)
+
+
+def test_a_plan_is_read_as_it_is_written(tmp_path):
+    (file := tmp_path / "plan.yaml").write_text("pattern: 2:4\nlayers:\n- mlp.down_proj=3:4\n")
+    assert read_plan(file) == {"pattern": "2:4", "layers": ("mlp.down_proj=3:4",)}
+    with pytest.raises(EggsError, match="cannot be read: No such file"):
+        read_plan(tmp_path / "nothing.yaml")

@@ -84,7 +84,7 @@ def step_of(workspace: Workspace, beta: float) -> BetaStep:
         report["model"],
         workspace.layer,
         report["config"]["score"],
-        workspace.shown.pattern,
+        workspace.shown.patterns[workspace.layer],
         beta,
         report.get("fingerprint"),
     )

@@ -80,7 +80,7 @@ def mask_values(workspace: Workspace) -> tuple[dict | None, dict | None]:
 
 
 def _value(workspace: Workspace, label: str, mask: torch.Tensor, topn: torch.Tensor | None) -> dict:
-    pattern = workspace.shown.pattern
+    pattern = workspace.shown.patterns[workspace.layer]
     return {
         "name": workspace.layer,
         "label": label,
@@ -108,7 +108,7 @@ def cell_values(
     found = layer_scores(report["model"], workspace.layer, kind, recorded, models)
     height, width = found.weight.shape
     row, column = min(max(row, 0), height - 1), min(max(column, 0), width - 1)
-    group = workspace.shown.pattern.group
+    group = workspace.shown.patterns[workspace.layer].group
     column -= column % group  # whole groups, so that ranks in a group are right
     rows, columns = min(rows, height - row), min(-(-columns // group) * group + group, width - column)
     if rows * columns > MOST_CELLS:

@@ -30,7 +30,7 @@ from eggs_core.text.sources import Text
 def density(workspace: Workspace) -> tuple[go.Figure, str]:
     """The singular values of the chosen layer beside those of one random mask, and a sentence."""
     run, layer = workspace.shown, workspace.shown_layer
-    mask, pattern, shape = run.mask(layer["name"]), run.pattern, layer_shape(layer)
+    mask, pattern, shape = run.mask(layer["name"]), run.patterns[layer["name"]], layer_shape(layer)
     own = remember(("density", *run_id(run), layer["name"]), lambda: singular_density(mask))
     random = remember(("density", pattern, shape), lambda: singular_density(_random_mask(shape, pattern)))
     text = density_reading(layer, own.exact) + layer_extras(layer, _weighted(workspace, mask), reach(workspace))
