@@ -182,7 +182,7 @@ def test_a_run_of_another_model(run):
 
 def test_the_real_thing_as_a_process(tmp_path):
     """No option is missing, nothing but the sentence is printed, and no traceback."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "COLUMNS": "110"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
 
     def python(*arguments):
         command = [sys.executable, "-m", "eggs_core", *arguments]
