@@ -3,32 +3,40 @@
 import gc
 import os
 import sys
-from importlib import import_module
+from contextlib import suppress
 from threading import Thread
 from typing import Any
 
 gc.disable()  # the half million objects that the imports make all stay: to look for garbage takes a fifth of the start
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# Whose X-Forwarded-For is believed: nobody's, unless it is set; Spaces are reached through their proxy alone.
+os.environ.setdefault("FORWARDED_ALLOW_IPS", "*" if os.environ.get("SPACE_ID") else "")
 
 from components.gradio_start import without_type_files  # noqa: E402
 
 without_type_files()
 
 import gradio as gr  # noqa: E402
+import httpx  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402
 
 from components.compressed import LEAST_BYTES, LEVEL, Compressed  # noqa: E402
+from components.first_screen import FirstScreen  # noqa: E402
+from components.jobs.admission import Presence, admit_fairly  # noqa: E402
 from components.jobs.events import THREADS, WATCHERS  # noqa: E402
+from components.jobs.processes import PROCESSES  # noqa: E402
+from components.jobs.queue import QUEUE  # noqa: E402
+from components.jobs.zerogpu import on_zero_gpu  # noqa: E402
 from components.page import create_page  # noqa: E402
+from components.state.known_runs import bundled_runs  # noqa: E402
 from components.theme import theme  # noqa: E402
-from components.widgets.assets import ASSETS  # noqa: E402
+from components.widgets.assets import ASSETS, routes  # noqa: E402
 from components.widgets.descriptions import describe_once  # noqa: E402
-from components.widgets.plot import PLOTLY_JS  # noqa: E402
 from components.widgets.sentence_blocks import SentenceBlocks  # noqa: E402
+from eggs_core.heavy import import_all  # noqa: E402
 from eggs_core.limits import hosted, limits  # noqa: E402
 
 gc.enable()
-LATER = "transformers.modeling_utils"  # takes seconds, which the page need not wait for and the first model would
 SESSIONS = 64  # whose pages gradio remembers, some megabytes each, also after they were closed; the latest ones
 
 
@@ -38,19 +46,24 @@ def build_app() -> gr.Blocks:
     with SentenceBlocks(title="EGGS Explorer", **options) as app:
         create_page()
     describe_once(app)
-    return app.queue(max_size=2 * WATCHERS, default_concurrency_limit=8)
+    app.queue(max_size=2 * WATCHERS, default_concurrency_limit=8)
+    admit_fairly(app)
+    return app
 
 
 def launch_options() -> dict[str, Any]:
-    """How the page is served: theme, style sheet, and plotly's own script from this machine."""
-    gr.set_static_paths([str(PLOTLY_JS)])
+    """How the page is served: theme, style sheet, and scripts from this machine alone."""
+    middleware = [
+        Middleware(Compressed, minimum_size=LEAST_BYTES, compresslevel=LEVEL),
+        Middleware(FirstScreen),
+        Middleware(Presence),
+    ]
     return {
         "theme": theme(),
         "css_paths": [ASSETS / "css" / "app.css"],
-        "head": f'<script src="gradio_api/file={PLOTLY_JS.as_posix()}"></script>',
         "favicon_path": str(ASSETS / "logo.svg"),
         "footer_links": [],
-        "app_kwargs": {"middleware": [Middleware(Compressed, minimum_size=LEAST_BYTES, compresslevel=LEVEL)]},
+        "app_kwargs": {"middleware": middleware, "routes": routes()},
         "run_history": False,
         "ssr_mode": False,
         "max_threads": THREADS,
@@ -61,13 +74,38 @@ def launch_options() -> dict[str, Any]:
     }
 
 
+def open_once(app: gr.Blocks) -> None:
+    """Open the served page as a visitor does: what it shows at first is drawn then, and kept for all."""
+    events = [event for event in app.fns.values() if event.fn and "load" in [kind for _, kind in event.targets]]
+    with suppress(httpx.HTTPError), httpx.Client(base_url=str(app.local_url), timeout=60, trust_env=False) as client:
+        for event in events:
+            asked = {"fn_index": event._id, "data": [], "session_hash": "first"}
+            client.post("gradio_api/run/predict", json=asked)
+
+
+def get_ready(app: gr.Blocks) -> None:
+    """Import, read and draw what the page is there without; an event that needs it sooner waits for it."""
+    try:
+        bundled_runs()
+        open_once(app)
+        if not on_zero_gpu():
+            PROCESSES.start()
+        import_all()
+    finally:
+        gc.freeze()  # else a look for garbage goes through all that stays and holds up clicks for 0.2 s
+        gc.enable()
+
+
 def main() -> None:
     """Start the server on GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, by default 127.0.0.1:7860."""
     sys.setswitchinterval(0.001)  # seconds; a click waits less for the Python code of a job
+    gc.disable()  # until all is there
+    if not on_zero_gpu():
+        QUEUE.run_with(PROCESSES.run)
     app = build_app()
-    Thread(target=import_module, args=(LATER,), daemon=True).start()
-    gc.freeze()  # else a look for garbage goes through all that stays and holds up clicks for 0.2 s
-    app.launch(**launch_options())
+    app.launch(**launch_options(), prevent_thread_lock=True)
+    Thread(target=get_ready, args=(app,), daemon=True).start()
+    app.block_thread()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
     python benchmarks/architectures.py --docs             # all, and docs/architectures.md anew
 
 Of each: hidden states block by block equal those of the whole pass; logits in memory, after a Hugging Face export and
-after a packed one are the same; and how much of the blocks was pruned.
+after a packed one, opened by ourselves and by transformers, are the same; and how much of the blocks was pruned.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from benchmarks.outcome import check, conclude  # noqa: E402
 from eggs_core.config import make_config  # noqa: E402
 from eggs_core.errors import EggsError  # noqa: E402
 from eggs_core.models.architectures import find_blocks  # noqa: E402
-from eggs_core.models.experts import ExpertLinear, open_experts  # noqa: E402
+from eggs_core.models.expert_linear import ExpertLinear  # noqa: E402
+from eggs_core.models.experts import open_experts  # noqa: E402
 from eggs_core.packed.file import load_packed  # noqa: E402
 from eggs_core.packed.hf_folder import save_hf  # noqa: E402
 from eggs_core.packed.model import packed_copy  # noqa: E402
@@ -108,7 +109,8 @@ def _pruned(model: PreTrainedModel, tokens: torch.Tensor, method: str, found: Ou
     orders = {layer.name: layer.permutation for layer in layers if layer.permutation is not None}
     packed = packed_copy(model, {layer.name: layer.mask for layer in layers}, plan.patterns, orders)
     with tempfile.TemporaryDirectory() as folder:
-        forms = [packed, load_packed(save_packed(packed, Path(folder) / "packed.safetensors"))]
+        place = save_packed(packed, Path(folder) / "packed").parent
+        forms = [packed, load_packed(place), type(model).from_pretrained(place)]
         for number, form in enumerate((model, packed)):
             place = save_hf(form, None, Path(folder) / str(number))
             forms.append(type(model).from_pretrained(place).eval())

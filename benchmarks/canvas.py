@@ -1,6 +1,5 @@
 """How fluid the canvases are in headless Chromium: from an event until the next frame is painted and read back."""
 
-import os
 import statistics
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import gradio as gr  # noqa: E402
 import torch  # noqa: E402
 
 from app import launch_options  # noqa: E402
+from benchmarks.browser import FLAGS, chromium_path  # noqa: E402
 from components.places.layers.graph.frame import frame_of  # noqa: E402
 from components.places.layers.graph.view import Graph, graph_value  # noqa: E402
 from components.places.layers.mask.view import mask_values  # noqa: E402
@@ -68,9 +68,7 @@ def canvas_figures(mask: torch.Tensor) -> list[tuple[str, float, float]]:
     )
     try:
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=["--no-sandbox", "--disable-gpu"]
-            )
+            browser = playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
             tab = browser.new_page(viewport={"width": 1440, "height": 1400})
             tab.goto(url)
             for selector in ("#mask .mask-view", "#graph .graph-view"):

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,17 +26,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from benchmarks.outcome import check, conclude  # noqa: E402
 from eggs_core.packed.byte_counts import decode_bytes, size_breakdown  # noqa: E402
-from eggs_core.packed.file import packed_layers  # noqa: E402
 from eggs_core.packed.hf_folder import save_hf  # noqa: E402
 from eggs_core.packed.kernel import library as kernels  # noqa: E402
 from eggs_core.packed.kernel.huge_pages import Arena  # noqa: E402
-from eggs_core.packed.linear import PackedLinear  # noqa: E402
-from eggs_core.packed.model import pack_model, packed_copy, set_submodule  # noqa: E402
+from eggs_core.packed.model import pack_model, packed_copy  # noqa: E402
 from eggs_core.packed.writing import save_packed  # noqa: E402
 from eggs_core.pattern import NMPattern  # noqa: E402
 from eggs_core.speed.alternation import alternate, thread_count  # noqa: E402
-from eggs_core.speed.generation import measure_generation  # noqa: E402
+from eggs_core.speed.generation import greedy, measure_generation  # noqa: E402
 from eggs_core.speed.layers import measure_layers, memory_bandwidth, random_layer, read_memory  # noqa: E402
+from eggs_core.speed.native_step import decode_path  # noqa: E402
 from eggs_core.text.windows import prompt_ids  # noqa: E402
 
 P24 = NMPattern(2, 4)
@@ -250,63 +250,68 @@ def generation_row(title: str, timing: dict) -> dict:
     return {k: v for k, v in timing.items() if k != "texts"} | {"title": title}
 
 
-class OnlyRead(torch.nn.Module):
-    """Takes a packed layer's place: reads as many bytes as it (and its joined siblings) would, and computes nothing."""
+def decode_table(title: str, dense, packed, prompt: torch.Tensor, tokens: int) -> dict:
+    """Tokens, dense and packed, of the dense model through transformers, and reading the bytes of each, in turn.
 
-    def __init__(self, layer: PackedLinear, arena: Arena) -> None:
-        super().__init__()
-        joined = [layer] if layer._siblings is None else layer._siblings.layers
-        count = sum(m.nbytes for m in joined) // 4 if joined[0] is layer else 0
-        self.block = arena.take(torch.ones(count))
-        self.y = torch.zeros(1, 1, layer.out_features, dtype=layer.values.dtype)
+    Reading touches as many bytes as a token needs, on huge pages: the limit of memory for this token.
+    """
+    read = {"dense": decode_bytes(dense)["total"], "packed": decode_bytes(packed)["total"]}
+    arena = Arena()
+    blocks = {name: arena.take(torch.ones(count // 4)) for name, count in read.items()}
+    steps = {"dense": greedy(dense, prompt), "packed": greedy(packed, prompt)}
+    steps["transformers"] = greedy(dense, prompt, native=False)
+    for text in steps.values():
+        next(text)
+    functions = {name: partial(next, text) for name, text in steps.items()}
+    functions |= {f"read {name}": partial(read_memory, block) for name, block in blocks.items()}
+    times = {name: q.median for name, q in alternate(functions, rounds=tokens, seconds=600).items()}
+    row = {
+        "title": title,
+        "decode_path": decode_path(packed),
+        "ms_per_token": {name: 1e3 * t for name, t in times.items()},
+        "bytes_per_token": read,
+        "of_memory_limit": times["read packed"] / times["packed"],
+        "dense_of_memory_limit": times["read dense"] / times["dense"],
+        "speedup": times["dense"] / times["packed"],
+        "speedup_of_bytes": times["dense"] / times["packed"] * read["packed"] / read["dense"],
+        "of_transformers": times["transformers"] / times["packed"],
+    }
+    print(f"  {title}:", ", ".join(f"{k} {1e3 * t:.2f} ms" for k, t in times.items()), flush=True)
+    return row
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.block.numel():
-            read_memory(self.block)
-        return self.y.expand(*x.shape[:-1], -1)
+
+def decode_checks(name: str, row: dict) -> list[dict]:
+    """The bars of one decode table; each names the instruction set."""
+    name = f"{name}_{kernels.kernel_path().lower().replace(' ', '_')}"
+    return [
+        check(f"{name}_of_memory_limit", row["of_memory_limit"], 0.70, True),
+        check(f"{name}_speedup_of_bytes", row["speedup_of_bytes"], 0.9, True),
+        check(f"{name}_of_transformers", row["of_transformers"], 3.5, True),
+    ]
 
 
-def reading_twin(packed: torch.nn.Module) -> torch.nn.Module:
-    """The packed model with layers that only read: what a decoded token takes at the limit of memory."""
-    twin, arena = copy.deepcopy(packed, {id(t): t for t in (*packed.parameters(), *packed.buffers())}), Arena()
-    for name, layer in packed_layers(packed):
-        set_submodule(twin, name, OnlyRead(layer, arena))
-    return twin
-
-
-def decode_ceiling(timing: dict) -> float:
-    """The decode speedup of packed layers that would take no longer than reading them, from the same alternation."""
-    return timing["dense"]["ms_per_token"]["median"] / timing["only_read"]["ms_per_token"]["median"]
-
-
-def smollm2_tables(rounds: int) -> tuple[list[dict], dict[str, float], dict[str, float]]:
-    """SmolLM2-135M, 2:4 by magnitude: decode in fp32 and bf16, prefill of 512 tokens, greedy text of 64 tokens."""
-    folder, rows, figures, ceilings = smollm2(), [], {}, {}
+def smollm2_tables(rounds: int) -> tuple[list[dict], list[dict]]:
+    """SmolLM2-135M, 2:4 by magnitude: rows and checks of decode in fp32 and bf16, prefill of 512 tokens, equal text."""
+    folder, rows, checks, share = smollm2(), [], [], []
     tokenizer = AutoTokenizer.from_pretrained(folder)
     prompt = prompt_ids(tokenizer, "The history of the United States begins")
     long = torch.arange(512)[None] * 37 % 40000
-    share = []
     for dtype, name in ((torch.float32, "fp32"), (torch.bfloat16, "bf16")):
         dense = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
         masks = magnitude_masks(dense, P24)
         packed = packed_copy(dense, masks, P24)
         same = measure_generation(dense, packed, prompt, new_tokens=64, rounds=1)
-        others = {"only_read": reading_twin(packed)}
-        timing = measure_generation(dense, packed, prompt, new_tokens=33, rounds=rounds, others=others)
-        read = {"dense": decode_bytes(dense)["total"], "packed": decode_bytes(packed)["total"]}
-        row = generation_row(f"SmolLM2-135M {name} decode", timing)
-        rows.append(row | {"texts_equal_64": same["texts_equal"], "bytes_per_token": read})
-        figures[f"smollm2_decode_{name}"] = timing["decode_speedup"]
-        ceilings[f"smollm2_decode_{name}"] = decode_ceiling(timing)
+        row = decode_table(f"SmolLM2-135M {name} decode", dense, packed, prompt, tokens=32 * rounds)
+        rows.append(row | {"texts_equal_64": same["texts_equal"]})
+        checks += decode_checks(f"smollm2_{name}", row)
         prefill = measure_generation(dense, packed, long, new_tokens=2, rounds=rounds)
         rows.append(generation_row(f"SmolLM2-135M {name} prefill 512", prefill))
         share.append(prefill["dense"]["first_token_ms"]["median"] / prefill["packed"]["first_token_ms"]["median"])
         print(f"  same 64 tokens: {same['texts_equal']}; prefill × {share[-1]:.3f}", flush=True)
-    figures["smollm2_prefill"] = min(share)
-    return rows, figures, ceilings
+    return rows, [*checks, check("smollm2_prefill", min(share), 0.95, True)]
 
 
-def llama1b_table(rounds: int) -> tuple[list[dict], float, float]:
+def llama1b_table() -> tuple[list[dict], list[dict]]:
     """A Llama of 1.1 B random parameters in bf16, where weights dominate: decode, dense against packed."""
     config = LlamaConfig(
         vocab_size=32000,
@@ -325,13 +330,9 @@ def llama1b_table(rounds: int) -> tuple[list[dict], float, float]:
         for parameter in model.parameters():
             parameter.normal_(0, 0.02)
     model._init_weights(model.model.rotary_emb)
-    masks = magnitude_masks(model, P24, chance=True)
-    packed = packed_copy(model, masks, P24)
-    others = {"only_read": reading_twin(packed)}
-    timing = measure_generation(model, packed, torch.arange(8)[None], new_tokens=9, rounds=rounds, others=others)
-    row = generation_row("Llama 1.1B bf16 decode", timing)
-    read = {"dense": decode_bytes(model)["total"], "packed": decode_bytes(packed)["total"]}
-    return [row | {"bytes_per_token": read}], timing["decode_speedup"], decode_ceiling(timing)
+    packed = packed_copy(model, magnitude_masks(model, P24, chance=True), P24)
+    row = decode_table("Llama 1.1B bf16 decode", model, packed, torch.arange(8)[None], tokens=32)
+    return [row], [one for one in decode_checks("llama1b_bf16", row) if "transformers" not in one["name"]]
 
 
 def main() -> None:
@@ -381,12 +382,9 @@ def main() -> None:
     checks += [check("packed_bytes_fp32", worst["fp32"], 0.54), check("packed_bytes_bf16", worst["bf16"], 0.57)]
     if not quick:
         print("generation")
-        tables["smollm2"], figures, more = smollm2_tables(rounds=5)
-        ceilings |= more
-        for name, bar in (("smollm2_decode_fp32", 2.1), ("smollm2_decode_bf16", 1.25), ("smollm2_prefill", 0.95)):
-            checks.append(check(name, figures[name], bar, True))
-        tables["llama1b"], value, ceilings["llama1b_decode_bf16"] = llama1b_table(rounds=4)
-        checks.append(check("llama1b_decode_bf16", value, 1.6, True))
+        for name, found in (("smollm2", smollm2_tables(rounds=5)), ("llama1b", llama1b_table())):
+            tables[name] = found[0]
+            checks += found[1]
     print(f"{time.monotonic() - begin:.0f} s")
     tables["ceilings"], tables["kernel"] = ceilings, kernels.kernel_path()
     notes = {name: f", at the limit of reading {value:.2f}" for name, value in ceilings.items()}

@@ -1,12 +1,13 @@
 """A class at once: thirty visitors of a real server, each with its own session, on this machine's loopback.
 
-    python benchmarks/load.py [--quick] [--json FILE]
+    python benchmarks/load.py [--quick] [--hostile] [--json FILE]
 
 Every visitor opens the page, prunes a toy mask by hand, has the bundled model pruned with one of five configurations
 (computed anew, not taken from the store), opens two tabs and a layer, checks what it sees against its configuration,
 and leaves; then the next one comes. The events are the page's own, sent as the browser sends them, in a session of
 gradio_client. The clients compute on the same machine as the server, so their load is in the figures; they sit in a few
-processes, so that one's Python code seldom holds up the clock of another.
+processes, so that one's Python code seldom holds up the clock of another. With --hostile the server is a public one,
+and beside them one client, from the same address, takes all it can get (hostile.py).
 """
 
 import argparse
@@ -39,6 +40,7 @@ import psutil  # noqa: E402
 from gradio_client import Client  # noqa: E402
 
 from benchmarks.app import served  # noqa: E402
+from benchmarks.hostile import besiege  # noqa: E402
 from benchmarks.outcome import check, conclude  # noqa: E402
 from eggs_core.config import PruneConfig, make_config  # noqa: E402
 from eggs_core.registry import METHODS  # noqa: E402
@@ -50,9 +52,15 @@ CONFIGS = [make_config("tiny-llama", pattern, method, **SMALL) for pattern, meth
 EDITS, THINK_SECONDS = 8, 0.5  # clicks on the toy mask, and the longest pause before each
 SKIPPED = {"__type__": "update"}
 DRAWN = {"draw-few": "model-map", "draw-whole": "address"}  # what has the page drawn -> something that it draws
+HOUR = 3600.0  # by then all caches are full
 LONGEST = 120.0  # seconds that one answer may take
 TABLE = 10  # visitors in one process
 EVENTS = ("cheap", "draw", "open", "prune")
+
+
+def skipped(value: object) -> bool:
+    """Does an answer leave this component as it is?"""
+    return value in (SKIPPED, SKIPPED | {"props": SKIPPED})
 
 
 class Wrong(Exception):
@@ -103,12 +111,24 @@ class Visitor:
         self, elem_id: str, event: str, output: str, event_data: dict | None = None, *, timings=None, **values
     ) -> dict:
         """Send an event that does not queue; gives the new values by elem_id."""
-        dependency = self._find(elem_id, event, output)
+        return self._send(self._find(elem_id, event, output), event_data, timings, values)
+
+    def _send(self, dependency: dict, event_data: dict | None, timings: list[float] | None, values: dict) -> dict:
         start = time.perf_counter()
         answer = self._http.post("run/predict", params=self._query, json=self._body(dependency, event_data, values))
         (self._timings if timings is None else timings).append(time.perf_counter() - start)
         answer.raise_for_status()
         return dict(zip([self._ids[i] for i in dependency["outputs"]], answer.json()["data"], strict=True))
+
+    def open(self) -> dict:
+        """Load the page as a browser does, first what is seen at once; gives what it shows by elem_id."""
+        first = self._find("", "load", "progress")
+        shown = self._send(first, None, [], {})
+        for then in self._dependencies:
+            if then["trigger_after"] == first["id"] and then["backend_fn"]:
+                rest = self._send(then, None, [], {})
+                shown |= {name: value for name, value in rest.items() if not skipped(value)}
+        return shown
 
     def press(self, button: str, output: str, **values) -> Iterator[tuple[dict, list[str]]]:
         """Start heavy work that fills `output`; gives each message and what it changes, until the work is complete."""
@@ -130,7 +150,8 @@ class Visitor:
                     continue
                 # Values, and from the second message on what differs from the last ones; what is skipped is empty.
                 data = (message.get("output") or {}).get("data") or []
-                changed = [n for n, value in zip(names, data, strict=False) if value not in ([], SKIPPED, None, "0")]
+                told = [(n, v) for n, v in zip(names, data, strict=False) if v not in ([], None, "0")]
+                changed = [name for name, value in told if not skipped(value)]
                 yield message, changed
                 if message["msg"] == "process_completed":
                     if not message["success"]:
@@ -143,7 +164,7 @@ def visit(url: str, config: PruneConfig, draw: random.Random, timings: dict[str,
     """One visit from the first sight of the page to the check of the result."""
     start = time.perf_counter()
     with closing(Visitor(url, timings["cheap"])) as visitor:
-        visitor.cheap("", "load", "progress", timings=[])
+        visitor.open()
         timings["open"].append(time.perf_counter() - start)
         for _ in range(EDITS):
             time.sleep(draw.uniform(0, THINK_SECONDS))
@@ -219,9 +240,11 @@ def table(channel, url: str, seats: range) -> None:
     channel.send((visits, timings, errors, crossed))
 
 
-def run(visitors: int, seconds: float, quick: bool) -> tuple[dict[str, float], dict]:
+def run(visitors: int, seconds: float, quick: bool, hostile: bool) -> tuple[dict[str, float], dict]:
     """The figures of a class of so many for so long, and the tables behind them."""
     variables = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_ANALYTICS_ENABLED": "False"}
+    if hostile:
+        variables["EGGS_HOSTED"] = "1"
     spawn, channels, samples, over = multiprocessing.get_context("spawn"), [], [], threading.Event()
     with (
         tempfile.TemporaryDirectory() as store,
@@ -238,6 +261,10 @@ def run(visitors: int, seconds: float, quick: bool) -> tuple[dict[str, float], d
             channels.append(channel)
         for channel in channels:
             channel.recv()
+        if hostile:
+            process = spawn.Process(target=besiege, args=(url,), daemon=True)
+            process.start()
+            tables.callback(process.terminate)
         start = time.monotonic()
         for channel in channels:
             channel.send((start, seconds))
@@ -271,6 +298,7 @@ def run(visitors: int, seconds: float, quick: bool) -> tuple[dict[str, float], d
         "visitors": visitors,
         "seconds": seconds,
         "quick": quick,
+        "hostile": hostile,
         "errors": errors[:20],
         "crosstalk": crossed[:20],
         "events": {name: summary(values) for name, values in timings.items()},
@@ -293,18 +321,21 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="10 visitors for 30 seconds instead of 30 for 10 minutes")
     parser.add_argument("--visitors", type=int, help="another number of visitors")
     parser.add_argument("--seconds", type=float, help="another duration")
+    parser.add_argument("--hostile", action="store_true", help="beside a client that takes all it can get")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write checks, tables, machine and versions here")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server ends with us
     visitors = options.visitors or (10 if options.quick else 30)
-    figures, tables = run(visitors, options.seconds or (30 if options.quick else 600), options.quick)
+    seconds = options.seconds or (30 if options.quick else 600)
+    bars = BARS | ({"memory_growth_mb": 50.0} if seconds >= HOUR else {})
+    figures, tables = run(visitors, seconds, options.quick, options.hostile)
     for name, row in tables["events"].items():
         print(f"     {name:8} " + ", ".join(f"{k} {v:.4g}" for k, v in row.items()))
     for text in (*tables["errors"][:5], *tables["crosstalk"][:5]):
         print(f"     {text}")
     print(f"{tables['visits']} visits by {visitors} visitors")
     return conclude(
-        [check(name, value, BARS[name]) for name, value in figures.items()],
+        [check(name, value, bars[name]) for name, value in figures.items()],
         options.json,
         packages=("gradio", "gradio_client"),
         quick=options.quick,

@@ -43,21 +43,7 @@ CACHE = ROOT / "build" / "quality"
 RESULTS = ROOT / "benchmarks" / "results"
 SMOLLM2 = Path.home() / ".cache" / "eggs" / "smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 DATA = ROOT.parent / "shared" / "data"
-SCORING = (
-    "activations",
-    "adapters",
-    "calibration",
-    "config",
-    "degree",
-    "evaluate",
-    "masks",
-    "permute",
-    "prune",
-    "reconstruct",
-    "scores",
-    "sensitivity",
-    "stagewise",
-)
+SCORING = ("config.py", "evaluation", "masks", "models", "pattern.py", "pruning", "registry.py", "text")
 WINDOWS = {"smollm2": ((64, 512), (16, 1024))}
 BUNDLED_WINDOWS = ((64, 256), (64, 256))
 PATTERNS = {"smollm2": ("2:4", "4:8")}
@@ -69,7 +55,9 @@ def code_version() -> str:
     """SHA-256 of the modules that decide a figure: a cell from other code is not used again."""
     digest = hashlib.sha256()
     for name in SCORING:
-        digest.update((ROOT / "eggs_core" / f"{name}.py").read_bytes())
+        place = ROOT / "eggs_core" / name
+        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -148,10 +136,10 @@ def open_model(name: str, smollm2: Path = SMOLLM2, data: Path = DATA) -> Opened:
     )
 
 
-def known_cells(name: str) -> Callable[[str, Callable], dict[str, Any]]:
+def known_cells(name: str, folder: Path = CACHE) -> Callable[[str, Callable], dict[str, Any]]:
     """A function (key, compute) -> value that computes only what this code has not computed before."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    log, version = CACHE / f"{name}.jsonl", code_version()
+    folder.mkdir(parents=True, exist_ok=True)
+    log, version = folder / f"{name}.jsonl", code_version()
     known = {}
     for line in log.read_text().splitlines() if log.exists() else []:
         entry = json.loads(line)

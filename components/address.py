@@ -1,6 +1,8 @@
 """The page's address: what is in view as a query string, and back; no gradio here."""
 
-from collections.abc import Mapping
+import base64
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -9,10 +11,12 @@ from components.state.workspace import Workspace
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
 from eggs_core.registry import DIMENSIONS, OPTIONS
+from eggs_core.rules import SEPARATOR
 from eggs_core.runs.run import Run
 
 TABS = {  # what a tab is called on the page -> its name in an address
     "Overview": "overview",
+    "Plan": "plan",
     "Masks": "masks",
     "Expander graph": "graph",
     "Spectrum": "spectrum",
@@ -23,6 +27,8 @@ TABS = {  # what a tab is called on the page -> its name in an address
     "Learn": "learn",
 }
 CHOICES = (*DIMENSIONS, "calibration", "bos")
+COMPRESSED = "~"  # begins rules that are compressed
+MOST_PLAIN, MOST_PACKED, MOST_UNPACKED = 120, 4000, 1_000_000  # characters of a plan's rules
 COUNTS = ("seed", "calibration_windows", "calibration_length")
 
 
@@ -44,7 +50,7 @@ def address(workspace: Workspace | None, asked: PruneConfig | None = None) -> st
     for name in (*CHOICES, *COUNTS):
         if getattr(config, name) != getattr(plain, name):
             values[name] = getattr(config, name)
-    values |= dict(config.options) | {"layers": ";".join(config.layers)}
+    values |= dict(config.options) | {"layers": _packed(config.layers)}
     values |= {"tab": workspace.tab, "layer": workspace.layer}
     if workspace.row or workspace.column:
         values |= {"row": workspace.row, "column": workspace.column}
@@ -62,8 +68,31 @@ def asked_config(query: Mapping[str, str]) -> PruneConfig | None:
     except ValueError as error:
         raise EggsError("This link is damaged: a number in it is none. Ask for it again.") from error
     if query.get("layers"):
-        options["layers"] = query["layers"].split(";")
+        options["layers"] = _unpacked(query["layers"]).split(SEPARATOR)
     return make_config(query["model"], query.get("pattern", "2:4"), query.get("method", "custom"), **options)
+
+
+def _packed(rules: Sequence[str]) -> str:
+    """A plan's rules as an address holds them: as they are, or if that is long, compressed; of too long ones a mark."""
+    plain = SEPARATOR.join(rules)
+    if len(plain) <= MOST_PLAIN:
+        return plain
+    packed = base64.urlsafe_b64encode(zlib.compress(plain.encode(), 9)).decode().rstrip("=")
+    return COMPRESSED + (packed if len(packed) <= MOST_PACKED else "")
+
+
+def _unpacked(text: str) -> str:
+    """The inverse of _packed; raises EggsError for a plan that was too long, and for a damaged one."""
+    if not text.startswith(COMPRESSED):
+        return text
+    packed = text.removeprefix(COMPRESSED)
+    if not packed:
+        raise EggsError("The plan of this link is too long for an address, and its run is not stored here.")
+    try:
+        held = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
+        return zlib.decompressobj().decompress(held, MOST_UNPACKED).decode()
+    except (ValueError, zlib.error) as error:
+        raise EggsError("The plan in this link is damaged. Ask for it again.") from error
 
 
 def asked_run(query: Mapping[str, str]) -> Run | None:
@@ -82,6 +111,7 @@ def restore(workspace: Workspace, query: Mapping[str, str]) -> None:
     if query.get("layer") in [layer["name"] for layer in layers]:
         workspace.open_layer(query["layer"])
         rows, columns = workspace.shown_layer["shape"]
-        for name, most in (("row", rows), ("column", columns)):
-            text = query.get(name, "0")
-            setattr(workspace, name, min(int(text), most) if text.isdecimal() and len(text) < 9 else 0)
+        asked = (query.get("row", "0"), rows), (query.get("column", "0"), columns)
+        row, column = (min(int(text), most) if text.isdecimal() and len(text) < 9 else 0 for text, most in asked)
+        if row or column:
+            workspace.place(row, column)

@@ -15,8 +15,9 @@ from typing import Any
 
 import gradio as gr
 
-from components.jobs.events import WATCH
-from components.jobs.prune import known_run, prune_work
+from components.jobs.events import WATCH, visitor
+from components.jobs.messages import waiting
+from components.jobs.prune import check_asked, known_run, prune_work
 from components.jobs.queue import QUEUE
 from components.jobs.work import Waiting, Work
 from components.places.quality.texts.view import measure_text
@@ -27,7 +28,7 @@ from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.graph.expansion import SIDES, expansion_curve
 from eggs_core.graph.measures import certificate_sigma2
-from eggs_core.limits import check_config, hosted, limits, sentence
+from eggs_core.limits import hosted, limits, sentence
 from eggs_core.models.source import BUNDLED
 from eggs_core.progress import Progress
 from eggs_core.registry import DEFAULT_METHOD, METHODS, descriptions, plain_types, with_choices
@@ -99,12 +100,12 @@ def prune(
         bos=bos,
         **choices,
     )
-    check_config(config)
+    check_asked(config)
     key = config.key()
     if not anew and (run := known_run(config)) is not None:
         yield _done(run)
         return
-    for event in QUEUE.follow(prune_work(config, {}, anew)):
+    for event in QUEUE.follow(prune_work(config, {}, anew), owner=visitor()):
         if isinstance(event, Waiting):
             yield _waiting(event) | {"key": key}
         elif event.message:
@@ -135,7 +136,7 @@ def analyze_layer(key: str, layer: str) -> Iterator[dict]:
     """
     run = open_run(key)
     found = run.layer(layer)
-    for event in QUEUE.follow(expansion_work(run, layer)):
+    for event in QUEUE.follow(expansion_work(run, layer), owner=visitor()):
         if isinstance(event, Waiting):
             yield _waiting(event)
         else:
@@ -158,7 +159,7 @@ def evaluate(key: str, text: str | None = None, dataset: str | None = None) -> I
     if bool(text and text.strip()) == bool(dataset and dataset.strip()):
         raise EggsError("Give either a text or the name of a dataset.")
     content = dataset_text(dataset.strip()) if dataset and dataset.strip() else Text("text", text or "")
-    for event in measure_text(QUEUE.follow, run, content):
+    for event in measure_text(functools.partial(QUEUE.follow, owner=visitor()), run, content):
         if isinstance(event, Waiting):
             yield _waiting(event)
         elif isinstance(event, Progress):
@@ -246,7 +247,7 @@ def _refusal(name: str, error: Exception) -> gr.Error:
 
 
 def _waiting(event: Waiting) -> dict:
-    return {"status": "waiting", "text": f"place {event.place} in the queue", "share": 0.0}
+    return {"status": "waiting", "text": waiting(event), "share": 0.0}
 
 
 def _running(progress: Progress) -> dict:

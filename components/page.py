@@ -13,19 +13,20 @@ from components.jobs.events import CHEAP, EACH, FINISHED, Updates, Values, finis
 from components.jobs.messages import message, refusal
 from components.jobs.prune import Follow, run_job
 from components.places.home.overview.tab import create_overview_tab
-from components.places.layers.graph.tab import create_graph_tab
+from components.places.layers.graph.tab import GraphPanel, create_graph_tab
 from components.places.layers.mask.tab import MasksPanel, create_masks_tab
 from components.places.layers.spectrum.tab import SpectrumPanel, create_spectrum_tab
 from components.places.learn.lesson.tab import create_learn_tab
+from components.places.plan.painting.tab import InUse, PlanPanel, create_plan_tab
 from components.places.quality.tab import create_accuracy_tab
 from components.places.runs.compare.tab import create_compare_tab
 from components.places.runs.stored.tab import create_runs_tab
 from components.places.speed.latency.tab import create_latency_tab
-from components.sidebar import Sidebar, create_sidebar
-from components.sidebar_values import DEFAULT_CHOICE, controls_of, read
+from components.sidebar import SHOW_THE_END_OF_A_PATH, Sidebar, create_sidebar
+from components.sidebar_values import DEFAULT_CHOICE, model_choices, read
 from components.state.asked import number, told, whole_number
 from components.state.known_runs import first_run, problems
-from components.state.workspace import Workspace
+from components.state.workspace import Workspace, farthest_from_topn
 from components.tab import Tab, joined
 from components.widgets.assets import ASSETS
 from components.widgets.context import open_blocks
@@ -41,6 +42,10 @@ SET_ADDRESS = """q => {
     if (shown.searchParams.has(keep)) next.set(keep, shown.searchParams.get(keep));
   history.replaceState(null, '', `${shown.pathname}?${next}${shown.hash}`);
 }"""
+WHEN_IDLE = """state => new Promise(done => {
+  const idle = window.requestIdleCallback ?? (go => setTimeout(go, 500));
+  idle(() => done(state), { timeout: 3000 });
+})"""
 START_PENDING = "key => { if (key) document.querySelector('#prune').click(); }"
 HEADER = (
     f'<div class="brand">{(ASSETS / "logo.svg").read_text(encoding="utf-8")}<div><h1>EGGS Explorer</h1>'
@@ -54,10 +59,12 @@ class Page:
 
     state: gr.State
     sidebar: Sidebar
+    damaged: gr.HTML  # which runs that ship with the app are
     tab_bar: gr.Tabs
     overview: Tab
+    plan: PlanPanel
     masks: MasksPanel
-    graph: Tab
+    graph: GraphPanel
     spectrum: SpectrumPanel
     accuracy: Tab
     latency: Tab
@@ -68,10 +75,22 @@ class Page:
     whole: gr.Textbox
 
     @property
+    def tabs(self) -> dict[str, Tab]:
+        """The tabs that show the run in view, by their names in an address."""
+        return {
+            "overview": self.overview,
+            "plan": self.plan.tab,
+            "masks": self.masks.tab,
+            "graph": self.graph.tab,
+            "spectrum": self.spectrum.tab,
+            "accuracy": self.accuracy,
+            "latency": self.latency,
+        }
+
+    @property
     def all(self) -> Tab:
         """Everything that shows the run in view."""
-        tabs = [self.overview, self.masks.tab, self.graph, self.spectrum.tab, self.accuracy, self.latency]
-        return joined([*tabs, Tab([self.link], lambda workspace: {self.link: address(workspace)})])
+        return joined([*self.tabs.values(), Tab([self.link], lambda workspace: {self.link: address(workspace)})])
 
     @property
     def growing(self) -> Tab:
@@ -79,20 +98,26 @@ class Page:
         return joined([self.overview, self.masks.growing])
 
     @property
+    def following(self) -> Tab:
+        """What follows the chosen layer."""
+        return joined([self.masks.tab, self.graph.tab, self.spectrum.layer])
+
+    @property
     def opened(self) -> list[Block]:
         """What a visit fills."""
-        return [self.state, self.tab_bar, self.sidebar.progress, self.pending, *self.sidebar.inputs, *self.all.outputs]
+        around = [self.state, self.damaged, self.tab_bar, self.sidebar.progress, self.pending]
+        return [*around, *self.sidebar.tab.outputs, *self.all.outputs]
 
     def open(self, request: gr.Request) -> list[Any]:
         """The run, tab, layer and window that the address names; a run that is not known yet is started."""
         workspace, query = Workspace(), dict(request.query_params)
-        sentence, start, controls = "", "", controls_of(make_config(*DEFAULT_CHOICE))
+        sentence, start, asked = "", "", make_config(*DEFAULT_CHOICE)
         run = first_run()
         try:
-            config, wanted = asked_config(query), asked_run(query)
-            config = wanted.config if wanted else config
+            wanted = asked_run(query)
+            config = wanted.config if wanted else asked_config(query)
             if config:
-                controls = controls_of(config)
+                asked = config
                 start = "" if wanted else config.key()
                 workspace.pending = None if wanted else config
             run = wanted or run
@@ -102,10 +127,22 @@ class Page:
             workspace.show(run)
         restore(workspace, query)
         values: Values = {self.state: workspace, self.sidebar.progress: sentence, self.pending: start}
+        if found := "".join(message(text, bad=True) for text in problems()):
+            values[self.damaged] = gr.HTML(found, visible=True)
         if workspace.tab != "overview":
             values[self.tab_bar] = gr.Tabs(selected=workspace.tab)
-        values |= dict(zip(self.sidebar.inputs, controls, strict=True))
-        return finish(self.opened, values | self.all.render(workspace))
+        values |= self.sidebar.asked(asked)
+        values[self.link] = address(workspace)
+        workspace.filled = {"overview", workspace.tab}
+        return finish(self.opened, values | self._where(workspace, filled=True).render(workspace))
+
+    def open_rest(self, workspace: Workspace) -> list[Any]:
+        """What the tabs hold that nobody saw at once: the browser takes as long for it as for the first view."""
+        rest = self._where(workspace, filled=False)
+        return finish(self.all.outputs, workspace.drawn(lambda: rest.render(workspace)))
+
+    def _where(self, workspace: Workspace, filled: bool) -> Tab:
+        return joined([tab for name, tab in self.tabs.items() if (name in workspace.filled) is filled])
 
     def open_tab(self, workspace: Workspace, event: gr.EventData) -> str:
         """The address of the tab that a visitor opens."""
@@ -130,10 +167,11 @@ class Page:
         return {self.few: str(workspace.draws["few"]), self.whole: str(workspace.draws["whole"])}
 
     def stopped(self, workspace: Workspace) -> Values:
-        """What is said when a run is stopped; its layers are drawn once more."""
+        """What is said when a run is stopped; its layers are drawn once more, as no more follow."""
         done = len(workspace.run.report["layers"]) if workspace.run and not workspace.finished else 0
         text = f"Stopped. The {done} layers finished so far stay visible." if done else "Stopped."
-        workspace.draws["whole"] += 1
+        if not workspace.finished:
+            workspace.draws["whole"] += 1
         return {self.sidebar.progress: message(text), **self._draws(workspace)}
 
     def pick_layer(self, workspace: Workspace, event: gr.EventData) -> list[Any]:
@@ -155,8 +193,14 @@ class Page:
         if not workspace.in_turn("window", number(told(event, "turn"), "A turn")):
             return finish(self.graph.outputs, {})
         row, column = (whole_number(told(event, name), "A place") for name in ("row", "column"))
-        workspace.row, workspace.column = max(0, row), max(0, column)
-        return self.draw(self.graph, workspace)
+        workspace.place(row, column)
+        return self.draw(self.graph.tab, workspace)
+
+    def show_apart(self, workspace: Workspace) -> list[Any]:
+        """The layer whose mask differs most from top-N's, on all tabs that follow the chosen layer."""
+        if workspace.run and (name := farthest_from_topn(workspace.run)):
+            workspace.open_layer(name)
+        return self.draw(self.following, workspace)
 
     @staticmethod
     def draw(tab: Tab, workspace: Workspace) -> list[Any]:
@@ -170,11 +214,13 @@ def create_page() -> None:
     with gr.Sidebar(width=330, elem_id="sidebar"):
         sidebar = create_sidebar()
     gr.HTML(HEADER, elem_id="header", padding=False)
-    if problems():
-        gr.HTML("".join(message(text, bad=True) for text in problems()), elem_id="problems", padding=False)
+    damaged = gr.HTML("", elem_id="problems", padding=False, visible=False)
     with gr.Tabs(elem_id="tabs") as tab_bar:
         with gr.Tab("Overview", id="overview"):
             overview = create_overview_tab(state)
+        with gr.Tab("Plan", id="plan"):
+            in_use = InUse(sidebar.rules, sidebar.plan_note, sidebar.drop_plan)
+            plan = create_plan_tab(state, sidebar.inputs, in_use, read)
         with gr.Tab("Masks", id="masks"):
             masks = create_masks_tab(state)
         with gr.Tab("Expander graph", id="graph"):
@@ -191,19 +237,23 @@ def create_page() -> None:
             create_learn_tab(tab_bar)
     link, pending = (gr.Textbox(visible="hidden", elem_id=n, show_label=False) for n in ("address", "pending"))
     few, whole = (gr.Textbox("0", visible="hidden", elem_id=f"draw-{n}", show_label=False) for n in ("few", "whole"))
-    tabs = (overview, masks, graph, spectrum, accuracy, latency)
-    page = Page(state, sidebar, tab_bar, *tabs, link, pending, few, whole)
-    create_compare_tab(compare)
-    create_runs_tab(runs, tab_bar, state, page.all)
+    tabs = (overview, plan, masks, graph, spectrum, accuracy, latency)
+    page = Page(state, sidebar, damaged, tab_bar, *tabs, link, pending, few, whole)
+    create_compare_tab(compare, state)
+    create_runs_tab(runs, tab_bar, state, joined([page.all, sidebar.tab]))
     create_api()
     _wire(page)
 
 
 def _wire(page: Page) -> None:
-    state, sidebar, link, graph = page.state, page.sidebar, page.link, page.graph
+    state, sidebar, link, graph = page.state, page.sidebar, page.link, page.graph.tab
     root = open_blocks()
     script_only: dict[str, Any] = {"queue": False, "api_visibility": "private"}
-    root.load(page.open, None, page.opened, **FINISHED).then(None, page.pending, None, js=START_PENDING, **script_only)
+    opened = root.load(page.open, None, page.opened, **FINISHED)
+    opened.then(None, page.pending, None, js=START_PENDING, **script_only)
+    opened.then(page.open_rest, state, page.all.outputs, js=WHEN_IDLE, **FINISHED)
+    listed = root.load(lambda: gr.Dropdown(choices=model_choices()), None, page.sidebar.inputs[0], **CHEAP)
+    listed.then(None, None, None, js=SHOW_THE_END_OF_A_PATH, **script_only)  # a list that arrives shows the beginning
     link.change(None, link, None, js=SET_ADDRESS, **script_only)
     page.tab_bar.select(page.open_tab, state, link, **EACH)
     root.load(None, None, None, js=CLOSE_SIDEBAR_ON_PHONES, **script_only)
@@ -224,6 +274,8 @@ def _wire(page: Page) -> None:
     picked.then(partial(page.draw, graph), state, graph.outputs, **FINISHED).then(
         spectrum.render, state, spectrum.outputs, **CHEAP
     )
+    apart = page.graph.apart.click(page.show_apart, state, page.following.outputs, **FINISHED)
+    apart.then(address, state, link, **CHEAP)
     for canvas in (page.masks.canvas, page.masks.other):
         moved = canvas.window(page.move_window, state, graph.outputs, **EACH, postprocess=False)
         moved.then(address, state, link, **CHEAP)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.components import Component
 
-from components.jobs.events import CHEAP
+from components.jobs.events import CHEAP, Values
 from components.sidebar_values import (
+    AUTOMATIC,
     BUNDLED_TEXT,
     DATASET,
     DEFAULT_CHOICE,
@@ -14,13 +15,16 @@ from components.sidebar_values import (
     OTHER,
     OWN_TEXT,
     PATTERNS,
+    controls_of,
     method_note,
-    name_and_note,
+    name_of,
     pattern_note,
-    scale,
 )
+from components.state.workspace import PRUNE
+from components.tab import Tab
 from eggs_core.bos import EVERY, FIRST
-from eggs_core.limits import Limits, hosted, limits
+from eggs_core.config import PruneConfig
+from eggs_core.limits import hosted, limits
 from eggs_core.models.source import BUNDLED
 from eggs_core.registry import CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, reads
 
@@ -28,22 +32,45 @@ BOS = [("At the start of every window", EVERY), ("Before the text only, as in pu
 SOURCES = [("Bundled speeches", BUNDLED_TEXT), ("Text of your own", OWN_TEXT), ("Hub dataset", DATASET)]
 
 
+# What tells one path from another stands at its end, and a field shows the beginning.
+SHOW_THE_END_OF_A_PATH = """() => setTimeout(() => {
+  const field = document.querySelector('#model input');
+  if (!field) return;
+  field.title = field.value;
+  if (field !== document.activeElement && /^[~.]?[\\/]|^[A-Za-z]:|\\.gguf$/i.test(field.value))
+    field.scrollLeft = field.scrollWidth;
+}, 100)"""
+
+
 @dataclass(frozen=True, slots=True)
 class Sidebar:
-    """The controls; `inputs` are what `read` takes, in order."""
+    """The controls; `inputs` are what `read` takes, in order, the plan's rules among them."""
 
     inputs: list[Component]
+    method_note: gr.HTML
+    rules: gr.Textbox
+    plan_note: gr.HTML
+    drop_plan: gr.Button
     anew: gr.Checkbox
     start: gr.Button
     stop: gr.Button
     progress: gr.HTML
 
+    @property
+    def tab(self) -> Tab:
+        """The controls, as the run in view was asked for."""
+        return Tab([*self.inputs, self.method_note], lambda workspace: self.asked(workspace.shown.config))
+
+    def asked(self, config: PruneConfig) -> Values:
+        """The controls that describe a configuration, and what its method does."""
+        controls: Values = dict(zip(self.inputs, controls_of(config), strict=True))
+        return controls | {self.method_note: method_note(config.method)}
+
 
 def create_sidebar() -> Sidebar:
     """Build the controls and the cheap events among them."""
-    most = limits()
     controls: dict[str, Component] = {}
-    controls["model"] = gr.Dropdown(
+    model = controls["model"] = gr.Dropdown(
         list(BUNDLED),
         value=DEFAULT_CHOICE[0],
         label="Model",
@@ -51,7 +78,14 @@ def create_sidebar() -> Sidebar:
         elem_id="model",
         info="Bundled, or a Hub id." if hosted() else "Bundled, or a Hub id, a local folder, or a .gguf file.",
     )
-    _create_pattern(controls, most)
+    gr.on(
+        [model.change, model.blur],
+        None,
+        js=SHOW_THE_END_OF_A_PATH,
+        queue=False,
+        api_visibility="private",
+    )
+    _create_pattern(controls)
     method = controls["method"] = gr.Dropdown(
         [(m.label, name) for name, m in METHODS.items()] + [("Custom", CUSTOM)],
         value=DEFAULT_METHOD,
@@ -62,7 +96,7 @@ def create_sidebar() -> Sidebar:
     about = gr.HTML(method_note(DEFAULT_METHOD), elem_id="method-note", padding=False)
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         choices = _create_choices(controls)
-        _create_calibration(controls, most)
+        _create_calibration(controls)
         controls["bos"] = gr.Dropdown(
             BOS,
             value=EVERY,
@@ -74,19 +108,22 @@ def create_sidebar() -> Sidebar:
         anew = gr.Checkbox(
             False, label="Compute again", info="Even if this run is known already.", elem_id="anew", container=False
         )
-    start = gr.Button("Prune", variant="primary", elem_id="prune")
+    rules = controls["layers"] = gr.Textbox("", visible="hidden", elem_id="plan-rules", show_label=False)
+    plan_note = gr.HTML("", elem_id="plan-note", padding=False)
+    drop_plan = gr.Button("Drop the plan", size="sm", elem_id="plan-drop", visible=False)
+    start = gr.Button("Prune", variant="primary", elem_id=PRUNE)
     stop = gr.Button("Stop", elem_id="stop", interactive=False)
     progress = gr.HTML("", elem_id="progress", padding=False)
     _link_method(method, choices, about)
-    return Sidebar([controls[name] for name in NAMES], anew, start, stop, progress)
+    return Sidebar([controls[name] for name in NAMES], about, rules, plan_note, drop_plan, anew, start, stop, progress)
 
 
-def _create_pattern(controls: dict[str, Component], most: Limits) -> None:
-    """N:M, from the usual ones or free."""
+def _create_pattern(controls: dict[str, Component]) -> None:
+    """N:M, from the usual ones or free; here and below numbers have no bounds: gradio's refusal does not name them."""
     pattern = gr.Radio([*PATTERNS, OTHER], value=DEFAULT_CHOICE[1], label="Pattern N:M", elem_id="pattern")
     with gr.Row(visible=False, elem_id="free-pattern") as free:
-        keep = gr.Number(2, label="N, kept", precision=0, minimum=1, maximum=most.group, elem_id="keep", min_width=80)
-        group = gr.Number(4, label="of M", precision=0, minimum=1, maximum=most.group, elem_id="group", min_width=80)
+        keep = gr.Number(2, label="N, kept", precision=0, elem_id="keep", min_width=80)
+        group = gr.Number(4, label="of M", precision=0, elem_id="group", min_width=80)
     note = gr.HTML(pattern_note("2:4", 2, 4), elem_id="pattern-note", padding=False)
     pattern.change(lambda choice: gr.Row(visible=choice == OTHER), pattern, free, **CHEAP)
     gr.on([pattern.change, keep.change, group.change], pattern_note, [pattern, keep, group], note, **CHEAP)
@@ -121,31 +158,21 @@ def _create_choices(controls: dict[str, Component]) -> list[gr.Dropdown]:
 
 
 def _create_option(name: str, visible: bool) -> Component:
-    """A slider for an option that has bounds on both sides, else a number; 0 is automatic."""
+    """A number; none is automatic."""
     option = OPTIONS[name]
-    info = f"{option.help}. 0 = automatic ({option.automatic})."
-    if option.high is not None:
-        most = round(scale(option) * option.high)
-        return gr.Slider(0, most, value=0, step=1, label=option.label, info=info, elem_id=name, visible=visible)
-    return gr.Number(0, label=option.label, precision=0, minimum=0, info=info, elem_id=name, visible=visible)
+    info = f"{option.help}. Empty: {option.automatic}."
+    digits = 0 if option.whole else None
+    return gr.Number(
+        None, label=option.label, placeholder=AUTOMATIC, precision=digits, info=info, elem_id=name, visible=visible
+    )
 
 
-def _create_calibration(controls: dict[str, Component], most: Limits) -> None:
+def _create_calibration(controls: dict[str, Component]) -> None:
     """How much text guides the choice, and which."""
     with gr.Row():
-        controls["windows"] = gr.Number(
-            64,
-            label="Calibration windows",
-            precision=0,
-            minimum=1,
-            maximum=most.windows,
-            elem_id="windows",
-            min_width=90,
-        )
-        controls["length"] = gr.Number(
-            256, label="Tokens each", precision=0, minimum=16, maximum=most.length, elem_id="length", min_width=90
-        )
-    controls["seed"] = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed")
+        controls["windows"] = gr.Number(64, label="Calibration windows", precision=0, elem_id="windows", min_width=90)
+        controls["length"] = gr.Number(256, label="Tokens each", precision=0, elem_id="length", min_width=90)
+    controls["seed"] = gr.Number(0, label="Seed", precision=0, elem_id="seed")
     source = controls["source"] = gr.Dropdown(
         SOURCES,
         value=BUNDLED_TEXT,
@@ -157,7 +184,7 @@ def _create_calibration(controls: dict[str, Component], most: Limits) -> None:
     text = controls["text"] = gr.Textbox(
         label="Your text",
         lines=3,
-        max_length=most.characters,
+        max_length=limits().characters,
         placeholder="Some pages of plain text.",
         elem_id="calibration-text",
         visible=False,
@@ -182,8 +209,8 @@ def _link_method(method: gr.Dropdown, choices: list[gr.Dropdown], about: gr.HTML
     """A named method sets the choices; choices that are another method's, or nobody's, set the method."""
 
     def choose(name: str) -> list:
-        known = METHODS[name].choices().values() if name in METHODS else [gr.skip()] * len(choices)
-        return [method_note(name), *known]
+        return list(METHODS[name].choices().values()) if name in METHODS else [gr.skip()] * len(choices)
 
-    method.input(choose, method, [about, *choices], **CHEAP)
-    gr.on([control.input for control in choices], name_and_note, choices, [method, about], **CHEAP)
+    method.input(choose, method, choices, **CHEAP)
+    gr.on([control.input for control in choices], name_of, choices, method, **CHEAP)
+    method.change(method_note, method, about, **CHEAP)  # whoever set it: a hand, a choice, an address or a stored run

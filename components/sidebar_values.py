@@ -8,21 +8,31 @@ from components.words.html import escape
 from eggs_core.bos import EVERY, FIRST
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
+from eggs_core.models.source import BUNDLED
 from eggs_core.pattern import NMPattern
 from eggs_core.registry import DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, Option, method_of, reads
+from eggs_core.rules import SEPARATOR
+from eggs_core.runs.suggestions import outlook, suggestions
 from eggs_core.text.datasets import PREFIX
 from eggs_core.text.sources import Text
 
 PATTERNS = ("1:4", "2:4", "3:4", "2:8", "4:8")
 OTHER = "other"
+AUTOMATIC = "automatic"  # what an option shows that holds no number
 DEFAULT_CHOICE = "tiny-llama", "2:4", DEFAULT_METHOD
 BUNDLED_TEXT, OWN_TEXT, DATASET = "bundled", "own", "dataset"
 NAMES = (  # of the controls, in the order in which their values come
     *("model", "pattern", "keep", "group", "method"),
     *DIMENSIONS,
     *OPTIONS,
-    *("windows", "length", "seed", "source", "text", "dataset", "bos"),
+    *("windows", "length", "seed", "source", "text", "dataset", "bos", "layers"),
 )
+
+
+def model_choices() -> list[tuple[str, str]]:
+    """The models to choose from, bundled ones and suggestions of the Hub: what is shown of each, and its name."""
+    found = [(f"{one.name} · {outlook(one)}", one.name) for one in suggestions()]
+    return [*((name, name) for name in BUNDLED), *found]
 
 
 def scale(option: Option) -> float:
@@ -77,16 +87,19 @@ def read(*values: Any) -> tuple[PruneConfig, dict[str, Text]]:
         calibration_length=whole_number(given["length"], "The calibration length"),
         seed=whole_number(given["seed"], "The seed"),
         bos=None if given["bos"] == EVERY else words(given["bos"], "BOS"),
+        layers=list(filter(None, words(given["layers"], "The plan").split(SEPARATOR))),
     )
     return config, texts
 
 
 def _option(name: str, value: Any) -> float | None:
-    """An option as a configuration holds it; 0 is automatic."""
+    """An option as a configuration holds it; None is automatic."""
     option = OPTIONS[name]
+    if value is None:
+        return None
     if option.whole:
-        return whole_number(value, f"The number of {option.called}") or None
-    return number(value, option.called) / scale(option) or None
+        return whole_number(value, f"The number of {option.called}")
+    return number(value, option.called) / scale(option)
 
 
 def _calibration(source: str, text: str, dataset: str) -> tuple[str, dict[str, Text]]:
@@ -118,7 +131,7 @@ def controls_of(config: PruneConfig) -> list[Any]:
         "group": config.pattern.group,
         "method": config.method,
         **config.choices(),
-        **{name: round(scale(option) * (config.option(name) or 0)) for name, option in OPTIONS.items()},
+        **{name: _shown(option, config.option(name)) for name, option in OPTIONS.items()},
         "windows": config.calibration_windows,
         "length": config.calibration_length,
         "seed": config.seed,
@@ -126,11 +139,16 @@ def controls_of(config: PruneConfig) -> list[Any]:
         "text": "",
         "dataset": dataset,
         "bos": FIRST if config.bos == FIRST else EVERY,
+        "layers": SEPARATOR.join(config.layers),
     }
     return [values[name] for name in NAMES]
 
 
-def name_and_note(*choices: str) -> tuple[str, str]:
-    """The named method that a combination is, or "custom", and what it does; choices in the order of DIMENSIONS."""
-    name = method_of(dict(zip(DIMENSIONS, choices, strict=True)))
-    return name, method_note(name)
+def _shown(option: Option, value: float | None) -> float | None:
+    """What an option's control holds."""
+    return None if value is None else round(scale(option) * value, 6)
+
+
+def name_of(*choices: str) -> str:
+    """The named method that a combination is, or "custom"; choices in the order of DIMENSIONS."""
+    return method_of(dict(zip(DIMENSIONS, choices, strict=True)))

@@ -1,13 +1,18 @@
 """N:M pruning of language models, guided by expander graphs: the computations behind EGGS Explorer.
 
 This package never imports gradio, plotly or pandas, so that it can be used without the app. What stands below is its
-public interface; each name is imported when it is first asked for, as torch and transformers take seconds.
+public interface; each name is imported when it is first asked for, as torch and transformers take seconds. With it
+transformers knows packed models, whichever of the two is imported first.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from eggs_core.after_import import after_import
+
 if TYPE_CHECKING:
+    from eggs_core.allocation.allocate import allocate
+    from eggs_core.allocation.table import estimate
     from eggs_core.config import PruneConfig, make_config
     from eggs_core.errors import EggsError
     from eggs_core.evaluation.perplexity import evaluate
@@ -31,8 +36,10 @@ _HOMES = {
     "NMPattern": "pattern",
     "PruneConfig": "config",
     "Run": "runs.run",
+    "allocate": "allocation.allocate",
     "bundled_text": "text.sources",
     "calibration_windows": "text.windows",
+    "estimate": "allocation.table",
     "evaluate": "evaluation.perplexity",
     "evaluation_windows": "text.windows",
     "execute": "runs.execute",
@@ -55,8 +62,10 @@ __all__ = [
     "PruneConfig",
     "Run",
     "__version__",
+    "allocate",
     "bundled_text",
     "calibration_windows",
+    "estimate",
     "evaluate",
     "evaluation_windows",
     "execute",
@@ -82,3 +91,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
+
+
+after_import("transformers.quantizers.auto", lambda _: importlib.import_module("eggs_core.packed.quantizer"))

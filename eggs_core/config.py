@@ -12,7 +12,7 @@ from eggs_core.bos import FIRST, NONE, RULES, bos_rule, settled
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
 from eggs_core.registry import CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, entry, readers, spelled_out
-from eggs_core.rules import parse_rules
+from eggs_core.rules import parse_rules, plan_name
 
 SCHEMA = 3  # part of every key; later changes of a method raise its revision instead
 # What a key was made of when keys were first kept. Any other field enters a key only where it is not at its default.
@@ -121,10 +121,12 @@ class PruneConfig:
         return dict(self.options).get(name)
 
     def in_words(self) -> str:
-        """The method's name, or its choices spelled out, with the options that are set."""
+        """The method's name, or its choices spelled out, with the options that are set and what the plan is called."""
         if self.method == CUSTOM:
-            return spelled_out(self.choices(), dict(self.options))
-        return self.label + "".join(f", {OPTIONS[name].symbol} {value:g}" for name, value in self.options)
+            method = spelled_out(self.choices(), dict(self.options))
+        else:
+            method = self.label + "".join(f", {OPTIONS[name].symbol} {value:g}" for name, value in self.options)
+        return " · ".join(filter(None, (method, plan_name(self.layers))))
 
     def options_of(self, dimension: str) -> dict[str, float | None]:
         """The options that this configuration's entry of a dimension reads, by name."""

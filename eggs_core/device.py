@@ -1,11 +1,13 @@
 """The one place where devices are chosen, and where their memory is asked for."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import psutil
-import torch
 
 from eggs_core.errors import OutOfMemory
+from eggs_core.heavy import torch
 from eggs_core.units import size
 
 CGROUP = Path("/sys/fs/cgroup")  # where a container's limit stands

@@ -99,7 +99,7 @@ def filled(folder: Path, instead: str = "") -> Iterator[Path]:
             os.replace(part / name, folder / name)
         for old in folder.glob(instead) if instead else ():
             if old.name not in names:
-                old.unlink()
+                old.unlink(missing_ok=True)  # another process may be writing the same
     except (OSError, SafetensorError) as error:
         raise write_error(folder / "it", error) from error
     finally:

@@ -21,6 +21,7 @@ from huggingface_hub.errors import (
 
 from eggs_core.errors import EggsError
 from eggs_core.limits import OWN, hosted, limits
+from eggs_core.network import reachable
 from eggs_core.units import size
 
 MODEL_GB = "EGGS_MODEL_GB"  # another limit of a Hub model's files, in units of 10⁹ bytes
@@ -31,7 +32,19 @@ HUB_SECONDS = 10  # to wait for the Hub's answer
 
 MOST_CAUSES = 10  # that an error is followed to
 
-_INFO = HfApi(token=False).model_info  # public ones only: visitors must not reach what the owner's token opens
+
+def asking(question: Callable[..., Any]) -> Callable[..., Any]:
+    """The same question to the Hub, which is not asked, but ends in OfflineModeIsEnabled, where it is out of reach."""
+
+    def ask(*args: Any, **options: Any) -> Any:
+        if not reachable():
+            raise OfflineModeIsEnabled("The Hub is out of reach.")
+        return question(*args, **options)
+
+    return ask
+
+
+_INFO = asking(HfApi(token=False).model_info)  # public ones only: visitors must not reach what the owner's token opens
 
 
 def check_model(name: str, info: Callable[..., Any] = _INFO) -> None:

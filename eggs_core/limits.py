@@ -26,12 +26,28 @@ class Limits:
     tokens: int | None = None  # of calibration, and of evaluation
     characters: int = 2_000_000  # of a text of one's own
     items: int = 2000  # of a zero-shot task
+    waiting: int | None = None  # jobs that wait for their turn
+    unwatched: float | None = None  # seconds that a job stays when no page watches it
+    folders: int | None = None  # of files that are made for downloads within the hour
+    uploads: int | None = None  # of one address within the hour
+    sessions: int | None = None  # of one address, such as a school's, that are open at once
 
 
 OWN_MACHINE = Limits()
 
 PUBLIC = Limits(
-    model_bytes=4_000_000_000, seconds=15 * 60, windows=256, length=2048, tokens=1 << 17, characters=500_000, items=500
+    model_bytes=4_000_000_000,
+    seconds=15 * 60,
+    windows=256,
+    length=2048,
+    tokens=1 << 17,
+    characters=500_000,
+    items=500,
+    waiting=4,
+    unwatched=60,
+    sessions=64,
+    folders=20,
+    uploads=256,
 )
 
 
@@ -89,7 +105,7 @@ def check_items(items: int | None) -> None:
 def check_name(name: str) -> None:
     """Raise EggsError on a public server for a model, data set or task whose name is, or could be, a path."""
     pathlike = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name or ".." in name
-    if hosted() and (pathlike or Path(name).suffix in (".gguf", ".jsonl", ".json") or os.path.lexists(name)):
+    if hosted() and (pathlike or Path(name).suffix.lower() in (".gguf", ".jsonl", ".json") or os.path.lexists(name)):
         raise EggsError("This public server opens no files by path; choose what is bundled, or a Hub id (owner/name).")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from eggs_core.errors import EggsError
 
@@ -35,12 +36,7 @@ class NMPattern:
     @classmethod
     def parse(cls, text: str | NMPattern) -> NMPattern:
         """Read "2:4" (or "2 : 4"); raises EggsError for anything that is not two whole numbers."""
-        if isinstance(text, NMPattern):
-            return text
-        match = re.fullmatch(r"\s*(-?\d{1,9})\s*:\s*(-?\d{1,9})\s*", str(text), re.ASCII)
-        if match is None:
-            raise EggsError(f"Write the pattern as two whole numbers, N:M, for example 2:4; got {str(text)[:40]!r}.")
-        return cls(int(match[1]), int(match[2]))
+        return text if isinstance(text, NMPattern) else _parsed(str(text))
 
     def __str__(self) -> str:
         return f"{self.keep}:{self.group}"
@@ -73,6 +69,14 @@ class NMPattern:
                 f"({out_features}, {in_features}) and {in_features} = {in_features // self.group} × {self.group} + "
                 f"{in_features % self.group}; choose an M that divides {in_features}."
             )
+
+
+@lru_cache(maxsize=256)  # reports of thousands of layers name the same few
+def _parsed(text: str) -> NMPattern:
+    match = re.fullmatch(r"\s*(-?\d{1,9})\s*:\s*(-?\d{1,9})\s*", text, re.ASCII)
+    if match is None:
+        raise EggsError(f"Write the pattern as two whole numbers, N:M, for example 2:4; got {text[:40]!r}.")
+    return NMPattern(int(match[1]), int(match[2]))
 
 
 Patterns = NMPattern | Mapping[str, NMPattern]  # one for all layers, or each layer's own by its name

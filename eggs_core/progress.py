@@ -1,12 +1,16 @@
 """How long work tells where it stands, and one sentence when memory does not suffice."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from eggs_core.errors import OutOfMemory
+from eggs_core.heavy import torch
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +20,19 @@ class Progress:
     text: str
     share: float
     seconds_left: float | None = None
+
+
+def part_of(steps: Generator[Progress, None, T], first: float, last: float) -> Generator[Progress, None, T]:
+    """The same steps as a part of longer work, between the shares `first` and `last`; returns what they return."""
+    try:
+        while True:
+            step = next(steps)
+            yield replace(step, share=first + (last - first) * step.share)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        steps.close()
 
 
 @contextmanager

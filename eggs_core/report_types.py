@@ -51,12 +51,17 @@ class Expansion(TypedDict):
     outputs: Amount
 
 
-class LayerEntry(TypedDict):
-    """One pruned layer (LayerReport.to_dict): what was chosen, at what cost, and its graph's measures."""
+class LayerName(TypedDict):
+    """Which layer it is, and where it stands."""
 
     name: str
     block: Block
     projection: str
+
+
+class LayerEntry(LayerName):
+    """One pruned layer (LayerReport.to_dict): what was chosen, at what cost, and its graph's measures."""
+
     shape: Many[Natural]  # out_features, in_features
     pattern: NotRequired[str]  # the layer's own; early runs have one for all
     sparsity: Share
@@ -136,6 +141,7 @@ class Latency(TypedDict):
     texts_equal: NotRequired[bool]
     texts: NotRequired[Named[Many[Count]]]
     decode_speedup: NotRequired[Positive]
+    decode_path: NotRequired[str]  # what computed the tokens after the first: native_step.decode_path
 
 
 class Seconds(TypedDict):
@@ -182,6 +188,8 @@ class Report(TypedDict):
     fingerprint: NotRequired[str]  # of the original weights; early runs have none
     pruned_share: NotRequired[Share]  # of the weights in matrices of the blocks
     dense_layers: NotRequired[Many[DenseLayer]]
+    left_out: NotRequired[Many[str]]  # what the model's files hold beside its language model, such as vision
+    dequantised: NotRequired[str]  # how they keep the weights, such as fp8
     checkpoint: NotRequired[str]  # the folder of the pruned model of a streamed run
 
 

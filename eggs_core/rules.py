@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
 from eggs_core.reading import MOST_YAML_BYTES, parse_yaml, read_text
 
 DENSE = "dense"
-MOST_RULES = 200
+MOST_RULES = 10_000  # a plan for a large mixture may need some for each of its experts
+SEPARATOR = ";"  # of rules in one line
+LONGEST_NAME = 24  # characters of a rule that can stand for its plan
 _BLOCKS = re.compile(r"blocks?\s+([\d\s,–-]+?)(?:\s+(\S+))?", re.IGNORECASE)
 _RANGE = re.compile(r"(\d{1,6})(?:\s*[-–]\s*(\d{1,6}))?")
+
+
+class Placed(Protocol):
+    """What a rule asks of a layer."""
+
+    @property
+    def name(self) -> str:
+        """Its full name."""
+
+    @property
+    def block(self) -> int:
+        """Its block, from 0."""
+
+    @property
+    def projection(self) -> str:
+        """Its name in the block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +60,7 @@ class Rule:
                 f"A rule reads LAYERS=N:M or LAYERS=dense, such as mlp.down_proj=3:4 or 'blocks 1,30=dense'; got "
                 f"{str(text)[:60]!r}."
             )
-        pattern = None if value.lower() == DENSE else NMPattern.parse(value)
+        pattern = parse_choice(value)
         found = _BLOCKS.fullmatch(layers)
         if found is None:
             return cls(layers, pattern, layers)
@@ -48,13 +68,35 @@ class Rule:
         return cls(layers, pattern, found[2] or "*", spans)
 
     def __str__(self) -> str:
-        return f"{self.layers}={self.pattern or DENSE}"
+        return f"{self.layers}={choice_text(self.pattern)}"
+
+    @property
+    def literal(self) -> bool:
+        """Does it name one projection or layer, without * and ?"""
+        return not any(sign in self.glob for sign in "*?[")
 
     def fits(self, name: str, block: int, projection: str) -> bool:
         """Is it for this layer? `block` is counted from 0, as modules are."""
         if self.spans and not any(first <= block + 1 <= last for first, last in self.spans):
             return False
         return fnmatchcase(projection, self.glob) or fnmatchcase(name, self.glob)
+
+
+def parse_choice(text: str) -> NMPattern | None:
+    """Read "N:M", or "dense" as None; raises EggsError for anything else."""
+    return None if text.strip().lower() == DENSE else NMPattern.parse(text)
+
+
+def choice_text(pattern: NMPattern | None) -> str:
+    """The inverse of parse_choice."""
+    return str(pattern or DENSE)
+
+
+def plan_name(rules: Sequence[str]) -> str:
+    """What tells a plan from others where there is little room: its only rule if that is short, else four digits."""
+    if len(rules) == 1 and len(rules[0]) <= LONGEST_NAME:
+        return rules[0]
+    return f"plan {hashlib.sha256(SEPARATOR.join(rules).encode()).hexdigest()[:4]}" if rules else ""
 
 
 def _span(part: str, layers: str) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,10 +20,11 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM  # noqa: E402
 
+from benchmarks.browser import chromium_path  # noqa: E402
 from eggs_core.models.loading import load  # noqa: E402
 from eggs_core.models.source import BUNDLED  # noqa: E402
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = chromium_path()
 
 
 def _browser_problem() -> str | None:
@@ -47,17 +47,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("no CUDA device")
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """With EGGS_REQUIRE_BROWSER=1, a full run that collected no browser test fails too.
-
-    `make test` leaves tests/ui to a run of its own, which pytest ends with an error if it collects nothing.
-    """
-    option = session.config.option
-    if os.environ.get("EGGS_REQUIRE_BROWSER") == "1" and not option.collectonly and not option.ignore:
-        full = session.config.args == [str(ROOT / "tests")] or session.config.args == ["tests"]
-        if full and not any(item.get_closest_marker("ui") for item in session.items):
-            sys.stderr.write("\nbrowser tests are required, but none were collected\n")
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """With EGGS_REQUIRE_BROWSER=1, a run of all tests that found none of the browser's fails."""
+    everything = session.config.args in (["tests"], [str(ROOT / "tests")])
+    required = everything and os.environ.get("EGGS_REQUIRE_BROWSER") == "1"
+    if required and not any(item.get_closest_marker("ui") for item in session.items):
+        raise pytest.UsageError("browser tests are required, but none were found")
 
 
 @pytest.fixture(autouse=True)

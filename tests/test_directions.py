@@ -14,12 +14,13 @@ CORE = (
     ("graph", "models"),
     ("packed", "evaluation"),
     ("pruning", "speed"),
+    ("allocation",),
     ("runs",),
-    ("sweep",),
+    ("sweep", "serving"),
     ("cli",),
 )
 COMPONENTS = (("words",), ("widgets",), ("charts",), ("state",), ("jobs",), ("places",), ("",))
-PLACES = ("home", "learn", "layers", "quality", "speed", "runs")
+PLACES = ("home", "plan", "learn", "layers", "quality", "speed", "runs")
 BELOW_PLACES = {"components.tab"}  # of the files that lie directly in components, what places may know
 PANEL_FILES = {"tab", "view", "figures", "words"}
 NO_GRADIO = ("words", "charts", "state")

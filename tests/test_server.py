@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from benchmarks.app import served
-from benchmarks.load import Visitor
-from components.widgets.plot import PLOTLY_JS
+from benchmarks.load import Visitor, skipped
+from components.widgets.assets import plotly, widgets
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.runs.store import RunStore
 
@@ -40,7 +40,7 @@ def controls(config: PruneConfig, **others) -> dict:
 def visit(url: str, query: dict[str, str] | None = None) -> tuple[Visitor, dict]:
     """A visitor who has opened the page, and what it shows."""
     visitor = Visitor(url, [], query)
-    return visitor, visitor.cheap("", "load", "progress")
+    return visitor, visitor.open()
 
 
 def prune(visitor: Visitor, config: PruneConfig, **others) -> Iterator[str]:
@@ -52,6 +52,16 @@ def prune(visitor: Visitor, config: PruneConfig, **others) -> Iterator[str]:
 def link(visitor: Visitor) -> dict[str, str]:
     """What the page's address says."""
     return dict(parse_qsl(visitor.cheap("tabs", "select", "address", {"value": "Overview", "index": 0})["address"]))
+
+
+def test_what_a_visit_sees_is_sent_first_and_the_rest_behind_it(public):
+    for query, seen in (({}, "cards"), ({"tab": "masks"}, "mask-canvas")):
+        visitor = Visitor(public[0], [], query)
+        first = visitor.cheap("", "load", "progress")
+        assert first[seen] and not skipped(first[seen]) and skipped(first["texts-table"])
+        shown = visitor.open()
+        assert not any(skipped(shown[name]) for name in ("cards", "mask-canvas", "mask-graph", "texts-table"))
+        visitor.close()
 
 
 def test_the_page_and_its_configuration_travel_compressed(public):
@@ -124,8 +134,8 @@ def test_a_public_server_has_limits(public):
     with closing(visitor):
         said = "".join(prune(visitor, QUICK, windows=256, length=2048))
         assert "524,288 for calibration, and this public server takes 131,072" in said
-        with pytest.raises(RuntimeError, match="the event failed"):
-            list(prune(visitor, QUICK, windows=4000))
+        said = "".join(prune(visitor, QUICK, windows=4000, length=256))
+        assert "takes at most 256 windows of 2048 tokens for calibration" in said
 
 
 @pytest.mark.parametrize(
@@ -137,8 +147,18 @@ def test_no_file_is_served_but_the_page_s_own(public, path):
         assert httpx.get(f"{url}gradio_api/file={place}").status_code in (403, 404)
 
 
-def test_plotly_s_script_is_served(public):
-    assert httpx.get(f"{public[0]}gradio_api/file={PLOTLY_JS.as_posix()}").status_code == 200
+def test_scripts_are_served_small_and_kept_by_browsers(public):
+    for one in (plotly(), widgets()):
+        small = httpx.get(public[0] + one.address, headers={"Accept-Encoding": "gzip, br"})
+        plain = httpx.get(public[0] + one.address, headers={"Accept-Encoding": "identity"})
+        assert small.text == plain.text == one.text and "immutable" in small.headers["cache-control"]
+        assert int(small.headers["content-length"]) < int(plain.headers["content-length"]) / 2
+
+
+def test_the_page_shows_its_outline_before_gradio_has_built_it(public):
+    page = httpx.get(public[0])
+    assert 'id="first-screen"' in page.text and int(page.headers["content-length"]) <= len(page.content)
+    assert all(f'href="{one.address}"' in page.text for one in (plotly(), widgets()))
 
 
 def test_a_file_on_the_server_cannot_be_passed_off_as_an_upload(public):

@@ -77,7 +77,7 @@ function draw() {
   const centre = lit(), touched = new Set(centre || []), spreading = step >= 0;
   if (centre) for (const i of centre) for (const j of near[i]) touched.add(j);
   const image = (from, alpha) => { if (alpha > 0) { ctx.globalAlpha = alpha; ctx.drawImage(from, 0, 0, w, h); } };
-  const dim = spreading ? 0.35 : centre ? 0.25 : 1;
+  const dim = shown.bundle && (spreading || centre) ? 0.5 : spreading ? 0.35 : centre ? 0.25 : 1;   // bundles are pale by themselves
   if (before) image(before, dim * (1 - fade));
   image(layer, dim * (before ? fade : 1));
   if (centre && !spreading) {

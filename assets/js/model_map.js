@@ -1,62 +1,83 @@
 // The whole model as a grid, blocks across and projections down; a click, or arrow keys and Enter, opens a layer.
-const box = element.querySelector('.model-map');
-const PALETTE = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]; // viridis
-function shade(t) {
-  const x = Math.max(0, Math.min(1, t)) * (PALETTE.length - 1), i = Math.min(PALETTE.length - 2, Math.floor(x)), f = x - i;
-  return PALETTE[i].map((c, k) => Math.round(c + f * (PALETTE[i + 1][k] - c)));
+// A block's experts share a cell in the colour of their mean; it opens into a grid of a cell for each expert.
+const box = element.querySelector('.model-map'), { make, numbers, shade, walk } = cellGrid, experts = cellGrid.experts(box);
+let v = null, chosen = '';                                     // what is drawn, and the layer
+
+function say(x) {                                             // as Python's format does
+  const [, plus, digits, kind] = /\{:(\+?)\.(\d)([f%])\}/.exec(v.form);
+  return (plus && x >= 0 ? '+' : '') + (kind === '%' ? `${(100 * x).toFixed(digits)}%` : x.toFixed(digits));
 }
-function make(tag, className, text) {
-  const node = document.createElement(tag);
-  node.className = className;
-  if (text !== undefined) node.textContent = text;
+function cellNode(value, name, told) {
+  const node = make('button', 'mm-cell');
+  node.tabIndex = -1;
+  cellGrid.colour(node, shade((value - v.low) / (v.high - v.low || 1)));
+  node.title = `${name}\n${v.measure}: ${told}`;
+  node.setAttribute('aria-label', node.title);
   return node;
 }
+const holds = (cell, layer) => layer === cell.name || (cell.tail !== undefined && layer.startsWith(cell.head)
+  && layer.endsWith(cell.tail) && /^\d+$/.test(layer.slice(cell.head.length, layer.length - cell.tail.length)));
+function mark() {                                             // the chosen layer, and the cell of its experts
+  for (const node of box.querySelectorAll('button.mm-cell')) {
+    const on = node.dataset.layer === chosen || (node.cell && holds(node.cell, chosen));
+    node.classList.toggle('on', Boolean(on));
+    if (on) node.setAttribute('aria-current', 'true'); else node.removeAttribute('aria-current');
+  }
+}
+function choose(layer) {
+  chosen = layer;
+  mark();
+  trigger('pick', { layer, turn: performance.now() });
+}
+function open(node, cell) {
+  const title = `Block ${cell.block + 1}, ${node.dataset.row}`, values = numbers(cell.values, Float32Array);
+  const own = cell.numbers ? numbers(cell.numbers, Int32Array) : values.map((_, i) => i);
+  const said = { title, facts: `${v.measure} ${cell.text}, ${cell.note}`, label: `${title}: ${v.measure} of each expert`, numbers: own };
+  experts.open(node, said, (number, i) => {
+    const layer = cell.head + number + cell.tail, small = cellNode(values[i], layer, say(values[i]));
+    small.dataset.layer = layer;
+    small.append(make('span', 'mm-number', number), make('span', '', say(values[i])));
+    small.onclick = () => choose(layer);
+    return small;
+  }, mark);
+}
+function drawCell(cell, row) {
+  const node = cellNode(cell.value, cell.name, cell.note ? `${cell.text}, ${cell.note}` : cell.text);
+  if (v.blocks <= 12) node.textContent = cell.text;
+  if (!cell.note) {
+    node.dataset.layer = cell.name;
+    node.onclick = () => choose(cell.name);
+    return node;
+  }
+  cellGrid.many(node, cell, row, experts.panel);
+  node.onclick = () => {
+    if (experts.group() === cell.name) return experts.close(false);
+    open(node, cell);
+    experts.panel.scrollIntoView({ block: 'nearest' });
+  };
+  return node;
+}
+function drawLegend() {
+  const legend = make('div', 'mm-legend');
+  legend.append(...cellGrid.legend(say(v.low), say(v.high)), make('span', 'mm-measure', v.measure));
+  if (box.querySelector('.many')) legend.append(make('span', 'mm-note', 'A cell with a corner is the mean of a block’s experts; it opens into a cell for each.'));
+  return legend;
+}
 function load() {
-  const v = props.value ? JSON.parse(props.value) : null;
+  const focused = box.contains(document.activeElement) ? { ...document.activeElement.dataset } : null, before = experts.group();
+  v = props.value ? JSON.parse(props.value) : null;
+  experts.close(false);
   box.replaceChildren();
   if (!v || !v.rows.length) { box.append(make('p', 'empty', 'Layers appear here as they are pruned.')); return; }
-  const grid = make('div', 'mm-grid');
-  grid.style.gridTemplateColumns = `max-content repeat(${v.blocks}, minmax(14px, 1fr))`;
-  grid.setAttribute('role', 'grid');
-  grid.setAttribute('aria-label', `${v.measure} of every layer; columns are blocks`);
-  const cells = v.rows.flatMap(r => r.cells.filter(c => c));
-  const numbers = cells.map(c => c.value).filter(x => x !== null);
-  const low = Math.min(...numbers), high = Math.max(...numbers), span = high - low || 1;
-  for (const row of v.rows) {
-    grid.append(make('div', 'mm-label', row.projection));
-    row.cells.forEach((cell, block) => {
-      const node = make(cell ? 'button' : 'div', 'mm-cell');
-      if (cell) {
-        const [r, g, b] = shade(cell.value === null ? 0 : (cell.value - low) / span);
-        node.style.background = `rgb(${r},${g},${b})`;
-        node.style.color = 0.3 * r + 0.59 * g + 0.11 * b > 140 ? '#111' : '#fff';
-        node.title = `${cell.name}\n${v.measure}: ${cell.text}`;
-        node.setAttribute('aria-label', node.title);
-        node.dataset.layer = cell.name;
-        if (v.blocks <= 12) node.textContent = cell.text;
-        if (cell.name === v.selected) node.classList.add('on');
-        node.onclick = () => {
-          box.querySelectorAll('.on').forEach(n => n.classList.remove('on'));
-          node.classList.add('on');
-          trigger('pick', { layer: cell.name, turn: performance.now() });
-        };
-        node.onkeydown = e => {
-          const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: v.blocks, ArrowUp: -v.blocks }[e.key];
-          if (!step) return;
-          const all = [...grid.querySelectorAll('.mm-cell')], next = all[all.indexOf(node) + step];
-          if (next && next.focus) { next.focus(); e.preventDefault(); }
-        };
-      }
-      grid.append(node);
-    });
-  }
-  grid.append(make('div', 'mm-label', 'block'));
-  for (let b = 0; b < v.blocks; b++) grid.append(make('div', 'mm-block', v.blocks <= 32 || b % 5 === 0 ? b + 1 : ''));
-  const legend = make('div', 'mm-legend');
-  const bar = make('span', 'mm-bar');
-  bar.style.background = `linear-gradient(90deg, ${PALETTE.map(c => `rgb(${c})`).join(',')})`;
-  legend.append(make('span', '', v.low), bar, make('span', '', v.high), make('span', 'mm-measure', v.measure));
-  box.append(grid, legend);
+  chosen = v.selected;
+  const grid = cellGrid.grid({ ...v, label: `${v.measure} of every layer; columns are blocks` }, drawCell);
+  box.append(grid);
+  box.append(drawLegend());
+  mark();
+  walk(grid, () => v.blocks);
+  const again = [...grid.querySelectorAll('.many')].find(node => node.dataset.group === before);
+  if (again) open(again, again.cell);
+  if (focused) [...box.querySelectorAll('button.mm-cell')].find(n => n.dataset.layer === focused.layer && n.dataset.group === focused.group)?.focus();
   box.dataset.drawn = (+box.dataset.drawn || 0) + 1;
 }
 watch('value', load);

@@ -1,9 +1,11 @@
 """A method's colour and symbol, the same in every figure."""
 
+from components.words.labels import method_in
+
 # The same colour for the same method everywhere (Okabe and Ito's palette, safe for the colour-blind).
 COLORS = {
     "Dense": "#8A8F98",
-    "Magnitude": "#999999",
+    "Magnitude": "#7E57C2",
     "Wanda": "#E69F00",
     "RIA": "#56B4E9",
     "RIA + CP": "#0072B2",
@@ -19,5 +21,5 @@ OTHER = "#B79F00"
 
 
 def color(label: str) -> str:
-    """A method's colour."""
-    return COLORS.get(label, OTHER)
+    """A method's colour, which its plans share."""
+    return COLORS.get(method_in(label), OTHER)

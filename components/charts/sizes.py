@@ -15,7 +15,7 @@ PARTS = {  # part of a model's bytes -> (name, colour)
     "permutations": ("channel orders", "#CC79A7"),
     "embeddings": ("embeddings", "#009E73"),
     "head": ("output head", "#56B4E9"),
-    "rest": ("norms, biases, the rest", "#999999"),
+    "rest": ("norms, biases, the rest", "#B79F00"),
     "header": ("file header", "#D55E00"),
 }
 
@@ -48,5 +48,4 @@ def size_bars(run: Run, file_bytes: int | None = None) -> go.Figure:
             barmode="stack", xaxis={"title": "megabytes (10⁶ bytes)"}, yaxis={"autorange": "reversed"}, bargap=0.35
         )
     )
-    figure.update_layout(legend_traceorder="normal")
     return figure

@@ -10,7 +10,7 @@ from components.charts.whiskers import GREY, whiskers
 
 SIDES = {
     "dense": ("dense", "#8A8F98"),
-    "zeros": ("zeros stored", "#CFD4DC"),
+    "zeros": ("zeros stored", "#E69F00"),
     "packed": ("packed", "#0072B2"),
     "dense_bf16": ("dense bf16", "#8A8F98"),
     "packed_bf16": ("packed bf16", "#56B4E9"),

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
+from gradio.context import LocalContext
 from gradio.data_classes import GradioModel, GradioRootModel
 from gradio.utils import is_prop_update
 
@@ -93,17 +94,17 @@ def run_by_buttons(
     The first input is the state. `work(follow, workspace, *values)` yields values for `outputs`, the first of which
     shows progress and sentences, an EggsError's too; `follow` is how it puts heavy work into the queue. `starts` maps
     further listeners to the work that they begin, `stops` are further ones that end it, and `stopped` gives the values
-    of the outputs after a stop. Gradio's own `cancels` is not used: it closes the connection that other events of the
-    same page still wait on. What follows a work often should have few outputs and skip none: gradio builds a component
-    anew for each one that is skipped.
+    of the outputs after a stop, and beside a refusal. Gradio's own `cancels` is not used: it closes the connection that
+    other events of the same page still wait on. What follows a work often should have few outputs and skip none: gradio
+    builds a component anew for each one that is skipped.
     """
     job = _Job(start, stop, outputs, stopped or (lambda _workspace: {outputs[0]: message("Stopped.")}))
     both = [start, stop]
     for listen, begun in {start.click: work, **(starts or {})}.items():
         began = listen(job.begin, inputs[0], both, **ONCE)
-        began.then(_generator(partial(job.run, begun)), inputs, outputs, **WATCH).then(
-            job.show_buttons, inputs[0], both, **CHEAP
-        )
+        ran = began.then(_generator(partial(job.run, begun)), inputs, outputs, **WATCH)
+        ran.success(job.show_buttons, inputs[0], both, **CHEAP)
+        ran.failure(job.give_up, inputs[0], both, **CHEAP)
     for listen in (stop.click, *stops):
         listen(job.end, inputs[0], [*both, *outputs], **ONCE)
 
@@ -127,7 +128,7 @@ class _Job:
 
     def run(self, work: Watched, workspace: Workspace, *values: Any) -> Iterator[list[Any]]:
         token = workspace.jobs.get(self.name)
-        steps, filled = work(partial(QUEUE.follow, who=token), workspace, *values), False
+        steps, filled = work(partial(QUEUE.follow, who=token, owner=visitor()), workspace, *values), False
         try:
             for drawn in steps if token is not None else ():  # it may have been stopped before it began
                 if not workspace.goes_on(self.name, token):
@@ -140,21 +141,36 @@ class _Job:
             if not isinstance(error, EggsError):
                 log.exception("%s failed", self.name)
             filled = True
-            yield finish(self.outputs, {self.outputs[0]: refusal(error)})
+            self._over(workspace, token)
+            yield finish(self.outputs, self.stopped(workspace) | {self.outputs[0]: refusal(error)})
         finally:
             steps.close()
-            if workspace.goes_on(self.name, token):
-                workspace.end(self.name)
+            self._over(workspace, token)
         if not filled:
             yield finish(self.outputs, {})  # a generator without any value would empty its outputs
+
+    def _over(self, workspace: Workspace, token: object) -> None:
+        if workspace.goes_on(self.name, token):
+            workspace.end(self.name)
 
     def show_buttons(self, workspace: Workspace) -> Values:
         return buttons(self.start, self.stop, self.name in workspace.jobs)
 
-    def end(self, workspace: Workspace) -> Values:
+    def give_up(self, workspace: Workspace) -> Values:
+        """After values that no control may have, so that `run` never began, and after a lost connection."""
         QUEUE.withdraw(workspace.end(self.name))
+        return buttons(self.start, self.stop, False)
+
+    def end(self, workspace: Workspace) -> Values:
+        values = self.give_up(workspace)
         time.sleep(SETTLE_SECONDS)
-        return buttons(self.start, self.stop, False) | self.stopped(workspace)
+        return values | self.stopped(workspace)
+
+
+def visitor() -> str | None:
+    """The session of the page or program whose event is answered in this thread."""
+    request = LocalContext.request.get(None)
+    return getattr(request, "session_hash", None)
 
 
 def _generator(run: Callable[..., Iterator[list[Any]]]) -> Callable[..., Iterator[list[Any]]]:

@@ -1,9 +1,12 @@
 """Running a configuration while pages watch: pipeline events become runs that grow, workspaces and progress bars."""
 
+from __future__ import annotations
+
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from components.jobs.messages import bar, message
@@ -13,12 +16,12 @@ from components.state.workspace import Workspace
 from components.words.recorded import made_on, took
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
+from eggs_core.heavy import torch
 from eggs_core.limits import check_config, hosted, sentence
 from eggs_core.masks.bits import pack_bits
-from eggs_core.models.dense_models import CACHE
-from eggs_core.models.fingerprints import same_weights
+from eggs_core.models.source import known_fingerprint, model_source
 from eggs_core.progress import Progress
-from eggs_core.report_types import Report
+from eggs_core.report_types import LayerEntry, Report
 from eggs_core.runs.events import Finished, LayerDone
 from eggs_core.runs.execute import execute, is_current
 from eggs_core.runs.pruned_models import keep
@@ -46,71 +49,104 @@ def partial_run(config: PruneConfig) -> Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A run under way as all its watchers see it: progress, and the layers so far; `message` once it is complete."""
+class Step:
+    """What is new of a run under way: progress, and of a finished layer its report and its masks, bit-packed.
+
+    Once the run is complete, `run` is all of it and `message` says so.
+    """
 
     progress: Progress
+    layer: LayerEntry | None = None
+    masks: tuple[torch.Tensor, torch.Tensor] | None = None  # its own, and top-N's
     run: Run | None = None
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A run under way as all its watchers see it: progress, and the layers so far; `message` once it is complete."""
+
+    progress: Progress
+    run: Run
+    message: str = ""
+
+
 def prune_work(config: PruneConfig, texts: dict[str, Text], anew: bool = False) -> Work:
-    """The work of running a configuration, the same for all who ask for it; its values are Seen."""
+    """The work of running a configuration, the same for all who ask for it; pages see it as Seen."""
     alike = [r for r in bundled_runs() if (r.report["model"], r.report["method"]) == (config.model, config.method)]
     return Work(
         ("prune", config.key()),
         prune_steps,
         (config, texts, anew),
         config.model,
+        grow=partial(_grown, config),
         expected=seconds_of(alike[0].report) if alike else None,
         kind=(prune_steps, config.model, config.method),
     )
 
 
-def prune_steps(config: PruneConfig, texts: dict[str, Text], anew: bool = False) -> Iterator[Seen]:
+def _grown(config: PruneConfig, before: Seen | None, step: Step) -> Seen:
+    """What is seen after a step; a run of its own for each layer, as pages read it while the next one is added."""
+    run = step.run or (partial_run(config) if before is None else before.run)
+    if step.layer is not None and step.masks is not None:
+        name, (mask, topn) = step.layer["name"], step.masks
+        run = Run(
+            run.report | {"layers": [*run.report["layers"], step.layer]},
+            run.packed_masks | {name: mask},
+            run.packed_topn | {name: topn},
+        )
+    return Seen(step.progress, run, step.message)
+
+
+def prune_steps(config: PruneConfig, texts: dict[str, Text], anew: bool = False) -> Iterator[Step]:
     """Run a configuration and store the result, unless it is stored already and not wanted `anew`.
 
     Raises EggsError for what cannot run.
     """
     if not anew and (run := find_run(config.key())) is not None:
-        yield Seen(Progress(f"Opening {config.model}", 0.0))
+        yield Step(Progress(f"Opening {config.model}", 0.0))
         if is_current(run):
-            yield Seen(Progress("Known", 1.0), run, _kept_since(run))
+            yield Step(Progress("Known", 1.0), run=run, message=_kept_since(run))
             return
-    run, progress = partial_run(config), Progress("", 0.0)
+    progress, count = Progress("", 0.0), 0
     for event in execute(config, texts, store=STORE.folder):
         if isinstance(event, Progress):
             progress = event
-            yield Seen(progress, run)
+            yield Step(progress)
         elif isinstance(event, LayerDone):
-            layer = event.report
-            # A run of its own for each layer: pages read it while the next one is added.
-            run = Run(
-                run.report | {"layers": [*run.report["layers"], layer.to_dict()]},
-                run.packed_masks | {layer.name: pack_bits(layer.mask)},
-                run.packed_topn | {layer.name: pack_bits(layer.topn_mask)},
-            )
-            done = f"{layer.name}: layer {len(run.report['layers'])} of {event.total}"
-            yield Seen(Progress(done, progress.share, progress.seconds_left), run)
+            layer, count = event.report, count + 1
+            done = Progress(f"{layer.name}: layer {count} of {event.total}", progress.share, progress.seconds_left)
+            yield Step(done, layer.to_dict(), (pack_bits(layer.mask), pack_bits(layer.topn_mask)))
         elif isinstance(event, Finished):
             keep(event)
-            closing = f"Done in {took(event.run.report)}."
-            if (place := event.run.report.get("checkpoint")) and not hosted():
-                closing += f" The pruned model lies in {place}."
-            try:
-                STORE.put(event.run)
-            except EggsError as error:  # the result is shown all the same
-                closing += f" {sentence(error)}"
-            yield Seen(Progress("Done", 1.0), event.run, closing)
+            yield Step(Progress("Done", 1.0), run=event.run, message=_stored(event.run))
+
+
+def _stored(run: Run) -> str:
+    """Store a run, and say how long it took; what keeps it from being stored is said as well."""
+    closing = f"Done in {took(run.report)}."
+    if (place := run.report.get("checkpoint")) and not hosted():
+        closing += f" The pruned model lies in {place}."
+    try:
+        STORE.put(run)
+    except EggsError as error:  # the result is shown all the same
+        closing += f" {sentence(error)}"
+    return closing
+
+
+def check_asked(config: PruneConfig) -> None:
+    """Raise EggsError, before anything waits, for more than this server allows and for a model that it cannot name."""
+    check_config(config)
+    model_source(config.model)
 
 
 def known_run(config: PruneConfig) -> Run | None:
-    """The finished run of a configuration: shipped, or stored and made with the weights of the model in memory."""
+    """The finished run of a configuration: shipped, or stored and made with what the model's files hold now."""
     run = find_run(config.key())
     if run is None or any(run is shipped for shipped in bundled_runs()):
         return run
-    model = CACHE.loaded(config.model)
-    return run if model and same_weights(run.report.get("fingerprint"), model) else None
+    fingerprint = known_fingerprint(config.model)
+    return run if fingerprint is not None and run.report.get("fingerprint") == fingerprint else None
 
 
 def _kept_since(run: Run) -> str:
@@ -132,7 +168,7 @@ def run_job(
     Yields the progress bar's HTML and whether the figures should be drawn anew; the layers that were seen stay in the
     workspace when the generator is closed. Raises EggsError for what cannot run.
     """
-    check_config(config)
+    check_asked(config)
     if not anew and (run := known_run(config)) is not None:
         workspace.show(run)
         yield message(_kept_since(run)), True
@@ -145,7 +181,7 @@ def run_job(
             workspace.show(event.run)
             yield message(event.message), True
         else:
-            count, redraw = len(event.run.report["layers"]) if event.run else 0, False
+            count, redraw = len(event.run.report["layers"]), False
             if count > layers:
                 workspace.show(event.run, finished=False)
                 layers = count

@@ -7,25 +7,24 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Generator, Hashable
+from collections.abc import Callable, Generator, Hashable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from components.jobs.work import Waiting, Withdrawn, Work
-from components.jobs.zerogpu import on_gpu
+from components.jobs.work import NICENESS, Run, Waiting, Withdrawn, Work
+from components.jobs.zerogpu import in_this_process
 from eggs_core.errors import EggsError
-from eggs_core.limits import limits
-from eggs_core.progress import memory_errors
+from eggs_core.limits import Limits, limits
 
 WORKERS = max(1, min(2, (os.cpu_count() or 1) // 2))  # one on two cores: Python code of two would hold up clicks
-MOST_WAITING = 60
-KINDS_REMEMBERED = 500
+MOST_WAITING = 240
+KINDS_REMEMBERED = OWNERS_REMEMBERED = 500
+BEAT_SECONDS = 5.0  # after which a page hears the same again: gradio notices only then that it was closed
 TICK_SECONDS = 1.0  # how often a page that waits hears its place
 PACE_SECONDS, PACE_WATCHERS = 0.15, 8  # between two values for a page; as much again for each 8 pages that watch
 GLANCE_SECONDS = 0.05  # work that starts within this time has not waited
-NICENESS = 10  # of the workers' threads, so that clicks are answered first
 log = logging.getLogger(__name__)
 
 
@@ -35,7 +34,9 @@ class _Job:
 
     work: Work
     changed: threading.Condition
-    watchers: set[object] = field(default_factory=set)
+    watchers: dict[object, Hashable] = field(default_factory=dict)  # token -> whose page it is
+    owner: Hashable = None  # whose turn it is when its turn comes
+    unwatched: float = 0.0  # since when, while nobody watches
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     value: Any = None
     count: int = 0  # values so far
@@ -50,9 +51,10 @@ class _Job:
 
 
 class JobQueue:
-    """Does works in `workers` threads, first come, first served; one that fails or takes too long ends alone.
+    """Does works in `workers` threads; those of several owners take turns, those of one come in order.
 
-    A work ends early when its last watcher withdraws; a closed page only stops watching, and lasting work goes on.
+    One that fails or takes too long ends alone. A work ends early when its last watcher withdraws; a closed page only
+    stops watching, and lasting work goes on, on a public server for no longer than `limits().unwatched`.
     """
 
     def __init__(
@@ -61,9 +63,13 @@ class JobQueue:
         most_waiting: int = MOST_WAITING,
         most_seconds: float | None = None,
         niceness: int = NICENESS,
+        allowed: Callable[[], Limits] = limits,
     ) -> None:
         self._workers, self._most_waiting, self._most_seconds = workers, most_waiting, most_seconds
-        self._niceness = niceness
+        self._niceness, self._allowed = niceness, allowed
+        self._run: Run = in_this_process
+        self._served: dict[Hashable, int] = {}  # owner -> number of the turn that was theirs last
+        self._turns = 0
         self._waiting: list[_Job] = []
         self._running: list[_Job] = []
         self._took: dict[Hashable, float] = {}  # sort of work -> seconds that it took last
@@ -71,14 +77,18 @@ class JobQueue:
         self._lock = threading.Lock()
         self._turn = threading.Condition(self._lock)  # a worker may find work now
 
-    def follow(self, work: Work, who: object = None) -> Generator[Waiting | Any, None, Any]:
+    def run_with(self, run: Run) -> None:
+        """Do all works from now on in this way."""
+        self._run = run
+
+    def follow(self, work: Work, who: object = None, owner: Hashable = None) -> Generator[Waiting | Any, None, Any]:
         """Have a work done, or watch it if it is under way: yields its place while it waits, then its newest values.
 
         A slow watcher misses values but never the last one, which is returned as well. `who` is the token that
-        `withdraw` takes. Raises EggsError when too many wait, Withdrawn, and what the work raises.
+        `withdraw` takes; owners take turns. Raises EggsError when too many wait, Withdrawn, and what the work raises.
         """
         who = who or object()
-        job, seen, patience = self._join(work, who), 0, GLANCE_SECONDS
+        job, seen, patience, told = self._join(work, who, owner), 0, GLANCE_SECONDS, time.monotonic()
         try:
             while True:
                 with self._lock:
@@ -90,7 +100,8 @@ class JobQueue:
                     fresh, value, done, place = job.count > seen, job.value, job.done, self._place(job)
                     seen = job.count
                 patience = TICK_SECONDS
-                if fresh:
+                if fresh or (seen and not done and time.monotonic() - told > BEAT_SECONDS):
+                    told = time.monotonic()
                     yield value
                 elif place is not None:
                     yield place
@@ -125,13 +136,12 @@ class JobQueue:
     def _find(self, key: Hashable) -> _Job | None:
         return next((job for job in (*self._running, *self._waiting) if job.work.key == key and not job.ends), None)
 
-    def _join(self, work: Work, who: object) -> _Job:
+    def _join(self, work: Work, who: object, owner: Hashable) -> _Job:
         with self._lock:
             job = self._find(work.key)
             if job is None:
-                if len(self._waiting) >= self._most_waiting:
-                    raise EggsError(f"{len(self._waiting)} jobs wait already; try again in a few minutes.")
-                job = _Job(work, threading.Condition(self._lock))
+                self._check_room(owner)
+                job = _Job(work, threading.Condition(self._lock), owner=owner)
                 if work.expected is not None:
                     self._took.setdefault(work.sort, work.expected)
                 self._waiting.append(job)
@@ -139,12 +149,48 @@ class JobQueue:
                     self._threads += 1
                     threading.Thread(target=self._serve, name=f"worker-{self._threads}", daemon=True).start()
                 self._turn.notify_all()
-            job.watchers.add(who)
+            job.watchers[who] = owner
             return job
+
+    def _check_room(self, owner: Hashable) -> None:
+        """Raise EggsError if so many works wait that one more of this owner's would keep others from their turns."""
+        self._drop_unwatched()
+        mine, share = sum(job.owner == owner for job in self._waiting), self._allowed().waiting
+        if share is not None and owner is not None and mine >= share:
+            raise EggsError(
+                f"{mine} of your jobs wait already, which is one visitor’s share here; wait until one has begun, or "
+                "stop one."
+            )
+        if len(self._waiting) >= self._most_waiting:
+            raise EggsError(f"{len(self._waiting)} jobs wait already; try again in a few minutes.")
+
+    def _abandoned(self, job: _Job) -> bool:
+        """Has nobody watched it for longer than this server waits?"""
+        most = self._allowed().unwatched
+        return most is not None and not job.watchers and time.monotonic() - job.unwatched > most
+
+    def _drop_unwatched(self) -> None:
+        for job in [job for job in self._waiting if self._abandoned(job)]:
+            self._waiting.remove(job)
+            job.ends = True
+
+    def _in_turn(self) -> list[_Job]:
+        """The works that wait, in the order of their turns: of each owner one, those served longest ago first."""
+        served, turn, waiting, order = dict(self._served), self._turns, list(self._waiting), []
+        while waiting:
+            job = min(waiting, key=lambda job: served.get(job.owner, 0))  # the first of equals, so in order of arrival
+            waiting.remove(job)
+            order.append(job)
+            turn += 1
+            served[job.owner] = turn
+        return order
 
     def _leave(self, job: _Job, who: object, stop: bool) -> None:
         with self._lock:
-            job.watchers.discard(who)
+            job.watchers.pop(who, None)
+            if job.watchers and job.owner not in job.watchers.values():
+                job.owner = next(iter(job.watchers.values()))
+            job.unwatched = time.monotonic()
             if stop and not job.watchers and not job.done:
                 job.ends = True
                 if job in self._waiting:
@@ -156,8 +202,9 @@ class JobQueue:
         """Where a job stands; the wait follows from playing the turns through with the times that such work took."""
         if job not in self._waiting:
             return None
-        place = self._waiting.index(job) + 1
-        now, before = time.monotonic(), self._waiting[: place - 1]
+        order = self._in_turn()
+        place = order.index(job) + 1
+        now, before = time.monotonic(), order[: place - 1]
         took = [self._took[other.work.sort] for other in (*self._running, *before) if other.work.sort in self._took]
         if len(took) < len(self._running) + len(before):
             return Waiting(place, None)
@@ -174,9 +221,22 @@ class JobQueue:
         return Waiting(place, max(free) if job.work.alone else free[0])
 
     def _ready(self) -> bool:
+        self._drop_unwatched()
         if not self._waiting or any(job.work.alone for job in self._running):
             return False
-        return not (self._waiting[0].work.alone and self._running)
+        return not (self._in_turn()[0].work.alone and self._running)
+
+    def _next(self) -> _Job:
+        job = self._in_turn()[0]
+        self._waiting.remove(job)
+        self._running.append(job)
+        self._turns += 1
+        self._served.pop(job.owner, None)
+        self._served[job.owner] = self._turns
+        while len(self._served) > OWNERS_REMEMBERED:
+            del self._served[next(iter(self._served))]
+        job.started = time.monotonic()
+        return job
 
     def _serve(self) -> None:
         if sys.platform == "linux":  # where a thread has a priority of its own
@@ -184,9 +244,7 @@ class JobQueue:
         while True:
             with self._lock:
                 self._turn.wait_for(self._ready)
-                job = self._waiting.pop(0)
-                self._running.append(job)
-                job.started = time.monotonic()
+                job = self._next()
                 self._turn.notify_all()
             try:
                 job.context.run(self._do, job)
@@ -208,22 +266,21 @@ class JobQueue:
             del job  # its values may be large
 
     def _do(self, job: _Job) -> None:
-        work, most = job.work, self._most_seconds or limits().seconds
-        steps = on_gpu(work.steps, work.args, work.model)
-        with closing(steps), memory_errors("This job"):
-            for value in steps:
+        def unwanted() -> bool:
+            return job.ends or (bool(self._waiting) and self._abandoned(job))
+
+        work, most = job.work, self._most_seconds or self._allowed().seconds
+        with closing(self._run(work, most, unwanted)) as values:
+            for value in values:
                 with self._lock:
-                    job.value, job.count = value, job.count + 1
+                    job.value, job.count = work.after(job.value, value), job.count + 1
                     job.changed.notify_all()
-                    if job.ends:
-                        return
-                if most and time.monotonic() - job.started > most:
-                    raise EggsError(
-                        f"This took longer than {most / 60:.3g} minutes, the limit here, and was stopped; "
-                        "choose a smaller model or fewer windows."
-                    )
-            if work.keep is not None:
-                work.keep(job.value)
+                if unwanted():
+                    job.ends = True
+                    return
+        job.ends = job.ends or unwanted()
+        if work.keep is not None and not job.ends:
+            work.keep(job.value)
 
 
 QUEUE = JobQueue()

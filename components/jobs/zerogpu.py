@@ -1,13 +1,17 @@
 """Steps on ZeroGPU, where a GPU is lent for some seconds at a time; anywhere else they simply run here."""
 
 import os
+import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from components.jobs.work import Work, too_long
 from eggs_core.errors import EggsError
 from eggs_core.hub import hub_bytes
 from eggs_core.models.source import BUNDLED
+from eggs_core.progress import memory_errors
 
 try:
     import spaces
@@ -35,6 +39,11 @@ def _lent(steps: Callable[..., Iterator[Any]], args: tuple, seconds: float) -> I
         yield _Refused(str(error))
 
 
+def on_zero_gpu() -> bool:
+    """Is this a Space to which GPUs are lent? There each lent one comes with a process of its own."""
+    return spaces is not None and bool(os.environ.get("SPACES_ZERO_GPU"))
+
+
 def lent_seconds(model: str) -> float:
     """For how long a GPU is asked for: a minute, and half a minute per GB of the model's files, five at most."""
     if not os.environ.get("SPACES_ZERO_GPU") or not model or model in BUNDLED:
@@ -51,3 +60,13 @@ def on_gpu(steps: Callable[..., Iterator[Any]], args: tuple, model: str) -> Gene
         if isinstance(value, _Refused):
             raise EggsError(value.sentence)
         yield value
+
+
+def in_this_process(work: Work, most: float | None, unwanted: Callable[[], bool]) -> Generator[Any, None, None]:
+    """Do a work in the thread at hand, on ZeroGPU with a GPU lent to it; a step can be neither stopped nor outlived."""
+    began, steps = time.monotonic(), on_gpu(work.steps, work.args, work.model)
+    with closing(steps), memory_errors("This job"):
+        for value in steps:
+            yield value
+            if most and time.monotonic() - began > most:
+                raise too_long(most)

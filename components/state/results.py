@@ -9,6 +9,7 @@ from typing import Any, NotRequired, TypedDict
 
 from eggs_core.cache import Bounded
 from eggs_core.models.source import BUNDLED
+from eggs_core.runs.measurement import Measurement, measure_key
 from eggs_core.runs.run import Run
 
 MOST_SUBJECTS, MOST_VALUES = 256, 20
@@ -40,6 +41,7 @@ class Results:
 
 
 RESULTS = Results()
+SPEED = "speed"  # the kind of what was measured of a model's shapes and patterns
 FIGURES: Bounded[Hashable, Any] = Bounded(MOST_FIGURES)  # small ones
 remember = FIGURES.get_or_make  # a figure that is computed once for each key
 
@@ -57,3 +59,8 @@ def model_id(run: Run) -> tuple[str, str]:
 def on_same_weights(a: Weights, b: Weights) -> bool:
     """Were two reports on a model of one name made of the same weights? Those that ship with the app do not change."""
     return a["model"] in BUNDLED or a.get("fingerprint") == b.get("fingerprint")
+
+
+def speed_here(run: Run) -> Measurement | None:
+    """What was measured on this machine for runs with these weights, pattern and orders; None before."""
+    return RESULTS.of(model_id(run), SPEED).get(measure_key(run))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from components.widgets.assets import script
+from components.widgets.assets import on_load, widgets
 from components.widgets.canvas import _JsonWidget
 
 
@@ -13,7 +13,8 @@ class MaskBench(_JsonWidget):
         super().__init__(
             value=value,
             html_template='<div class="bench"></div>',
-            js_on_load=script("mask_bench"),
+            head=widgets().tag,
+            js_on_load=on_load("mask_bench", "edit"),
             apply_default_css=False,
             **kwargs,
         )

@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from components.widgets.assets import script
+from components.widgets.assets import on_load, widgets
 
 MASK_HINT = "Scroll to zoom, drag to move; arrow keys, + and − work too. Hover a cell to read it."
 
@@ -14,8 +14,6 @@ GRAPH_HINT = "Hover a channel to light up its neighbours; click channels to pick
 
 class _JsonWidget(gr.HTML):
     """A gr.HTML whose value is a JSON object that its script draws."""
-
-    inputs = None  # gr.HTML takes any quoted word of a script for an event: an `inputs` there would get into its props
 
     def postprocess(self, value: dict[str, Any] | str | None) -> str | None:
         """Sent as a JSON string: a tab that is not mounted yet mistakes an object for new properties."""
@@ -30,6 +28,23 @@ class _JsonWidget(gr.HTML):
         return {"type": "string"}
 
 
+class _Carrier(_JsonWidget):
+    """Hands its value to other widgets by its script, and is never seen."""
+
+    script_name: str
+
+    def __init__(self, value: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(
+            value=value,
+            html_template="<div></div>",
+            head=widgets().tag,
+            js_on_load=on_load(self.script_name),
+            apply_default_css=False,
+            elem_classes="unseen",
+            **kwargs,
+        )
+
+
 class ModelMap(_JsonWidget):
     """All layers as a grid of blocks × projections; `.pick` tells which layer was chosen."""
 
@@ -37,10 +52,31 @@ class ModelMap(_JsonWidget):
         super().__init__(
             value=value,
             html_template='<div class="model-map"></div>',
-            js_on_load=script("model_map"),
+            head=widgets().tag,
+            js_on_load=on_load("model_map", "pick"),
             apply_default_css=False,
             **kwargs,
         )
+
+
+class PlanCanvas(_JsonWidget):
+    """All layers as a grid to paint patterns on; `.paint` tells which number of a pattern each layer got."""
+
+    def __init__(self, value: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(
+            value=value,
+            html_template='<div class="plan"></div>',
+            head=widgets().tag,
+            js_on_load=on_load("plan_canvas", "paint"),
+            apply_default_css=False,
+            **kwargs,
+        )
+
+
+class PlanChoices(_Carrier):
+    """Carries the pattern that each layer is to have to the plan's canvas; it shows nothing itself."""
+
+    script_name = "plan_choices"
 
 
 class MaskCanvas(_JsonWidget):
@@ -60,27 +96,21 @@ class MaskCanvas(_JsonWidget):
             value=value,
             html_template=(
                 f'<div class="mask-view"><div class="view-bar">{buttons}</div>'
-                '<canvas tabindex="0" aria-label="Mask of the layer; kept weights are filled"></canvas>'
+                '<canvas tabindex="0" role="application" aria-label="Mask of the layer; kept weights are filled">'
+                "</canvas>"
                 f'<div class="mask-info view-info" data-hint="{MASK_HINT}">{MASK_HINT}</div></div>'
             ),
-            js_on_load=script("downloads", "mask_canvas"),
+            head=widgets().tag,
+            js_on_load=on_load("mask_canvas", "window"),
             apply_default_css=False,
             **kwargs,
         )
 
 
-class CellDetail(_JsonWidget):
+class CellDetail(_Carrier):
     """Carries weights and scores of the window in view to the mask canvases; it shows nothing itself."""
 
-    def __init__(self, value: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        super().__init__(
-            value=value,
-            html_template="<div></div>",
-            js_on_load=script("cell_detail"),
-            apply_default_css=False,
-            elem_classes="unseen",
-            **kwargs,
-        )
+    script_name = "cell_detail"
 
 
 class GraphCanvas(_JsonWidget):
@@ -95,11 +125,13 @@ class GraphCanvas(_JsonWidget):
             value=value,
             html_template=(
                 '<div class="graph-view">'
-                f'<canvas tabindex="0" role="img" aria-label="{label} of input and output channels"></canvas>'
+                f'<canvas tabindex="0" role="application" aria-label="{label} of input and output channels"></canvas>'
                 f'<div class="player view-bar" hidden>{player}<span class="player-text" aria-live="polite"></span>'
-                f'</div><div class="graph-info view-info" data-hint="{GRAPH_HINT}">{GRAPH_HINT}</div></div>'
+                '</div><div class="graph-info view-info" aria-live="polite" '
+                f'data-hint="{GRAPH_HINT}">{GRAPH_HINT}</div></div>'
             ),
-            js_on_load=script("downloads", "graph_canvas"),
+            head=widgets().tag,
+            js_on_load=on_load("graph_canvas", "choose"),
             apply_default_css=False,
             **kwargs,
         )

@@ -1,25 +1,39 @@
-"""A plotly figure inside gr.HTML, drawn by the plotly.js that the plotly package ships."""
+"""A plotly figure inside gr.HTML, drawn by plotly.js."""
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import plotly
 import plotly.graph_objects as go
 
-from components.widgets.assets import script
-
-PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+from components.widgets.assets import on_load, plotly, widgets
 
 
 class Plot(gr.HTML):
-    """A figure with click events (`.point`), theme-following colours and a zoom that survives updates."""
+    """A figure with click events (`.point`), theme-following colours and a zoom that survives updates.
 
-    def __init__(self, value: go.Figure | None = None, *, height: int = 380, **kwargs: Any) -> None:
+    What it is called where it cannot be seen: its title, and what the element with the id `said_by` says of it.
+    """
+
+    def __init__(
+        self,
+        value: go.Figure | None = None,
+        *,
+        elem_id: str,
+        title: str,
+        said_by: str,
+        height: int = 380,
+        **kwargs: Any,
+    ) -> None:
+        named = f'id="{elem_id}-figure" role="figure" aria-label="{title}" aria-labelledby="{elem_id}-figure {said_by}"'
         super().__init__(
             value=value,
-            html_template=f'<div class="plot-box"><div class="plot" role="img" style="height:{height}px"></div></div>',
-            js_on_load=script("downloads", "plot"),
+            elem_id=elem_id,
+            html_template=(
+                '<div class="plot-box"><div class="plot-legend" role="group" aria-label="Legend"></div>'
+                f'<div class="plot" {named} style="height:{height}px"></div></div>'
+            ),
+            head=plotly().tag + widgets().tag,
+            js_on_load=on_load("plot", "point"),
             apply_default_css=False,
             **kwargs,
         )

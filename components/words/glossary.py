@@ -11,9 +11,10 @@ GLOSSARY = {
     "top-5 accuracy": "How often the right next token is among the model's first five guesses.",
     "packed size": "Bytes when the pruned layers store only kept weights and their positions, plus all the rest.",
     "spectral gap": "1 − σ₂ of the mask's normalised graph: near 1, information mixes fast; 0, the graph falls apart.",
-    "z against random": "How many standard deviations the gap lies above that of random N:M masks of the same shape.",
+    "vs. random mask": "How many standard deviations the gap lies above that of random N:M masks of the same shape.",
     "min in-degree": "Weights kept for the worst-connected input channel.",
     "orphans": "Input channels that lost all their weights: what they carry can no longer reach the next layer.",
+    "kept weights": "Share of the layer's weights that its pattern keeps.",
     "retained score": "Share of the layer's total importance score that the kept weights hold.",
     "score kept": "Total RIA score of the kept weights, as a share of what top-N keeps.",
     "output error": "Relative error of the layer's output on calibration tokens; 0 is unchanged.",
@@ -38,17 +39,18 @@ LESSONS = {  # step of the lesson -> what a link to it says
     "costs": "Learn: costs and gains",
 }
 
-MEASURES = {  # key in a layer's report -> (name, format)
+MEASURES = {  # key in a layer's report, or "kept" -> (name, format)
     "spectral_gap": ("spectral gap", "{:.3f}"),
-    "gap_z": ("z against random", "{:+.1f}"),
+    "gap_z": ("vs. random mask", "{:+.1f}"),
     "min_in_degree": ("min in-degree", "{:.0f}"),
     "orphans": ("orphans", "{:.0f}"),
     "retained_score": ("retained score", "{:.1%}"),
     "output_error": ("output error", "{:.3f}"),
+    "kept": ("kept weights", "{:.1%}"),
 }
 
 
 def measure_of(layer: LayerEntry, key: str) -> float:
-    """What a layer's report says under a key of MEASURES."""
+    """What a layer's report says under a key of MEASURES; what is kept is what was not pruned."""
     figures: Mapping[str, Any] = layer
-    return figures[key]
+    return 1 - layer["sparsity"] if key == "kept" else figures[key]

@@ -23,7 +23,7 @@ def term(name: str, shown: str | None = None) -> str:
 
 def heading(title: str, note: str = "") -> str:
     """The line above a part of a panel, with a quieter note beside it; both are HTML."""
-    return f'<h3 class="panel">{title}{f" <span>{note}</span>" if note else ""}</h3>'
+    return f'<h2 class="panel">{title}{f" <span>{note}</span>" if note else ""}</h2>'
 
 
 def hint(content: str, bad: bool = False, kind: str = "") -> str:

@@ -1,19 +1,34 @@
 """What a run is called."""
 
 from eggs_core.registry import METHODS
-from eggs_core.report_types import Report
+from eggs_core.report_types import LayerEntry, Report
+from eggs_core.rules import plan_name
 from eggs_core.runs.run import Run
+
+SEPARATOR = " · "  # between a method, or its choices, and a plan
 
 
 def run_label(run: Run) -> str:
-    """The method's name; a custom combination is spelled out."""
+    """The method's name and its plan's; a custom combination is spelled out."""
     return label_of(run.report)
 
 
+def short_name(layer: LayerEntry) -> str:
+    """A layer by its block, counted from 1, and the last part of its name, for example Block 12 · v_proj."""
+    return f"Block {layer['block'] + 1} · {layer['projection'].rpartition('.')[2]}"
+
+
 def label_of(report: Report) -> str:
-    """The method's name in a report; a custom combination is spelled out."""
-    if report["method"] in METHODS:
-        return METHODS[report["method"]].label
+    """The method's name in a report, and its plan's; a custom combination is spelled out."""
     config = report["config"]
-    choices = (config["score"], config["selection"], config["permutation"], config["reconstruction"])
-    return " · ".join(choice for choice in choices if choice != "none")
+    if report["method"] in METHODS:
+        choices = [METHODS[report["method"]].label]
+    else:
+        named = (config["score"], config["selection"], config["permutation"], config["reconstruction"])
+        choices = [choice for choice in named if choice != "none"]
+    return SEPARATOR.join(filter(None, (*choices, plan_name(config.get("layers", ())))))
+
+
+def method_in(label: str) -> str:
+    """The method's name in a label, which its plans share."""
+    return label.split(SEPARATOR)[0]

@@ -2,12 +2,13 @@
 
 from typing import Literal
 
-from components.words.html import escape, facts_line
+from components.words.html import escape, facts_line, hint
 from eggs_core.bos import bos_words
 from eggs_core.report_types import Report
+from eggs_core.runs.patterns import pattern_words
 from eggs_core.runs.run import Run
 from eggs_core.sweep.results import seconds_of
-from eggs_core.units import seconds
+from eggs_core.units import rate, seconds
 
 NOT_RECORDED = "not recorded"
 NOT_MEASURED = "not measured (larger than memory)"
@@ -26,10 +27,21 @@ def took(report: Report, part: Literal["total", "prune"] = "total") -> str:
     return NOT_RECORDED if spent is None else seconds(spent)
 
 
+def weights_hint(run: Run | None, before: str = "") -> str:
+    """A line of HTML that says that what is asked of a run may need it pruned again; `before` stands in front of it."""
+    if run is None or not run.config.refits:
+        return hint(before) if before else ""
+    time = "" if seconds_of(run.report, "prune") is None else f" (it took {took(run.report, 'prune')})"
+    again = (
+        "This run’s re-fitted weights are not stored: unless they are still in memory, the model is pruned again first"
+    )
+    return hint(f"{before} {again}{time}.".strip())
+
+
 def decode_speed(report: Report) -> str:
     """Tokens a second of the packed model, writing one after another."""
     latency = report.get("latency")
-    return f"{latency['packed']['decode_tokens_per_s']['median']:.0f} tokens/s" if latency else NOT_MEASURED
+    return f"{rate(latency['packed']['decode_tokens_per_s']['median'])} tokens/s" if latency else NOT_MEASURED
 
 
 def made_with(report: Report) -> str:
@@ -51,7 +63,7 @@ def facts(run: Run) -> str:
     time = "" if seconds_of(report) is None else f" in {took(report)}"
     computed = f"computed {escape(made_on(report))}" if report.get("created") else "date not recorded"
     return facts_line(
-        f"{escape(report['model'])} · {escape(report['pattern'])} · {computed} "
+        f"{escape(report['model'])} · {pattern_words(report)} · {computed} "
         f"on {escape(report.get('device') or UNKNOWN)}{time} · {calibrated}, evaluated on "
         f"{evaluation['windows']} × {evaluation['window']} tokens of "
         f"“{escape(evaluation['text'])}”{bos_words(evaluation)} · SHA-256 {escape(evaluation['sha256'][:12])}… · "

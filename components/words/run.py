@@ -1,17 +1,19 @@
 """A run in words: cards, facts and sentences."""
 
 from components.words.html import becomes, card, escape, reading, term
-from eggs_core.report_types import Latency
+from components.words.phrases import even, plural
+from eggs_core.report_types import Latency, Report
+from eggs_core.runs.patterns import MOST_NAMED, others_words, pattern_counts
 from eggs_core.runs.run import Run
-from eggs_core.units import size
+from eggs_core.units import rate, size
 
 
 def _card(label: str, before: str, after: str, note: str) -> str:
     return card(label, becomes(before, after), note)
 
 
-def overview_cards(run: Run) -> str:
-    """Dense → pruned: perplexity, accuracy, size and speed, as cards."""
+def overview_cards(run: Run, here: Latency | None = None) -> str:
+    """Dense → pruned: perplexity, accuracy, size and speed, as cards; `here`: the speed measured on this machine."""
     evaluation, space = run.report["evaluation"], run.report["size"]
     dense, pruned = evaluation["dense"], evaluation["pruned"]
     ratio = pruned["perplexity"] / dense["perplexity"]
@@ -35,40 +37,51 @@ def overview_cards(run: Run) -> str:
             size(space["packed_bytes"]),
             f"packed, {share:.0%} of dense; saved with zeros it would not shrink",
         ),
-        latency_card(run.report.get("latency")),
+        latency_card(here or run.report.get("latency"), "here" if here else "where the run was made"),
     ]
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def latency_card(latency: Latency | None) -> str:
-    """Decode speed, dense → packed, as a card that names the kernel; why not, for a model larger than memory."""
+def latency_card(latency: Latency | None, where: str) -> str:
+    """Decode speed, dense → packed, as a card that says where; why not, for a model larger than memory."""
     if latency is None:
         return _card(term("decode", "Decode speed"), "–", "–", "not measured: the model is larger than memory")
     dense, packed = (
         latency["dense"]["decode_tokens_per_s"]["median"],
         latency["packed"]["decode_tokens_per_s"]["median"],
     )
-    word = "faster" if packed >= dense else "slower"
+    ratio = packed / dense
+    word = "as fast" if even(ratio) else "faster" if ratio > 1 else "slower"
     return _card(
         term("decode", "Decode speed"),
-        f"{dense:.0f}",
-        f"{packed:.0f} tok/s",
-        f"× {packed / dense:.2f}, {word}; kernel: {escape(latency['kernel'])}",
+        rate(dense),
+        f"{rate(packed)} tok/s",
+        f"× {ratio:.2f}, {word} {where} ({escape(latency['kernel'])})",
     )
 
 
 def overview_reading(run: Run, label: str) -> str:
     """What happened, in two sentences made from the figures."""
-    layers, ratio, pattern = run.report["layers"], run.ratio, run.pattern
+    layers, ratio = run.report["layers"], run.ratio
     orphans = sum(layer["orphans"] for layer in layers)
     worst = max(layers, key=lambda layer: layer["output_error"])
     return reading(
-        f"{escape(label)} kept {pattern.keep} of every {pattern.group} weights in {len(layers)} layers; "
+        f"{escape(label)} kept {_kept(run.report)}; "
         f"perplexity {'rose' if ratio >= 1 else 'fell'} by {abs(ratio - 1):.0%}. {_orphans(orphans)} "
         f"Of all layers the output of <b>{escape(worst['name'])}</b> is the furthest from its dense one "
         f"({term('output error')} {worst['output_error']:.2f}).",
         "costs",
     )
+
+
+def _kept(report: Report) -> str:
+    """Which share of the weights was kept in how many layers."""
+    (main, count), *others = pattern_counts(report)
+    text = f"{main.keep} of every {main.group} weights in {plural(count, 'layer')}"
+    if len(others) > MOST_NAMED:
+        return f"{text} and other shares in {others_words(others).removesuffix(' otherwise')}"
+    parts = [f"{pattern.keep} of every {pattern.group} in {plural(number, 'layer')}" for pattern, number in others]
+    return " and ".join([text, *parts])
 
 
 def _orphans(count: int) -> str:

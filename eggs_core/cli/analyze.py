@@ -19,9 +19,13 @@ def analyze(
 
     finished = open_run(run)
     from eggs_core.graph.measures import measure
+    from eggs_core.runs.patterns import layer_pattern
 
     names = [x["name"] for x in finished.report["layers"]] if layer is None else [layer]
-    measures = {name: asdict(measure(finished.mask(name), finished.pattern)) for name in names}
+    measures = {
+        name: asdict(measure(finished.mask(name), layer_pattern(finished.layer(name), finished.report)))
+        for name in names
+    }
     if as_json:
         typer.echo(json.dumps(measures, indent=1))
         return

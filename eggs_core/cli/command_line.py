@@ -1,18 +1,22 @@
 """The command line: its commands, a file each, and the one way in which they say what went wrong."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from eggs_core import __version__
 from eggs_core.cli import app as page
+from eggs_core.cli.allocate import allocate
 from eggs_core.cli.analyze import analyze
+from eggs_core.cli.chat import chat
 from eggs_core.cli.evaluate import evaluate
 from eggs_core.cli.export import export
 from eggs_core.cli.models import models
 from eggs_core.cli.options import CHOICES
 from eggs_core.cli.output import end_progress, printable
 from eggs_core.cli.prune import prune
+from eggs_core.cli.serve import serve
 from eggs_core.cli.sweep import sweep
 from eggs_core.errors import EggsError
 from eggs_core.registry import with_choices
@@ -36,7 +40,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (page.app, models, with_choices(prune, CHOICES, before="seed"), evaluate, analyze, export, sweep):
+with_methods = [with_choices(choosing, CHOICES, before="seed") for choosing in (prune, allocate)]
+COMMANDS: list[Callable[..., None]] = [page.app, models, *with_methods, evaluate, analyze, export, chat, serve, sweep]
+for command in COMMANDS:
     app.command()(command)
 
 

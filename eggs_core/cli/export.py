@@ -13,12 +13,12 @@ from eggs_core.errors import EggsError
 def export(
     run: FinishedRun,
     out: Annotated[Path, typer.Option(parser=folder, metavar="PATH", help="The folder to write to; new or empty.")],
-    layout: Annotated[str, typer.Option("--format", help="hf, packed or masks.")] = "hf",
+    layout: Annotated[str, typer.Option("--format", help="hf, packed, gguf, gguf-q8_0 or masks.")] = "hf",
     push: Annotated[str | None, typer.Option(help="Then upload the folder to this Hub repository, owner/name.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Only list what --push would upload.")] = False,
     public: Annotated[bool, typer.Option(help="Make a repository that --push creates public.")] = False,
 ) -> None:
-    """Write a finished run as a Hugging Face folder, a packed file or masks, with a model card."""
+    """Write a finished run as a Hugging Face folder, packed, as GGUF, or its masks, with a model card."""
     finished = open_run(run)
     from eggs_core.runs import export as run_export
 

@@ -12,6 +12,7 @@ from eggs_core.bos import bos_words
 if TYPE_CHECKING:
     from eggs_core.progress import Progress
     from eggs_core.runs.run import Run
+    from eggs_core.serving.writer import Writer
 
 
 def printable(text: str) -> str:
@@ -49,6 +50,20 @@ def open_run(folder: Path) -> "Run":
     from eggs_core.runs.run import load_run
 
     return load_run(folder)
+
+
+def open_answering(name: str, dense: bool) -> "Writer":
+    """The model that a name means, ready to answer; raises EggsError if there is none."""
+    quiet()
+    from eggs_core.serving.opening import open_writer
+
+    steps = open_writer(name, dense)
+    while True:
+        try:
+            show_progress(next(steps))
+        except StopIteration as end:
+            end_progress()
+            return end.value
 
 
 def print_scores(rows: Mapping[str, Mapping[str, Any]], evaluation: Mapping[str, Any]) -> None:

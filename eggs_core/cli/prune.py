@@ -9,11 +9,17 @@ import typer
 
 from eggs_core.cli.options import (
     Bos,
+    CalibrationDataset,
+    CalibrationFile,
+    CalibrationLength,
+    CalibrationWindows,
     EvaluationFile,
     EvaluationLength,
     EvaluationWindows,
     Json,
+    MethodName,
     ModelName,
+    Seed,
     calibration_name,
     folder,
     register_text,
@@ -21,7 +27,7 @@ from eggs_core.cli.options import (
 from eggs_core.cli.output import end_progress, print_scores, quiet, show_progress
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
-from eggs_core.registry import CUSTOM, DEFAULT_METHOD, METHODS
+from eggs_core.registry import DEFAULT_METHOD
 from eggs_core.rules import read_plan
 
 if TYPE_CHECKING:
@@ -46,15 +52,12 @@ def prune(
     plan: Annotated[
         Path | None, typer.Option(help="A YAML file of rules under `layers`, and perhaps `pattern`.")
     ] = None,
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}, {CUSTOM}.")] = DEFAULT_METHOD,
-    seed: Annotated[int, typer.Option(help="Decides where the calibration windows start.")] = 0,
-    calibration_file: Annotated[Path | None, typer.Option(help="A text to calibrate on; default: bundled.")] = None,
-    calibration_dataset: Annotated[
-        str | None,
-        typer.Option(help="A Hub dataset to calibrate on, owner/name[:configuration[:split]][#column]."),
-    ] = None,
-    calibration_windows: Annotated[int, typer.Option(help="Windows of calibration text.")] = 64,
-    calibration_length: Annotated[int, typer.Option(help="Tokens in a window of calibration.")] = 256,
+    method: MethodName = DEFAULT_METHOD,
+    seed: Seed = 0,
+    calibration_file: CalibrationFile = None,
+    calibration_dataset: CalibrationDataset = None,
+    calibration_windows: CalibrationWindows = 64,
+    calibration_length: CalibrationLength = 256,
     evaluation_file: EvaluationFile = None,
     evaluation_windows: EvaluationWindows = 64,
     evaluation_length: EvaluationLength = 256,
@@ -98,7 +101,9 @@ def prune(
         typer.echo(json.dumps(run.report, indent=1))
         return
     evaluation = run.report["evaluation"]
-    typer.echo(f"{config.label} {config.pattern} on {config.model}: {len(run.report['layers'])} layers")
+    from eggs_core.runs.patterns import pattern_words
+
+    typer.echo(f"{config.label} {pattern_words(run.report)} on {config.model}: {len(run.report['layers'])} layers")
     from eggs_core.runs.report import left_dense
 
     if sentence := left_dense(run.report):

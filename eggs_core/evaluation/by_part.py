@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-
 from eggs_core.evaluation.intervals import Interval, paired_ratio
 from eggs_core.evaluation.perplexity import evaluate
+from eggs_core.heavy import nn, no_grad, torch
 from eggs_core.models.architectures import find_blocks, linear_layers
 from eggs_core.models.hooks import hooked
 from eggs_core.progress import Progress
@@ -43,7 +41,7 @@ class PartCost:
     ratio: Interval
 
 
-@torch.no_grad()
+@no_grad
 def drift(dense: PreTrainedModel, pruned: PreTrainedModel, windows: torch.Tensor) -> list[BlockDrift]:
     """The drift behind every block on windows (windows, length) int64, whose errors come from all blocks before."""
     sums: list[list[torch.Tensor]] = [[] for _ in find_blocks(dense)[1]]
@@ -70,7 +68,7 @@ def _hidden(model: PreTrainedModel, window: torch.Tensor) -> list[torch.Tensor]:
     return found
 
 
-@torch.no_grad()
+@no_grad
 def leave_one_in(
     dense: PreTrainedModel, pruned: PreTrainedModel, windows: torch.Tensor
 ) -> Iterator[Progress | PartCost]:

@@ -6,10 +6,9 @@ import hashlib
 import weakref
 from typing import TYPE_CHECKING
 
-import torch
-
 from eggs_core.cache import Bounded
 from eggs_core.evaluation.perplexity import WindowScores
+from eggs_core.heavy import torch
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel

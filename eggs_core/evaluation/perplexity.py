@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from eggs_core.errors import EggsError
+from eggs_core.heavy import no_grad, torch
 from eggs_core.report_types import Protocol, Scores
 from eggs_core.text.sources import Text
 
@@ -51,7 +50,7 @@ def windows_at_once(model: PreTrainedModel, length: int) -> int:
     return max(1, min(16, LOGITS_PER_BATCH // (length * model.get_output_embeddings().weight.shape[0])))
 
 
-@torch.no_grad()
+@no_grad
 def score_windows(model: PreTrainedModel, windows: torch.Tensor) -> Iterator[WindowScores]:
     """Yield the scores of each batch of windows, (windows, length) int64; every token but a window's first is scored.
 

@@ -6,9 +6,8 @@ import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-import torch
-
 from eggs_core.evaluation.perplexity import WindowScores, join, score_windows
+from eggs_core.heavy import torch
 from eggs_core.progress import Progress
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models

@@ -6,16 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-from transformers import PreTrainedTokenizerBase
-
 from eggs_core.errors import EggsError
+from eggs_core.heavy import no_grad, torch
 from eggs_core.limits import check_text
 from eggs_core.models.architectures import context_length
 from eggs_core.text.windows import check_tokens, prompt_ids
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MOST_TOKENS = 512
 FIRST_TOKENS = 16  # tokens with little context before them
@@ -59,16 +57,22 @@ def compare_tokens(
 
     Raises EggsError for a text of fewer than two tokens, and for a model whose output is not finite.
     """
+    ids = compared_ids(tokenizer, dense, text)
+    pieces = tokenizer.batch_decode([[i] for i in ids[0].tolist()])
+    sides = [_predictions(tokenizer, model, ids) for model in (dense, pruned)]
+    kinds = [kind_of(pieces, i) for i in range(1, len(pieces))]
+    return pieces[0], [TokenChange(*row) for row in zip(pieces[1:], kinds, *sides, strict=True)]
+
+
+def compared_ids(tokenizer: PreTrainedTokenizerBase, dense: PreTrainedModel, text: str) -> torch.Tensor:
+    """The tokens of a text that are compared, (1, tokens) int64; raises EggsError as `compare_tokens` does."""
     check_text(text)
     ids = prompt_ids(tokenizer, text)
     ids = ids[:, : min(MOST_TOKENS, context_length(dense.config) or MOST_TOKENS)]
     if ids.shape[1] < 2:
         raise EggsError("The text has fewer than two tokens, so there is nothing to predict; write a sentence.")
     check_tokens("this model", dense, ids)
-    pieces = tokenizer.batch_decode([[i] for i in ids[0].tolist()])
-    sides = [_predictions(tokenizer, model, ids) for model in (dense, pruned)]
-    kinds = [kind_of(pieces, i) for i in range(1, len(pieces))]
-    return pieces[0], [TokenChange(*row) for row in zip(pieces[1:], kinds, *sides, strict=True)]
+    return ids
 
 
 def kind_of(pieces: list[str], index: int) -> str:
@@ -97,7 +101,7 @@ def mean_changes(changes: list[TokenChange]) -> dict[str, tuple[float, int]]:
     return result
 
 
-@torch.no_grad()
+@no_grad
 def _predictions(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, ids: torch.Tensor) -> list[Prediction]:
     ids = ids.to(model.device)
     logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()

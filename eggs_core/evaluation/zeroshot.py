@@ -10,22 +10,22 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
-from transformers import PreTrainedTokenizerBase
 
 from eggs_core.assets import install_command
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import Interval, paired_difference
 from eggs_core.evaluation.task_file import CLOZE, read_items, task_file, write_task
+from eggs_core.heavy import torch
 from eggs_core.limits import OWN, check_items, hosted
 from eggs_core.progress import Progress, memory_errors
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
-    from transformers import PreTrainedModel
+    from lm_eval.tasks import TaskManager
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ONLINE = ("arc_easy", "piqa", "openbookqa", "winogrande", "hellaswag", "boolq")  # offered by name; any other works too
 MISSING = f"Zero-shot tasks need lm-eval: {install_command('eval')}, then start again."
@@ -197,13 +197,21 @@ def _with_end(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+@lru_cache(maxsize=1)
+def _published_tasks() -> TaskManager:
+    """The tasks that come with lm-eval, which takes a quarter of a minute to read the files of."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
+
+
 def _score(lm: HFLM, task: str, limit: int | None, folder: Path) -> TaskScore:
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
     file = task_file(task)
     name = write_task(file, folder) if file else task
-    manager = TaskManager(include_path=str(folder), include_defaults=file is None)
+    manager = TaskManager(include_path=str(folder), include_defaults=False) if file else _published_tasks()
     if name not in manager.all_tasks:
         raise EggsError(f"lm-eval knows no task {name!r}; choose another, or give the path of a .jsonl file.")
     try:

@@ -3,13 +3,14 @@
 Sets lie on one side of a mask's graph, "inputs" (columns) or "outputs" (rows); masks are bool (out, in).
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from eggs_core.errors import EggsError
 from eggs_core.graph.measures import certified_expansion
+from eggs_core.heavy import torch
 from eggs_core.report_types import LayerEntry
 
 SIDES = ("inputs", "outputs")
@@ -172,14 +173,17 @@ def spread(mask: torch.Tensor, side: str, sources: torch.Tensor, steps: int) -> 
 
 
 def chains(layers: Sequence[LayerEntry]) -> list[tuple[str, str]]:
-    """Pairs of layer names in which the first feeds the second within a block; layers as in a run's report."""
+    """Pairs of layer names in which the first feeds the second within a module; layers as in a run's report."""
+    modules: dict[tuple[int, str], list[LayerEntry]] = {}
+    for layer in layers:
+        modules.setdefault((layer["block"], layer["name"].rpartition(".")[0]), []).append(layer)
     found = []
-    for first in layers:
-        for second in layers:
-            ends = tuple(layer["projection"].split(".")[-1] for layer in (first, second))
-            fits = first["block"] == second["block"] and first["shape"][0] == second["shape"][1]
-            if fits and ends in CHAINS:
-                found.append((first["name"], second["name"]))
+    for own in modules.values():
+        for first in own:
+            for second in own:
+                ends = tuple(layer["projection"].split(".")[-1] for layer in (first, second))
+                if first["shape"][0] == second["shape"][1] and ends in CHAINS:
+                    found.append((first["name"], second["name"]))
     return found
 
 

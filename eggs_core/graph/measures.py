@@ -1,15 +1,15 @@
 """The bipartite graph that a mask is: input channels on one side, output channels on the other."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
-import torch
-from scipy.sparse.csgraph import connected_components
 from typing_extensions import TypedDict
 
 from eggs_core.graph.spectrum import null_gap, ramanujan_sigma, second_singular_value, verified_sigma2
+from eggs_core.heavy import scipy, torch
 from eggs_core.pattern import NMPattern
 from eggs_core.report_types import LayerEntry
 
@@ -64,8 +64,8 @@ def count_components(mask: torch.Tensor) -> int:
     rows, columns = mask.cpu().numpy().nonzero()
     out_features, in_features = mask.shape
     size = out_features + in_features
-    adjacency = sp.coo_matrix((np.ones(len(rows), bool), (rows, columns + out_features)), (size, size))
-    total, _ = connected_components(adjacency, directed=False)
+    adjacency = scipy.sparse.coo_matrix((np.ones(len(rows), bool), (rows, columns + out_features)), (size, size))
+    total, _ = scipy.sparse.csgraph.connected_components(adjacency, directed=False)
     isolated = int((~mask.any(0)).sum() + (~mask.any(1)).sum())
     return int(total) - isolated
 

@@ -1,11 +1,13 @@
 """Singular values of normalised biadjacency matrices: how well a mask lets information mix."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import torch
 
+from eggs_core.heavy import torch
 from eggs_core.masks.selection import topn
 from eggs_core.pattern import NMPattern
 

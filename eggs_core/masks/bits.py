@@ -1,9 +1,11 @@
 """Masks as bits: eight weights a byte."""
 
+from __future__ import annotations
+
 import numpy as np
-import torch
 
 from eggs_core.errors import EggsError
+from eggs_core.heavy import torch
 
 
 def pack_bits(mask: torch.Tensor) -> torch.Tensor:
@@ -13,6 +15,11 @@ def pack_bits(mask: torch.Tensor) -> torch.Tensor:
     [[160]]
     """
     return torch.from_numpy(np.packbits(mask.detach().cpu().numpy(), axis=1))
+
+
+def count_differences(one: torch.Tensor, other: torch.Tensor) -> int:
+    """How many weights one of two packed masks keeps and the other does not; both uint8 (out, ⌈in/8⌉)."""
+    return int(np.bitwise_count(one.numpy() ^ other.numpy()).sum())
 
 
 def unpack_bits(packed: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:

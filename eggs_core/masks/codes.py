@@ -1,5 +1,7 @@
 """Masks as they are stored: N:M group codes where those are smaller than bits (docs/masks-format.md), else bits."""
 
+from __future__ import annotations
+
 import itertools
 import json
 import math
@@ -7,16 +9,16 @@ from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 
 from eggs_core.errors import EggsError, OtherVersion
+from eggs_core.heavy import torch
 from eggs_core.masks.bits import pack_bits, unpack_bits
 from eggs_core.masks.selection import check_mask
 from eggs_core.pattern import NMPattern, Patterns, pattern_of
 
 ENCODING, VERSION = "nm-group-codes", "1"
 Shapes = Mapping[str, tuple[int, int]]  # layer name -> (out, in)
-Tensors = Mapping[str, torch.Tensor]
+Tensors = Mapping[str, "torch.Tensor"]
 
 
 def groups_per_byte(pattern: NMPattern) -> int:

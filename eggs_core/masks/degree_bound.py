@@ -5,11 +5,12 @@ mask = topn(S + λ). A price phase gets close for all strips at once. Then succe
 M columns of a strip (Ford and Fulkerson; Edmonds and Karp 1972) make the bound and the optimum exact.
 """
 
+from __future__ import annotations
+
 import math
 
-import torch
-
 from eggs_core.errors import EggsError
+from eggs_core.heavy import torch
 from eggs_core.pattern import NMPattern
 
 RAISE_ROUNDS = 3

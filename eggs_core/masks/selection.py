@@ -1,11 +1,12 @@
 """Mask selection: which N of every M weights are kept, given their scores; ties go to the lowest column."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import torch
-
 from eggs_core.errors import EggsError
+from eggs_core.heavy import torch
 from eggs_core.masks.degree_bound import degree_mask, keep_best, largest_beta, min_degree_bound
 from eggs_core.pattern import NMPattern
 from eggs_core.registry import entry, readers

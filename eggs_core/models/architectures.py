@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-import torch
-from torch import nn
-from transformers import PreTrainedConfig
-from transformers.pytorch_utils import Conv1D
+from typing_extensions import TypeIs
 
 from eggs_core.errors import EggsError
-from eggs_core.models.experts import ExpertLinear, experts_in
+from eggs_core.heavy import nn, no_grad, torch, transformers
+from eggs_core.models.experts import experts_in, is_expert
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers.pytorch_utils import Conv1D
+
+    from eggs_core.models.expert_linear import ExpertLinear
+
+    Linear = nn.Linear | Conv1D | ExpertLinear  # the kinds of linear layers
 
 # config.model_type -> path of the ModuleList of decoder blocks.
 BLOCK_PATHS: dict[str, str] = {
@@ -34,15 +37,17 @@ BLOCK_PATHS: dict[str, str] = {
     "qwen3": "model.layers",
 }
 NO_TEXT = ("vision", "visual", "image", "audio")  # in the names of what a model has beside its text part
-
-Linear = nn.Linear | Conv1D | ExpertLinear  # the kinds of linear layers
-PLAIN_FORWARDS = (nn.Linear.forward, Conv1D.forward, ExpertLinear.forward)
 PLAIN_KINDS = ("FalconLinear",)  # that multiply in their own words
+
+
+def is_linear(module: nn.Module) -> TypeIs[Linear]:
+    """Is the module one of the kinds of linear layers?"""
+    return isinstance(module, nn.Linear | transformers.pytorch_utils.Conv1D) or is_expert(module)
 
 
 def is_transposed(module: nn.Module) -> bool:
     """Is the module's weight (in_features, out_features), as GPT-2's Conv1D keeps it?"""
-    return isinstance(module, Conv1D)
+    return isinstance(module, transformers.pytorch_utils.Conv1D)
 
 
 def shape_of(module: Linear) -> tuple[int, int]:
@@ -55,6 +60,13 @@ def context_length(config: PreTrainedConfig) -> int | None:
     """The most tokens that a model of this configuration reads at once; None for one without a limit."""
     found = getattr(config, "max_position_embeddings", None)
     return found if isinstance(found, int) and found > 0 else None
+
+
+def check_window(name: str, config: PreTrainedConfig, length: int) -> None:
+    """Raise EggsError if a model of this configuration cannot read windows of `length` tokens."""
+    limit = context_length(config)
+    if limit is not None and length > limit:
+        raise EggsError(f"{name} reads at most {limit} tokens at once; choose windows of at most {limit}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +86,7 @@ class LinearLayer:
     @property
     def mixture(self) -> str | None:
         """What the layers of one mixture's experts share: the names of the mixture and of their tensor; else None."""
-        if not isinstance(self.module, ExpertLinear):
+        if not is_expert(self.module):
             return None
         experts, _, tensor = self.projection.rpartition(".")
         return f"{experts.rpartition('.')[0]}.{tensor}"
@@ -84,12 +96,12 @@ class LinearLayer:
         weight = self.module.weight.detach()
         return (weight.T if is_transposed(self.module) else weight).to(torch.float32, copy=True)
 
-    @torch.no_grad()
+    @no_grad
     def set_weight(self, weight: torch.Tensor) -> None:
         """Write an (out_features, in_features) weight back in the model's own dtype and layout."""
         self.module.weight.copy_(weight.T if is_transposed(self.module) else weight)
 
-    @torch.no_grad()
+    @no_grad
     def apply_mask(self, mask: torch.Tensor) -> None:
         """Set to zero in place what a mask, bool (out_features, in_features), prunes."""
         weight = self.module.weight
@@ -108,7 +120,7 @@ def find_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
         blocks = cast(nn.ModuleList, model.get_submodule(path))
     else:
         path, blocks = _largest_list(model)
-    opened = {id(layer.shared) for layer in blocks.modules() if isinstance(layer, ExpertLinear)}
+    opened = {id(layer.shared) for layer in blocks.modules() if is_expert(layer)}
     for name, tensor in blocks.named_parameters():
         if tensor.dim() == 3 and "expert" in name and not name.endswith("_bias") and id(tensor) not in opened:
             raise EggsError(
@@ -133,7 +145,7 @@ def _largest_list(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
 
 
 def _linear_weights(module: nn.Module) -> int:
-    return sum(m.weight.numel() for m in module.modules() if isinstance(m, Linear))
+    return sum(m.weight.numel() for m in module.modules() if is_linear(m))
 
 
 def block_layers(path: str, number: int, block: nn.Module) -> list[LinearLayer]:
@@ -148,7 +160,7 @@ def _layers_of(path: str, number: int, block: nn.Module, seen: set[int]) -> Iter
     """
     routers = set(_routers(block))
     for name, module in block.named_modules():
-        if not isinstance(module, Linear):
+        if not is_linear(module):
             continue
         if isinstance(weight := module.weight, nn.Parameter):  # an expert's is a view, made anew each time
             if id(weight) in seen:
@@ -163,7 +175,8 @@ def _unlike_a_layer(module: Linear) -> str:
     weight = module.weight
     if not weight.is_floating_point() or weight.dim() != 2 or weight.dtype.itemsize < 2:
         return "its weight is stored in a quantised form"
-    if type(module).forward not in PLAIN_FORWARDS and type(module).__name__ not in PLAIN_KINDS:
+    plain = (nn.Linear.forward, transformers.pytorch_utils.Conv1D.forward)
+    if not (is_expert(module) or type(module).forward in plain or type(module).__name__ in PLAIN_KINDS):
         return f"{type(module).__name__} computes more than a product"
     return ""
 

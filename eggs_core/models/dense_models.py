@@ -1,14 +1,15 @@
 """The dense models used last, bounded by memory."""
 
+from __future__ import annotations
+
 import gc
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-import torch
-
 from eggs_core.cache import Bounded
 from eggs_core.device import best_device, free_memory
 from eggs_core.errors import OutOfMemory
+from eggs_core.heavy import torch
 from eggs_core.models.loading import LoadedModel, load
 
 SHARE = 0.5  # of the memory that would be free without them, the models in the cache take at most this

@@ -9,60 +9,16 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import torch
-from torch import nn
-from torch.nn.functional import linear
+from typing_extensions import TypeIs
 
-Model = TypeVar("Model", bound=nn.Module)
+from eggs_core.heavy import nn, torch
 
+if TYPE_CHECKING:  # it imports torch at once
+    from eggs_core.models.expert_linear import ExpertLinear
 
-class ExpertLinear(nn.Module):
-    """One expert's linear layer; its weight is a view of the tensor that all experts of a mixture share."""
-
-    def __init__(self, owner: nn.Module, tensor: str, index: int, experts: int, transposed: bool) -> None:
-        super().__init__()
-        self._owner = (owner,)  # in a tuple, so that the shared tensor is counted once
-        self.tensor, self.index, self.experts, self.transposed = tensor, index, experts, transposed
-
-    @property
-    def shared(self) -> torch.Tensor:
-        """The tensor of all experts."""
-        return self._owner[0].get_parameter(self.tensor)
-
-    @property
-    def weight(self) -> torch.Tensor:
-        """(out_features, in_features), in place in the shared tensor."""
-        shared = self.shared
-        weight = (
-            shared.view(self.experts, -1, shared.shape[-1])[self.index] if shared.dim() == 2 else shared[self.index]
-        )
-        return weight.T if self.transposed else weight
-
-    @property
-    def bias(self) -> torch.Tensor | None:
-        """(out_features,), in place in the shared bias; None without one."""
-        shared = self._owner[0]._parameters.get(f"{self.tensor}_bias")
-        return None if shared is None else shared[self.index]
-
-    @property
-    def in_features(self) -> int:
-        """Inputs of the expert."""
-        return self.weight.shape[1]
-
-    @property
-    def out_features(self) -> int:
-        """Outputs of the expert."""
-        return self.weight.shape[0]
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x (tokens, in) → (tokens, out)."""
-        return linear(x, self.weight, self.bias)
-
-    def extra_repr(self) -> str:
-        """What print(model) shows of the layer."""
-        return f"in_features={self.in_features}, out_features={self.out_features}, expert={self.index}"
+Model = TypeVar("Model", bound="nn.Module")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +102,7 @@ def _scaled(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
     return total.view(-1, width)
 
 
+PER_TOKEN = ("num_experts_per_tok", "top_k_experts", "moe_topk", "moe_top_k")
 FUSED = ("gate_up_proj", "down_proj")
 # Classes of experts that transformers gives no common interface, by name.
 KNOWN = {
@@ -168,11 +125,20 @@ def mixture_of(module: nn.Module) -> Mixture | None:
     return Mixture(tensors, tensors if module.is_transposed else (), _routed)
 
 
+def is_expert(module: nn.Module) -> TypeIs[ExpertLinear]:
+    """Is the module one expert's layer, whose weight lies in a tensor that all experts share?"""
+    from eggs_core.models.expert_linear import ExpertLinear
+
+    return isinstance(module, ExpertLinear)
+
+
 def open_experts(model: Model) -> Model:
     """Give each expert that lies in a shared tensor linear layers of its own, in place; returns the model.
 
     They are named by the expert's number and the tensor: experts.3.gate_up_proj. Nothing is copied.
     """
+    from eggs_core.models.expert_linear import ExpertLinear
+
     for module in list(model.modules()):
         found = mixture_of(module)
         if found is None or "0" in module._modules or module._parameters.get(found.tensors[0], 0) is None:
@@ -189,11 +155,49 @@ def open_experts(model: Model) -> Model:
     return model
 
 
+def expert_of(projection: str) -> tuple[str, int] | None:
+    """A projection without its expert's number, and the number; None for one that belongs to no expert.
+
+    >>> expert_of("mlp.experts.17.gate_up_proj")
+    ('mlp.experts.*.gate_up_proj', 17)
+    """
+    parts = projection.split(".")
+    for place, part in enumerate(parts[1:-1], 1):
+        before, behind = parts[:place], parts[place + 1 :]
+        number = part.isdecimal() and part.isascii() and len(part) < 7 and str(int(part)) == part
+        # Only opened experts have a layer that is called weight.
+        if number and ("expert" in ".".join(before) or behind == ["weight"]):
+            return ".".join([*before, "*", *behind]), int(part)
+    return None
+
+
 def experts_in(module: nn.Module) -> int | None:
     """How many experts a module holds that were opened, or that are modules in a list; None for any other module."""
     if mixture_of(module) is not None or (isinstance(module, nn.ModuleList) and len(module) > 1):
         return sum(name.isdigit() for name in module._modules) or None
     return None
+
+
+def experts_per_token(config: object) -> int | None:
+    """How many experts of a mixture a token is sent to, by the names that configurations have for it."""
+    parts = (config, getattr(config, "ffn_config", None))  # as DBRX keeps it
+    found = (getattr(part, name, None) for part in parts for name in PER_TOKEN)
+    return next((count for count in found if isinstance(count, int) and count > 0), None)
+
+
+def read_share(name: str, module: nn.Module, config: object) -> float:
+    """The share of a module's weights that one token needs: of routed experts those that it is sent to, else all."""
+    found, count = mixture_of(module), experts_in(module)
+    listed = isinstance(module, nn.ModuleList) and "expert" in name.rpartition(".")[2]
+    if not count or not (listed or (found is not None and found.forward is not _weighed)):
+        return 1.0
+    return min(1.0, (experts_per_token(config) or count) / count)
+
+
+def read_shares(model: nn.Module, config: object) -> Callable[[str], float]:
+    """A function from a module's or layer's name in the model to the share of its weights that one token needs."""
+    shares = {f"{n}.": share for n, m in model.named_modules() if (share := read_share(n, m, config)) < 1}
+    return lambda name: next((share for path, share in shares.items() if f"{name}.".startswith(path)), 1.0)
 
 
 def release_experts(model: nn.Module) -> None:
@@ -202,11 +206,11 @@ def release_experts(model: nn.Module) -> None:
         found = mixture_of(module)
         for tensor in found.tensors if found else ():
             places = _places(module, tensor)
-            left = [(expert, name) for expert, name in places if isinstance(expert._modules[name], ExpertLinear)]
+            left = [(expert, name) for expert, name in places if is_expert(cast(nn.Module, expert._modules[name]))]
             if not places or len(left) == len(places):
                 continue
             for expert, name in left:
-                expert.add_module(name, _apart(cast(ExpertLinear, expert._modules[name])))
+                expert.add_module(name, _apart(cast("ExpertLinear", expert._modules[name])))
             owner, _, last = tensor.rpartition(".")
             module.get_submodule(owner)._parameters[last] = None
             module._parameters.pop(f"{tensor}_bias", None)

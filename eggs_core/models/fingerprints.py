@@ -1,5 +1,7 @@
 """What tells one model's weights from another's: a hash over every byte, kept by the files that it was taken from."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
@@ -12,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from safetensors import safe_open
 
 from eggs_core.cache import Bounded
 from eggs_core.errors import EggsError
 from eggs_core.files import write_json
+from eggs_core.heavy import torch
 from eggs_core.models.stored_tensors import Stored, open_file
 from eggs_core.reading import read_json
 
@@ -36,7 +38,7 @@ class WeightFiles:
     states: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def look(cls, paths: Iterable[Path]) -> "WeightFiles":
+    def look(cls, paths: Iterable[Path]) -> WeightFiles:
         """The files as they are now; raises EggsError for one that is gone."""
         found = tuple(sorted(path.absolute() for path in paths))
         return cls(found, tuple(_state(path) for path in found))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eggs_core.errors import EggsError
+from eggs_core.models.quantised import check_method, method_of
 from eggs_core.reading import read_json
 
 CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
@@ -70,11 +71,8 @@ def check_folder(name: str, folder: Path) -> dict[str, Any]:
     for file in OBJECTS:
         if (folder / file).exists():
             read_object(name, folder / file)
-    if method := config.get("quantization_config"):
-        kind = method.get("quant_method") if isinstance(method, dict) else method
-        raise EggsError(
-            f"The weights of {name} are quantised ({shown(kind)}); only fp32, fp16 and bf16 weights can be pruned."
-        )
+    if method := method_of(config):
+        check_method(name, method)
     saved = config.get("dtype") or config.get("torch_dtype") or "auto"
     if not isinstance(saved, str) or saved.removeprefix("torch.") not in DTYPES:
         raise EggsError(

@@ -7,27 +7,26 @@ import shutil
 import struct
 import tempfile
 from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from glob import escape
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from filelock import FileLock
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from eggs_core.converted import converted_folder, converted_root, place_of, split_files
 from eggs_core.device import check_room
 from eggs_core.errors import EggsError
 from eggs_core.files import PART, check_disk, new_folder
+from eggs_core.heavy import torch, transformers
 from eggs_core.models.architectures import find_blocks
+from eggs_core.models.building import from_files
 from eggs_core.models.meta import save_plain
 from eggs_core.models.stored_tensors import check_complete
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MAGIC = b"GGUF"
 MOST_DIMENSIONS = 8
@@ -178,17 +177,9 @@ def _loaded(name: str, files: list[Path], headers: list[Header]) -> tuple[PreTra
             file = Path(place) / "whole.gguf"
             join(files, headers, file)
         options = {"local_files_only": True, "trust_remote_code": False, "gguf_file": file.name}
-        tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **options)
-        from_pretrained: Callable[..., Any] = AutoModelForCausalLM.from_pretrained  # a pair, with its loading info
-        model, loading = from_pretrained(
-            str(file.parent),
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **options,
-        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(file.parent), **options)
+        model, lost = from_files(str(file.parent), dtype=torch.float32, **options)
     find_blocks(model)  # an unsupported architecture is refused here
-    lost = {key for key, *_ in loading["mismatched_keys"]} | set(loading["missing_keys"])
     check_complete(name, [key for key in model.state_dict() if key in lost])
     return model, tokenizer
 

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-
-import torch
-from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, cast
 
 from eggs_core.device import best_device, check_room
 from eggs_core.errors import EggsError
-from eggs_core.models.architectures import context_length, find_blocks
+from eggs_core.heavy import nn, torch, transformers
+from eggs_core.models.architectures import check_window, find_blocks
+from eggs_core.models.building import from_files
+from eggs_core.models.checkpoint import Checkpoint
 from eggs_core.models.experts import open_experts
 from eggs_core.models.fingerprints import WeightFiles, first_values, of_files, of_tensors, sampled
 from eggs_core.models.meta import check_buffers, skeleton
 from eggs_core.models.opening_errors import explained
+from eggs_core.models.quantised import is_quantised
 from eggs_core.models.source import open_model
 from eggs_core.models.stored_tensors import Stored, check_complete, headers, matched
 from eggs_core.text.windows import check_tokens
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass
@@ -55,6 +54,8 @@ class LoadedModel(Outline):
 
     tokenizer: PreTrainedTokenizerBase
     files: WeightFiles | None = None  # that the weights were read from, None for a model made in memory
+    left_out: tuple[str, ...] = ()  # what the files hold beside the language model, such as vision
+    quantised: str | None = None  # how the files keep the weights, such as fp8
 
     @property
     def device(self) -> torch.device:
@@ -79,6 +80,8 @@ class LoadedModel(Outline):
     def earlier_fingerprints(self) -> list[str]:
         """What runs made before recorded of these weights: in memory, and block by block."""
         found = [sampled(self.model.state_dict())]
+        if self.left_out or self.quantised:  # no earlier version opened these
+            return found
         if self.files and self.files.paths[0].suffix == ".safetensors":
             folder = self.files.folder
             found.append(first_values(folder, matched(self.name, self.model, headers(self.name, folder))[0]))
@@ -86,7 +89,7 @@ class LoadedModel(Outline):
 
     def copied_to(self, device: torch.device) -> LoadedModel:
         """A copy on another device, known by the same fingerprint."""
-        copied = LoadedModel(self.name, moved(copy.deepcopy(self.model), device), self.tokenizer)
+        copied = replace(self, model=moved(copy.deepcopy(self.model), device), files=None)
         copied.fingerprint = self.fingerprint
         return copied
 
@@ -94,13 +97,6 @@ class LoadedModel(Outline):
 def moved(model: PreTrainedModel, to: torch.device | torch.dtype) -> PreTrainedModel:
     """The model moved to another device or dtype; `to` of a model takes more than transformers declares."""
     return cast("PreTrainedModel", cast(nn.Module, model).to(to))
-
-
-def check_window(name: str, config: PreTrainedConfig, length: int) -> None:
-    """Raise EggsError if a model of this configuration cannot read windows of `length` tokens."""
-    limit = context_length(config)
-    if limit is not None and length > limit:
-        raise EggsError(f"{name} reads at most {limit} tokens at once; choose windows of at most {limit}.")
 
 
 def _bytes_loaded(config: PreTrainedConfig, stored: dict[str, Stored], dtype: torch.dtype | None) -> int:
@@ -130,28 +126,43 @@ def load(
     with explained(name):
         opened = open_model(name)
         files = opened.files
+        if opened.folder and (opened.left_out or is_quantised(opened.config)):
+            return _rebuilt(name, opened.folder, device, dtype, files, device_map)
         if opened.stored:
             if device_map is None:
                 check_room(_bytes_loaded(opened.config, opened.stored, dtype), device, f"The model {Path(name).name}")
             check_fits(name, opened.config, opened.stored)
-        tokenizer = AutoTokenizer.from_pretrained(opened.source, **opened.options)
-        from_pretrained: Callable[..., Any] = AutoModelForCausalLM.from_pretrained  # a pair, with its loading info
-        model, loading = from_pretrained(
+        tokenizer = transformers.AutoTokenizer.from_pretrained(opened.source, **opened.options)
+        model, lost = from_files(
             opened.source,
             dtype=dtype or "auto",
             use_safetensors=True,
             device_map=device_map,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
             config=opened.config,
             **opened.options,
         )
     open_experts(model)
     find_blocks(model)  # an unsupported architecture is refused here, before any work
-    lost = {key for key, *_ in loading["mismatched_keys"]} | set(loading["missing_keys"])
     check_complete(name, [key for key in model.state_dict() if key in lost])
     model = model.eval()
     return LoadedModel(name, model if device_map else moved(model, device), tokenizer, files)
+
+
+def _rebuilt(
+    name: str,
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    files: WeightFiles | None,
+    device_map: object,
+) -> LoadedModel:
+    """A model whose tensors are not as its files name or store them: the same that is streamed, with all its blocks."""
+    if device_map is not None:
+        raise EggsError(f"{name} is quantised or a part of a larger model, which is opened on one device only.")
+    checkpoint = Checkpoint(name, device, folder, dtype)
+    check_room(checkpoint.parameters * checkpoint.dtype.itemsize, device, f"The model {Path(name).name}")
+    model, tokenizer = checkpoint.whole(), checkpoint.tokenizer
+    return LoadedModel(name, model, tokenizer, files, checkpoint.left_out, checkpoint.quantised)
 
 
 def check_fits(name: str, config: PreTrainedConfig, stored: dict[str, Stored]) -> None:

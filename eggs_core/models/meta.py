@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig
-
 from eggs_core.errors import EggsError
+from eggs_core.heavy import torch, transformers
+from eggs_core.models.building import building
 from eggs_core.models.experts import open_experts
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 FLAG = "_is_hf_initialized"  # with which transformers marks what needs no values any more
 MOST_BUFFER_VALUES = 1 << 26  # that a configuration may ask for in all
@@ -24,15 +23,16 @@ MOST_BUFFER_VALUES = 1 << 26  # that a configuration may ask for in all
 def skeleton(config: object, kind: type | None = None, dtype: torch.dtype | None = None) -> PreTrainedModel:
     """A model of this config, or of this class, on the meta device, its weights tied as the config says."""
     options = {} if dtype is None else {"dtype": dtype}
-    with torch.device("meta"):
+    with building(), torch.device("meta"):
         if kind is not None:
             return open_experts(kind(config))
-        return open_experts(AutoModelForCausalLM.from_config(config, trust_remote_code=False, **options))
+        return open_experts(transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False, **options))
 
 
 def plain_config(model: PreTrainedModel) -> PreTrainedConfig:
-    """The model's config without what a GGUF import left in it, which transformers would refuse to save."""
+    """The model's config without what opening left in it: a path of this machine, and what transformers won't save."""
     config = copy.deepcopy(model.config)
+    config.name_or_path = ""
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     config.architectures = [type(model).__name__]
@@ -66,10 +66,15 @@ def compute_buffers(model: PreTrainedModel, name: str, device: torch.device | st
         parent, _, child = buffer_name.rpartition(".")
         owner = model.get_submodule(parent)
         owner.register_buffer(child, torch.zeros_like(buffer, device=device), persistent=False)
+    settle_released(model)
+    with building():
+        model.initialize_weights()  # what from_pretrained calls for buffers that no file holds
+
+
+def settle_released(model: PreTrainedModel) -> None:
+    """Mark modules that gave up a tensor, as experts that are packed share none any more: they need no values."""
     for module in model.modules():
-        gone = any(held is None and name != "bias" for name, held in module._parameters.items())
-        setattr(module, FLAG, gone)  # experts that are packed have no tensor to share any more
-    model.initialize_weights()  # what from_pretrained calls for buffers that no file holds
+        setattr(module, FLAG, any(held is None and name != "bias" for name, held in module._parameters.items()))
 
 
 def put(model: PreTrainedModel, name: str, tensor: torch.Tensor) -> None:

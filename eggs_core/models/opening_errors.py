@@ -1,15 +1,17 @@
 """Whatever opening a model raises, as the one sentence that a person needs."""
 
+from __future__ import annotations
+
 import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
 
 from eggs_core.errors import EggsError, OutOfMemory
+from eggs_core.heavy import torch
 from eggs_core.hub import causes, hub_error
 from eggs_core.models.source import BUNDLED
 

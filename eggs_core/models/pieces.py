@@ -6,13 +6,20 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
-
 from eggs_core.errors import EggsError
+from eggs_core.heavy import torch
+from eggs_core.models.quantised import block_size, conversions, is_scale, spread
 from eggs_core.models.stored_tensors import Piece
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
+
+
+def plain_names(model: PreTrainedModel, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors of a model as transformers would save them."""
+    from transformers.core_model_loading import revert_weight_conversion
+
+    return {name: tensor.contiguous() for name, tensor in revert_weight_conversion(model, dict(tensors)).items()}
 
 
 class Pieces:
@@ -32,17 +39,17 @@ class Pieces:
 
     def joined(self, parts: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Tensors by the model's own names, of stored ones by theirs; all pieces of a tensor must be among them."""
-        from transformers.conversion_mapping import get_model_conversion_mapping  # seconds, which only opening needs
         from transformers.core_model_loading import WeightConverter, dot_natural_key
 
         found = {name: tensor for name, tensor in parts.items() if name not in self._pieces}
         if len(found) == len(parts):
             return found
-        converters = [t for t in get_model_conversion_mapping(self._model) if isinstance(t, WeightConverter)]
+        converters = [t for t in conversions(self._model) if isinstance(t, WeightConverter)]
         by_rule = {rule: converter for converter in converters for rule in converter.source_patterns}
         open_ones: dict[str, WeightConverter] = {}
         pieces = [self._pieces[name] for name in parts if name in self._pieces]
         tensors = {self._pieces[name].key: tensor for name, tensor in parts.items() if name in self._pieces}
+        self._spread(pieces, tensors)
         for piece in sorted(pieces, key=lambda piece: dot_natural_key(piece.key)):
             converter = open_ones.setdefault(piece.target, copy.deepcopy(by_rule[piece.rule]))
             converter.add_tensor(piece.target, piece.key, piece.rule, cast(Any, tensors[piece.key]))
@@ -52,6 +59,20 @@ class Pieces:
             self._made[target] = list(made)
             found |= {name: tensor.contiguous() for name, tensor in made.items()}
         return found
+
+    def target(self, name: str) -> str:
+        """The first tensor of the model that a piece becomes a part of; the name itself of what is no piece."""
+        return self._pieces[name].target if name in self._pieces else name
+
+    def _spread(self, pieces: Iterable[Piece], tensors: dict[str, torch.Tensor]) -> None:
+        """Give fp8 weights, in place, a scale for each row or column that their blocks do not divide."""
+        if (block := block_size(self._model.config)) is None:
+            return
+        weights = {piece.key.rpartition(".")[0]: piece.key for piece in pieces if piece.key.endswith(".weight")}
+        for piece in pieces:
+            weight = weights.get(piece.key.rpartition(".")[0])
+            if weight and is_scale(piece.key):
+                tensors[piece.key] = spread(tensors[piece.key], tuple(tensors[weight].shape), block)
 
     def split(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The inverse, by names in the files; raises EggsError where transformers knows none."""

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from eggs_core.errors import EggsError
+from eggs_core.heavy import torch
 from eggs_core.models.architectures import find_blocks
 from eggs_core.models.folder import CONFIG, INDEX, check_counts, check_folder, shown, weight_files
+from eggs_core.models.quantised import KINDS, conversions, is_quantised
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -22,7 +23,7 @@ if TYPE_CHECKING:  # it takes transformers seconds to import its models
 HEADS = ("lm_head.weight", "embed_out.weight")  # how the names of LM heads and of embedding tables end
 TABLES = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 ROWS = 4096  # of two tables that are compared at once
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # a kind -> its dtype's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Stored:
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of a tensor that can be pruned."""
-        return DTYPES[self.kind]
+        return getattr(torch, DTYPES[self.kind])
 
     @property
     def count(self) -> int:
@@ -110,18 +111,19 @@ def headers(name: str, folder: Path) -> dict[str, Stored]:
     return {key: place for key, place in found.items() if key in index}
 
 
-def matched(name: str, model: PreTrainedModel, found: dict[str, Stored]) -> tuple[dict[str, Stored], dict[str, Piece]]:
+def matched(
+    name: str, model: PreTrainedModel, found: dict[str, Stored], advice: str = "copy the whole model"
+) -> tuple[dict[str, Stored], dict[str, Piece]]:
     """The files' tensors by the model's own names, tied ones once; raises EggsError unless every weight is there.
 
     The model may be on the meta device. The second value are those that transformers makes tensors of the model of,
     such as one of all experts; they are among the first, by names that begin with that of what they are made into.
-    Where there are some, transformers' own report tells of missing weights.
+    Where one of them may become several tensors, transformers' own report tells of missing weights.
     """
-    from transformers.conversion_mapping import get_model_conversion_mapping  # seconds, which only opening needs
     from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
     state = model.state_dict(keep_vars=True)
-    transforms = get_model_conversion_mapping(model)
+    transforms = conversions(model)
     renamings = [t for t in transforms if isinstance(t, WeightRenaming)]
     converters = [t for t in transforms if isinstance(t, WeightConverter)]
     stored: dict[str, Stored] = {}
@@ -130,7 +132,8 @@ def matched(name: str, model: PreTrainedModel, found: dict[str, Stored]) -> tupl
         target, converted = rename_source_key(key, renamings, converters, model.base_model_prefix, state)
         if target not in state:
             continue
-        if place.kind not in DTYPES:
+        quantised = converted is not None and place.kind in KINDS and is_quantised(model.config)
+        if place.kind not in DTYPES and not quantised:
             raise EggsError(
                 f"{name} stores {shown(key)} as {place.kind}; only fp32, fp16 and bf16 weights can be pruned."
             )
@@ -146,9 +149,22 @@ def matched(name: str, model: PreTrainedModel, found: dict[str, Stored]) -> tupl
     for target in [n for n in state if n in stored]:
         if first.setdefault(id(state[target]), target) != target:
             del stored[target]  # of tied weights one is read and written
-    if not pieces:
-        check_complete(name, [n for n in state if n not in stored and id(state[n]) not in first])
+    if is_quantised(model.config):
+        check_scales(name, stored, pieces)
+    made = {id(state[piece.target]) for piece in pieces.values()} | first.keys()
+    if all(len(converter.target_patterns) == 1 for converter in converters):
+        check_complete(name, [n for n in state if n not in stored and id(state[n]) not in made], advice)
     return stored, pieces
+
+
+def check_scales(name: str, stored: Mapping[str, Stored], pieces: Mapping[str, Piece]) -> None:
+    """Raise EggsError if a quantised weight lacks the scales that it is multiplied by, or if none is quantised."""
+    if all(stored[label].kind in DTYPES for label in pieces):
+        raise EggsError(f"The {CONFIG} of {name} says that weights are quantised, and none is; remove that from it.")
+    scaled = {piece.target for piece in pieces.values() if "scale" in piece.rule}
+    for label, piece in pieces.items():
+        if stored[label].kind not in DTYPES and piece.target not in scaled:
+            raise EggsError(f"{name} holds no scales for {shown(piece.key)}; copy the whole model.")
 
 
 def settle_ties(config: PreTrainedConfig, folder: Path, found: Mapping[str, Stored]) -> PreTrainedConfig:
@@ -175,10 +191,10 @@ def _equal(folder: Path, one: Stored, other: Stored) -> bool:
         )
 
 
-def check_complete(name: str, missing: Iterable[str]) -> None:
+def check_complete(name: str, missing: Iterable[str], advice: str = "copy the whole model") -> None:
     """Raise EggsError, naming the first, if weights of a model are missing from its files."""
     if lost := list(missing):
-        raise EggsError(f"{name} holds no weight {lost[0]} ({len(lost)} are missing); copy the whole model.")
+        raise EggsError(f"{name} holds no weight {lost[0]} ({len(lost)} are missing); {advice}.")
 
 
 def _check_blocks(name: str, model: PreTrainedModel, found: Iterable[str]) -> None:

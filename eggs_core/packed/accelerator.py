@@ -1,33 +1,24 @@
-"""The form of a packed weight that an accelerator multiplies with."""
+"""What an accelerator makes of packed weights, and what 2:4 would take on a GPU."""
 
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
 from typing_extensions import TypedDict
 
 from eggs_core.pattern import NMPattern
 
 
-def accelerator_weight(dense: Tensor, pattern: NMPattern) -> tuple[Tensor, str]:
-    """The weight that an accelerator multiplies with, from dense (out, in) with its zeros, and the name of that path.
+def dense_path(device: torch.device, pattern: NMPattern) -> str:
+    """The name of the product with a dense weight that packed layers use on an accelerator, and why it is that one.
 
-    CUDA with 2:4 in a 16-bit dtype gets torch's semi-structured form. Everything else gets the dense one, and the name
-    says why.
+    torch's semi-structured products (torch.sparse.to_sparse_semi_structured) were slower than dense ones at all sizes
+    that a language model has when they were called one by one on an H100: benchmarks/gpu.py.
     """
-    device = dense.device
     if device.type != "cuda":
-        return dense, f"dense with zeros on {device.type} (no N:M kernel there)"
+        return f"dense with zeros on {device.type} (no N:M kernel there)"
     if (pattern.keep, pattern.group) != (2, 4):
-        return dense, f"dense with zeros on CUDA (its sparse cores know 2:4, not {pattern})"
-    if dense.dtype == torch.float32:
-        return dense, "dense with zeros on CUDA (2:4 needs fp16 or bf16)"
-    if torch.cuda.get_device_capability(device) < (8, 0):
-        return dense, "dense with zeros on CUDA (2:4 needs compute capability 8.0)"
-    try:
-        return torch.sparse.to_sparse_semi_structured(dense), "CUDA 2:4 semi-structured"
-    except (RuntimeError, ValueError, NotImplementedError) as error:  # shapes that the library refuses, no library
-        return dense, f"dense with zeros on CUDA ({str(error).splitlines()[0][:120]})"
+        return f"dense with zeros on CUDA (its sparse cores know 2:4, not {pattern})"
+    return "dense with zeros on CUDA (its 2:4 products take longer to call than they save)"
 
 
 class GpuPlan(TypedDict):
@@ -40,24 +31,32 @@ class GpuPlan(TypedDict):
     reason: str  # the condition for its 2:4 units
 
 
-def gpu_plan(shapes: Iterable[tuple[int, int]], pattern: NMPattern) -> GpuPlan:
-    """What pruned layers of (out, in) would take on a GPU in fp16: counted bytes and the condition for its 2:4 units.
+def gpu_plan(layers: Iterable[tuple[tuple[int, int], NMPattern]]) -> GpuPlan:
+    """What pruned layers of (out, in) and a pattern would take on a GPU in fp16: counted bytes and the condition.
 
     The bounds on shapes are those of torch's CUTLASS path.
     """
     bounds = torch.sparse.SparseSemiStructuredTensorCUTLASS._DTYPE_SHAPE_CONSTRAINTS[torch.float16]
-    sizes = list(shapes)
-    known = (pattern.keep, pattern.group) == (2, 4)
-    fits = [known and o % bounds.sparse_min_rows == 0 and i % bounds.sparse_min_cols == 0 for o, i in sizes]
-    dense = [2 * o * i for o, i in sizes]
+    known, others, fits, dense = False, dict[NMPattern, None](), list[bool](), list[int]()
+    for (rows, columns), pattern in layers:
+        own = (pattern.keep, pattern.group) == (2, 4)
+        known = known or own
+        others |= {} if own else {pattern: None}
+        fits.append(own and rows % bounds.sparse_min_rows == 0 and columns % bounds.sparse_min_cols == 0)
+        dense.append(2 * rows * columns)
+    known_only = (
+        f"NVIDIA's sparse units know 2:4 only; at {', '.join(map(str, others))} a GPU multiplies dense weights "
+    )
+    known_only += "with zeros."
     reason = (
-        f"NVIDIA's sparse units know 2:4 only; at {pattern} a GPU multiplies dense weights with zeros."
+        known_only
         if not known
         else f"needs an NVIDIA GPU of compute capability 8.0 or newer (A100, RTX 30 and later), fp16 or bf16, outputs "
         f"divisible by {bounds.sparse_min_rows} and inputs divisible by {bounds.sparse_min_cols}."
+        + (f" {known_only}" if others else "")
     )
     return {
-        "layers": len(sizes),
+        "layers": len(dense),
         "fits": sum(fits),
         "dense_bytes": sum(dense),
         "sparse_bytes": sum(d * 9 // 16 if f else d for d, f in zip(dense, fits, strict=True)),  # ½ values, 2 bits each

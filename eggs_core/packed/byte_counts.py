@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from eggs_core.errors import EggsError
-from eggs_core.models.architectures import Linear, shape_of
-from eggs_core.models.experts import ExpertLinear, experts_in
+from eggs_core.models.architectures import is_linear, shape_of
+from eggs_core.models.expert_linear import ExpertLinear
+from eggs_core.models.experts import experts_in, read_shares
 from eggs_core.packed import layout
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.pattern import NMPattern, Patterns, pattern_of
@@ -23,27 +24,38 @@ if TYPE_CHECKING:  # it takes transformers seconds to import its models
 def decode_bytes(model: PreTrainedModel) -> dict[str, int]:
     """Bytes of weights that one decoded token reads: {"linear": …, "head": …, "other": …, "total": …}.
 
-    "linear" are the decoder's linear layers. "head" is the LM head, with tied embeddings the embedding table. "other"
-    are norms and one row of each embedding table. "total" ÷ memory_bandwidth is the least time that a token can take.
+    "linear" are the decoder's linear layers, of a mixture as many experts as a token is sent to. "head" is the LM head,
+    with tied embeddings the embedding table. "other" are norms and one row of each embedding table. "total" ÷
+    memory_bandwidth is the least time that a token can take.
     """
     head = model.get_output_embeddings()
-    linear = other = 0
+    linear = other = 0.0
+    share_of = read_shares(model, model.config)
     seen = {id(t) for t in head.parameters()} if head is not None else set()
-    for module in model.modules():
+    for name, module in model.named_modules():
         if module is head:
             continue
+        share = share_of(name)
         if isinstance(module, PackedLinear):
-            linear += module.nbytes
+            linear += share * module.nbytes
         elif isinstance(module, nn.Embedding):
             other += module.weight.nbytes // max(1, module.num_embeddings)
         else:
             mine = sum(p.nbytes for p in module.parameters(recurse=False) if id(p) not in seen)
-            if isinstance(module, Linear) or experts_in(module):
-                linear += mine
+            if is_linear(module) or experts_in(module) or share < 1:
+                linear += share * mine
             else:
                 other += mine
     heads = head.nbytes if isinstance(head, PackedLinear) else sum(p.nbytes for p in head.parameters()) if head else 0
-    return {"linear": linear, "head": heads, "other": other, "total": linear + heads + other}
+    found = {"linear": round(linear), "head": heads, "other": round(other)}
+    return {**found, "total": sum(found.values())}
+
+
+def layer_bytes(shape: tuple[int, int], pattern: NMPattern, itemsize: int, permuted: bool) -> tuple[int, int, int]:
+    """Bytes of one packed layer's values, positions and channel order; `shape` is (out, in)."""
+    rows, columns = shape
+    kept = pattern.groups(columns) * pattern.keep
+    return rows * kept * itemsize, rows * layout.words_per_row(kept, pattern.position_bits) * 4, 4 * columns * permuted
 
 
 def size_breakdown(
@@ -79,18 +91,16 @@ def size_breakdown(
                 module.permutation is not None,
             )
             size = module.values.dtype.itemsize
-        elif name in names and patterns is not None and isinstance(module, Linear):
+        elif name in names and patterns is not None and is_linear(module):
             shape, weight = shape_of(module), module.weight
             own, order, size = pattern_of(patterns, name), name in permuted, weight.dtype.itemsize
             whole = module.shared if isinstance(module, ExpertLinear) else weight
             counted[id(whole)] += shape[0] * shape[1] * size
         else:
             continue
-        kept = own.groups(shape[1]) * own.keep
         dense += shape[0] * shape[1] * size
-        values += shape[0] * kept * size
-        positions += shape[0] * layout.words_per_row(kept, own.position_bits) * 4
-        orders += 4 * shape[1] * order
+        mine = layer_bytes(shape, own, size, order)
+        values, positions, orders = values + mine[0], positions + mine[1], orders + mine[2]
         used.add((own, size))
     parts = _not_pruned(model, counted)
     packed, untouched = values + positions + orders, sum(parts.values())

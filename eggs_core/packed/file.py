@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,13 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from typing_extensions import TypedDict
 
 from eggs_core.errors import EggsError
-from eggs_core.models.architectures import Linear, is_transposed, shape_of
+from eggs_core.models.architectures import is_linear, is_transposed, shape_of
 from eggs_core.models.meta import compute_buffers, skeleton
 from eggs_core.packed import layout
 from eggs_core.packed.kernel.library import DTYPES
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.packed.model import join_siblings, put_packed
+from eggs_core.packed.names import FILE, FORMAT, VERSION
 from eggs_core.pattern import NMPattern
 from eggs_core.reading import parse_json
 from eggs_core.validation import Natural, check
@@ -31,8 +33,6 @@ from eggs_core.validation import Natural, check
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
 
-FORMAT, VERSION = "eggs-packed-nm", "1"
-FILE = "model.eggs.safetensors"  # the packed file's name inside a folder
 CHECKSUM = "sha256"  # the metadata that holds the file's checksum; files written before it have none
 PARTS = ("values", "positions", "permutation", "bias")
 JsonObject = dict[str, Any]
@@ -53,30 +53,40 @@ def load_packed(path: str | Path) -> PreTrainedModel:
     The tensors stay in the mapped file until they are used. Raises EggsError for a file that is no packed model, is
     damaged or does not fit its own configuration.
     """
-    file, metadata, tensors = _opened(Path(path))
-    model, described = _model_of(metadata, len(tensors), file)
-    put_packed(model, {name: _layer_of(model, name, spec, tensors, file) for name, spec in described.items()})
-    _fill(model, tensors | _tied(metadata, tensors, file), file)
-    for name, layer in packed_layers(model):
-        _check_contents(name, layer)
-    join_siblings(model)
+    file = opened(Path(path))
+    model = _model_of(file)
+    put_layers(model, file)
+    fill(model, file)
+    _compute_buffers(model, file)
     try:
-        model.generation_config = GenerationConfig.from_dict(_object(metadata, "generation_config"))
+        model.generation_config = GenerationConfig.from_dict(_object(file.metadata, "generation_config"))
     except Exception as error:  # for settings of a wrong kind transformers raises nearly anything
-        raise EggsError(f"{file} is damaged: its generation settings cannot be read.") from error
-    if CHECKSUM not in metadata:
-        _try(model, file)
+        raise EggsError(f"{file.name} is damaged: its generation settings cannot be read.") from error
+    if CHECKSUM not in file.metadata:
+        _try(model, file.name)
     return model.eval()
 
 
-def _opened(path: Path) -> tuple[str, dict[str, str], dict[str, Tensor]]:
-    """A packed file's name, metadata and tensors, which are finite and, where it has a checksum, as they were saved."""
+@dataclass(frozen=True, slots=True)
+class PackedFile:
+    """What a packed file holds; a tensor that the model has under several names stands under each."""
+
+    name: str
+    metadata: dict[str, str]
+    tensors: dict[str, Tensor]
+
+
+def opened(path: Path) -> PackedFile:
+    """A packed file, or that of a folder; its tensors are finite and, where it has a checksum, as they were saved.
+
+    They stay in the mapped file until they are used. Raises EggsError for a file that is none.
+    """
     try:
         file = path / FILE if path.is_dir() else path
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
+        with safe_open(file, framework="pt") as held:
+            metadata = held.metadata() or {}
             _check_format(metadata, file.name)
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
+            tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118 - not a dict
     except FileNotFoundError as error:
         raise EggsError(f"There is no packed model file {path if path.suffix else path / FILE}.") from error
     except (OSError, SafetensorError, ValueError, RuntimeError, TypeError) as error:
@@ -86,7 +96,7 @@ def _opened(path: Path) -> tuple[str, dict[str, str], dict[str, Tensor]]:
             raise EggsError(f"Tensor {name} of {file.name} has values that are NaN or infinite; save the model again.")
     if CHECKSUM in metadata and metadata[CHECKSUM] != checksum(tensors, metadata):
         raise EggsError(f"{file.name} is damaged: its contents do not match their checksum; copy or export it again.")
-    return file.name, metadata, tensors
+    return PackedFile(file.name, metadata, tensors | _tied(metadata, tensors, file.name))
 
 
 def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
@@ -139,17 +149,17 @@ def packed_layers(model: nn.Module, tied: bool = False) -> Iterator[tuple[str, P
     return ((name, module) for name, module in found if isinstance(module, PackedLinear))
 
 
-def _model_of(metadata: dict[str, str], tensors: int, file: str) -> tuple[PreTrainedModel, dict[str, dict]]:
-    """The file's model on the meta device and the description of its packed layers."""
+def _model_of(file: PackedFile) -> PreTrainedModel:
+    """The file's model on the meta device, its layers dense."""
     try:
-        config, described = _object(metadata, "config"), _object(metadata, "layers")
+        config = _object(file.metadata, "config")
         config.pop("auto_map", None)
         built = CONFIG_MAPPING[config.pop("model_type")].from_dict(_with_floats(config))
-        if not 0 < int(getattr(built, "num_hidden_layers", 1)) <= tensors:
-            raise ValueError(f"it claims {built.num_hidden_layers} layers and holds {tensors} tensors")
-        return skeleton(built, _class_of(built)), described
+        if not 0 < int(getattr(built, "num_hidden_layers", 1)) <= len(file.tensors):
+            raise ValueError(f"it claims {built.num_hidden_layers} layers and holds {len(file.tensors)} tensors")
+        return skeleton(built, _class_of(built))
     except Exception as error:  # a damaged configuration makes transformers raise nearly anything
-        raise EggsError(f"{file} is damaged: its model cannot be built ({_reason(error)}).") from error
+        raise EggsError(f"{file.name} is damaged: its model cannot be built ({_reason(error)}).") from error
 
 
 def _class_of(config: PreTrainedConfig) -> type | None:
@@ -171,7 +181,16 @@ def _with_floats(value: Any) -> Any:
     return [_with_floats(one) for one in value] if isinstance(value, list) else value
 
 
-def _layer_of(model: nn.Module, name: str, spec: object, tensors: dict[str, Tensor], file: str) -> PackedLinear:
+def put_layers(model: nn.Module, file: PackedFile) -> None:
+    """Put the file's packed layers, on the meta device, into its model; raises EggsError unless they fit."""
+    try:
+        described = _object(file.metadata, "layers")
+    except (KeyError, ValueError) as error:
+        raise EggsError(f"{file.name} is damaged: what it says of its layers cannot be read.") from error
+    put_packed(model, {name: _layer_of(model, name, spec, file) for name, spec in described.items()})
+
+
+def _layer_of(model: nn.Module, name: str, spec: object, file: PackedFile) -> PackedLinear:
     """The packed layer that `spec` describes, on the meta device; raises EggsError unless it fits the model."""
     try:
         known = check(spec, LayerSpec)
@@ -180,14 +199,14 @@ def _layer_of(model: nn.Module, name: str, spec: object, tensors: dict[str, Tens
         old = model.get_submodule(name)
         if conv1d != is_transposed(old):
             raise ValueError("a Conv1D is described as a Linear, or the other way round")
-        dtype = tensors[f"{name}.values"].dtype
+        dtype = file.tensors[f"{name}.values"].dtype
     except (KeyError, TypeError, ValueError, AttributeError, EggsError) as error:
-        raise EggsError(f"{file} is damaged: its description of layer {name} does not fit its model.") from error
-    if not isinstance(old, Linear) or size != shape_of(old)[::-1]:
+        raise EggsError(f"{file.name} is damaged: its description of layer {name} does not fit its model.") from error
+    if not is_linear(old) or size != shape_of(old)[::-1]:
         raise EggsError(
-            f"{file} is damaged: its model has no linear layer {name} of {size[0]} inputs, {size[1]} outputs."
+            f"{file.name} is damaged: its model has no linear layer {name} of {size[0]} inputs, {size[1]} outputs."
         )
-    has_bias, has_order = f"{name}.bias" in tensors, f"{name}.permutation" in tensors
+    has_bias, has_order = f"{name}.bias" in file.tensors, f"{name}.permutation" in file.tensors
     return PackedLinear(
         *size, pattern, dtype, bias=has_bias, permutation=has_order, conv1d=conv1d, device="meta", name=name
     )
@@ -202,33 +221,43 @@ def _tied(metadata: dict[str, str], tensors: dict[str, Tensor], file: str) -> di
         raise EggsError(f"{file} is damaged: what it says of tied tensors does not fit.") from error
 
 
-def _fill(model: PreTrainedModel, tensors: dict[str, Tensor], file: str) -> None:
-    """Put the file's tensors into the model; what they leave out must be tied, or computed as by from_pretrained."""
+def fill(model: PreTrainedModel, file: PackedFile) -> None:
+    """Put the file's tensors into its model, which wants no gradient then; what they leave out must be tied.
+
+    Raises EggsError for what does not fit, is missing or is damaged.
+    """
     wanted, packed = model.state_dict(), dict(packed_layers(model))
-    for name, tensor in tensors.items():
+    for name, tensor in file.tensors.items():
         if name not in wanted:
-            raise EggsError(f"{file} is damaged: its model has no place for tensor {name}.")
+            raise EggsError(f"{file.name} is damaged: its model has no place for tensor {name}.")
         if tensor.shape != wanted[name].shape:
             raise EggsError(
-                f"{file} is damaged: tensor {name} has shape {tuple(tensor.shape)}, its model expects "
+                f"{file.name} is damaged: tensor {name} has shape {tuple(tensor.shape)}, its model expects "
                 f"{tuple(wanted[name].shape)}."
             )
         own = name.rpartition(".")[0] in packed  # the kernel reads its bias as its values
         floats = tensor.dtype in DTYPES and wanted[name].is_floating_point() and not own
         if tensor.dtype != wanted[name].dtype and not floats:
-            raise EggsError(f"{file} is damaged: tensor {name} is {tensor.dtype}, not {wanted[name].dtype}.")
-    model.load_state_dict(tensors, strict=False, assign=True)
+            raise EggsError(f"{file.name} is damaged: tensor {name} is {tensor.dtype}, not {wanted[name].dtype}.")
+    model.load_state_dict(file.tensors, strict=False, assign=True)
     model.tie_weights()
     if missing := [n for n, t in model.state_dict().items() if t.is_meta]:
-        raise EggsError(f"{file} is damaged: tensor {missing[0]} is missing ({len(missing)} in all).")
+        raise EggsError(f"{file.name} is damaged: tensor {missing[0]} is missing ({len(missing)} in all).")
+    for name, layer in packed.items():
+        _check_contents(name, layer)
+    join_siblings(model)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+
+
+def _compute_buffers(model: PreTrainedModel, file: PackedFile) -> None:
+    """Give values to buffers that no file holds, as from_pretrained does; raises EggsError for a damaged file."""
     try:
-        compute_buffers(model, file)
+        compute_buffers(model, file.name)
     except EggsError:
         raise
     except Exception as error:  # a damaged configuration makes transformers raise nearly anything
-        raise EggsError(f"{file} is damaged: its buffers cannot be computed ({_reason(error)}).") from error
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
+        raise EggsError(f"{file.name} is damaged: its buffers cannot be computed ({_reason(error)}).") from error
 
 
 def _check_contents(name: str, layer: PackedLinear) -> None:

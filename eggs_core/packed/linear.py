@@ -1,6 +1,7 @@
 """PackedLinear: a linear layer that stores and multiplies only the kept weights of an N:M mask."""
 
 import threading
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch.nn.functional import linear
 
 from eggs_core.errors import EggsError
 from eggs_core.packed import layout
-from eggs_core.packed.accelerator import accelerator_weight
+from eggs_core.packed.accelerator import dense_path
 from eggs_core.packed.kernel import library as kernels
 from eggs_core.packed.kernel.call import Call, Siblings
 from eggs_core.packed.kernel.library import kernel_path
@@ -22,7 +23,8 @@ class PackedLinear(nn.Module):
     """A linear layer that stores only the kept weights of an N:M mask; for inference, exact to the bit of its values.
 
     Buffers: values (out, in·N/M) in the layer's dtype; positions (out, words) int32; permutation (in,) int32 or None;
-    bias (out,) or None. `conv1d` remembers that the layer stood for a transformers Conv1D.
+    bias (out,) or None. `conv1d` remembers that the layer stood for a transformers Conv1D. On an accelerator the first
+    product builds the dense weight there, and what is packed waits in host memory.
     """
 
     values: Tensor
@@ -57,7 +59,8 @@ class PackedLinear(nn.Module):
         self.register_buffer("bias", torch.empty(out_features, dtype=dtype, device=device) if bias else None)
         self._call: Call | None = None
         self._siblings: Siblings | None = None
-        self._on_device: tuple[Tensor, Tensor, str] | None = None
+        self._unpacked: tuple[Tensor, Tensor] | None = None  # the values that it was built from, the weight
+        self._home: torch.device | None = None  # the accelerator whose memory holds the unpacked weight instead
 
     @classmethod
     def from_dense(
@@ -91,7 +94,7 @@ class PackedLinear(nn.Module):
 
     def to_dense(self) -> Tensor:
         """The weight with its zeros, (out, in) in original column order."""
-        packed = self._rows(0, self.out_features)
+        packed = self._rows(0, self.out_features).to(self._device)
         if self.permutation is None:
             return packed
         dense = torch.empty_like(packed)
@@ -110,7 +113,7 @@ class PackedLinear(nn.Module):
 
     def check_positions(self, name: str) -> None:
         """Raise EggsError, naming the layer, unless its positions are those of an N:M mask."""
-        found = kernels.kernel() if self.values.is_cpu else None
+        found = kernels.kernel() if self._device.type == "cpu" else None
         if found is not None and found.lib.eggs_bad_row(self.own_call().structs) < 0:
             return
         layout.check_positions(self.positions, self.values.shape[1], self.pattern, name)
@@ -118,8 +121,8 @@ class PackedLinear(nn.Module):
     @property
     def path(self) -> str:
         """What multiplies this layer where it is: a CPU path of the kernel, or an accelerator's."""
-        if not self.values.is_cpu:
-            return self._dense_weight()[2]
+        if self._device.type != "cpu":
+            return dense_path(self._device, self.pattern)
         found = kernels.kernel()
         if found is None:
             return kernel_path()
@@ -130,7 +133,18 @@ class PackedLinear(nn.Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, pattern={self.pattern}"
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_call": None, "_on_device": None}  # they hold addresses of this very object's memory
+        return {**self.__dict__, "_call": None, "_unpacked": None}  # they hold addresses of this very object's memory
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PackedLinear":
+        """Change device or dtype of all tensors together: what waits in host memory goes along."""
+        if self._home is not None:
+            self.values, self.positions = self.values.to(self._home), self.positions.to(self._home)
+        self._home = self._unpacked = None
+        return super()._apply(fn, recurse)
+
+    @property
+    def _device(self) -> torch.device:
+        return self._home or self.values.device
 
     def forward(self, x: Tensor) -> Tensor:
         """x (…, in) in the layer's dtype → (…, out)."""
@@ -143,6 +157,7 @@ class PackedLinear(nn.Module):
             or x.shape[-1] != self.in_features
             or x.dtype is not values.dtype
             or not (x.is_cpu and values.is_cpu)
+            or self._home is not None
         ):
             return self._dense_product(x)
         if x.requires_grad and torch.is_grad_enabled():
@@ -166,7 +181,7 @@ class PackedLinear(nn.Module):
 
     def _rows(self, start: int, stop: int, into: Tensor | None = None) -> Tensor:
         """Rows start … stop−1 with their zeros in packed column order, (rows, in), in `into` when it is given."""
-        found = kernels.kernel() if self.values.is_cpu else None
+        found = kernels.kernel() if self._device.type == "cpu" else None
         if found is None:
             rows = layout.dense_rows(self.values[start:stop], self.positions[start:stop], self.pattern)
             return rows if into is None else into.copy_(rows)
@@ -197,25 +212,26 @@ class PackedLinear(nn.Module):
 
     def _dense_product(self, x: Tensor) -> Tensor:
         """Torch's own product with a weight that is built once per device: on accelerators, and without a kernel."""
-        values = self.values
-        if x.shape[-1] != self.in_features or x.dtype is not values.dtype or x.device != values.device:
+        if x.shape[-1] != self.in_features or x.dtype is not self.values.dtype or x.device != self._device:
             raise EggsError(
-                f"A packed layer of {self.in_features} inputs in {values.dtype} on {values.device} got an input of "
+                f"A packed layer of {self.in_features} inputs in {self.values.dtype} on {self._device} got an input of "
                 f"shape {tuple(x.shape)} in {x.dtype} on {x.device}."
             )
         if self.permutation is not None:
             x = x.index_select(-1, self.permutation)
-        return linear(x, self._dense_weight()[1], self.bias)
+        return linear(x, self._dense_weight(), self.bias)
 
-    def _dense_weight(self) -> tuple[Tensor, Tensor, str]:
-        """(the values it was built from, the weight with its zeros, the path's name), built once per device."""
-        held = self._on_device
+    def _dense_weight(self) -> Tensor:
+        """The weight with zeros in packed column order, built once per device; an accelerator then holds it alone."""
+        held = self._unpacked
         if held is None or held[0] is not self.values:
-            held = self._on_device = (
-                self.values,
-                *accelerator_weight(self._rows(0, self.out_features), self.pattern),
-            )
-        return held
+            weight = self._rows(0, self.out_features).to(self._device)
+            if not self.values.is_cpu:
+                home = self.values.device
+                self.values, self.positions = self.values.cpu(), self.positions.cpu()
+                self._home = home
+            held = self._unpacked = (self.values, weight)
+        return held[1]
 
 
 def _tile(rows: int, columns: int, dtype: torch.dtype) -> Tensor:

@@ -2,13 +2,13 @@
 
 import copy
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from eggs_core.errors import EggsError
-from eggs_core.models.architectures import Linear, is_transposed
+from eggs_core.models.architectures import is_linear, is_transposed
 from eggs_core.models.experts import release_experts
 from eggs_core.packed.byte_counts import size_breakdown
 from eggs_core.packed.kernel.call import Siblings
@@ -16,6 +16,9 @@ from eggs_core.packed.kernel.huge_pages import Arena
 from eggs_core.packed.kernel.library import kernel_path
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.pattern import NMPattern, Patterns, pattern_of
+
+if TYPE_CHECKING:
+    from eggs_core.models.architectures import Linear
 
 __all__ = [
     "PackedLinear",
@@ -80,7 +83,7 @@ def pack_layer(
 ) -> PackedLinear:
     """A packed copy of the model's layer `name`, which stays as it is; raises EggsError as pack_model does."""
     layer = _submodule(model, name)
-    if not isinstance(layer, Linear):
+    if not is_linear(layer):
         raise EggsError(f"Layer {name} is a {type(layer).__name__}; only nn.Linear and Conv1D can be packed.")
     conv1d = is_transposed(layer)
     weight = layer.weight.t() if conv1d else layer.weight

@@ -13,12 +13,16 @@ from transformers import PreTrainedTokenizerBase
 
 from eggs_core.errors import EggsError
 from eggs_core.files import filled, new_folder
+from eggs_core.models.folder import CONFIG, INDEX
 from eggs_core.models.meta import plain_config
+from eggs_core.models.quantised import KEY, method_of
 from eggs_core.packed import layout
-from eggs_core.packed.file import CHECKSUM, FILE, FORMAT, PARTS, VERSION, checksum, packed_layers
+from eggs_core.packed.file import CHECKSUM, PARTS, checksum, packed_layers
 from eggs_core.packed.hf_folder import write_tokenizer
 from eggs_core.packed.model import pack_layer
+from eggs_core.packed.names import FILE, FORMAT, METHOD, VERSION
 from eggs_core.pattern import Patterns, pattern_of
+from eggs_core.reading import read_json
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
@@ -36,16 +40,20 @@ def save_packed(
 ) -> Path:
     """Write the packed file (docs/packed-format.md) and return its path; it appears whole or not at all.
 
-    `path` ends in .safetensors, or is a folder that also takes the tokenizer. The model is a packed one, or a dense one
+    `path` ends in .safetensors, or is a folder that also takes the tokenizer and, unless another model's configuration
+    lies there, what transformers opens it by. The model is a packed one, or a dense one
     with `masks` {layer name: bool (out, in)} and `pattern`; it is left as it is. `info` holds plain values for people.
     Raises EggsError for masks that do not fit and when the file cannot be written.
     """
     path = Path(path)
     folder, name = (path.parent, path.name) if path.suffix == ".safetensors" else (path, FILE)
     tensors, metadata = _packed(model, masks, pattern, permutations, info)
+    alone = path == folder and not _holds_another(folder)
     with filled(folder) if folder.exists() else new_folder(folder) as part:
         save_file(tensors, part / name, metadata=metadata)
         write_tokenizer(tokenizer, part)
+        if alone:
+            _write_for_transformers(model, tensors, part)
     return folder / name
 
 
@@ -56,6 +64,29 @@ def write_packed(
     tensors, metadata = _packed(model, None, None, None, info)
     save_file(tensors, folder / FILE, metadata=metadata)
     write_tokenizer(tokenizer, folder)
+    _write_for_transformers(model, tensors, folder)
+
+
+def _write_for_transformers(model: PreTrainedModel, tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Write the small files by which transformers opens a folder with a packed file: configuration and index."""
+    config = plain_config(model)
+    config.dtype = model.dtype
+    setattr(config, KEY, {"quant_method": METHOD, "format_version": VERSION})
+    config.to_json_file(folder / CONFIG)
+    (folder / "generation_config.json").write_text(model.generation_config.to_json_string(), encoding="utf-8")
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    index = {"metadata": {"total_size": size}, "weight_map": dict.fromkeys(sorted(tensors), FILE)}
+    (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
+
+
+def _holds_another(folder: Path) -> bool:
+    """Does a folder hold the configuration of a model that is not packed?"""
+    try:
+        return method_of(read_json(folder / CONFIG)) != METHOD
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, AttributeError):  # a configuration that nobody can read is not ours
+        return True
 
 
 def _packed(

@@ -1,16 +1,17 @@
 """Hidden states between two blocks, one tensor a batch, on disk so that work can go on, in memory if they fit."""
 
+from __future__ import annotations
+
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from eggs_core.errors import EggsError
 from eggs_core.files import write_tensors
+from eggs_core.heavy import safetensors_torch, torch
 
 WORK = ".unfinished"  # the folder, inside that of the pruned model, of what is needed to go on
 STATE, LOCK = "state.json", "lock"  # in there: how far it is, and what a process that works on it holds
@@ -56,7 +57,7 @@ class Spool:
         if self._memory is not None and index in self._memory:
             return self._memory[index].to(self._device)
         try:
-            tensor = load_file(self._file(self._generation, index))["hidden"]
+            tensor = safetensors_torch.load_file(self._file(self._generation, index))["hidden"]
         except (OSError, SafetensorError, KeyError) as error:
             raise EggsError(
                 f"The activations kept in {self._folder.parent} are damaged; delete that folder and start again."

@@ -7,9 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
+from eggs_core.heavy import nn, no_grad, torch
 from eggs_core.models.architectures import LinearLayer
 from eggs_core.models.hooks import InputHook, hooked
 from eggs_core.pruning.activation_store import Batches
@@ -202,7 +200,7 @@ def _batches(windows: torch.Tensor, most: int) -> list[torch.Tensor]:
     return list(windows.split(size))
 
 
-@torch.no_grad()
+@no_grad
 def run_whole(block: nn.Module, hidden: torch.Tensor, arguments: Arguments) -> tuple[Any, ...]:
     """All that a block returns, its hidden states first, without gradients."""
     args, kwargs = arguments
@@ -210,7 +208,7 @@ def run_whole(block: nn.Module, hidden: torch.Tensor, arguments: Arguments) -> t
     return tuple(output) if isinstance(output, tuple | list) else (output,)
 
 
-@torch.no_grad()
+@no_grad
 def run_block(block: nn.Module, hidden: torch.Tensor, arguments: Arguments) -> torch.Tensor:
     """A block's hidden states after it, without gradients."""
     return block_output(block, hidden, arguments)

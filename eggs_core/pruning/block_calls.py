@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
 from eggs_core.errors import EggsError
+from eggs_core.heavy import nn, no_grad, torch
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
@@ -69,7 +67,7 @@ class Recorder:
         """Do blocks return a tuple?"""
         return isinstance(self._sample, tuple)
 
-    @torch.no_grad()
+    @no_grad
     def record(self, batch: torch.Tensor) -> tuple[torch.Tensor, list[Arguments | None]]:
         """The first block's hidden states, and every block's other arguments, for tokens (windows, length)."""
         self._calls, self._given, self._returned = [None] * len(self._blocks), [], ()

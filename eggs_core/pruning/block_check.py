@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-
 from eggs_core.errors import EggsError
+from eggs_core.heavy import nn, no_grad, torch
 from eggs_core.models.hooks import hooked
 from eggs_core.pruning.activations import Activations
 from eggs_core.pruning.block_calls import input_device
@@ -16,11 +14,10 @@ if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
 
 TOKENS = 64  # of each of two windows that are compared
-TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}  # relative error of hidden states; ROUNDED in any other dtype
-ROUNDED = 2e-2
+TOLERANCE, ROUNDED = 1e-4, 2e-2  # relative error of hidden states, in fp32 and in any shorter dtype
 
 
-@torch.no_grad()
+@no_grad
 def check_block_by_block(model: PreTrainedModel, blocks: nn.ModuleList, windows: torch.Tensor) -> None:
     """Raise EggsError unless hidden states after every block are those of the whole forward pass.
 
@@ -48,7 +45,8 @@ def check_block_by_block(model: PreTrainedModel, blocks: nn.ModuleList, windows:
             ) from error
         if activations.runs(number):
             worst = max(map(_difference, activations.hidden, whole[block]))
-            if not worst <= TOLERANCE.get(activations.hidden[0].dtype, ROUNDED):
+            exact = activations.hidden[0].dtype.itemsize >= 4
+            if not worst <= (TOLERANCE if exact else ROUNDED):
                 raise EggsError(
                     f"The architecture {kind!r} computes something else block by block (block "
                     f"{number + 1} differs by {worst:.2g}): it cannot be pruned here."

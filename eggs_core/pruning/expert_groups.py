@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from torch import nn
-
+from eggs_core.heavy import nn
 from eggs_core.models.architectures import LinearLayer
 from eggs_core.pruning.activations import MOST_GRAM_BYTES, Activations, Statistics
 

@@ -1,12 +1,13 @@
 """The linear systems that ADMM solves at each iteration, for one gram and a penalty that changes."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
-import torch
-
 from eggs_core.errors import EggsError
+from eggs_core.heavy import torch
 
-Solve = Callable[[torch.Tensor, float], torch.Tensor]  # right side T (out, in) and penalty ρ -> W (out, in)
+Solve = Callable[["torch.Tensor", float], "torch.Tensor"]  # right side T (out, in) and penalty ρ -> W (out, in)
 
 
 def least_squares(gram: torch.Tensor) -> Solve:

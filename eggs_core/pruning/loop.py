@@ -11,12 +11,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
 
-import torch
-from torch import nn
-
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.graph.measures import GraphMeasures, measure
+from eggs_core.heavy import nn, torch
 from eggs_core.masks.selection import Selection, retained_score, select, topn
 from eggs_core.models.architectures import LinearLayer, block_layers, find_blocks
 from eggs_core.pattern import NMPattern

@@ -6,7 +6,7 @@ from eggs_core.config import PruneConfig
 from eggs_core.evaluation.perplexity import LOGITS_PER_BATCH
 from eggs_core.models.architectures import block_layers
 from eggs_core.models.checkpoint import Checkpoint
-from eggs_core.pruning.activations import TOKENS_PER_BATCH
+from eggs_core.pruning.activations import MOST_GRAM_BYTES, TOKENS_PER_BATCH
 
 LIBRARIES = 550e6  # bytes of a process that has imported torch and transformers
 WORK = 17  # fp32 copies of the largest layer: scores, sorting and, the most of it, its graph's measures; measured
@@ -17,26 +17,33 @@ GRAMS = 4  # a gram, its damped copy, factor and inverse
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """Numbers of values: of the embeddings, the LM head (0 if tied), a block, its largest layer; and input widths."""
+    """Numbers of values: of the embeddings, the LM head (0 if tied), a block, its largest layer; and input widths.
+
+    `experts` are those of all experts' grams in a block, 0 without experts.
+    """
 
     embedding: int
     head: int
     block: int
     layer: int
     widths: tuple[int, ...]  # of a block's distinct layers' inputs
+    experts: int = 0
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> "Shapes":
-        """Those of a checkpoint, its first block standing for all."""
+        """Those of a checkpoint, its largest block standing for all: the first ones may lack experts."""
         model = checkpoint.model
         table, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-        layers = block_layers(checkpoint.path, 0, checkpoint.blocks[0])
+        sizes = [checkpoint.values(checkpoint.names(number)) for number in range(len(checkpoint.blocks))]
+        largest = sizes.index(max(sizes))
+        layers = block_layers(checkpoint.path, largest, checkpoint.blocks[largest])
         return cls(
             table.numel(),
             0 if head is table else head.numel(),
-            sum(checkpoint.stored[n].count for n in checkpoint.names(0)),
+            sizes[largest],
             max(layer.shape[0] * layer.shape[1] for layer in layers),
             tuple(layer.shape[1] for layer in layers),
+            sum(layer.shape[1] ** 2 for layer in layers if layer.mixture),
         )
 
 
@@ -55,6 +62,7 @@ def peak_bytes(shapes: Shapes, config: PruneConfig, itemsize: int = 4) -> int:
     grams = 0
     if config.refits:
         grams = sum(w * w for w in set(shapes.widths)) + GRAMS * max(shapes.widths) ** 2
+        grams += min((2 if staged else 1) * shapes.experts, MOST_GRAM_BYTES // 4)  # with each gram its cross product
     blocks = (2 if staged else 1) * shapes.block
     moments = (
         shapes.embedding + shapes.block + chunk,

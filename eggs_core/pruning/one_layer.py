@@ -1,14 +1,14 @@
 """One layer between top-N (β = 0) and a biregular graph (β = 1): its scores, and the exact selection at each β."""
 
+from __future__ import annotations
+
 from collections.abc import Collection
 from dataclasses import dataclass
-
-import torch
-from torch import nn
 
 from eggs_core.cache import Bounded
 from eggs_core.errors import EggsError
 from eggs_core.graph.spectrum import second_singular_value
+from eggs_core.heavy import nn, no_grad, torch
 from eggs_core.masks.bits import pack_bits, unpack_bits
 from eggs_core.masks.degree_bound import degree_mask, min_degree_bound
 from eggs_core.masks.selection import retained_score
@@ -18,7 +18,7 @@ from eggs_core.models.fingerprints import check_same_weights
 from eggs_core.models.hooks import InputHook, hooked
 from eggs_core.models.loading import LoadedModel
 from eggs_core.pattern import NMPattern
-from eggs_core.pruning.scores import score
+from eggs_core.pruning.scores import score, without_sweep
 from eggs_core.registry import entry
 from eggs_core.text.sources import bundled_text
 from eggs_core.text.windows import calibration_windows
@@ -57,7 +57,7 @@ class BetaStep:
         return unpack_bits(self.packed, self.shape)
 
 
-@torch.no_grad()
+@no_grad
 def input_norms(dense: LoadedModel) -> dict[str, torch.Tensor]:
     """L2 norms of every linear layer's input channels over the bundled calibration text, fp32 (in,) by layer name."""
     length = min(NORM_LENGTH, context_length(dense.model.config) or NORM_LENGTH)
@@ -84,7 +84,24 @@ def layer_scores(model: str, layer: str, kind: str, recorded: str | None = None,
     `recorded` is the fingerprint in the report of the run that is looked at. Raises EggsError when the model cannot be
     opened, has no such layer or has other weights by now.
     """
-    return _scores(_dense(model, recorded, models), layer, _without_sweep(kind))
+    return _scores(_dense(model, recorded, models), layer, without_sweep(kind))
+
+
+def layer_window(model: str, layer: str, kind: str, recorded: str | None, rows: slice, columns: slice) -> LayerScores:
+    """A window of what `layer_scores` gives, with tensors of their own."""
+    found = layer_scores(model, layer, kind, recorded)
+    return LayerScores(found.weight[rows, columns].clone(), found.scores[rows, columns].clone(), found.source)
+
+
+def source_of_scores(model: str, layer: str, kind: str, recorded: str | None = None) -> str:
+    """What `layer_scores` makes the scores of, in words."""
+    return layer_scores(model, layer, kind, recorded).source
+
+
+def weighted_sigma2(model: str, layer: str, mask: torch.Tensor, recorded: str | None = None) -> float:
+    """σ₂ of the magnitudes of the weights that a mask, bool (out, in), keeps; raises as `layer_scores` does."""
+    weight = layer_scores(model, layer, "magnitude", recorded).weight
+    return second_singular_value(weight.abs() * mask).item()
 
 
 def _dense(model: str, recorded: str | None, models: Models) -> LoadedModel:
@@ -92,10 +109,6 @@ def _dense(model: str, recorded: str | None, models: Models) -> LoadedModel:
     dense = models.get(model)
     check_same_weights({"model": model, "fingerprint": recorded}, dense)
     return dense
-
-
-def _without_sweep(kind: str) -> str:
-    return "wanda" if kind == "obs" else kind
 
 
 def _scores(dense: LoadedModel, layer: str, kind: str) -> LayerScores:
@@ -153,17 +166,16 @@ def beta_step(
     recorded: str | None = None,
     models: Models = CACHE,
 ) -> BetaStep:
-    """The exact selection of a layer at one of BETAS; small layers have all steps computed at the first call.
+    """The exact selection of a layer at a β from 0 to 1; small layers have those at BETAS computed at the first call.
 
     Raises EggsError as `layer_scores` does.
     """
-    nearest = min(BETAS, key=lambda b: abs(b - beta))
-    dense, kind = _dense(model, recorded, models), _without_sweep(kind)
+    dense, kind = _dense(model, recorded, models), without_sweep(kind)
     scores = _scores(dense, layer, kind).scores
-    betas = BETAS if scores.numel() <= AT_ONCE else (nearest,)
+    betas = BETAS if beta in BETAS and scores.numel() <= AT_ONCE else (beta,)
     key = (dense.name, dense.fingerprint, layer, kind, pattern, betas)
     steps = _STEPS.get_or_make(key, lambda: _steps(scores, layer, pattern, betas))
-    return steps[betas.index(nearest)]
+    return steps[betas.index(beta)]
 
 
 def _bytes_of_scores(kept: Collection[LayerScores]) -> int:

@@ -12,16 +12,15 @@ from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from filelock import FileLock, Timeout
-from safetensors.torch import load_file
-from torch import nn
+from safetensors import safe_open
 
 from eggs_core.config import PruneConfig
 from eggs_core.device import free_memory
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.perplexity import WindowScores, join, score_windows, windows_at_once
 from eggs_core.files import DiskFull, check_disk, write_json, write_tensors
+from eggs_core.heavy import nn, safetensors_torch, torch
 from eggs_core.masks.bits import pack_bits
 from eggs_core.masks.disk_use import keeps_topn, needed_bytes
 from eggs_core.models.checkpoint import Checkpoint
@@ -155,14 +154,13 @@ class StreamedPruning:
 
     def finish(self) -> Streamed:
         """Complete the Hugging Face folder (other weights, index, config, tokenizer) and say what came of it."""
-        checkpoint, names = self._checkpoint, self._checkpoint.names()
+        checkpoint = self._checkpoint
         with self._explained():
-            write_tensors(self._out / self._shard(0), checkpoint.stored_tensors(names), {"format": "pt"})
-            parts = [names, *(checkpoint.names(number) for number in range(len(self)))]
-            written = {checkpoint.stored[n].key: self._shard(i) for i, part in enumerate(parts) for n in part}
+            write_tensors(self._out / self._shard(0), checkpoint.outer_tensors(), {"format": "pt"})
+            written = {key: shard for shard in map(self._shard, range(len(self) + 1)) for key in self._keys(shard)}
             write_json(self._out / INDEX, {"metadata": {"total_size": checkpoint.nbytes}, "weight_map": written})
             try:
-                checkpoint.config.save_pretrained(self._out)
+                checkpoint.saved_config.save_pretrained(self._out)
                 checkpoint.tokenizer.save_pretrained(self._out)
                 if (source := checkpoint.folder / "generation_config.json").is_file():
                     shutil.copyfile(source, self._out / source.name)
@@ -172,8 +170,10 @@ class StreamedPruning:
         tensors: dict[str, torch.Tensor] = {}
         for number in range(len(self)):
             layers += json.loads(self._block(number, ".json").read_text(encoding="utf-8"))
-            tensors |= load_file(self._block(number, ".safetensors"))
-        dense, pruned = (WindowScores(**load_file(self._work / f"{n}.safetensors")) for n in ("dense", "pruned"))
+            tensors |= safetensors_torch.load_file(self._block(number, ".safetensors"))
+        dense, pruned = (
+            WindowScores(**safetensors_torch.load_file(self._work / f"{n}.safetensors")) for n in ("dense", "pruned")
+        )
         masks, topn, orders = (
             {name.removesuffix(kind): t for name, t in tensors.items() if name.endswith(kind)} for kind in TENSOR_KINDS
         )
@@ -219,8 +219,7 @@ class StreamedPruning:
     def _check_disk(self) -> None:
         """Raise DiskFull if what is still to be written does not fit."""
         left = [n for i in range(max(self.finished, 0), len(self)) for n in self._checkpoint.names(i)]
-        stored = self._checkpoint.stored
-        weights = sum(stored[n].count * stored[n].dtype.itemsize for n in [*left, *self._checkpoint.names()])
+        weights = self._checkpoint.written_bytes([*left, *self._checkpoint.names()])
         blocks = sum(rows * columns for rows, columns in self._shapes.values()) // 4  # their masks and top-N, as bits
         run = needed_bytes(self._shapes, self.plan.patterns)
         need = weights + blocks + run + 2 * self._activation_bytes()
@@ -262,6 +261,10 @@ class StreamedPruning:
 
     def _shard(self, number: int) -> str:
         return f"model-{number + 1:05d}-of-{len(self) + 1:05d}.safetensors"
+
+    def _keys(self, shard: str) -> list[str]:
+        with safe_open(self._out / shard, framework="pt") as opened:
+            return list(opened.keys())
 
     def _block(self, number: int, suffix: str) -> Path:
         return self._work / "blocks" / f"{number:05d}{suffix}"

@@ -1,12 +1,13 @@
 """Orders of the input channels before grouping: which M columns share a group decides what N:M can keep."""
 
+from __future__ import annotations
+
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import torch
-from scipy.optimize import linear_sum_assignment
 
 from eggs_core.errors import EggsError
+from eggs_core.heavy import scipy, torch
 from eggs_core.pattern import NMPattern
 
 BLOCK_GROUPS = 512  # groups that exchange columns with each other: cost grows with its square, so wide layers are cut
@@ -64,7 +65,7 @@ def lsa(scores: torch.Tensor, pattern: NMPattern, sweeps: int = 1, block_groups:
         for position in range(pattern.group):
             values = [_values(columns, grouped[m], position, pattern.keep) for m in members]
             with ThreadPoolExecutor() as pool:
-                assigned = list(pool.map(lambda v: linear_sum_assignment(v, maximize=True)[1], values))
+                assigned = list(pool.map(lambda v: scipy.optimize.linear_sum_assignment(v, maximize=True)[1], values))
             for m, value, to in zip(members, values, assigned, strict=True):
                 here = np.arange(len(value))
                 if value[here, to].sum() > value[here, here].sum():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from eggs_core.errors import EggsError
 from eggs_core.models.architectures import LinearLayer, all_layers
 from eggs_core.pattern import NMPattern
-from eggs_core.rules import Rule
+from eggs_core.rules import Placed, Rule
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
@@ -40,8 +40,9 @@ def plan_of(layers: Iterable[tuple[LinearLayer, str]], pattern: NMPattern, rules
     shapes: dict[str, tuple[int, int]] = {}
     used: set[Rule] = set()
     unfit: tuple[NMPattern, LinearLayer] | None = None
+    looked_up = rules_finder(rules)
     for layer, why in layers:
-        fitting = [rule for rule in rules if rule.fits(layer.name, layer.block, layer.projection)]
+        fitting = looked_up(layer)
         used.update(fitting)
         own = fitting[-1].pattern if fitting else pattern
         if not why and own is None:
@@ -60,3 +61,16 @@ def plan_of(layers: Iterable[tuple[LinearLayer, str]], pattern: NMPattern, rules
     if not patterns:
         raise EggsError("No layer of this model is left to be pruned; leave out a rule that says dense.")
     return Plan(patterns, dense, shapes)
+
+
+def rules_finder(rules: Sequence[Rule]) -> Callable[[Placed], list[Rule]]:
+    """A function that finds a layer's rules, in order, without trying those that name another."""
+    named: dict[str, list[int]] = {}
+    for number, rule in enumerate(rules):
+        named.setdefault(rule.glob if rule.literal else "", []).append(number)
+
+    def fitting(layer: Placed) -> list[Rule]:
+        numbers = {number for glob in ("", layer.projection, layer.name) for number in named.get(glob, ())}
+        return [rule for n in sorted(numbers) if (rule := rules[n]).fits(layer.name, layer.block, layer.projection)]
+
+    return fitting

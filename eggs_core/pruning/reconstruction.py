@@ -3,18 +3,19 @@
 With the gram H = XᵀX / tokens of the layer's inputs, the output's squared error is tr((W − Ŵ) H (W − Ŵ)ᵀ).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
-
 from eggs_core.errors import EggsError
+from eggs_core.heavy import torch
 from eggs_core.masks.degree_bound import keep_best
 from eggs_core.masks.selection import check_mask, topn
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.least_squares import least_squares, weighted_least_squares
 
-Choose = Callable[[torch.Tensor], torch.Tensor]  # scores (out, in) -> mask, both in original column order
+Choose = Callable[["torch.Tensor"], "torch.Tensor"]  # scores (out, in) -> mask, both in original column order
 
 DAMPING = 0.01  # share of the gram's mean diagonal that obs adds to it, as SparseGPT's published code does
 DAMPING_TRIES = 4  # each ten times the one before

@@ -1,8 +1,9 @@
 """Importance scores: how much each weight matters, computed in fp32 whatever the model's dtype."""
 
-import torch
+from __future__ import annotations
 
 from eggs_core.errors import EggsError
+from eggs_core.heavy import torch
 from eggs_core.registry import entry
 
 
@@ -89,3 +90,8 @@ def _norms(act_norm: torch.Tensor | None, weight: torch.Tensor, name: str) -> to
 
 def _inverse(sums: torch.Tensor) -> torch.Tensor:
     return torch.where(sums > 0, 1 / sums, torch.zeros_like(sums))
+
+
+def without_sweep(name: str) -> str:
+    """The score that stands for one which a sweep computes as it goes: wanda for obs, any other for itself."""
+    return "wanda" if entry("score", name).leaves_choice else name

@@ -5,13 +5,13 @@ Averaged over tokens, the error then costs eᵀ G e with G = E[Jᵀ J]. G is a s
 as in K-FAC (Martens and Grosse 2015, arXiv 1503.05671). Rows whose errors cancel in J make up for each other.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 
-import torch
-from torch import nn
-
+from eggs_core.heavy import nn, torch
 from eggs_core.models.architectures import LinearLayer
-from eggs_core.models.hooks import OutputHook, hooked
+from eggs_core.models.hooks import OutputHook, frozen, hooked
 from eggs_core.pruning.activations import block_output, flat
 from eggs_core.pruning.block_calls import Arguments
 
@@ -41,27 +41,20 @@ def sensitivities(
 
         return hook
 
-    learning = [parameter for parameter in block.parameters() if parameter.requires_grad]
-    for parameter in learning:
-        parameter.requires_grad_(False)
-    try:
-        tokens = 0
-        with hooked(layer.module.register_forward_hook(hook_for(layer.name)) for layer in layers):
-            for number, (hidden, arguments) in enumerate(calls):
-                _backward(block, hidden, arguments, number)
-                tokens += len(flat(hidden))
-                if tokens >= TOKENS:
-                    break
-    finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)
+    tokens = 0
+    with frozen(block), hooked(layer.module.register_forward_hook(hook_for(layer.name)) for layer in layers):
+        for number, (hidden, arguments) in enumerate(calls):
+            _backward(block, hidden, arguments, number)
+            tokens += len(flat(hidden))
+            if tokens >= TOKENS:
+                break
     return {name: product for name, product in found.items() if torch.isfinite(product).all() and product.any()}
 
 
-@torch.enable_grad()
 def _backward(block: nn.Module, hidden: torch.Tensor, arguments: Arguments, seed: int) -> None:
     """One backward pass from random directions at the output, each as long as the output there is short."""
-    output = block_output(block, hidden.detach().requires_grad_(), arguments)
-    direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed)).to(output.device)
-    size = output.detach().float().norm(dim=-1, keepdim=True).clamp_min(1e-30)
-    output.backward((direction * size.mean() / size).to(output.dtype))
+    with torch.enable_grad():
+        output = block_output(block, hidden.detach().requires_grad_(), arguments)
+        direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed)).to(output.device)
+        size = output.detach().float().norm(dim=-1, keepdim=True).clamp_min(1e-30)
+        output.backward((direction * size.mean() / size).to(output.dtype))

@@ -7,16 +7,16 @@ lacks by now. Queries, keys and values, the first stage, are fitted to what matt
 stages gain nothing by that (measured on tiny-llama).
 """
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import torch
-from torch import nn
-
-from eggs_core.models.architectures import Linear, LinearLayer
+from eggs_core.heavy import nn, no_grad, torch
+from eggs_core.models.architectures import LinearLayer
 from eggs_core.models.hooks import InputHook, OutputHook, hooked
 from eggs_core.pruning.activations import (
     MOST_GRAM_BYTES,
@@ -29,6 +29,9 @@ from eggs_core.pruning.activations import (
 )
 from eggs_core.pruning.block_calls import Arguments, StopForward
 from eggs_core.pruning.sensitivity import sensitivities
+
+if TYPE_CHECKING:
+    from eggs_core.models.architectures import Linear
 
 WIDEST = 4096  # outputs of a layer whose sensitivity is used: what it costs grows with their cube
 SAME = 1e-3  # relative difference below which two activations count as the same
@@ -43,7 +46,7 @@ def stages(
     calls = activations.calls(number)
     before = copy.deepcopy(block)
     named = {layer.name: layer for layer in layers}
-    twins = {n: replace(x, module=cast(Linear, before.get_submodule(x.projection))) for n, x in named.items()}
+    twins = {n: replace(x, module=cast("Linear", before.get_submodule(x.projection))) for n, x in named.items()}
     last = _last_write(before, list(twins.values()), *calls.first)
     inputs = _inputs_in_order(before, list(twins.values()), *calls.first)
     weighed = [twins[name] for name in inputs[0] if twins[name].shape[0] <= WIDEST]
@@ -99,7 +102,7 @@ def _gather_stage(
     return found
 
 
-@torch.no_grad()
+@no_grad
 def _inputs(
     block: nn.Module, layers: list[LinearLayer], hidden: torch.Tensor, arguments: Arguments, whole: bool
 ) -> tuple[list[torch.Tensor | None], torch.Tensor | None]:
@@ -127,7 +130,7 @@ def _inputs(
     return found, output - own[0].view_as(output) if own else None
 
 
-@torch.no_grad()
+@no_grad
 def _inputs_in_order(
     block: nn.Module, layers: list[LinearLayer], hidden: torch.Tensor, arguments: Arguments
 ) -> list[list[str]]:
@@ -151,7 +154,7 @@ def _inputs_in_order(
     return found + [[layer.name] for layer in layers if layer.name not in called]
 
 
-@torch.no_grad()
+@no_grad
 def _last_write(block: nn.Module, layers: list[LinearLayer], hidden: torch.Tensor, arguments: Arguments) -> str | None:
     """The name of the layer called last, if its output is added to the residual stream as it is.
 

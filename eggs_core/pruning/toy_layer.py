@@ -4,13 +4,14 @@ Its random seed was picked among 400, so that every step of the lesson shows som
 nothing.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cache
 
-import torch
-
 from eggs_core.errors import EggsError
 from eggs_core.graph.spectrum import second_singular_value
+from eggs_core.heavy import torch
 from eggs_core.masks.selection import best_diagonals, retained_score, select
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.permutation import lsa
@@ -46,13 +47,13 @@ class ToyLayer:
         """L2 norm of every input channel over the tokens, (8,) fp32."""
         return self.inputs.norm(dim=0)
 
-    def louder(self, channel: int, factor: float) -> "ToyLayer":
+    def louder(self, channel: int, factor: float) -> ToyLayer:
         """The same layer with one input channel's activations multiplied by a factor."""
         scale = torch.ones(SIZE)
         scale[channel] = factor
         return ToyLayer(self.weight, self.inputs * scale)
 
-    def heavier(self, channel: int, factor: float) -> "ToyLayer":
+    def heavier(self, channel: int, factor: float) -> ToyLayer:
         """The same layer with one input channel's weights multiplied by a factor."""
         scale = torch.ones(SIZE)
         scale[channel] = factor

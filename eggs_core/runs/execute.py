@@ -7,21 +7,19 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from eggs_core.config import PruneConfig
 from eggs_core.device import check_room
 from eggs_core.evaluation.dense_scores import DENSE_SCORES
 from eggs_core.evaluation.perplexity import WindowScores
 from eggs_core.evaluation.steps import evaluate_steps
 from eggs_core.files import check_disk
+from eggs_core.heavy import torch
 from eggs_core.limits import check_config
 from eggs_core.masks.bits import pack_bits
 from eggs_core.masks.disk_use import keeps_topn, needed_bytes
 from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.models.fingerprints import same_weights
 from eggs_core.models.loading import LoadedModel
-from eggs_core.packed.byte_counts import size_breakdown
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.loop import LayerReport, prune
 from eggs_core.pruning.plan import plan_for
@@ -31,7 +29,6 @@ from eggs_core.runs.inputs import Inputs, Texts
 from eggs_core.runs.new_report import Clock, Coverage, Weights, new_report
 from eggs_core.runs.run import Run
 from eggs_core.runs.streamed import checkpoint_of, execute_streamed, streams
-from eggs_core.speed.generation import measure_generation
 from eggs_core.text.sources import Text
 from eggs_core.text.windows import has_beginning
 
@@ -63,6 +60,9 @@ def execute(
     they are known. The dense model is never changed. Closing the generator stops after the layer or batch at hand.
     Raises EggsError for all that cannot run.
     """
+    from eggs_core.packed.byte_counts import size_breakdown  # here, as they import torch at once
+    from eggs_core.speed.generation import measure_generation
+
     check_config(config)
     if streams(config.model) if stream is None else stream:
         yield from execute_streamed(config, texts, out)
@@ -79,7 +79,7 @@ def execute(
     inputs = Inputs.of(config, chosen, dense.tokenizer)
     inputs.check(dense)
     calibration, evaluation = inputs.calibration, inputs.evaluation
-    weights = Weights(dense.parameters, dense.fingerprint, dense.device)  # before the work: files may change meanwhile
+    weights = Weights.of(dense)  # before the work: files may change meanwhile
 
     if dense_scores is None:
         dense_scores = yield from _dense_scores(dense, evaluation)

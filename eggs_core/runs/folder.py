@@ -5,6 +5,8 @@ makes it valid. Only then its files move, one by one, to where they belong. Read
 is there, so no move changes what they find. If the process is killed, whoever saves next completes the moves.
 """
 
+from __future__ import annotations
+
 import errno
 import functools
 import glob
@@ -19,10 +21,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from safetensors.torch import save_file
-
 from eggs_core.errors import EggsError
 from eggs_core.files import ABANDONED_SECONDS, PART
+from eggs_core.heavy import safetensors_torch
 
 REPORT, MASKS, DETAILS = FILES = "report.json", "masks.safetensors", "details.safetensors"
 COMMITTED = ".committed"  # the folder, inside a run's, of a newer run that is complete
@@ -126,7 +127,7 @@ def publish(part: Path, folder: Path) -> None:
             if not folder.is_dir():  # else another process made the same run meanwhile
                 raise
     if not (part / DETAILS).exists():  # else the older run's would count
-        save_file({}, part / DETAILS)
+        safetensors_torch.save_file({}, part / DETAILS)
     while True:
         settle(folder)
         try:

@@ -1,16 +1,19 @@
 """The texts that a run reads, and their windows of tokens."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
-
-import torch
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Protocol
 
 from eggs_core.config import PruneConfig
+from eggs_core.heavy import torch
 from eggs_core.text.named import chosen_text
 from eggs_core.text.sources import Text
 from eggs_core.text.windows import bos_of, calibration_windows, evaluation_windows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 class Reader(Protocol):
@@ -31,7 +34,7 @@ class Texts:
     evaluation: Text
 
     @classmethod
-    def of(cls, config: PruneConfig, own: Mapping[str, Text] | None) -> "Texts":
+    def of(cls, config: PruneConfig, own: Mapping[str, Text] | None) -> Texts:
         """Those that a configuration names, of one's own by the names in `own`; raises EggsError for any other."""
         return cls(chosen_text(config.calibration, "calibration", own), chosen_text(config.evaluation, "heldout", own))
 
@@ -46,7 +49,7 @@ class Inputs:
     bos: str  # where they have BOS, one of bos.RULES
 
     @classmethod
-    def of(cls, config: PruneConfig, texts: Texts, tokenizer: PreTrainedTokenizerBase) -> "Inputs":
+    def of(cls, config: PruneConfig, texts: Texts, tokenizer: PreTrainedTokenizerBase) -> Inputs:
         """Cut as a configuration says; raises EggsError for a text that is shorter than one window."""
         bos = bos_of(tokenizer, config.bos)
         calibration = calibration_windows(

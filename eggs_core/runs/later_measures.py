@@ -9,17 +9,28 @@ from typing import Any
 from eggs_core.evaluation.by_part import BlockDrift, PartCost, drift, leave_one_in
 from eggs_core.evaluation.perplexity import protocol
 from eggs_core.evaluation.steps import evaluate_steps
-from eggs_core.evaluation.tokens import TokenChange, compare_tokens
+from eggs_core.evaluation.tokens import TokenChange, compare_tokens, compared_ids
 from eggs_core.evaluation.zeroshot import TaskScore, zero_shot
 from eggs_core.models.dense_models import CACHE
 from eggs_core.models.fingerprints import check_same_weights
+from eggs_core.models.loading import LoadedModel
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.runs.pruned_models import recover
 from eggs_core.runs.run import Run
+from eggs_core.runs.streamed import check_in_memory
 from eggs_core.text.sources import Text, bundled_text
 from eggs_core.text.windows import bos_of, evaluation_windows
 
 MOST_WINDOWS = 64  # of another text
+
+
+def _dense(run: Run) -> Generator[Progress, None, LoadedModel]:
+    """The dense model of a run, against which what is asked is checked before the pruned one is made anew."""
+    check_in_memory(run)
+    yield Progress(f"Loading {run.report['model']}", 0.0)
+    dense = CACHE.get(run.report["model"])
+    check_same_weights(run.report, dense)
+    return dense
 
 
 def task_steps(
@@ -27,9 +38,7 @@ def task_steps(
 ) -> Generator[Progress | dict[str, TaskScore], None, None]:
     """Progress, and at the end the scores of a run's "dense" or "pruned" model by task, on the first `limit` items."""
     if side == "dense":
-        yield Progress(f"Loading {run.report['model']}", 0.0)
-        dense = CACHE.get(run.report["model"])
-        check_same_weights(run.report, dense)
+        dense = yield from _dense(run)
         model, tokenizer = dense.model, dense.tokenizer
     else:
         models = yield from recover(run)
@@ -45,11 +54,11 @@ def task_steps(
 
 def text_steps(run: Run, text: Text) -> Generator[Progress | dict[str, Any], None, None]:
     """Progress, and at the end a text's protocol with the scores of both models, in windows as long as the run's."""
+    dense = yield from _dense(run)
+    tokenizer, bos = dense.tokenizer, run.config.bos
+    windows = evaluation_windows(tokenizer, text, MOST_WINDOWS, run.report["evaluation"]["window"], bos)
+    dense.check_tokens(windows)
     models = yield from recover(run)
-    window = run.report["evaluation"]["window"]
-    tokenizer, bos = models.dense.tokenizer, run.config.bos
-    windows = evaluation_windows(tokenizer, text, MOST_WINDOWS, window, bos)
-    models.dense.check_tokens(windows)
     row: dict[str, Any] = {**protocol(text, windows, bos_of(tokenizer, bos))}
     with memory_errors("Evaluating the text"):
         for side, model, first in (("dense", models.dense.model, 0.0), ("pruned", models.zeros, 0.5)):
@@ -81,6 +90,8 @@ def breakdown_steps(
 
 def token_steps(run: Run, words: str) -> Generator[Progress | tuple[str, list[TokenChange]], None, None]:
     """Progress, and at the end the first token of a text, and of each other one how it changed."""
+    dense = yield from _dense(run)
+    compared_ids(dense.tokenizer, dense.model, words)
     models = yield from recover(run)
     with memory_errors("Comparing tokens"):
         yield compare_tokens(models.dense.tokenizer, models.dense.model, models.zeros, words)

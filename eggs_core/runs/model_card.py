@@ -9,14 +9,21 @@ from typing import Any
 from eggs_core.bos import bos_words
 from eggs_core.registry import DIMENSIONS, OPTIONS
 from eggs_core.report_types import Protocol
+from eggs_core.runs.patterns import others_words, pattern_counts, pattern_words
 from eggs_core.runs.report import left_dense
 from eggs_core.runs.run import Run
 
 NOT_RECORDED = "not recorded"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+GGUF_OPENING = "FROM ./THE_FILE.gguf   # a Modelfile, for `ollama create`; LM Studio and llama.cpp open the file itself"
 OPENING = {
     "hf": 'model = AutoModelForCausalLM.from_pretrained("THIS_FOLDER")   # from transformers',
-    "packed": 'model = load_packed("THIS_FOLDER")   # from eggs_core; the zeros are not stored',
+    "packed": (
+        "import eggs_core   # with which transformers knows packed weights; the zeros are not stored\n"
+        'model = AutoModelForCausalLM.from_pretrained("THIS_FOLDER")   # from transformers'
+    ),
+    "gguf": GGUF_OPENING,
+    "gguf-q8_0": GGUF_OPENING,
     "masks": 'unpack_bits(load_file("masks.safetensors")[layer], shape)   # from eggs_core.masks.bits',
 }
 
@@ -27,7 +34,7 @@ def shown_name(model: str) -> str:
 
 
 def model_card(run: Run, layout: str) -> str:
-    """The card in Markdown, for a model exported as "hf", "packed" or "masks"; holds no path of this machine."""
+    """The card in Markdown, for a model exported in one of OPENING's formats; holds no path of this machine."""
     report, config = run.report, run.config
     name, pattern = shown_name(report["model"]), report["pattern"]
     header: dict[str, Any] = {
@@ -37,6 +44,8 @@ def model_card(run: Run, layout: str) -> str:
     }
     if HUB_ID.fullmatch(name):
         header["base_model"] = name
+    (main, _), *others = pattern_counts(report)
+    but = f", but for {others_words(others)}" if others else ""
     front = "\n".join(f"{key}: {json.dumps(value)}" for key, value in header.items())
     evaluation, size = report["evaluation"], report["size"]
     dense, pruned = evaluation["dense"], evaluation["pruned"]
@@ -44,13 +53,13 @@ def model_card(run: Run, layout: str) -> str:
 {front}
 ---
 
-# {_text(name)}, pruned to {pattern} by {config.label}
+# {_text(name)}, pruned to {pattern_words(report)} by {config.label}
 
-Of every {config.pattern.group} consecutive weights of its decoder's {len(report["layers"])} linear layers
-{config.pattern.keep} are kept; embeddings, norms and LM head are untouched.{_rules(run)}{_order(run)}
+Of every {main.group} consecutive weights of its decoder's {len(report["layers"])} linear layers
+{main.keep} are kept{but}; embeddings, norms and LM head are untouched.{_rules(run)}{_order(run)}
 The licence of the original model applies.
 
-```python
+```{"" if "gguf" in layout else "python"}
 {OPENING[layout]}
 ```
 

@@ -10,12 +10,13 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-import torch
-
 from eggs_core.config import PruneConfig
 from eggs_core.device import describe
 from eggs_core.evaluation.perplexity import WindowScores, protocol
+from eggs_core.heavy import torch
 from eggs_core.models.architectures import block_matrices
+from eggs_core.models.checkpoint import Checkpoint
+from eggs_core.models.loading import LoadedModel
 from eggs_core.pruning.plan import Plan
 from eggs_core.report_types import Choices, Latency, LayerEntry, Report, Size
 from eggs_core.runs.inputs import Inputs
@@ -35,6 +36,13 @@ class Weights:
     parameters: int
     fingerprint: str
     device: torch.device
+    left_out: tuple[str, ...] = ()  # what its files hold beside the language model
+    quantised: str | None = None  # how its files keep the weights
+
+    @classmethod
+    def of(cls, model: LoadedModel | Checkpoint) -> Weights:
+        """Those of a model in memory, or of one that is read block by block."""
+        return cls(model.parameters, model.fingerprint, model.device, model.left_out, model.quantised)
 
 
 @dataclass(slots=True)
@@ -115,6 +123,10 @@ def new_report(
         "versions": versions(),
         "pruned_share": coverage.share,
     }
+    if weights.left_out:
+        report["left_out"] = list(weights.left_out)
+    if weights.quantised:
+        report["dequantised"] = weights.quantised
     if coverage.dense:
         report["dense_layers"] = [{"name": name, "why": why} for name, why in coverage.dense.items()]
     return report

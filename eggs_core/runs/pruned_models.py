@@ -7,16 +7,14 @@ from collections.abc import Collection, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from eggs_core.cache import Bounded
 from eggs_core.config import PruneConfig
 from eggs_core.device import best_device, check_room, free_memory
 from eggs_core.errors import EggsError
+from eggs_core.heavy import torch
 from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.models.fingerprints import check_same_weights, same_weights
 from eggs_core.models.loading import LoadedModel
-from eggs_core.packed.model import packed_copy
 from eggs_core.pattern import Patterns
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.loop import prune
@@ -67,6 +65,8 @@ class RecoveredModel(PrunedModel):
     @classmethod
     def of(cls, found: PrunedModel, patterns: Patterns) -> RecoveredModel:
         """With a packed twin of the pruned model; what is not packed is shared."""
+        from eggs_core.packed.model import packed_copy  # here, as it imports torch at once
+
         packed = packed_copy(found.zeros, found.masks, patterns, found.permutations)
         return cls(found.dense, found.zeros, found.masks, found.permutations, found.origin, packed)
 
@@ -106,11 +106,6 @@ def keep(event: Finished, cache: WeightCache = WEIGHTS) -> None:
     if event.dense is None or event.model is None:  # larger than memory
         return
     cache.put(run.key, PrunedModel(event.dense, event.model, _masks(run), run.permutations, "kept"))
-
-
-def weights_at_hand(run: Run, cache: WeightCache = WEIGHTS) -> bool:
-    """Can `recover` give this run's weights without pruning again?"""
-    return cache.get(run.key) is not None or not run.config.refits
 
 
 def recover(

@@ -41,12 +41,17 @@ def checked_report(value: object) -> Report:
 
 
 def left_dense(report: Report) -> str:
-    """A sentence about the layers that stayed dense, "" if there are none."""
-    counts = Counter(layer["why"] for layer in report.get("dense_layers", []))
-    if not counts:
-        return ""
-    reasons = "; ".join(f"{count:,} as {why}" for why, count in counts.most_common())
-    return f"{report.get('pruned_share', 1.0):.0%} of the blocks' weights are in pruned layers. Dense stayed {reasons}."
+    """What was opened of the model if not all, as sentences, and which layers stayed dense; "" for neither."""
+    said = []
+    if others := report.get("left_out"):
+        said.append(f"This is the model's text part, without {' and '.join(others)}.")
+    if method := report.get("dequantised"):
+        said.append(f"Its weights were dequantised from {method}.")
+    if counts := Counter(layer["why"] for layer in report.get("dense_layers", [])):
+        reasons = "; ".join(f"{count:,} as {why}" for why, count in counts.most_common())
+        share = f"{report.get('pruned_share', 1.0):.0%}"
+        said.append(f"{share} of the blocks' weights are in pruned layers. Dense stayed {reasons}.")
+    return " ".join(said)
 
 
 def _with_known_method(report: Report) -> Report:

@@ -1,5 +1,7 @@
 """Finished runs on disk: report.json and masks.safetensors in one folder, written atomically, checked when read."""
 
+from __future__ import annotations
+
 import json
 import shutil
 from collections.abc import Mapping
@@ -7,12 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError, OtherVersion
+from eggs_core.heavy import safetensors_torch, torch
 from eggs_core.masks.bits import unpack_bits
 from eggs_core.masks.codes import pack_masks, unpack_masks
 from eggs_core.pattern import NMPattern
@@ -20,6 +21,7 @@ from eggs_core.reading import read_json
 from eggs_core.report_types import LayerEntry, Report
 from eggs_core.runs.folder import DETAILS, MASKS, REPORT, current, new_part, publish, steady
 from eggs_core.runs.notebook import as_html
+from eggs_core.runs.patterns import layer_pattern
 from eggs_core.runs.report import checked_report
 
 
@@ -35,6 +37,7 @@ class Run:
     packed_masks: dict[str, torch.Tensor]
     packed_topn: dict[str, torch.Tensor] = field(default_factory=dict)
     permutations: dict[str, torch.Tensor] = field(default_factory=dict)
+    _places: dict[str, int] = field(default_factory=dict, init=False, repr=False)  # of layers in the report
 
     @property
     def key(self) -> str:
@@ -72,10 +75,12 @@ class Run:
 
     def layer(self, name: str) -> LayerEntry:
         """The report of one layer; raises EggsError if the run has none of that name."""
-        for layer in self.report["layers"]:
-            if layer["name"] == name:
-                return layer
-        raise EggsError(f"This run has no layer {name!r}.")
+        layers, place = self.report["layers"], self._places.get(name, -1)
+        if not 0 <= place < len(layers) or layers[place]["name"] != name:  # not asked for yet, or another report
+            self._places = {layer["name"]: place for place, layer in enumerate(layers)}
+            if name not in self._places:
+                raise EggsError(f"This run has no layer {name!r}.")
+        return layers[self._places[name]]
 
     def mask(self, name: str) -> torch.Tensor:
         """One layer's mask, bool (out, in); raises EggsError if the run has none of that name."""
@@ -106,9 +111,9 @@ def save_run(run: Run, folder: Path, beside: Mapping[str, str] = MappingProxyTyp
         for name, text in beside.items():
             (part / name).write_text(text, encoding="utf-8")
         masks, details, about = _stored(run)
-        save_file(masks, part / MASKS, metadata=about)
+        safetensors_torch.save_file(masks, part / MASKS, metadata=about)
         if details:
-            save_file(details, part / DETAILS, metadata=about)
+            safetensors_torch.save_file(details, part / DETAILS, metadata=about)
         (part / REPORT).write_text(json.dumps(run.report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         part.chmod(0o755)
         publish(part, folder)
@@ -169,11 +174,6 @@ def layer_shape(layer: LayerEntry) -> tuple[int, int]:
     """(out_features, in_features) of a layer of a report."""
     rows, columns = layer["shape"]
     return rows, columns
-
-
-def layer_pattern(layer: LayerEntry, report: Report) -> NMPattern:
-    """The pattern of a layer of a report; early runs gave all layers one."""
-    return NMPattern.parse(layer.get("pattern", report["pattern"]))
 
 
 def _shapes(report: Report) -> dict[str, tuple[int, int]]:

@@ -184,7 +184,8 @@ class RunStore:
 
     def _check_free(self, place: Path) -> None:
         with suppress(OSError):
-            if place.is_symlink() or (os.path.lexists(place) and (not place.is_dir() or any(place.iterdir()))):
+            taken = place.is_symlink() or (os.path.lexists(place) and (not place.is_dir() or any(place.iterdir())))
+            if taken and not owned(place):  # looked at again: another process may have put the same run just now
                 raise EggsError(f"{place} was not made by the run store; move it away, then the run can be kept.")
 
     def _set_aside(self, place: Path, why: str) -> None:

@@ -1,5 +1,7 @@
 """A whole run of a model that is larger than memory: what execute does, block by block from a safetensors folder."""
 
+from __future__ import annotations
+
 import copy
 import os
 import time
@@ -7,21 +9,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from huggingface_hub import HfApi, snapshot_download
 
 from eggs_core.config import PruneConfig
 from eggs_core.device import best_device, every_device, free_memory
 from eggs_core.errors import EggsError
-from eggs_core.hub import HUB_SECONDS
+from eggs_core.heavy import torch
+from eggs_core.hub import HUB_SECONDS, asking
 from eggs_core.limits import hosted
 from eggs_core.models.checkpoint import Checkpoint
 from eggs_core.models.fingerprints import same_weights
 from eggs_core.models.folder import CONFIG, read_object
 from eggs_core.models.meta import skeleton
 from eggs_core.models.opening_errors import explained
-from eggs_core.models.source import model_source
-from eggs_core.packed.byte_counts import size_breakdown
+from eggs_core.models.quantised import VALUES_PER_BYTE, method_of
+from eggs_core.models.source import folder_here, model_source
+from eggs_core.network import reachable
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.memory_estimate import Shapes, peak_bytes
 from eggs_core.pruning.out_of_core import Streamed, StreamedPruning
@@ -38,7 +41,7 @@ from eggs_core.units import size
 
 IN_MEMORY = 2.6  # times its weights that a run in memory takes: the dense model, the pruned copy, its packed twin
 FILES = ["*.safetensors", "*.json", "tokenizer*", "*.model", "*.txt"]  # of a Hub model that a run needs
-_INFO = HfApi().model_info
+_INFO = asking(HfApi().model_info)
 
 
 def streams(name: str, free: Callable[[torch.device], float] | None = None, info: Callable[..., Any] = _INFO) -> bool:
@@ -49,16 +52,23 @@ def streams(name: str, free: Callable[[torch.device], float] | None = None, info
     source, extra = model_source(name)
     if extra or hosted():  # a public server neither fills its disk nor takes models that large
         return False
-    if folder := _here(source):
+    if folder := folder_here(source):
         saved = read_object(name, folder / CONFIG)
         stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
         half = (saved.get("dtype") or saved.get("torch_dtype")) in ("float16", "bfloat16")
+        if method := method_of(saved):  # what it is dequantised to is bf16
+            stored, half = 2 * stored * VALUES_PER_BYTE.get(method, 1), True
     else:
         try:
             files = info(source, files_metadata=True, timeout=HUB_SECONDS).siblings or []
         except Exception:  # whatever it is, loading the model says it in a sentence
             return False
         stored, half = sum(f.size or 0 for f in files if f.rfilename.endswith(".safetensors")), True
+    return too_large(stored, half, free)
+
+
+def too_large(stored: int, half: bool, free: Callable[[torch.device], float] | None = None) -> bool:
+    """Is a model of so many stored bytes, of fp16 or bf16 values if `half`, too large for a run in memory?"""
     device = best_device()
     loaded = stored * (2 if half and device.type == "cpu" else 1)  # in memory the CPU computes in fp32
     return loaded * IN_MEMORY > (free or free_memory)(device)
@@ -78,19 +88,10 @@ def checkpoint_of(name: str, download: Callable[..., str] = snapshot_download) -
     source, _ = model_source(name)
     if os.path.isdir(source):
         return Checkpoint(name)
+    if not reachable() and (folder := folder_here(source)):
+        return Checkpoint(name, folder=folder)
     with explained(name):
         return Checkpoint(name, folder=Path(download(source, allow_patterns=FILES)))
-
-
-def _here(source: str) -> Path | None:
-    """The folder of a model that is on this machine, in a place of its own or in the Hub's cache."""
-    if os.path.isdir(source):
-        return Path(source)
-    try:
-        found = Path(snapshot_download(source, local_files_only=True))
-    except Exception:  # not here, or no name of a Hub model: asking for it says which
-        return None
-    return found if (found / "config.json").is_file() and any(found.glob("*.safetensors")) else None
 
 
 def streamed_folder(key: str) -> Path:
@@ -154,12 +155,14 @@ def _finished(
     done: Streamed, config: PruneConfig, inputs: Inputs, checkpoint: Checkpoint, plan: Plan, clock: Clock, out: Path
 ) -> Run:
     """The run of a checkpoint that was pruned into `out`."""
+    from eggs_core.packed.byte_counts import size_breakdown  # here, as it imports torch at once
+
     whole = skeleton(copy.deepcopy(checkpoint.config), dtype=checkpoint.stored_dtype)
     names = [layer["name"] for layer in done.layers]
     report = new_report(
         config,
         inputs,
-        Weights(checkpoint.parameters, checkpoint.fingerprint, checkpoint.device),
+        Weights.of(checkpoint),
         clock,
         layers=done.layers,
         scores=(done.dense, done.pruned),

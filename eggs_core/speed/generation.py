@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from eggs_core.errors import EggsError
 from eggs_core.models.architectures import context_length
@@ -19,6 +18,9 @@ from eggs_core.packed.model import packed_copy
 from eggs_core.pattern import Patterns
 from eggs_core.report_types import Latency, Side
 from eggs_core.speed.alternation import Quartiles, thread_count
+from eggs_core.speed.native_step import decode_path
+from eggs_core.speed.reader import Reader, written
+from eggs_core.speed.sampling import Choice, drawn
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
@@ -26,47 +28,42 @@ if TYPE_CHECKING:  # it takes transformers seconds to import its models
 
 @torch.no_grad()
 def greedy(
-    model: PreTrainedModel, input_ids: Tensor, choose: Callable[[Tensor], Tensor] | None = None
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    choose: Choice | None = None,
+    *,
+    native: bool = True,
 ) -> Iterator[tuple[int, float]]:
     """Decoding without an end: yields (token id, seconds it took); the first also took the whole prompt.
 
     `input_ids` is (1, length), int64; `choose` takes logits (1, vocabulary) to token ids (1,), the likeliest by
-    default. Raises EggsError when the prompt is empty or the model's positions are used up.
+    default. Without `native`, every token goes through transformers, to compare. Raises EggsError when the prompt is
+    empty or the model's positions are used up.
     """
-    choose = choose or (lambda logits: logits.argmax(-1))
     if input_ids.ndim != 2 or input_ids.shape[0] != 1 or input_ids.shape[1] < 1:
         raise EggsError(f"Generation needs one prompt of shape (1, tokens); got {tuple(input_ids.shape)}.")
     limit = context_length(model.config)
-    cache, ids, length = DynamicCache(config=model.config), input_ids, input_ids.shape[1]
-    cuda = input_ids.is_cuda
+    length = input_ids.shape[1]
+    steps = _tokens(Reader(model, native), input_ids, choose)
     while True:
         if limit is not None and length > limit:
             raise EggsError(f"The model reads at most {limit} tokens; shorten the prompt or generate fewer tokens.")
         start = time.perf_counter()
-        with torch.no_grad():
-            logits = model(input_ids=ids, cache=cache, use_cache=True, logits_to_keep=1).logits
-            ids = choose(logits[:, -1])[:, None]
-            token = int(ids)
-        if cuda:
-            torch.cuda.synchronize()
+        token = next(steps)
         yield token, time.perf_counter() - start
         length += 1
 
 
+def _tokens(reader: Reader, ids: Tensor, choose: Choice | None) -> Iterator[int]:
+    """Token after token behind a prompt (1, length); the first comes when all of it was read."""
+    for _ in reader.read(ids):
+        pass
+    yield from written(reader, choose)
+
+
 def sample(model: PreTrainedModel, input_ids: Tensor, temperature: float, seed: int) -> Iterator[int]:
-    """Token ids drawn at a temperature (0 takes the likeliest), without an end; arguments and errors as for greedy.
-
-    Drawn by the Gumbel-max trick with noise that depends on the seed and the place alone: two models with the same seed
-    meet the same chance, so that they write the same text for as long as their predictions allow it.
-    """
-    generator = torch.Generator().manual_seed(seed)
-
-    def choose(logits: Tensor) -> Tensor:
-        uniform = torch.rand(logits.shape, generator=generator, dtype=torch.float64).clamp_(1e-300, 1 - 1e-16)
-        gumbel = -(-uniform.log()).log()
-        return (logits.double() / temperature + gumbel.to(logits.device)).argmax(-1)
-
-    for token, _ in greedy(model, input_ids, choose if temperature > 0 else None):
+    """Token ids drawn as by `drawn`, without an end; arguments and errors as for greedy."""
+    for token, _ in greedy(model, input_ids, drawn(temperature, seed)):
         yield token
 
 
@@ -118,6 +115,7 @@ def measure_generation(
     length = input_ids.shape[1]
     sides = {name: _side(model, first[name], later[name], length) for name, model in models.items()}
     found = {
+        "decode_path": decode_path(models["packed"]),
         "kernel": kernel_path() if input_ids.device.type == "cpu" else _paths(models["packed"]),
         "threads": used,
         "device": str(input_ids.device),

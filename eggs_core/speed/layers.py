@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from eggs_core.models.architectures import Linear, shape_of
+from eggs_core.models.architectures import is_linear, shape_of
 from eggs_core.packed.kernel import library as kernels
 from eggs_core.packed.kernel.huge_pages import Arena, huge_block
 from eggs_core.packed.kernel.library import DTYPE_NAMES
@@ -94,7 +94,7 @@ def layer_shapes(model: nn.Module) -> list[tuple[int, int]]:
     for module in model.modules():
         if isinstance(module, PackedLinear):
             shapes[module.out_features, module.in_features] = None
-        elif isinstance(module, Linear) and module is not head:
+        elif is_linear(module) and module is not head:
             shapes[shape_of(module)] = None
     return list(shapes)
 

@@ -1,13 +1,16 @@
 """Conversations: rows of a data set as messages, and as the text that a model's own chat template makes of them."""
 
-import json
-from collections.abc import Mapping
-from typing import Any
+from __future__ import annotations
 
-from transformers import PreTrainedTokenizerBase
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from eggs_core.errors import EggsError
 from eggs_core.text.sources import Text
+
+if TYPE_CHECKING:  # it takes seconds to import
+    from transformers import PreTrainedTokenizerBase
 
 COLUMNS = ("messages", "conversations")  # that hold conversations
 _ROLES = {"human": "user", "gpt": "assistant"}  # as some data sets call them
@@ -48,12 +51,33 @@ def rendered(tokenizer: PreTrainedTokenizerBase, text: Text) -> str:
     first, parts = tokenizer.bos_token or "", []
     for number, line in enumerate(text.content.splitlines(), 1):
         try:
-            part = tokenizer.apply_chat_template(json.loads(line), tokenize=False, date_string=_DAY)
-        except Exception as error:  # a template is a program of the model's files
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(" .")
+            part = _written(tokenizer, json.loads(line), date_string=_DAY)
+        except ValueError as error:
             raise EggsError(
-                f"The model's chat template cannot write conversation {number} of {text.name} ({reason}); "
+                f"The model's chat template cannot write conversation {number} of {text.name} ({error}); "
                 f"choose another data set."
             ) from error
-        parts.append(str(part).removeprefix(first))
+        parts.append(part.removeprefix(first))
     return "".join(parts)
+
+
+def prompt_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> str:
+    """A conversation as a model reads it up to where its answer begins; each message has `role` and `content`.
+
+    Raises EggsError for a tokenizer without a chat template, and for messages that its template refuses.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise EggsError("This model has no chat template, so it only goes on with a text.")
+    try:
+        return _written(tokenizer, [dict(message) for message in messages], add_generation_prompt=True)
+    except ValueError as error:
+        raise EggsError(f"The model's chat template cannot write this conversation ({error}).") from error
+
+
+def _written(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], **options: Any) -> str:
+    """What the chat template makes of a conversation, in the sandbox of transformers; raises ValueError if it fails."""
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
+    except Exception as error:  # a template is a program of the model's files
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(" .")
+        raise ValueError(reason) from error

@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import HfApi
 
 from eggs_core.errors import EggsError
-from eggs_core.hub import HUB_SECONDS, hub_error, unreachable
+from eggs_core.hub import HUB_SECONDS, asking, hub_error, unreachable
 from eggs_core.limits import check_name, hosted, limits
 from eggs_core.text import chats
 from eggs_core.text.sources import Text
@@ -84,7 +84,7 @@ def _token() -> bool | None:
 def _check_hub(path: str) -> None:
     """Ask the Hub for the dataset before anything else, as `datasets` tries for half a minute when there is none."""
     try:
-        HfApi(token=_token()).dataset_info(path, timeout=HUB_SECONDS)
+        asking(HfApi(token=_token()).dataset_info)(path, timeout=HUB_SECONDS)
     except Exception as error:  # without a network the kind depends on the transport
         raise hub_error(error, "dataset", path, _ALTERNATIVE) or unreachable(path, _ALTERNATIVE) from error
 

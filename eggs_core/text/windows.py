@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-from transformers import PreTrainedTokenizerBase
-
 from eggs_core.bos import EVERY, FIRST, NONE
 from eggs_core.errors import EggsError
+from eggs_core.heavy import torch
 from eggs_core.limits import check_text
 from eggs_core.text.chats import rendered
 from eggs_core.text.sources import Text
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def beginning(tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:

@@ -84,13 +84,23 @@ NUMBERS = [
     ("--calibration-dataset", "a" * 5000, "is no dataset"),
     ("--calibration-dataset", "~nobody/x y", "is no dataset"),
 ]
+ASKED = MODELS | dict.fromkeys(("", "a\nb", "a\udcff"), "names no run or model")
+SETTINGS = [
+    ("--temperature", "nan", "temperature must lie"),
+    ("--temperature", "-1", "temperature must lie"),
+    ("--temperature", "1e9", "temperature must lie"),
+    ("--top-p", "0", "top_p must lie"),
+    ("--top-p", "nan", "top_p must lie"),
+    ("--max-tokens", "0", "max_tokens must be"),
+    ("--seed", "9" * 30, "seed must be"),
+]
 
 CASES: list[tuple[list[str], str]] = [
     *(([*PRUNE[:1], "--out", out], said) for out, said in FOLDERS.items()),
     (["prune", "--out", "file"], "is a file"),
     (["prune", "--out", "broken link"], "is a file"),
     *(([*EXPORT, "--format", "masks", "--out", out], said) for out, said in FOLDERS.items()),
-    *(([*EXPORT, "--format", kind, "--out", "file"], "not empty") for kind in ("hf", "packed", "masks")),
+    *(([*EXPORT, "--format", kind, "--out", "file"], "not empty") for kind in ("hf", "packed", "gguf", "masks")),
     ([*EXPORT, "--out", "."], "not empty"),
     ([*EXPORT, "--out", "out", "--format", ""], "Unknown format"),
     ([*EXPORT, "--out", "out", "--push", "", "--dry-run"], "is no repository"),
@@ -121,6 +131,9 @@ CASES: list[tuple[list[str], str]] = [
         for command, *more in (["analyze"], ["evaluate"], ["export", "--out", "out"])
     ),
     *((["analyze", "--run", RUN, "--layer", layer], "has no layer") for layer in ("", "nothing", LONG, "a\nb")),
+    *(([*command, name], said) for name, said in ASKED.items() for command in (["chat"], ["serve", "--port", "0"])),
+    *((["chat", "no-model", option, value], said) for option, value, said in SETTINGS),
+    *((["serve", "no-model", "--host", host], "Nothing can listen") for host in ("no such host", "", "a\0b", LONG)),
 ]
 
 

@@ -271,7 +271,7 @@ def test_an_export_that_is_given_up_leaves_nothing(tmp_path, kind):
 def test_too_little_disk_is_said_before_the_weights_are_rebuilt(tmp_path):
     run = load_run(RUN)
     run.report["size"] = run.report["size"] | {"dense_bytes": 1 << 60, "packed_bytes": 1 << 60}
-    for kind in ("hf", "packed"):
+    for kind in ("hf", "packed", "gguf", "gguf-q8_0"):
         with pytest.raises(EggsError, match="free some or choose"):
             next(export_run(run, kind, tmp_path / "out"))
     assert not any(tmp_path.iterdir())
@@ -319,7 +319,12 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
     out = place / "out"
     cases = [
         f"{limit}|export|--run|{RUN}|--out|{out}|--format|{kind}"
-        for kind, limits in {"hf": (1000, 100_000), "packed": (100_000, 7_000_000), "masks": (1000,)}.items()
+        for kind, limits in {
+            "hf": (1000, 100_000),
+            "packed": (100_000, 7_000_000),
+            "gguf": (1000, 1_000_000),
+            "masks": (1000,),
+        }.items()
         for limit in limits
     ]
     cases += [f"10000|prune|--out|{out}|{QUICK}", f"100|sweep|{grid}|--out|{out}"]

@@ -16,7 +16,7 @@ from eggs_core.graph.measures import measure, summarize
 from eggs_core.pattern import NMPattern
 from eggs_core.report_types import LayerEntry, Report
 from eggs_core.runs.folder import REPORT
-from eggs_core.runs.measured_speed import shapes_of
+from eggs_core.runs.measurement import cases_of
 from eggs_core.runs.model_card import OPENING, model_card
 from eggs_core.runs.report import checked_report
 from eggs_core.runs.run import Run, load_run, save_run
@@ -56,7 +56,7 @@ def read_all(run: Run) -> None:
     sweep = from_reports([report, WHOLE], "all")
     json.dumps([sweep.to_dict(), figures_of(report), dense_of(report), report], allow_nan=False)
     json.dumps(summarize(report["layers"]), allow_nan=False)
-    assert PruneConfig.from_dict(report["config"]).command_line() and run.key and shapes_of(run)
+    assert PruneConfig.from_dict(report["config"]).command_line() and run.key and cases_of(run)
     for name in run.packed_masks:
         assert run.layer(name)["name"] == name
         assert measure(run.mask(name), NMPattern.parse(report["pattern"]), 2).components >= 1

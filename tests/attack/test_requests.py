@@ -39,18 +39,55 @@ TOLD = (
     "value",
     "index",
     "row_value",
+    "model",
+    "patterns",
+    "choices",
 )
 told = st.one_of(junk, st.fixed_dictionaries({}, optional=dict.fromkeys(TOLD, sent)))
-ASKED = ("run", "model", "pattern", "method", "tab", "layer", "row", "beta", "seed", "diagonals", "step", "calibration")
+ASKED = (
+    "run",
+    "model",
+    "pattern",
+    "method",
+    "tab",
+    "layer",
+    "layers",
+    "row",
+    "beta",
+    "seed",
+    "diagonals",
+    "step",
+    "calibration",
+)
 asked_for = st.text(max_size=30) | st.sampled_from(["1" * 5000, "nan"])
 query = st.fixed_dictionaries({}, optional=dict.fromkeys(ASKED, asked_for))
-SIDEBAR = ["tiny-llama", "2:4", 2, 4, "ria", "ria", "topn", "none", "none", 0, 0, 64, 256, 0, "bundled", "", "", EVERY]
+SIDEBAR = [
+    "tiny-llama",
+    "2:4",
+    2,
+    4,
+    "ria",
+    "ria",
+    "topn",
+    "none",
+    "none",
+    0,
+    0,
+    64,
+    256,
+    0,
+    "bundled",
+    "",
+    "",
+    EVERY,
+    "",
+]
 
 
 class Idle(JobQueue):
     """A queue that begins nothing: what is asked for was fit to be begun."""
 
-    def follow(self, _work, who=None):
+    def follow(self, _work, who=None, owner=None):
         """Refuse at once."""
         raise EggsError("This queue begins nothing.")
         yield

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +76,8 @@ def forked(act: Callable[[], None]) -> int:
         try:
             act()
             os._exit(0)
+        except BaseException:
+            traceback.print_exc()  # nothing else would tell
         finally:
             os._exit(1)
     return child

@@ -73,7 +73,7 @@ def draw_run(run: Run) -> None:
     for measure in ("spectral_gap", "orphans", "output_error"):
         assert layer_chart(run, measure).to_json() and measure_reading(report["layers"], measure)
         assert map_value(run, measure, "")
-    assert all(layer_reading(layer) for layer in report["layers"]) and race_note(run, True)
+    assert all(layer_reading(layer) for layer in report["layers"]) and race_note(run)
     assert model_card(run, "masks")
     draw_sweep(from_reports([report, OTHER], "runs"))
 

@@ -67,7 +67,8 @@ def follow() -> Callable:
 
     def direct(work: Work):
         value = None
-        for value in work.steps(*work.args):
+        for step in work.steps(*work.args):
+            value = work.after(value, step)
             yield value
         if work.keep:
             work.keep(value)

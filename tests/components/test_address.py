@@ -1,5 +1,6 @@
 """The page's address: what is in view comes back from it, and what it must not do."""
 
+import random
 from urllib.parse import parse_qsl
 
 import pytest
@@ -47,6 +48,7 @@ def test_a_run_that_is_about_to_begin_has_its_address_already():
     [
         make_config("tiny-opt", "4:8", "wanda", seed=3, calibration_windows=8, calibration_length=64),
         make_config("tiny-llama", "3:7", "ria", selection="degree", beta=0.25, permutation="zigzag"),
+        make_config("tiny-llama", "2:4", "ria", layers=["mlp.down_proj=3:4", "blocks 1=dense"]),
         make_config("a/b", "2:4", "eggs-ptp", diagonals=4, calibration="dataset:owner/name:part"),
     ],
 )
@@ -55,6 +57,31 @@ def test_every_configuration_comes_back_from_the_address_and_from_the_controls(c
     workspace.run = type(workspace.run)({**workspace.run.report, "config": config.to_dict()}, {})
     assert asked_config(query_of(workspace)) == config
     assert read(*controls_of(config))[0] == config
+
+
+LONG = [f"blocks {block} mlp.{part}_proj=3:8" for block in range(1, 31) for part in ("up", "down")]
+
+
+@pytest.mark.parametrize("rules", [["mlp.down_proj=3:4", "blocks 1,30=dense"], LONG])
+def test_a_plan_comes_back_from_a_short_address(rules):
+    config = make_config("tiny-llama", "2:4", "ria", layers=rules)
+    query = dict(parse_qsl(address(Workspace(), config)))
+    assert asked_config(query) == config and len(query["layers"]) < 300
+
+
+def test_a_plan_that_no_address_holds_is_found_by_its_run_alone():
+    draw = random.Random(0)
+    rules = [f"mlp.experts.{draw.randrange(10**6)}.up_proj={draw.choice(['1:4', '3:4'])}" for _ in range(2000)]
+    query = dict(parse_qsl(address(Workspace(), config := make_config("tiny-llama", "2:4", layers=rules))))
+    assert query["run"] == config.key() and len(query["layers"]) == 1
+    with pytest.raises(EggsError, match="too long for an address"):
+        asked_config(query)
+
+
+@pytest.mark.parametrize("layers", ["~%", "~AAAA", "~é", "~" + "eJw" * 50, "~eNrtwTEBAAAAwqD1T20ND6A=", "nonsense"])
+def test_a_damaged_plan_is_one_sentence(layers):
+    with pytest.raises(EggsError):
+        asked_config({"model": "tiny-llama", "method": "ria", "layers": layers})
 
 
 @pytest.mark.parametrize(

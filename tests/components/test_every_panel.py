@@ -11,10 +11,12 @@ from components import sidebar_values
 from components.address import address, restore
 from components.api import analyze_layer
 from components.jobs.prune import run_job
+from components.places.home.overview import tab as overview_tab
 from components.places.home.overview.tab import create_overview_tab
 from components.places.layers.graph.tab import create_graph_tab
 from components.places.layers.mask.tab import create_masks_tab
 from components.places.layers.spectrum.tab import create_spectrum_tab
+from components.places.plan.painting.tab import InUse, create_plan_tab
 from components.places.quality.report.page import report_html, report_json
 from components.places.quality.tab import create_accuracy_tab
 from components.places.runs.compare.tables import cell_table, group_table
@@ -41,14 +43,14 @@ from components.words.recorded import NOT_MEASURED
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.runs.execute import execute
 from eggs_core.runs.export import export_run
-from eggs_core.runs.pruned_models import weights_at_hand
+from eggs_core.runs.measurement import Measurement
 from eggs_core.runs.run import Run
 from eggs_core.sweep.results import from_reports
 
 SMALL = {"calibration_windows": 2, "calibration_length": 32, "evaluation_windows": 6, "evaluation_length": 32}
 OPTIONAL = ("created", "versions", "device", "seconds", "calibration", "fingerprint", "parameters")
 KINDS = ("normal", "streamed", "without top-N", "set aside", *(f"without {name}" for name in OPTIONAL))
-TABS = ("overview", "masks", "graph", "spectrum", "accuracy", "latency")
+TABS = ("overview", "plan", "masks", "graph", "spectrum", "accuracy", "latency")
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +88,9 @@ def tabs() -> dict:
             TABS,
             (
                 create_overview_tab,
+                lambda s: create_plan_tab(s, [], InUse(gr.Textbox(), gr.HTML(), gr.Button()), sidebar_values.read).tab,
                 lambda s: create_masks_tab(s).tab,
-                create_graph_tab,
+                lambda s: create_graph_tab(s).tab,
                 lambda s: create_spectrum_tab(s, [], sidebar_values.read).tab,
                 create_accuracy_tab,
                 create_latency_tab,
@@ -127,6 +130,15 @@ def test_every_tab_draws_every_kind_of_run(tabs, run):
     assert (again.layer, again.row, again.tab) == (workspace.layer, 4, "masks")
 
 
+def test_the_overview_says_where_its_speed_was_measured(tabs, make_run, monkeypatch):
+    run, workspace = make_run("eggs-ptp", seed=3), Workspace()
+    workspace.show(run)
+    assert "where the run was made" in words(tabs["overview"].render(workspace).values())
+    taken = {**run.report["latency"], "kernel": "one of this machine"}
+    monkeypatch.setattr(overview_tab, "speed_here", lambda run: Measurement([], generation=taken))
+    assert "here (one of this machine)" in words(tabs["overview"].render(workspace).values())
+
+
 def test_every_kind_of_run_is_listed_compared_and_taken_along(run, make_run, tmp_path):
     other = make_run("wanda")
     reports = [one.report | {"label": ""} for one in (run, other)]
@@ -137,7 +149,7 @@ def test_every_kind_of_run_is_listed_compared_and_taken_along(run, make_run, tmp
     assert (NOT_MEASURED in html) == (run.report["latency"] is None) and html.count("tokens/s") >= 1
     assert ("not recorded" in table["Computed"][0]) == ("created" not in run.report)
     assert ("not recorded" in html) == ("seconds" not in run.report)
-    assert empty_lanes(run) and race_note(run, weights_at_hand(run)) and gpu_cards(run)
+    assert empty_lanes(run) and race_note(run) and gpu_cards(run)
     page = report_html(run, [run])
     assert ("Decode speed: not measured" in page) == (run.report["latency"] is None)
     assert ("versions that were not recorded" in page) == ("versions" not in run.report)
@@ -216,4 +228,4 @@ def test_a_layer_of_a_streamed_run_is_analysed(store, streamed):
 def test_the_gpu_panel_promises_no_speed_for_one_token():
     html = gpu_cards(bundled_runs()[0])
     assert "up to twice" not in html
-    assert "one token is slower than dense" in html and "0.196 ms" in html and "not measured here" in html
+    assert "one token is slower than dense" in html and "Measured on an H100" in html and "not on this machine" in html

@@ -23,6 +23,7 @@ from components.places.layers.mask import words as mask_words
 from components.places.layers.spectrum import words as spectrum_words
 from components.places.learn.lesson import scene as lesson
 from components.places.learn.lesson.steps import STEPS
+from components.places.plan.painting import words as plan_words
 from components.places.quality.breakdown import words as breakdown_words
 from components.places.quality.perplexity import words as perplexity_words
 from components.places.quality.report import page as report_page
@@ -38,6 +39,7 @@ from components.state.workspace import Workspace
 from components.words import html as html_words
 from components.words import recorded
 from components.words import run as run_words
+from eggs_core.allocation.stored import MeasuredLosses
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.by_part import BlockDrift, PartCost
@@ -68,7 +70,7 @@ TAGS = {
     "circle",
     "div",
     "g",
-    "h3",
+    "h2",
     "i",
     "line",
     "mark",
@@ -91,9 +93,12 @@ TAGS = {
 # Functions that give no HTML (words that are escaped where they are used, keys, colours, numbers), and those that give
 # only HTML which other functions made.
 PLAIN = {
-    "sidebar_values.name_and_note",  # whose note is walked
+    "sidebar_values.model_choices",  # names of the choices of a list
+    "sidebar_values.name_of",
     "address.address",
     "charts.colors.color",
+    "jobs.events.visitor",
+    "jobs.messages.waiting",  # which is escaped where it is used
     "jobs.prune.run_job",
     "places.layers.graph.view.beta_steps",
     "places.layers.graph.words.origin_of",
@@ -104,6 +109,8 @@ PLAIN = {
     "places.layers.spectrum.view.density",
     "places.layers.spectrum.view.reach",
     "places.layers.spectrum.words.beta_reading",
+    "places.plan.painting.view.fill",  # rules
+    "places.plan.painting.view.painted",
     "places.quality.perplexity.words.scatter_reading",
     "places.quality.report.page.report_html",  # see the test below
     "places.quality.report.page.report_json",
@@ -116,12 +123,13 @@ PLAIN = {
     "places.runs.compare.view.models_of",
     "places.runs.compare.view.options_of",
     "places.runs.compare.view.first_baseline",
+    "places.runs.compare.view.source_with",
+    "places.runs.compare.view.patterns_of",
     "places.runs.compare.view.size_front",
     "places.runs.compare.view.speed_front",
     "places.runs.compare.view.heat",
     "places.runs.compare.view.significance",
     "places.runs.compare.words.left_out",
-    "places.runs.stored.tab.choose_row",
     "places.runs.stored.view.as_json",
     "places.runs.stored.words.title_of",
     "places.speed.latency.words.formula_line",
@@ -133,13 +141,26 @@ PLAIN = {
     "state.asked.words",
     "state.asked.shown",
     "state.known_runs.problems",
+    "places.layers.graph.view.elsewhere",
+    "places.home.overview.words.unfinished_card",  # numbers
     "state.results.run_id",
+    "state.workspace.farthest_from_topn",
     "state.results.model_id",
+    "widgets.assets.on_load",
+    "widgets.assets.script",
     "widgets.encoding.base64_bits",
     "widgets.encoding.base64_values",
+    "widgets.encoding.base64_floats",
+    "widgets.encoding.base64_counts",
+    "widgets.encoding.base64_bytes",
+    *(f"words.experts.{name}" for name in ("means_hint", "mean_text", "spread_text", "expert_text")),  # numbers
     "words.labels.run_label",
     "words.labels.label_of",
+    "words.labels.short_name",  # of a button
+    "words.labels.method_in",
     "words.phrases.plural",
+    "words.phrases.speed_beside",
+    "words.recorded.weights_hint",  # numbers
     "words.recorded.made_on",
     "words.recorded.took",
     "words.recorded.decode_speed",
@@ -175,6 +196,7 @@ SILENT = {  # they get a hostile run and show none of its texts
     race_words.verdict,
     perplexity_words.accuracy_reading,
     graph_words.pruned_cards,
+    plan_words.outcome_reading,
     sidebar_values.method_note,
     sidebar_values.pattern_note,
 }
@@ -281,8 +303,20 @@ def words_of_a_run(run: Run) -> dict[Callable, Callable[[], str]]:
         latency_words.gpu_cards: lambda: latency_words.gpu_cards(run),
         recorded.facts: lambda: recorded.facts(run),
         run_words.overview_cards: lambda: run_words.overview_cards(run),
-        run_words.latency_card: lambda: run_words.latency_card(report["latency"]),
+        run_words.latency_card: lambda: run_words.latency_card(report["latency"], "here"),
         run_words.overview_reading: lambda: run_words.overview_reading(run, EVIL),
+    }
+
+
+def words_of_a_plan(run: Run) -> dict[Callable, Callable[[], str]]:
+    """Functions that describe a plan."""
+    losses = MeasuredLosses({"seed": EVIL}, EVIL, 3, {EVIL: {"2:4": 0.5}})
+    return {
+        plan_words.sources_note: lambda: plan_words.sources_note(EVIL, EVIL, losses, False),
+        plan_words.weakest_reading: lambda: plan_words.weakest_reading(losses),
+        plan_words.in_use: lambda: plan_words.in_use(2, 1, EVIL),
+        plan_words.dropped: lambda: plan_words.dropped((EVIL,) * 4, EVIL),
+        plan_words.outcome_reading: lambda: plan_words.outcome_reading(run, 0.1),
     }
 
 
@@ -322,6 +356,7 @@ def words_of_runs(run: Run) -> dict[Callable, Callable[[], str]]:
         compare_words.heat_reading: lambda: compare_words.heat_reading(found, "ratio", 1.0),
         compare_words.significance_reading: lambda: compare_words.significance_reading([(found[0], interval, 1)], EVIL),
         compare_words.overview: lambda: compare_words.overview(sweep, [], EVIL),
+        compare_words.absent: lambda: compare_words.absent(EVIL, [EVIL]),
         compare_words.facts: lambda: compare_words.facts(sweep, EVIL),
         runs_words.comparison: lambda: runs_words.comparison([run.report, run.report]),
         runs_words.runs_reading: lambda: runs_words.runs_reading([run.report], [EVIL], EVIL),
@@ -333,6 +368,7 @@ def calls(run: Run) -> dict[Callable, Callable[[], str]]:
     lane = race_words.Lane(EVIL, [1])
     return {
         **words_of_a_run(run),
+        **words_of_a_plan(run),
         **words_of_quality(run),
         **words_of_runs(run),
         messages.progress_bar: lambda: messages.progress_bar(0.5, EVIL, 3.0),
@@ -342,8 +378,8 @@ def calls(run: Run) -> dict[Callable, Callable[[], str]]:
         lesson.feedback: lambda: lesson.feedback(dataclasses.replace(STEPS[0], answers=((EVIL, EVIL),)), EVIL),
         race_words.lanes_html: lambda: race_words.lanes_html({"dense": lane}, {"dense": EVIL}, EVIL, 4),
         race_words.empty_lanes: lambda: race_words.empty_lanes(run),
-        race_words.race_note: lambda: race_words.race_note(run, False),
-        race_words.verdict: lambda: race_words.verdict({"dense": lane, "packed": lane}, "zeros", "kept"),
+        race_words.race_note: lambda: race_words.race_note(run),
+        race_words.verdict: lambda: race_words.verdict({"dense": lane, "packed": lane}, "zeros", "kept", (EVIL, EVIL)),
         sidebar_values.pattern_note: lambda: sidebar_values.pattern_note(EVIL, 1, 2),
         sidebar_values.method_note: lambda: sidebar_values.method_note(EVIL),
         html_words.escape: lambda: html_words.escape(EVIL),

@@ -64,7 +64,15 @@ def test_finished_values_are_those_that_gradio_would_send(tmp_path):
     file.write_text("a")
     table = pandas.DataFrame({"a": [1.5, 2.0], "b": ["x", "y"]})
     with gr.Blocks():
-        outputs = [Plot(), gr.HTML(), gr.Dataframe(), gr.File(visible=False), gr.Dropdown([]), MaskCanvas(), gr.Tabs()]
+        outputs = [
+            Plot(elem_id="a", title="A", said_by="b"),
+            gr.HTML(),
+            gr.Dataframe(),
+            gr.File(visible=False),
+            gr.Dropdown([]),
+            MaskCanvas(),
+            gr.Tabs(),
+        ]
     values = [go.Figure(), "text", table, gr.File(str(file), visible=True), gr.Dropdown(["a"], value="a"), {"rows": 1}]
     values.append(gr.Tabs(selected="a"))
     sent = finish(outputs, dict(zip(outputs, values, strict=True)))

@@ -1,19 +1,23 @@
 """The sidebar's values become a configuration, or one sentence that says what is wrong."""
 
 import hashlib
+import html
 from urllib.parse import parse_qsl
 
+import gradio as gr
 import pytest
 from bos_model import make_bos_model
 
 from components.address import address, asked_config
+from components.sidebar import create_sidebar
 from components.sidebar_values import (
     NAMES,
     OTHER,
     PATTERNS,
     controls_of,
     method_note,
-    name_and_note,
+    model_choices,
+    name_of,
     pattern_note,
     read,
     read_pattern,
@@ -24,6 +28,7 @@ from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
 from eggs_core.registry import CUSTOM, METHODS
+from eggs_core.runs.suggestions import SUGGESTED, outlook
 
 DEFAULTS = {
     "model": "tiny-llama",
@@ -35,8 +40,8 @@ DEFAULTS = {
     "selection": "topn",
     "permutation": "none",
     "reconstruction": "none",
-    "beta": 0,
-    "diagonals": 0,
+    "beta": None,
+    "diagonals": None,
     "windows": 64,
     "length": 256,
     "seed": 0,
@@ -44,6 +49,7 @@ DEFAULTS = {
     "text": "",
     "dataset": "",
     "bos": "every window",
+    "layers": "",
 }
 
 
@@ -114,7 +120,23 @@ def test_beta_and_diagonals_count_only_for_their_selection():
     assert (config.method, config.options) == (CUSTOM, (("beta", 0.5),))
     config, _ = read(*values(method="eggs-ptp", selection="diagonal", beta=50, diagonals=3))
     assert (config.method, config.options) == ("eggs-ptp", (("diagonals", 3),))
-    assert read(*values(selection="degree"))[0].option("beta") is None  # 0 means automatic
+    assert read(*values(selection="degree"))[0].option("beta") is None  # automatic
+
+
+@pytest.mark.parametrize(("option", "shown"), [(None, None), (0.0, 0), (0.125, 12.5), (0.29, 29)])
+def test_beta_means_the_same_everywhere_and_automatic_is_no_number(option, shown):
+    """0 is top-N, as in the graph and on the command line."""
+    config = make_config(
+        "tiny-llama", "2:4", CUSTOM, selection="degree", **({} if option is None else {"beta": option})
+    )
+    given = controls_of(config)
+    assert given[NAMES.index("beta")] == shown
+    assert read(*given)[0] == config
+
+
+def test_an_option_out_of_its_range_is_one_sentence():
+    assert "between 0 (top-N) and 1" in refused(selection="degree", beta=150)
+    assert "between 0 (top-N) and 1" in refused(selection="degree", beta=-1)
 
 
 def test_a_text_of_ones_own_travels_beside_the_configuration():
@@ -160,15 +182,34 @@ def test_the_model_name_is_trimmed_and_otherwise_kept():
 
 @pytest.mark.parametrize("method", list(METHODS))
 def test_choices_find_their_name(method):
-    name, note = name_and_note(*METHODS[method].choices().values())
-    assert name == method
-    assert note == method_note(method)
+    assert name_of(*METHODS[method].choices().values()) == method
+    assert METHODS[method].summary in html.unescape(method_note(method))
 
 
 def test_other_choices_are_custom():
-    name, note = name_and_note("magnitude", "degree", "none", "none")
+    name = name_of("magnitude", "degree", "none", "none")
     assert name == CUSTOM
-    assert "own combination" in note
+    assert "own combination" in method_note(name)
+
+
+def test_numbers_reach_the_core_whatever_they_are():
+    """A bound of gradio's own refuses a value before any listener sees it, in words that do not name the field."""
+    with gr.Blocks():
+        sidebar = create_sidebar()
+    numbers = [control for control in sidebar.inputs if isinstance(control, gr.Number)]
+    assert len(numbers) >= 7
+    assert {(number.minimum, number.maximum) for number in numbers} == {(None, None)}
+
+
+def test_an_opened_run_sets_the_controls_that_made_it(make_run):
+    with gr.Blocks():
+        sidebar = create_sidebar()
+    workspace = Workspace()
+    workspace.show(make_run("wanda"))
+    values = sidebar.tab.render(workspace)
+    shown = dict(zip(NAMES, (values[one] for one in sidebar.inputs), strict=True))
+    assert METHODS["wanda"].summary in html.unescape(values[sidebar.method_note])
+    assert (shown["model"], shown["method"], shown["score"], shown["windows"]) == ("micro", "wanda", "wanda", 2)
 
 
 def test_bos_can_stand_before_the_text_only(tmp_path):
@@ -182,3 +223,9 @@ def test_bos_can_stand_before_the_text_only(tmp_path):
 
 def parsed(query: str) -> dict[str, str]:
     return dict(parse_qsl(query))
+
+
+def test_models_to_choose_from_say_what_they_are():
+    shown = model_choices()
+    assert shown[:2] == [("tiny-llama", "tiny-llama"), ("tiny-opt", "tiny-opt")]
+    assert (f"{SUGGESTED[0].name} · {outlook(SUGGESTED[0], False)}", SUGGESTED[0].name) in shown

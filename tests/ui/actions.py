@@ -2,6 +2,7 @@
 
 TABS = {  # name -> charts and canvases that it draws
     "Overview": ["#layer-chart .plot"],
+    "Plan": ["#plan-canvas .plan"],
     "Masks": ["#model-map .model-map", "#mask-canvas .mask-view", "#degree-chart .plot"],
     "Expander graph": ["#topn-graph .graph-view", "#mask-graph .graph-view"],
     "Spectrum": ["#gap-chart .plot"],
@@ -22,6 +23,13 @@ def open_tab(page, name: str) -> None:
         page.locator(".overflow-dropdown").first.get_by_text(name, exact=True).click()
     for selector in TABS[name]:
         page.wait_for_function("s => document.querySelector(s)?.dataset.drawn > 0", arg=selector)
+
+
+def unfold(page, selector: str) -> None:
+    """Open an accordion."""
+    fold = page.locator(f"{selector} > button")
+    if "open" not in fold.get_attribute("class").split():
+        fold.click()
 
 
 def open_section(page, name: str) -> None:

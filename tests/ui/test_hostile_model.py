@@ -28,6 +28,7 @@ def hostile_model(tmp_path):
     return str(folder)
 
 
+@pytest.mark.slow
 def test_hostile_tokens_are_shown_as_text_on_every_tab(open_page, hostile_model):
     page = open_page(query="?step=${alert(4)}&run=<script>alert(5)</script>&layer=../../etc/passwd&tab=<b>")
     page.fill("#model input", hostile_model)

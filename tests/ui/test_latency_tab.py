@@ -1,15 +1,20 @@
 """Latency & size in a real browser: bars against counted bytes, a measurement, a race, and the files to take along."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
-from actions import choose, data, open_tab, prune, small_calibration, wait_done
+from actions import choose, data, open_tab, prune, small_calibration, unfold, wait_done
+from transformers import AutoModelForCausalLM
 
 from components.state.known_runs import first_run
 from components.words.prompt import PROMPT
+from eggs_core.models.gguf import read_header
 from eggs_core.models.loading import load
-from eggs_core.packed.file import load_packed
+from eggs_core.packed.file import load_packed, packed_layers
 from eggs_core.packed.linear import PackedLinear
-from eggs_core.runs.measured_speed import shapes_of
+from eggs_core.runs.measurement import cases_of
 from eggs_core.speed.layers import TOKENS
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(1200)]
@@ -37,6 +42,7 @@ def test_the_bars_add_up_to_the_counted_bytes(page):
     assert by_name["positions of the kept"][1] * 1e6 == pytest.approx(space["positions"])
     assert by_name["embeddings"] == pytest.approx([space["embeddings"] / 1e6] * len(by_name["embeddings"]))
     assert space["formula"] in page.inner_text("#size-reading .formula")
+    unfold(page, "#gpu-fold")
     assert "compute capability 8.0" in page.inner_text("#gpu")
 
 
@@ -44,9 +50,11 @@ def test_opening_measures_this_machine_and_says_what_ran(page):
     run = first_run()
     open_tab(page, "Latency & size")
     page.wait_for_selector("#measure-again:enabled")
+    unfold(page, "#layers-fold")
+    unfold(page, "#limits-fold")
     page.wait_for_function("document.querySelector('#roofline .plot')?.dataset.drawn > 0")
     cells = page.evaluate(CELLS)
-    assert len(cells) == 3 * len(TOKENS) * len(shapes_of(run))  # fp32, bf16 and the better of each
+    assert len(cells) == 3 * len(TOKENS) * len(cases_of(run))  # fp32, bf16 and the better of each
     for cell in cells:
         assert float(cell["ratio"]) == pytest.approx(float(cell["dense"]) / float(cell["packed"]), rel=1e-3)
     bars = page.evaluate(TRACES, "#size-chart")
@@ -101,6 +109,7 @@ def test_a_race_ends_with_identical_text_and_another_can_be_stopped(page):
     open_tab(page, "Latency & size")
     page.click("#race-start")
     page.wait_for_function("document.querySelector('#race-note').textContent.includes('Identical text')")
+    assert "Tokens: native step." in page.inner_text("#race-note")
     lanes = page.evaluate(LANES)
     model = load("tiny-llama")  # whose context is shorter than prompt and 256 tokens: the race ends where it does
     room = str(model.model.config.max_position_embeddings - len(model.tokenizer(PROMPT).input_ids))
@@ -121,16 +130,34 @@ def test_a_race_ends_with_identical_text_and_another_can_be_stopped(page):
     assert "Type a few words" in page.inner_text("#race-note")
 
 
+def exported(page, kind: str, ending: str, folder: Path) -> Path:
+    """The file that a button gives."""
+    page.click(f"#export-{kind}")
+    link = page.locator(f"#export-file a[download$='{ending}'], #export-file a[href$='{ending}']").first
+    link.wait_for()
+    with page.expect_download() as download:
+        link.click()
+    download.value.save_as(folder / download.value.suggested_filename)
+    return folder / download.value.suggested_filename
+
+
+@pytest.mark.slow
+def test_what_transformers_and_llama_cpp_open_can_be_taken_along(page, tmp_path):
+    quick_run(page, "Wanda")
+    open_tab(page, "Latency & size")
+    assert "no smaller" in page.inner_text("#export-uses")
+    file = exported(page, "gguf", ".gguf", tmp_path)
+    assert file.name.endswith("-wanda-F16.gguf") and read_header(file).tensors
+    file = exported(page, "packed-folder", ".zip", tmp_path)
+    shutil.unpack_archive(file, tmp_path)
+    assert dict(packed_layers(AutoModelForCausalLM.from_pretrained(tmp_path / file.stem)))
+
+
 @pytest.mark.slow
 def test_the_packed_file_opens_and_is_the_pruned_model(page, tmp_path):
     quick_run(page, "Wanda")
     open_tab(page, "Latency & size")
-    page.click("#export-packed")
-    page.wait_for_selector("#export-file a[download], #export-file a[href*='/file=']")
-    with page.expect_download() as download:
-        page.locator("#export-file a").first.click()
-    file = tmp_path / download.value.suggested_filename
-    download.value.save_as(file)
+    file = exported(page, "packed", ".safetensors", tmp_path)
     assert file.name.endswith(".safetensors") and "2of4" in file.name
     packed, dense = load_packed(file), load("tiny-llama")
     layers = {n: m for n, m in packed.named_modules() if isinstance(m, PackedLinear)}

@@ -11,10 +11,12 @@ from eggs_core.pruning.toy_layer import judge, suggest, toy_layer
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(1200)]
 
 
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("width", [1440, 1024, 390])
 def test_a_click_is_judged_by_the_core(open_page, width):
     page = open_page(width=width, query="?step=by-hand")
     page.wait_for_selector("#lesson-bench button.kept")
+    cut = "cells => cells.filter(cell => cell.scrollWidth > cell.clientWidth + 1).length"
+    assert page.eval_on_selector_all("#lesson-bench button", cut) == 0, "a weight needs room to be read"
     pattern = NMPattern(2, 4)
     mask = suggest(toy_layer(), pattern, "magnitude")
     mask[-2:] = True

@@ -16,6 +16,12 @@ ONE, TWO = "#mask-canvas .mask-view", "#other-canvas .mask-view"
 LAYER = "model.layers.0.mlp.down_proj"
 
 
+@pytest.fixture
+def page(open_page):
+    """A first visit at a layer of two windows' width, from its corner."""
+    return open_page(query=f"?layer={LAYER}")
+
+
 def hover(page, row: int, column: int, selector: str = "#mask-canvas") -> str:
     """Point at one weight and read what is said of it."""
     view = data(page, f"{selector} .mask-view")

@@ -2,7 +2,9 @@
 
 import pytest
 from actions import choose, open_tab, small_calibration
+from PIL import Image
 
+from components.places.layers.spectrum.view import bins_of
 from components.state.known_runs import first_run
 from components.state.workspace import Workspace
 from eggs_core.graph.spectrum import singular_density
@@ -23,8 +25,11 @@ def test_the_density_and_its_marks_are_those_of_the_layer(page):
     open_tab(page, "Spectrum")
     drawn(page, "#density-chart")
     traces = page.evaluate(TRACES, "#density-chart")
-    density = singular_density(workspace.run.mask(workspace.layer))
-    assert [y / 60 for y in traces[0]["y"]] == pytest.approx(density.shares.tolist(), abs=1e-6)
+    bins = bins_of(layer)
+    density = singular_density(workspace.run.mask(workspace.layer), bins)
+    assert [y / bins for y in traces[0]["y"]] == pytest.approx(density.shares.tolist(), abs=1e-6)
+    shown = page.evaluate("document.querySelector('#density-chart .plot').layout.xaxis.range[1]")
+    assert layer["sigma2"] < shown < 1.02
     names = {t["name"]: t for t in traces}
     assert names[f"σ₂ = {layer['sigma2']:.3f}"]["x"][0] == pytest.approx(layer["sigma2"])
     assert f"Ramanujan edge = {layer['sigma2'] + layer['ramanujan_margin']:.3f}" in names
@@ -52,6 +57,13 @@ def test_the_curve_that_ships_is_drawn_as_it_was_measured(page):
     assert traces[0]["y"] == pytest.approx([p.perplexity for p in curve.points])
     assert traces[1]["y"] == pytest.approx([p.mean_gap for p in curve.points])
     assert f"to {curve.points[-1].min_in_degree} kept weights" in page.inner_text("#sweep-reading")
+    with page.expect_download() as download:
+        page.click("#sweep-gap [data-save=png]")
+    assert Image.open(download.value.path()).convert("RGBA").getchannel("A").getextrema() == (255, 255)
+    hide = page.locator("#sweep-gap .plot-legend").get_by_role("button", name="smallest")
+    hide.click()
+    page.wait_for_function("document.querySelector('#sweep-gap .plot').data[1].visible === 'legendonly'")
+    hide.click()
     with page.expect_download() as download:
         page.click("#sweep-gap [data-save=csv]")
     assert len(download.value.path().read_text().splitlines()) == 1 + 2 * len(curve.points)

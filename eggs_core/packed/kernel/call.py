@@ -36,7 +36,7 @@ class Call:
     def __init__(self, layers: Sequence[Packed]) -> None:
         self.layers = layers
         self.seen = [(m._buffers, _tensors(m)) for m in layers]
-        self.structs = (kernels.CLayer * len(layers))(*(_struct(m) for m in layers))
+        self.structs = (kernels.CLayer * len(layers))(*(struct_of(m) for m in layers))
         self.sizes = [m.out_features for m in layers]
         self.total = sum(self.sizes)
 
@@ -87,7 +87,8 @@ def _tensors(layer: Packed) -> tuple[Tensor, Tensor, Tensor | None, Tensor | Non
     return layer.values, layer.positions, layer.permutation, layer.bias
 
 
-def _struct(layer: Packed) -> kernels.CLayer:
+def struct_of(layer: Packed) -> kernels.CLayer:
+    """The layer as the kernel reads it; its tensors must outlive this."""
     buffers = _tensors(layer)
     for tensor in buffers:
         if tensor is not None and not (tensor.is_cpu and tensor.is_contiguous()):
@@ -101,6 +102,7 @@ def _struct(layer: Packed) -> kernels.CLayer:
         layer.pattern.keep,
         layer.pattern.group,
         layer.pattern.position_bits,
+        kernels.DTYPES[layer.values.dtype],
         kernels.DTYPES[layer.values.dtype],
     )
 

@@ -27,7 +27,7 @@ class CLayer(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("values", "positions", "permutation", "bias")),
         *((name, ctypes.c_int64) for name in ("out", "in_", "kept", "words")),
-        *((name, ctypes.c_int32) for name in ("keep", "group", "bits", "dtype")),
+        *((name, ctypes.c_int32) for name in ("keep", "group", "bits", "dtype", "result")),
     )
 
 
@@ -90,6 +90,8 @@ def _opened(lib: ctypes.CDLL, file: Path, note: str) -> Kernel:
     lib.eggs_layer_path.argtypes = [pointer, i32]
     lib.eggs_read_memory.argtypes = [pointer, i64, i32, i32, pointer]
     lib.eggs_read_memory.restype = ctypes.c_double
+    lib.eggs_step.argtypes, lib.eggs_step.restype = [pointer, i64, i64, i32, i32, pointer], i64
+    lib.eggs_step_room.argtypes, lib.eggs_step_room.restype = [pointer, i32], i64
     parallel, runtime = openmp_runtime()
     return Kernel(lib, lib.eggs_best_path(), parallel, runtime, file, note)
 

@@ -1,13 +1,14 @@
-/* Products with N:M packed weights: the types that the three instruction-set paths share. Format: docs/packed-format.md */
+/* Products with N:M packed weights: what the instruction-set paths and the threads share. Format: docs/packed-format.md */
 #ifndef EGGS_NM_H
 #define EGGS_NM_H
+#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 
 enum eggs_dtype { EGGS_FP32 = 0, EGGS_BF16 = 1, EGGS_FP16 = 2 };
 enum eggs_path { EGGS_PORTABLE = 0, EGGS_AVX2 = 1, EGGS_AVX512 = 2, EGGS_BF16_DOT = 3 };
 
-/* One packed matrix. library.py mirrors this struct field by field. */
+/* One packed matrix, or a dense one: keep = group, no positions. library.py mirrors this struct field by field. */
 typedef struct {
     const void *values;         /* (out, kept) in dtype, row-major */
     const uint32_t *positions;  /* (out, words): kept positions of `bits` bits, little-endian, least bits first */
@@ -15,19 +16,54 @@ typedef struct {
     const void *bias;           /* (out) in dtype, or NULL */
     int64_t out, in, kept, words;
     int32_t keep, group, bits, dtype;
+    int32_t result; /* dtype of y */
 } eggs_layer;
 
 /* Runs body(data) on up to `threads` threads and waits; the signature is GOMP_parallel's. */
 typedef void (*eggs_parallel)(void (*body)(void *), void *data, unsigned threads, unsigned flags);
 
-/* y[t·out + r] = bias[r] + Σ x[t·in + …]·row r, for rows r0 ≤ r < r1; x is in packed column order and fp32
-   (bf16 for eggs_rows_bf16), y in dtype. */
+/* Threads that stay awake from one piece of work to the next: a leader hands out pieces, the others take them. */
+typedef struct eggs_team eggs_team;
+typedef void (*eggs_lead)(eggs_team *, void *data);
+typedef void (*eggs_piece)(void *data, int64_t piece);
+void eggs_team_work(eggs_lead lead, void *data, int threads, eggs_parallel parallel);
+void eggs_team_share(eggs_team *, eggs_piece work, void *data, int64_t pieces); /* done when it returns; NULL: alone */
+void eggs_share(eggs_piece work, void *data, int64_t pieces, int threads, eggs_parallel parallel);
+
+/* y[t·out + r] = bias[r] + Σ x[…]·row r, for rows r0 ≤ r < r1; x as eggs_way says, y in the layer's result. */
 typedef void (*eggs_rows)(const eggs_layer *layer, const void *x, int64_t tokens, void *y, int64_t r0, int64_t r1);
 void eggs_rows_portable(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 void eggs_rows_avx2(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
+void eggs_arrange_avx2(const eggs_layer *, const float *x, float *to);
+int64_t eggs_room_avx2(const eggs_layer *);
+double eggs_sum_avx2(const float *, int64_t);
 void eggs_rows_avx512(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 void eggs_rows_vbmi(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 void eggs_rows_bf16(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
+
+/* What multiplies a layer, and how it reads x: in x_dtype and packed column order, or as `arrange` puts it. */
+typedef struct {
+    eggs_rows rows;
+    void (*arrange)(const eggs_layer *, const float *x, float *to); /* from the original column order; or NULL */
+    int64_t stride; /* elements of one token's x */
+    int x_dtype;
+} eggs_way;
+eggs_way eggs_way_of(const eggs_layer *, int path);
+
+/* Layers that read the same x, as pieces of some rows each. */
+#define EGGS_MOST 8
+typedef struct {
+    const eggs_layer *layers;
+    const void *x[EGGS_MOST];
+    void *y[EGGS_MOST];
+    eggs_way way[EGGS_MOST];
+    int count;
+    int64_t tokens, step, pieces, bytes;
+} eggs_product;
+int64_t eggs_product_room(const eggs_layer *, int count, int64_t tokens, int path); /* bytes that eggs_product_of needs */
+void eggs_product_of(eggs_product *, const eggs_layer *, int count, const void *x, int x_dtype, int64_t tokens, int path,
+                     int threads, void *room); /* all but y */
+void eggs_product_piece(void *product, int64_t piece);
 
 #define EGGS_ROWS 4 /* rows that the vector paths take together */
 /* Ends a block of n ≤ EGGS_ROWS rows times `tokens`: adds the kept weights from index `done` on and the bias to
@@ -37,6 +73,7 @@ void eggs_finish(const eggs_layer *, const void *x, int x_dtype, void *y, int64_
 
 /* dense[(r − r0)·in + …] = row r with its zeros, in dtype and packed column order. */
 typedef void (*eggs_dense)(const eggs_layer *layer, void *dense, int64_t r0, int64_t r1);
+eggs_dense eggs_dense_of(const eggs_layer *, int path);
 void eggs_dense_portable(const eggs_layer *, void *, int64_t, int64_t);
 void eggs_dense_avx512(const eggs_layer *, void *, int64_t, int64_t);
 void eggs_dense_vbmi2(const eggs_layer *, void *, int64_t, int64_t);
@@ -94,6 +131,8 @@ static inline void eggs_write(void *p, int64_t at, int dtype, float f) {
     else ((uint16_t *)p)[at] = dtype == EGGS_BF16 ? eggs_to_bfloat(f) : eggs_to_half(f);
 }
 
+static inline int64_t eggs_size(int dtype) { return dtype == EGGS_FP32 ? 4 : 2; }
+
 static inline float eggs_bias(const eggs_layer *l, int64_t r) { return l->bias ? eggs_read(l->bias, r, l->dtype) : 0.0f; }
 
 /* The position of kept weight j in its group, from a row's words. */
@@ -103,5 +142,11 @@ static inline uint32_t eggs_position(const uint32_t *row, int64_t j, int bits) {
     uint64_t window = row[word];
     if (shift + bits > 32) window |= (uint64_t)row[word + 1] << 32;
     return (uint32_t)(window >> shift) & ((1u << bits) - 1);
+}
+
+/* The packed column of kept weight j of row r. */
+static inline int64_t eggs_column(const eggs_layer *l, int64_t r, int64_t j) {
+    if (l->keep == l->group) return j;
+    return j / l->keep * l->group + eggs_position(l->positions + r * l->words, j, l->bits);
 }
 #endif

@@ -99,7 +99,7 @@ INLINE void block(const eggs_layer *l, const decoder *d, const float *x, char *y
 INLINE void rows_of(const eggs_layer *l, const float *x, int64_t tokens, char *y, int64_t r0, int64_t r1, int dtype,
                     int two_bits, int wide) {
     const decoder d = make_decoder(l);
-    const int64_t size = dtype == EGGS_FP32 ? 4 : 2, most = wide ? 2 : 4;
+    const int64_t size = eggs_size(l->result), most = wide ? 2 : 4;
     for (int64_t r = r0; r < r1; r += ROWS) {
         int64_t n = r1 - r < ROWS ? r1 - r : ROWS, k = 0;
         for (; k + most <= tokens; k += most)

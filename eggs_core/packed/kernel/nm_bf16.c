@@ -53,7 +53,7 @@ INLINE __m512bh pick(const __m512i *x, __m512i lanes, int wide) {
 }
 
 /* Rows r … r+n−1 (n ≤ 4) times `t` tokens; two_bits, wide and t are constants at each call. */
-INLINE void block(const eggs_layer *l, const decoder *d, const uint16_t *x, uint16_t *y, int64_t r, int64_t n,
+INLINE void block(const eggs_layer *l, const decoder *d, const uint16_t *x, char *y, int64_t r, int64_t n,
                   int two_bits, int wide, int t) {
     const int64_t span = wide ? 128 : 64, windows = l->kept / 32, in = l->in;
     const int bits = two_bits ? 2 : l->bits, parts = wide ? 4 : 2;
@@ -85,15 +85,15 @@ INLINE void block(const eggs_layer *l, const decoder *d, const uint16_t *x, uint
     eggs_finish(l, x, EGGS_BF16, y, r, n, t, windows * 32, sums);
 }
 
-INLINE void rows_of(const eggs_layer *l, const uint16_t *x, int64_t tokens, uint16_t *y, int64_t r0, int64_t r1,
+INLINE void rows_of(const eggs_layer *l, const uint16_t *x, int64_t tokens, char *y, int64_t r0, int64_t r1,
                     int two_bits, int wide) {
     const decoder d = make_decoder(l);
-    const int64_t most = wide ? 2 : 4;
+    const int64_t size = eggs_size(l->result), most = wide ? 2 : 4;
     for (int64_t r = r0; r < r1; r += ROWS) {
         int64_t n = r1 - r < ROWS ? r1 - r : ROWS, k = 0;
         for (; k + most <= tokens; k += most)
-            block(l, &d, x + k * l->in, y + k * l->out, r, n, two_bits, wide, wide ? 2 : 4);
-        for (; k < tokens; k++) block(l, &d, x + k * l->in, y + k * l->out, r, n, two_bits, wide, 1);
+            block(l, &d, x + k * l->in, y + k * l->out * size, r, n, two_bits, wide, wide ? 2 : 4);
+        for (; k < tokens; k++) block(l, &d, x + k * l->in, y + k * l->out * size, r, n, two_bits, wide, 1);
     }
 }
 

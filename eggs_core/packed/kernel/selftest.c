@@ -1,5 +1,5 @@
 /* Runs every path on random layers in buffers of exactly the right size, against a plain loop; for AddressSanitizer:
-   cc -g -O1 -fsanitize=address,undefined selftest.c nm*.c -lpthread -lm && ./a.out */
+   cc -g -O1 -fsanitize=address,undefined selftest.c nm*.c product.c team.c -lpthread -lm && ./a.out */
 #include "nm.h"
 #include <math.h>
 #include <stdio.h>
@@ -49,7 +49,7 @@ static void make(eggs_layer *l, int64_t out, int64_t groups, int keep, int group
         int64_t other = dice((uint32_t)c + 1);
         perm[c] = perm[other], perm[other] = (int32_t)c;
     }
-    *l = (eggs_layer){values, positions, perm, bias, out, in, kept, words, keep, group, bits, dtype};
+    *l = (eggs_layer){values, positions, perm, bias, out, in, kept, words, keep, group, bits, dtype, dtype};
 }
 
 static void drop(eggs_layer *l) {

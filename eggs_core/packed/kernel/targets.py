@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PREBUILT = Path(__file__).resolve().parent / "prebuilt"
-SOURCES = ("nm.c", "nm_avx2.c", "nm_avx512.c", "nm_bf16.c")
+PRODUCTS = ("nm.c", "nm_avx2.c", "nm_avx512.c", "nm_bf16.c", "product.c", "team.c")
+SOURCES = (*PRODUCTS, "step.c", "step_avx2.c", "step_portable.c")
 FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC")
 
 
@@ -41,4 +42,13 @@ def this_machine() -> Target | None:
 
 def command(compiler: list[str], folder: Path, output: Path, *options: str) -> list[str]:
     """How a compiler makes the library of the sources in `folder`."""
-    return [*compiler, *options, *FLAGS, *(str(folder / source) for source in SOURCES), "-o", str(output), "-lpthread"]
+    return [
+        *compiler,
+        *options,
+        *FLAGS,
+        *(str(folder / source) for source in SOURCES),
+        "-o",
+        str(output),
+        "-lpthread",
+        "-lm",
+    ]

@@ -10,7 +10,7 @@ from components.charts.speeds import speed_bars
 from components.places.layers.mask.figures import degree_histogram
 from components.places.layers.spectrum.figures import gap_by_layer
 from components.places.quality.perplexity.figures import perplexity_forest, window_scatter
-from components.words.glossary import MEASURES
+from components.words.glossary import MEASURES, measure_of
 from components.words.labels import run_label
 from eggs_core.registry import METHODS
 
@@ -30,7 +30,7 @@ def test_every_method_has_a_colour_of_its_own():
     labels = ["Dense", *(method.label for method in METHODS.values())]
     assert set(labels) == set(COLORS)
     assert len(set(COLORS.values())) == len(labels)
-    assert color("RIA · something else") == OTHER
+    assert color("RIA · plan 3f2a") == COLORS["RIA"] and color("ria · something else") == OTHER
     assert OTHER not in COLORS.values()
 
 
@@ -38,7 +38,7 @@ def test_axes_have_titles_with_units(runs):
     run, latency = runs[1], runs[1].report["latency"]
     wanted = {
         "layers": (layer_chart(run, "spectral_gap"), "block", "spectral gap"),
-        "gaps": (gap_by_layer(runs), "layer", "spectral gap"),
+        "gaps": (gap_by_layer(runs), "block", "spectral gap"),
         "windows": (window_scatter(run), "nats per token", "nats per token"),
         "degrees": (degree_histogram([1, 2], [2, 2], "RIA"), "weights kept per input", "input channels"),
         "forest": (perplexity_forest(runs), "95 % interval", ""),
@@ -59,7 +59,7 @@ def test_layer_charts_show_every_layer_once(make_run, measure):
     run = make_run("ria")
     figure = layer_chart(run, measure)
     shown = {name: y for trace in figure.data for name, y in zip(trace.customdata, trace.y, strict=True)}
-    assert shown == {layer["name"]: layer[measure] for layer in run.report["layers"]}
+    assert shown == {layer["name"]: measure_of(layer, measure) for layer in run.report["layers"]}
     assert axis_titles(figure)[1] == MEASURES[measure][0]
 
 
@@ -84,9 +84,23 @@ def test_a_method_keeps_its_colour_from_figure_to_figure(runs):
 
 def test_the_spectrum_has_every_method_and_the_band_of_random_masks(runs):
     figure = gap_by_layer(runs)
-    names = [trace.name for trace in figure.data if trace.name]
+    names = [trace.name for trace in figure.data if trace.name and trace.showlegend]
     assert names[0].startswith("random masks")
     assert names[1:] == [run_label(run) for run in runs]
+    layers = runs[0].report["layers"]
+    assert (
+        len(figure.layout.annotations) == figure.layout.meta["tiles"]["count"] == len({x["projection"] for x in layers})
+    )
+    shown = {
+        name: y
+        for t in figure.data
+        if t.customdata and t.name == "RIA"
+        for name, y in zip(t.customdata, t.y, strict=True)
+    }
+    assert shown == {layer["name"]: layer["spectral_gap"] for layer in runs[1].report["layers"]}
+    for trace in (t for t in figure.data if t.fill):
+        low, high = trace, next(t for t in figure.data if t.xaxis == trace.xaxis and t.name is None)
+        assert all(a < b for a, b in zip(low.y, high.y, strict=True))
     assert not any((t.name or "").startswith("random") for t in gap_by_layer(runs, "orphans").data)
     assert not gap_by_layer([]).data
 

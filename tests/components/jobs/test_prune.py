@@ -138,8 +138,8 @@ def test_what_cannot_run_is_one_sentence_and_the_view_stays(follow, micro, store
 
 
 def test_a_place_in_the_queue_is_told_with_the_wait_where_that_is_known():
-    assert "place 3, about 40 s." in bar(Waiting(3, 40.2))
-    assert "place 1." in bar(Waiting(1, None)) and "place 1." in bar(Waiting(1, 0.2))
+    assert "3 jobs ahead of you, about 40 s" in bar(Waiting(3, 40.2))
+    assert "1 job ahead of you<" in bar(Waiting(1, None)) and "1 job ahead of you<" in bar(Waiting(1, 0.2))
     assert bar(({}, "a result")) == ""
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from components.jobs.queue import JobQueue, Waiting, Withdrawn, Work
 from eggs_core.errors import EggsError, OutOfMemory
+from eggs_core.limits import Limits
 
 WAIT = 10.0
 
@@ -243,3 +244,91 @@ def test_work_that_takes_too_long_ends_alone_with_a_sentence():
     late = Watcher(queue, Work("slow", slow)).finish()
     assert isinstance(late.error, EggsError) and "longer than 0.00333 minutes" in str(late.error)
     assert running(queue, Work("next", gate)).values == [0]
+
+
+class Owned(Watcher):
+    """A page of one visitor."""
+
+    def __init__(self, queue: JobQueue, work: Work, owner: str):
+        self.owner = owner
+        super().__init__(queue, work)
+
+    def run(self):
+        try:
+            self.seen.extend(self.queue.follow(self.work, self, self.owner))
+        except Exception as error:
+            self.error = error
+
+
+def test_visitors_take_turns_and_places_say_so():
+    queue, gate, order = JobQueue(workers=1), Gate(), []
+    first = running(queue, Work("gate", gate))
+
+    def noted(name):
+        order.append(name)
+        yield name
+
+    pages = []
+    for owner, name in [("a", "a1"), ("a", "a2"), ("a", "a3"), ("b", "b1"), ("c", "c1"), ("b", "b2")]:
+        pages.append(Owned(queue, Work(name, noted, (name,)), owner))
+        until(lambda: queue.sizes() == (1, len(pages)))
+    last = Owned(queue, Work("d1", noted, ("d1",)), "d")
+    until(lambda: last.seen)
+    assert last.seen[0].place == 4  # behind one work of each of the others
+    gate.open.set()
+    for page in (first, *pages, last):
+        page.finish()
+    assert order == ["a1", "b1", "c1", "d1", "a2", "b2", "a3"]
+
+
+def test_a_visitor_has_a_share_of_the_waiting_works_and_others_have_theirs():
+    queue, gate = JobQueue(workers=1, allowed=lambda: Limits(waiting=2)), Gate()
+    running(queue, Work("gate", gate))
+    mine = [Owned(queue, Work(name, at_once()), "me") for name in ("x", "y")]
+    until(lambda: queue.sizes() == (1, 2))
+    refused = Owned(queue, Work("z", at_once()), "me").finish()
+    assert "one visitor’s share" in str(refused.error)
+    other = Owned(queue, Work("z", at_once()), "you")
+    until(lambda: queue.sizes() == (1, 3))
+    gate.open.set()
+    assert [page.finish().error for page in (*mine, other)] == [None] * 3
+
+
+def test_works_that_nobody_watches_leave_a_public_server_after_a_while():
+    queue, gate, never = JobQueue(workers=1, allowed=lambda: Limits(unwatched=0.2)), Gate(1000), Gate()
+    gate.open.set()  # so that its steps follow each other
+
+    def slow():
+        for number in range(1000):
+            yield number
+            time.sleep(0.01)
+
+    page = queue.follow(Work("slow", slow))
+    next(page)
+    waits = queue.follow(Work("never", never))
+    assert isinstance(next(waits), Waiting)
+    waits.close()
+    time.sleep(0.3)
+    assert queue.sizes() == (1, 1)
+    later = Watcher(queue, Work("later", at_once()))  # it looks, and finds one that nobody watches
+    until(lambda: later.seen)
+    assert queue.sizes() == (1, 1) and never.begun == 0
+    page.close()  # now nobody watches what runs either, and somebody waits
+    assert later.finish().result == "done"
+
+
+def test_on_a_machine_of_one_s_own_works_go_on_unwatched():
+    queue, kept = JobQueue(workers=1), []
+    page = queue.follow(Work("a", at_once(), keep=kept.append))
+    next(page)
+    page.close()
+    until(lambda: kept == ["done"])
+
+
+def test_what_values_add_up_to_is_what_pages_see():
+    def parts():
+        yield from "abc"
+
+    queue, kept = JobQueue(workers=1), []
+    work = Work("a", parts, grow=lambda before, value: (before or "") + value, keep=kept.append)
+    assert Watcher(queue, work).finish().result == "abc" and kept == ["abc"]

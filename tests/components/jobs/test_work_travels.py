@@ -11,15 +11,19 @@ from components.api import expansion_work
 from components.jobs.prune import Follow, prune_work
 from components.jobs.work import Work
 from components.places.layers.spectrum.view import curve_work
+from components.places.plan.painting.measuring import losses_work, rates_work
+from components.places.plan.painting.view import layers_of
 from components.places.quality.breakdown.view import measure_breakdown
 from components.places.quality.tasks.view import measure_tasks
 from components.places.quality.texts.view import measure_text
 from components.places.quality.tokens.view import token_work
 from components.places.quality.writing.view import write
 from components.places.speed.export.view import export_work
+from components.places.speed.export.words import BUTTONS
 from components.places.speed.latency.view import measure_work
 from components.places.speed.race.view import run_race
 from components.state.results import Results
+from eggs_core.allocation.allocate import parse_candidates
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.evaluation.zeroshot import installed
 from eggs_core.progress import Progress
@@ -69,14 +73,16 @@ def config_of(run: Run) -> PruneConfig:
 MAKERS: dict[str, Make] = {
     "prune_steps": lambda run, _: [prune_work(config_of(run), {OWN.name: OWN}, anew=True)],
     "curve_steps": lambda run, _: [curve_work(config_of(run), {}, Results())],
-    "measure_speed": lambda run, _: [measure_work(run, Results())],
+    "measured_losses": lambda run, _: [losses_work(config_of(run), {}, parse_candidates(["dense", "2:4"]))],
+    "rate_steps": lambda run, _: [rates_work("micro", layers_of(run.report["model"])[:1], parse_candidates(["2:4"]))],
+    "measure_steps": lambda run, _: [measure_work(run, Results())],
     "task_steps": lambda run, _: recorded(lambda f: measure_tasks(f, run, ["cloze"], 4, Results())),
     "text_steps": lambda run, _: recorded(lambda f: measure_text(f, run, OWN, Results())),
     "token_steps": lambda run, _: [token_work(run, PROMPT)],
     "breakdown_steps": lambda run, _: recorded(lambda f: measure_breakdown(f, run, 2, Results())),
     "write_steps": lambda run, _: recorded(lambda f: write(f, [run], PROMPT, 4, 0.0, 0)),
     "race_steps": lambda run, _: recorded(lambda f: run_race(f, run, PROMPT, 4, "zeros")),
-    "export_steps": lambda run, place: [export_work(run, kind, place / kind) for kind in ("packed", "hf", "masks")],
+    "export_steps": lambda run, place: [export_work(run, kind, place / kind) for kind in BUTTONS],
     "expansion_steps": lambda run, _: [expansion_work(run, run.report["layers"][0]["name"])],
 }
 

@@ -92,7 +92,7 @@ def test_a_window_outside_the_matrix_moves_inside_for_every_visitor():
     from components.places.layers.graph.tab import create_graph_tab
 
     with gr.Blocks():
-        tab = create_graph_tab(gr.State(None))
+        tab = create_graph_tab(gr.State(None)).tab
     places = []
     for _ in range(2):
         workspace = Workspace()

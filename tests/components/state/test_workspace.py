@@ -105,6 +105,17 @@ def test_bundled_runs_are_compared_too(make_run):
     assert [run_label(run) for run in workspace.comparable([make_run("magnitude")])] == ["Magnitude", "RIA"]
 
 
+def test_plans_of_one_method_are_compared_like_methods(make_run):
+    workspace, single = Workspace(), ["mlp.down_proj=3:4"]
+    runs = [make_run("ria"), make_run("ria", layers=single), make_run("ria", layers=["blocks 1=1:4", "mlp.*=3:4"])]
+    for run in [*runs, make_run("sparsegpt")]:
+        workspace.show(run)
+    found = workspace.comparable([])
+    labels = [run_label(run) for run in found]
+    assert labels[:2] == ["RIA", "RIA · mlp.down_proj=3:4"] and labels[2].startswith("RIA · plan ")
+    assert labels[3:] == ["SparseGPT"] and {run.key for run in found} >= {run.key for run in runs}
+
+
 def test_two_visitors_share_nothing(make_run):
     one, two = Workspace(), Workspace()
     one.show(make_run("ria"))

@@ -6,11 +6,13 @@ import re
 import pytest
 
 from components.jobs.messages import message, progress_bar
+from components.places.home.overview.words import unfinished_card
 from components.places.layers.mask.words import layer_reading
 from components.places.speed.latency.words import latency_reading, size_reading
 from components.words.glossary import GLOSSARY, MEASURES
 from components.words.html import escape, term
-from components.words.recorded import facts
+from components.words.phrases import speed_beside
+from components.words.recorded import facts, weights_hint
 from components.words.run import latency_card, overview_cards, overview_reading
 from eggs_core.units import seconds, size
 
@@ -91,21 +93,48 @@ def test_cards_show_the_report(make_run):
     report = run.report | {"evaluation": evaluation, "size": size_of, "latency": latency}
     cards = overview_cards(type(run)(report, {}))
     assert cards.count('class="card ') == 4
-    for shown in ("20.0", "25.1", "45.6%", "40.0%", "2.0 MB", "1.2 MB", "50"):
+    for shown in ("20.0", "25.1", "45.6%", "40.0%", "2.0 MB", "1.2 MB", "50.2"):
         assert f">{shown}<" in cards
-    for said in ("× 1.25, lower is better", "first five: 70.0% → 65.1%", "62% of dense", ">75 tok/s<"):
+    for said in ("× 1.25, lower is better", "first five: 70.0% → 65.1%", "62% of dense", ">75.3 tok/s<"):
         assert said in cards
-    assert "× 1.50, faster; kernel: C &amp; AVX2" in cards
+    assert "× 1.50, faster where the run was made (C &amp; AVX2)" in cards
 
 
-@pytest.mark.parametrize(("packed", "word"), [(200.0, "faster"), (50.0, "slower")])
+@pytest.mark.parametrize(("packed", "word"), [(200.0, "faster"), (102.0, "as fast"), (50.0, "slower")])
 def test_a_slowdown_is_called_one(packed, word):
     def speed(v):
         return {"decode_tokens_per_s": {"median": v}, "prefill_tokens_per_s": {"median": v}}
 
     latency = {"kernel": "C", "threads": 1, "dense": {"dtype": "fp32", **speed(100.0)}, "packed": speed(packed)}
-    assert word in latency_card(latency)
+    assert word in latency_card(latency, "here") and " here (C)" in latency_card(latency, "here")
     assert ("slower than dense" in latency_reading(latency)) == (word == "slower")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [
+        (1.41, "1.41 × as fast as dense"),
+        (1.02, "as fast as dense (1.02 ×)"),
+        (0.5, "slower than dense, 0.50 × its speed"),
+    ],
+)
+def test_speeds_that_are_nearly_equal_are_called_equal(ratio, words):
+    assert speed_beside("dense", ratio) == words
+
+
+def test_a_run_that_goes_no_further_is_not_said_to_be_under_way():
+    assert "Pruning…" in unfinished_card(3, growing=True)
+    ended = unfinished_card(3, growing=False)
+    assert "Pruning…" not in ended and "Ended after 3 layers" in ended
+
+
+def test_what_needs_the_model_pruned_again_says_so(make_run):
+    assert weights_hint(make_run("ria")) == weights_hint(None) == ""
+    said = weights_hint(make_run("sparsegpt"), "Both sides compute.")
+    assert (
+        "Both sides compute. This run’s re-fitted weights are not stored" in said
+        and "pruned again first (it took" in said
+    )
 
 
 def test_the_overview_is_read_aloud(make_run):

@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -72,6 +75,39 @@ def test_prune_writes_report_and_masks(run):
     assert "layer 42 of 42" in result.stderr
     assert "s left" in result.stderr
     assert "layer 42 of 42" not in result.stdout
+
+
+def test_allocate_writes_a_plan_that_prune_runs(tmp_path):
+    plan, out = tmp_path / "plan.yaml", tmp_path / "run"
+    asked = ["allocate", "--budget", 0.54, "--method", "ria", "--out", plan, *QUICK[:4]]
+    result = call(*asked)
+    text = plan.read_text()
+    assert "predicted loss: +" in text and "predicted loss: +" in result.stdout and "42 layers" in result.stdout
+    assert "layer 42 of 42" in result.stderr and "s left" in result.stderr
+    call("prune", "--plan", plan, "--method", "ria", "--out", out, *QUICK)
+    found = json.loads(call(*asked, "--json").stdout)
+    assert plan.read_text() == text
+    pruned = {layer["name"]: layer["pattern"] for layer in load_run(out).report["layers"]}
+    assert pruned == {name: choice for name, choice in found["patterns"].items() if choice != "dense"}
+    assert found["predicted"]["bytes"] <= 0.54 * found["dense"]["bytes"]
+    assert found["sensitivities"]["model.layers.0.mlp.up_proj"]["4:8"]["loss"] > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (["--budget", 0.1], "least possible, 0.27"),
+        (["--budget", 2], "above 0 and up to 1; got 2"),
+        (["--candidates", "2:4,half"], "two whole numbers"),
+        (["--by", "heads"], "bytes, weights, time"),
+        (["--method", "degree"], "Unknown method"),
+        (["--out", "."], "is a folder"),
+    ],
+)
+def test_allocate_refuses_in_one_sentence(changes, sentence, tmp_path):
+    plan = tmp_path / "plan.yaml"
+    result = call("allocate", "--budget", 0.5, "--out", plan, *QUICK[:4], *changes, code=2)
+    assert sentence in result.stderr and not plan.exists()
 
 
 def test_analyze(run):
@@ -173,6 +209,79 @@ def test_a_target_that_cannot_be_written_is_refused_before_any_work(tmp_path):
         result = call("prune", "--out", target, "--model", "tiny-llama", code=2)
         assert len(result.stderr.splitlines()) == 1
     assert (tmp_path / "file").read_text() == "keep me"
+
+
+def test_chat_answers_each_line_of_a_pipe_and_nothing_else_on_stdout(run):
+    folder, _ = run
+    lines = "My fellow citizens, the state of the\n\n/reset\nMy fellow citizens, the state of the\n/exit\nnever asked\n"
+    asked = ["chat", str(folder), "--temperature", "0", "--max-tokens", "12"]
+    result = CliRunner().invoke(app, asked, input=lines)
+    assert result.exit_code == 0, result.output
+    first, second = result.stdout.splitlines()
+    assert first == second and first.startswith(" Union")
+    assert "tiny-llama-2of4-eggs-ptp (packed 2:4, fp32, native step, reads 256 tokens)" in result.stderr
+    assert result.stderr.count("no chat template") == 1
+    assert re.search(r"\[12 tokens, [\d.]+ tokens/s, the first after [\d.]+ s, native step, cut at", result.stderr)
+    dense = CliRunner().invoke(app, [*asked, "--dense", "--threads", "1"], input="The Union\n")
+    assert dense.exit_code == 0 and "tiny-llama (dense, fp32, native step" in dense.stderr
+
+
+def test_chat_says_what_it_cannot_do(run):
+    folder, _ = run
+    result = CliRunner().invoke(app, ["chat", str(folder), "--system", "Be kind."], input="a\n")
+    assert result.exit_code == 2 and "takes no system prompt" in result.stderr.splitlines()[-1]
+    long = CliRunner().invoke(app, ["chat", str(folder)], input="word " * 400 + "\n")
+    assert long.exit_code == 2 and "at most 256 tokens" in long.stderr.splitlines()[-1]
+
+
+def test_serve_says_what_to_install_or_where_nothing_can_listen(run, monkeypatch):
+    folder, _ = run
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert "Address already in use; choose another" in call("serve", folder, "--port", port, code=2).stderr
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    said = call("serve", folder, code=2).stderr
+    assert said.startswith("Serving needs fastapi, which is not installed: pip install")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no pseudo-terminals")
+def test_a_person_stops_an_answer_and_goes_on(run):
+    """In a terminal: a prompt, Ctrl-C for the answer alone and for nothing at the prompt, Ctrl-D to leave."""
+    folder, _ = run
+    words = ["chat", str(folder), "--temperature", "2", "--seed", "0", "--max-tokens", "240"]
+    launcher = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"  # forks no threads
+    chatting = subprocess.Popen(
+        [sys.executable, "-c", launcher, sys.executable, "-m", "eggs_core", *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TERM": "dumb"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    )
+    shown, seen = "", 0
+
+    def until(words: str) -> None:
+        nonlocal shown, seen
+        while words not in shown[seen:]:
+            read = chatting.stdout.read(4096)
+            assert read, shown
+            shown += read.decode(errors="replace")
+        seen = shown.index(words, seen) + len(words)
+
+    until("> ")
+    chatting.stdin.write(b"The state of the\n")
+    until("the\r\n")
+    until(" ")  # the answer has begun
+    chatting.stdin.write(b"\x03")
+    until(", native step")
+    until("> ")
+    time.sleep(1)  # the prompt is shown before keys are waited for, and a signal in between waits for the next key
+    chatting.stdin.write(b"\x03")
+    until("Ctrl-C stops an answer.")
+    until("> ")
+    chatting.stdin.write(b"\x04")
+    shown += chatting.communicate(timeout=60)[0].decode(errors="replace")
+    assert chatting.returncode == 0
+    assert ", stopped]" in shown or "240 tokens" in shown  # a fast machine is done before
 
 
 def test_a_run_of_another_model(run):

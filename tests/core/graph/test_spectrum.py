@@ -1,5 +1,7 @@
 """σ₂ against numpy's dense SVD, and the null that a spectral gap is compared with."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -185,8 +187,10 @@ def test_a_sigma2_that_is_too_small_is_not_verified():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("shape", [(96, 128), (300, 512)])
-def test_cuda_finds_the_same(shape):
-    mask = random_mask(*shape)
+@pytest.mark.parametrize(("out", "groups"), [(96, 32), (300, 128)])
+def test_cuda_finds_the_same(out, groups):
+    mask = random_mask(out, groups, "2:4", 0).bool()
     assert second_singular_value(mask.cuda()).item() == pytest.approx(second_singular_value(mask).item(), abs=1e-4)
-    assert measure(mask.cuda(), NMPattern(2, 4)) == measure(mask, NMPattern(2, 4))
+    there, here = (asdict(measure(m, NMPattern(2, 4))) for m in (mask.cuda(), mask))
+    for name, value in here.items():
+        assert there[name] == pytest.approx(value, abs=0.05 if name == "gap_z" else 1e-3), name

@@ -11,7 +11,10 @@ REFUSED = {"dory": "more than once", "hrm_text": "more than once"}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.mark.parametrize("kind", QUICK)
+SOME = QUICK[::3]  # the others are CI's
+
+
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=[] if k in SOME else [pytest.mark.slow]) for k in QUICK])
 def test_it_is_the_same_model_block_by_block_and_in_every_form(kind):
     found = try_architecture(kind)
     assert found.state == ("refused" if kind in REFUSED else "works"), found.why
@@ -24,8 +27,13 @@ def test_all_that_are_tried_exist():
     assert set(QUICK) <= set(ARCHITECTURES) <= set(CONFIG_MAPPING)
 
 
-@pytest.mark.parametrize("method", ["wanda", "sparsegpt", "eggs-ptp-plus"])
-@pytest.mark.parametrize("kind", ["mixtral", "gpt_oss", "gemma3n_text"])
+LONG = [("gpt_oss", "eggs-ptp-plus"), ("gemma3n_text", "eggs-ptp-plus"), ("gpt_oss", "sparsegpt")]
+EVERY = [(k, m) for k in ("mixtral", "gpt_oss", "gemma3n_text") for m in ("wanda", "sparsegpt", "eggs-ptp-plus")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"), [pytest.param(*p, marks=[pytest.mark.slow] if p in LONG else []) for p in EVERY]
+)
 def test_experts_and_shared_keys_go_through_every_kind_of_method(kind, method):
     found = try_architecture(kind, method)
     assert (found.state, found.error <= 1e-4) == ("works", True), found.why

@@ -10,9 +10,10 @@ from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.models.architectures import linear_layers
 from eggs_core.models.checkpoint import Checkpoint
-from eggs_core.models.experts import ExpertLinear, open_experts
+from eggs_core.models.expert_linear import ExpertLinear
+from eggs_core.models.experts import experts_per_token, open_experts
 from eggs_core.models.loading import load
-from eggs_core.packed.byte_counts import size_breakdown
+from eggs_core.packed.byte_counts import decode_bytes, size_breakdown
 from eggs_core.packed.model import packed_copy
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.loop import prune
@@ -130,3 +131,18 @@ def test_rwkv_keeps_its_weights_when_it_is_evaluated(tmp_path):
     with torch.no_grad():
         loaded(input_ids=TOKENS, use_cache=False)
     assert all(torch.equal(tensor, before[name]) for name, tensor in loaded.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe", "dbrx", "jetmoe"])
+def test_a_token_reads_the_experts_that_it_is_sent_to(kind):
+    model = open_experts(build(kind))
+    count = experts_per_token(model.config)
+    shared = {id(module.shared): module for module in model.modules() if isinstance(module, ExpertLinear)}
+    assert shared and count
+    everything = sum(p.nbytes for p in model.parameters())
+    unread = sum(m.shared.nbytes * (1 - count / m.experts) for m in shared.values())
+    rows = [m for m in model.modules() if isinstance(m, torch.nn.Embedding)]
+    unread += sum(m.weight.nbytes - m.weight.nbytes // m.num_embeddings for m in rows)
+    head = model.get_output_embeddings().weight
+    tied = any(m.weight is head for m in rows)
+    assert decode_bytes(model)["total"] == pytest.approx(everything - unread + tied * head.nbytes, rel=1e-3)

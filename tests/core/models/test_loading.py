@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -13,13 +14,14 @@ from transformers import (
     BertModel,
     GPT2Config,
     GPT2Model,
+    PreTrainedModel,
     T5Config,
     T5ForConditionalGeneration,
 )
 
 from eggs_core.assets import ASSETS
 from eggs_core.errors import EggsError
-from eggs_core.models.loading import load
+from eggs_core.models.loading import load, outline
 from eggs_core.models.opening_errors import explain
 from eggs_core.models.source import BUNDLED
 
@@ -222,3 +224,16 @@ def test_gguf_files(tmp_path):
 )
 def test_explanations(error, says):
     assert says in str(explain("m", error))
+
+
+def test_models_opened_in_several_threads_at_once_are_those_opened_alone():
+    ids = torch.arange(24)[None]
+    opened = {"tiny-llama": load, "tiny-opt": load, "outline": lambda name: outline("tiny-llama")}
+    alone = {name: opened[name](name).model for name in opened}
+    tied, expected = PreTrainedModel.tie_weights, {name: alone[name](ids).logits for name in BUNDLED}
+    with ThreadPoolExecutor(len(opened)) as threads:
+        for _ in range(6):
+            together = dict(zip(opened, threads.map(lambda name: opened[name](name).model, opened), strict=True))
+            for name in BUNDLED:
+                assert torch.equal(together[name](ids).logits, expected[name])
+    assert PreTrainedModel.tie_weights is tied

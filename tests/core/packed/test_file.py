@@ -73,7 +73,8 @@ def test_packed_files_bring_the_model_back(tmp_path, kind, dtype, pattern, tied)
     file = save_packed(
         model, tmp_path / "m", masks=masks, pattern=pattern, permutations=permutations, info={"by": "me"}
     )
-    assert file == tmp_path / "m" / FILE and [f.name for f in file.parent.iterdir()] == [FILE]
+    beside = {"config.json", "generation_config.json", "model.safetensors.index.json"}
+    assert file == tmp_path / "m" / FILE and {f.name for f in file.parent.iterdir()} == {FILE, *beside}
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     with torch.no_grad():
         expected = model(IDS).logits
@@ -238,7 +239,8 @@ def test_a_missing_file_is_told(tmp_path):
 
 
 @pytest.mark.slow
-def test_opening_a_packed_file_never_holds_the_dense_weights(tmp_path):
+@pytest.mark.parametrize("opener", ["load_packed", "transformers.AutoModelForCausalLM.from_pretrained"])
+def test_opening_a_packed_file_never_holds_the_dense_weights(opener, tmp_path):
     """Peak resident memory of two processes, one of which opens a far smaller file, differs by the packed bytes."""
     if sys.platform != "linux":
         pytest.skip("peak resident memory is read from /proc")
@@ -247,22 +249,22 @@ def test_opening_a_packed_file_never_holds_the_dense_weights(tmp_path):
     model = LlamaForCausalLM(LlamaConfig(vocab_size=64, **sizes))
     masks, _ = prune(model, P24)
     dense = sum(4 * m.numel() for m in masks.values())
-    file = save_packed(model, tmp_path / "a.safetensors", masks=masks, pattern=P24)
+    place = save_packed(model, tmp_path / "a", masks=masks, pattern=P24).parent
     code = (
-        "import sys; from eggs_core.packed.file import load_packed, packed_layers; import torch\n"
-        "torch.set_num_threads(1); held = [load_packed(p) for p in sys.argv[1:]]\n"
+        "import sys, torch, transformers; from eggs_core import load_packed\n"
+        f"torch.set_num_threads(1); held = [{opener}(p) for p in sys.argv[1:]]\n"
         "[model(torch.zeros(1, 1, dtype=torch.long)) for model in held]\n"
         "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
     )
     small = tiny()
     small_masks, _ = prune(small, P24)
-    small_file = save_packed(small, tmp_path / "b.safetensors", masks=small_masks, pattern=P24)
+    small_place = save_packed(small, tmp_path / "b", masks=small_masks, pattern=P24).parent
 
     def peak(*files: Path) -> int:
         command = [sys.executable, "-c", code, *map(str, files)]
         return 1024 * int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
-    used = peak(file) - peak(small_file)
+    used = peak(place) - peak(small_place)
     assert 0.5 * dense < used < 0.75 * dense, f"{used / 1e6:.0f} MB for {dense / 1e6:.0f} MB of dense weights"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from llama_cpp import LlamaCpp
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
@@ -15,7 +16,9 @@ from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.perplexity import evaluate
 from eggs_core.masks.bits import unpack_bits
+from eggs_core.models.loading import load
 from eggs_core.packed.file import load_packed
+from eggs_core.runs import export
 from eggs_core.runs.events import Finished
 from eggs_core.runs.execute import execute
 from eggs_core.runs.export import check_format, check_push, export_run, push, push_plan
@@ -26,6 +29,7 @@ from eggs_core.text.sources import bundled_text
 from eggs_core.text.windows import evaluation_windows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+ROOT = Path(__file__).resolve().parents[3]
 SMALL = {"calibration_windows": 2, "calibration_length": 64, "evaluation_windows": 4, "evaluation_length": 64}
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz"
 
@@ -71,6 +75,27 @@ def test_a_hugging_face_folder_reaches_the_runs_own_perplexity(run, tmp_path):
     assert evaluate(load_packed(tmp_path / "packed"), windows).perplexity == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.parametrize(("kind", "stored"), [("gguf", "F16"), ("gguf-q8_0", "Q8_0")])
+def test_llama_cpp_reaches_our_own_perplexity(kind, stored, run, tmp_path):
+    list(export_run(run, kind, tmp_path / "gguf"))
+    file = next((tmp_path / "gguf").glob(f"*-2of4-custom-{stored}.gguf"))
+    assert {f.name for f in (tmp_path / "gguf").iterdir()} == {file.name, "README.md"}
+    assert "FROM ./" in (tmp_path / "gguf" / "README.md").read_text()
+    list(export_run(run, "packed", tmp_path / "packed"))
+    tokenizer, model = AutoTokenizer.from_pretrained(tmp_path / "packed"), load_packed(tmp_path / "packed")
+    windows = evaluation_windows(tokenizer, bundled_text("heldout"), 2, 24)
+    theirs = LlamaCpp(file, model.config.vocab_size).perplexity(windows)
+    assert theirs == pytest.approx(evaluate(model, windows).perplexity, rel=0.01)
+
+
+def test_a_model_that_llama_cpp_has_not_is_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "recover", lambda _: pytest.fail("the weights were made anew"))
+    opt = load_run(ROOT / "assets" / "runs" / "tiny-opt-2of4-wanda")
+    with pytest.raises(EggsError, match="There is no GGUF export of 'opt' models"):
+        list(export_run(opt, "gguf", tmp_path / "gguf"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_masks_alone(run, tmp_path):
     list(export_run(run, "masks", tmp_path / "masks"))
     assert sorted(f.name for f in (tmp_path / "masks").iterdir()) == [
@@ -111,7 +136,7 @@ def test_a_card_has_configuration_figures_and_provenance_and_no_path(run, tmp_pa
     assert 'base_model: "owner/name"' in model_card(hidden, "hf")
 
 
-def test_a_streamed_runs_folder_is_copied(tmp_path, small_folder):
+def test_a_streamed_runs_folder_is_copied(tmp_path, small_folder, monkeypatch):
     config = make_config(str(small_folder), "2:4", "wanda", **SMALL)
     streamed = list(execute(config, stream=True, out=tmp_path / "streamed"))[-1].run
     list(export_run(streamed, "hf", tmp_path / "hf"))
@@ -119,6 +144,11 @@ def test_a_streamed_runs_folder_is_copied(tmp_path, small_folder):
     assert {"README.md", "config.json", "tokenizer.json", "model-00004-of-00004.safetensors"} <= names
     assert not names & {"report.json", "masks.safetensors", "details.safetensors"}
     windows = evaluation_windows(AutoTokenizer.from_pretrained(tmp_path / "hf"), bundled_text("heldout"), 4, 64)
+    list(export_run(streamed, "gguf", tmp_path / "gguf"))
+    monkeypatch.setenv("EGGS_CONVERTED", str(tmp_path / "converted"))
+    read, zeros = (load(str(p)) for p in (next((tmp_path / "gguf").glob("*.gguf")), tmp_path / "hf"))
+    for name, weight in zeros.model.state_dict().items():
+        assert torch.equal(read.model.state_dict()[name], weight.half().float() if weight.dim() > 1 else weight), name
     expected = streamed.report["evaluation"]["pruned"]["perplexity"]
     assert plain_perplexity(tmp_path / "hf", windows) == pytest.approx(expected, rel=1e-3)
 
@@ -127,7 +157,7 @@ def test_what_no_engine_reads_is_refused_by_name():
     for name in ("compressed-tensors", "sparse-24-bitmask"):
         with pytest.raises(EggsError, match=rf"no {name} export.*vLLM by 0\.19\.1.*use hf"):
             check_format(name)
-    with pytest.raises(EggsError, match="Unknown format 'onnx'; choose one of hf, packed, masks"):
+    with pytest.raises(EggsError, match="Unknown format 'onnx'; choose one of hf, packed, gguf, gguf-q8_0, masks"):
         check_format("onnx")
 
 

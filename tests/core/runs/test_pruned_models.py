@@ -10,8 +10,9 @@ from eggs_core.packed.linear import PackedLinear
 from eggs_core.progress import Progress
 from eggs_core.runs.events import Finished
 from eggs_core.runs.execute import execute
-from eggs_core.runs.measured_speed import measure_key, measure_speed, shapes_of
-from eggs_core.runs.pruned_models import PrunedModel, WeightCache, keep, recover, weights_at_hand
+from eggs_core.runs.measured_speed import measure_speed
+from eggs_core.runs.measurement import cases_of, measure_key
+from eggs_core.runs.pruned_models import PrunedModel, WeightCache, keep, recover
 
 SMALL = {"calibration_windows": 2, "calibration_length": 32, "evaluation_windows": 2, "evaluation_length": 32}
 MODELS = ModelCache()
@@ -48,7 +49,6 @@ def test_what_was_kept_comes_back_with_its_packed_twin():
 
 def test_without_reconstruction_the_masks_are_enough_and_the_dense_model_stays():
     done, cache = finished("wanda"), WeightCache()
-    assert weights_at_hand(done.run, cache)
     before = {n: p.clone() for n, p in done.dense.model.named_parameters()}
     models = recovered(done.run, cache)
     assert models.origin == "masked" and same_weights(models.zeros, done.model)
@@ -57,9 +57,8 @@ def test_without_reconstruction_the_masks_are_enough_and_the_dense_model_stays()
 
 def test_refitted_weights_are_pruned_again_to_the_same_values():
     done, cache = finished("sparsegpt"), WeightCache()
-    assert not weights_at_hand(done.run, cache)
     models = recovered(done.run, cache)
-    assert models.origin == "pruned again" and weights_at_hand(done.run, cache)
+    assert models.origin == "pruned again" and cache.get(done.run.key) is models
     for a, b in zip(models.zeros.parameters(), done.model.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-5)
 
@@ -89,8 +88,8 @@ def test_a_measurement_grows_and_serves_runs_of_equal_form():
     shares = [p.share for p, _ in steps]
     assert shares == sorted(shares) and shares[-1] == 1.0
     found = steps[-1][1]
-    assert found.complete and found.shapes == shapes_of(run)
-    assert len(found.layers) == 5 * len(found.shapes)
+    assert found.complete and found.cases == cases_of(run)
+    assert len(found.layers) == 5 * len(found.cases)
     counted = run.report["size"]["packed_bytes"]
     assert counted < found.file_bytes < counted + 100_000  # plus the header
     assert found.generation["packed"]["decode_tokens_per_s"]["median"] > 0

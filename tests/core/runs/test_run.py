@@ -95,7 +95,7 @@ def test_a_failed_save_leaves_the_older_run_and_no_litter(tmp_path, monkeypatch)
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(EggsError, match="No space left on device"):
         save_run(make_run(1), tmp_path / "run")
     assert load_run(tmp_path / "run").report["seed"] == 0

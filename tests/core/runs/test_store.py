@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(tmp_path, monkeypatch):
     def full(*_args, **_options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("eggs_core.runs.run.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(EggsError, match="free some space"):
         store.put(some_run("bb22"))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["aa11"] and store.get("aa11")

@@ -19,6 +19,7 @@ from eggs_core.pattern import NMPattern
 from eggs_core.speed.alternation import Quartiles, alternate, thread_count
 from eggs_core.speed.generation import greedy, measure_generation, race, sample
 from eggs_core.speed.layers import layer_shapes, measure_layers, memory_bandwidth
+from eggs_core.speed.sampling import drawn, likeliest
 
 P24 = NMPattern(2, 4)
 IDS = torch.arange(6)[None]
@@ -244,3 +245,22 @@ def test_the_same_chance_gives_equal_models_the_same_text_and_follows_the_distri
     draws = [take(1.0, seed, 1)[0] for seed in range(300)]
     expected, spread = 300 * shares[likeliest].item(), (300 * shares[likeliest] * (1 - shares[likeliest])).sqrt().item()
     assert abs(draws.count(likeliest) - expected) < 4 * spread
+
+
+def test_the_likeliest_tokens_with_a_share_are_the_fewest_that_have_it():
+    chances = torch.tensor([[0.1, 0.5, 0.05, 0.3, 0.05]])
+    assert likeliest(chances, 0.5).tolist() == [1]
+    assert likeliest(chances, 0.51).tolist() == [1, 3]
+    assert sorted(likeliest(chances, 0.9).tolist()) == [0, 1, 3]
+    assert len(likeliest(torch.full((1, 5000), 1 / 5000), 0.5)) == pytest.approx(2500, abs=2)
+    logits = chances.log()
+    assert {int(drawn(1.0, seed, 0.7)(logits)) for seed in range(60)} == {1, 3}
+    assert {int(drawn(0.01, seed)(logits)) for seed in range(20)} == {1}
+
+
+def test_the_likeliest_tokens_are_drawn_by_the_same_chance_as_all():
+    logits = torch.randn(1, 500)
+    for seed in range(30):
+        token = int(drawn(1.0, seed)(logits))
+        if token in likeliest(logits.softmax(-1), 0.6):
+            assert int(drawn(1.0, seed, 0.6)(logits)) == token

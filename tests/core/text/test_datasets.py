@@ -8,6 +8,7 @@ import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
+from eggs_core import hub
 from eggs_core.assets import ASSETS
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
@@ -146,6 +147,7 @@ def test_the_hub_says_no(monkeypatch, error, sentence):
     def refuse(self, path, timeout):
         raise error
 
+    monkeypatch.setattr(hub, "reachable", lambda: True)
     monkeypatch.setattr(HfApi, "dataset_info", refuse)
     with pytest.raises(EggsError, match=sentence):
         dataset_text("owner/name:config")

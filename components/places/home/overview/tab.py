@@ -7,22 +7,22 @@ from gradio.blocks import Block
 
 from components.charts.layers import layer_chart
 from components.jobs.events import CHEAP, Values
-from components.places.home.overview.words import measure_reading
+from components.places.home.overview.words import measure_reading, unfinished_card
+from components.state.results import speed_here
 from components.state.workspace import Workspace
 from components.tab import Tab, drawn_once
 from components.widgets.plot import Plot
+from components.words.experts import means_hint
 from components.words.glossary import MEASURES
 from components.words.html import measure_hint, reading
 from components.words.labels import run_label
 from components.words.recorded import facts
 from components.words.run import overview_cards, overview_reading
 from eggs_core.errors import EggsError
+from eggs_core.report_types import Latency
 from eggs_core.runs.run import Run
 
 FIRST_MEASURE = "spectral_gap"
-RUNNING = (
-    '<div class="cards"><div class="card waiting">Pruning… the layers appear below as they are finished.</div></div>'
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,9 @@ class Overview:
         if key not in MEASURES:
             raise EggsError("Choose one of the measures.")
         run = workspace.run
-        message = measure_reading(run.report["layers"], key) if run else ""
-        return {self.chart: layer_chart(run, key) if run else None, self.explanation: message + measure_hint(key)}
+        layers = run.report["layers"] if run else []
+        message = measure_reading(layers, key) + measure_hint(key) + means_hint(layers, bars=True)
+        return {self.chart: layer_chart(run, key) if run else None, self.explanation: message}
 
     def render(self, workspace: Workspace) -> Values:
         """Everything, with the measure that a page opens with."""
@@ -56,15 +57,18 @@ class Overview:
         if run is None:
             start = reading("Choose a model and press Prune.")
             return {self.cards: start, self.sentence: "", self.chart: None, self.explanation: "", self.facts: ""}
-        key = ("overview", FIRST_MEASURE, workspace.finished)
+        if workspace.finished and (found := speed_here(run)):
+            return self._all(workspace, run, found.generation)
+        key = ("overview", FIRST_MEASURE, workspace.finished, workspace.growing)
         return drawn_once(self.outputs, [run], key, lambda: self._all(workspace, run))
 
-    def _all(self, workspace: Workspace, run: Run) -> Values:
+    def _all(self, workspace: Workspace, run: Run, here: Latency | None = None) -> Values:
         chart = self.draw(workspace, FIRST_MEASURE)
         if not workspace.finished:
-            return {self.cards: RUNNING, self.sentence: "", self.facts: "", **chart}
+            card = unfinished_card(len(run.report["layers"]), workspace.growing)
+            return {self.cards: card, self.sentence: "", self.facts: "", **chart}
         message = overview_reading(run, run_label(run))
-        return {self.cards: overview_cards(run), self.sentence: message, self.facts: facts(run), **chart}
+        return {self.cards: overview_cards(run, here), self.sentence: message, self.facts: facts(run), **chart}
 
 
 def create_overview_tab(state: gr.State) -> Tab:
@@ -78,7 +82,7 @@ def create_overview_tab(state: gr.State) -> Tab:
             label="Per layer",
             elem_id="measure",
         ),
-        chart=Plot(elem_id="layer-chart", height=380),
+        chart=Plot(elem_id="layer-chart", title="Layer by layer", said_by="measure-note", height=380),
         explanation=gr.HTML(elem_id="measure-note", padding=False),
         facts=gr.HTML(elem_id="facts", padding=False),
     )

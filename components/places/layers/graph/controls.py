@@ -7,7 +7,9 @@ import gradio as gr
 from components.places.layers.graph.view import SIZES
 from eggs_core.graph.drawing import LAYOUTS
 from eggs_core.graph.expansion import SIDES
+from eggs_core.registry import OPTIONS
 
+BETA_LABEL = f"{OPTIONS['beta'].label}: 0 is top-N, at 100 all inputs keep equally many"
 SIZE_CHOICES = [(str(n), n) for n in SIZES] + [("whole layer", 0)]
 PICKS = (("lowest", "Lowest degree"), ("random", "Random"), ("worst", "Worst found"), ("clear", "Clear"))
 
@@ -37,20 +39,12 @@ class SetControls:
 def window_controls() -> WindowControls:
     """Build them, in two rows."""
     with gr.Row():
-        row = gr.Number(0, label="First output", precision=0, minimum=0, elem_id="graph-row", min_width=90)
-        column = gr.Number(0, label="First input", precision=0, minimum=0, elem_id="graph-column", min_width=90)
-        size = gr.Dropdown(SIZE_CHOICES, value=16, label="Channels a side", elem_id="graph-size", min_width=110)
+        row = gr.Number(0, label="First output", precision=0, elem_id="graph-row", min_width=90)
+        column = gr.Number(0, label="First input", precision=0, elem_id="graph-column", min_width=90)
+        size = gr.Dropdown(SIZE_CHOICES, value=8, label="Channels a side", elem_id="graph-size", min_width=110)
         layout = gr.Radio(LAYOUTS, value="bipartite", label="Layout", elem_id="graph-layout", min_width=330)
     with gr.Row(equal_height=True):
-        beta = gr.Slider(
-            0,
-            1,
-            value=0,
-            step=0.1,
-            label="β: from top-N (0) to equally connected inputs (1), on the right",
-            elem_id="graph-beta",
-            min_width=260,
-        )
+        beta = gr.Slider(0, 100, value=0, step=1, label=BETA_LABEL, elem_id="graph-beta", min_width=260)
         as_pruned = gr.Button("As pruned", elem_id="graph-as-pruned", size="sm", min_width=110, scale=0)
     return WindowControls(row, column, size, layout, beta, as_pruned)
 

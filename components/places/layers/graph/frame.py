@@ -1,11 +1,12 @@
 """Which channels of a layer are drawn: a window of it, or all of it in bundles; no gradio here."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
 
 from components.state.workspace import Workspace
 from eggs_core.graph.expansion import SIDES
+from eggs_core.heavy import torch
 
 BUNDLES = 48  # at most, on each side
 
@@ -71,6 +72,8 @@ def bundle_weights(mask: torch.Tensor, frame: Frame) -> tuple[torch.Tensor, torc
         mask.to(torch.uint8), (0, columns * c - mask.shape[1], 0, rows * r - mask.shape[0])
     )
     counts = padded.view(rows, r, columns, c).sum((1, 3))
-    low, high = counts.min(), counts.max()
-    scaled = 1 + 254 * (counts - low) / (high - low).clamp_min(1)
+    # A single crowded bundle must not leave all others so pale that a dimmed picture loses them.
+    spread = 2 * counts.double().std(correction=0)
+    low, high = counts.double().mean() - spread, counts.double().mean() + spread
+    scaled = 1 + 254 * ((counts - low) / (high - low).clamp_min(1)).clamp(0, 1)
     return counts, torch.where(counts > 0, scaled, 0).to(torch.uint8)

@@ -17,9 +17,12 @@ from components.places.layers.graph.view import (
     beta_steps,
     chosen_expansion,
     curve_points,
+    elsewhere,
     graph_value,
     graphs,
     pick_set,
+    settle,
+    share_of_weakest,
     signal_sources,
     spread_of,
 )
@@ -43,6 +46,7 @@ from components.widgets.canvas import GraphCanvas
 from components.widgets.heading import panel_heading
 from components.widgets.plot import Plot
 from components.words.html import escape, reading
+from components.words.labels import short_name
 from eggs_core.errors import EggsError
 from eggs_core.graph.expansion import SIDES
 
@@ -52,6 +56,7 @@ class GraphPanel:
     """The components of this tab, and what happens to them."""
 
     title: gr.HTML
+    apart: gr.Button  # leads to where both masks differ most
     window: WindowControls
     cards: gr.HTML
     left_title: gr.HTML
@@ -77,7 +82,12 @@ class GraphPanel:
         """All that is filled."""
         graphs = [self.left_title, self.left, self.right_title, self.right]
         controls = [self.window.row, self.window.column, self.window.beta]
-        return [self.title, *controls, *graphs, self.cards, self.legend, *self.below]
+        return [self.title, self.apart, *controls, *graphs, self.cards, self.legend, *self.below]
+
+    @property
+    def tab(self) -> Tab:
+        """All of it."""
+        return Tab(self.outputs, self.render)
 
     def empty(self, text: str) -> Values:
         """Nothing but a sentence of HTML; β stays as it is."""
@@ -85,7 +95,8 @@ class GraphPanel:
         texts += [self.table, self.set_text, self.curve_text, self.mixing_text]
         drawn = [self.left, self.right, self.curve, self.mixing]
         zero = alike([self.window.row, self.window.column], 0)
-        return {self.title: reading(text), **zero, **alike(texts, ""), **alike(drawn)}
+        hidden: Values = {self.apart: gr.Button(visible=False)}
+        return {self.title: reading(text), **hidden, **zero, **alike(texts, ""), **alike(drawn)}
 
     def render(self, workspace: Workspace, play: bool = False) -> Values:
         """The chosen layer; with `play` a signal starts to spread."""
@@ -96,15 +107,16 @@ class GraphPanel:
             return self.empty(escape(error))
 
     def _render_now(self, workspace: Workspace, play: bool) -> Values:
-        still = workspace.still()
-        if still.run is None or not still.layer:
+        if workspace.run is None or not workspace.layer:
             return self.empty("Choose a layer on the Masks tab.")
+        settle(workspace)
+        still = workspace.still()
         view, place = still.graph, (still.layer, still.row, still.column)
         if play or view.beta is not None:  # which needs the model at hand
             values = self._draw(still, play)
         else:
-            key = ("graph", *place, view.size, view.layout, view.side, view.members)
-            values = drawn_once(self.outputs, [still.run], key, lambda: self._draw(still))
+            key = ("graph", still.finished, *place, view.size, view.layout, view.side, view.members)
+            values = drawn_once(self.outputs, [still.shown], key, lambda: self._draw(still))
         if view.size and place == (workspace.layer, workspace.row, workspace.column):  # it has moved inside
             workspace.row, workspace.column = values[self.window.row], values[self.window.column]
         return values
@@ -118,7 +130,10 @@ class GraphPanel:
         topn, graph = pair
         beta, frame = workspace.graph.beta, frame_of(workspace, graph.mask)
         cards = pruned_cards(workspace.shown_layer, pair) if beta is None else beta_cards(*beta_steps(workspace, beta))
+        other = elsewhere(workspace, pair, frame)
+        lead = f"Show where they differ most: {short_name(workspace.shown.layer(other))}" if other else ""
         return {
+            self.apart: gr.Button(lead, visible=bool(other)),
             self.title: window_reading(workspace.layer, pair, frame),
             self.window.row: max(frame.first["outputs"], 0),
             self.window.column: max(frame.first["inputs"], 0),
@@ -127,7 +142,7 @@ class GraphPanel:
             self.right_title: graph_heading(graph, frame),
             self.right: graph_value(workspace, graph, topn, frame, play),
             self.cards: cards,
-            self.window.beta: gr.Slider(value=0 if beta is None else beta),
+            self.window.beta: gr.Slider(value=round(100 * (share_of_weakest(graph.mask) if beta is None else beta))),
             self.legend: LEGEND if topn else LEGEND_ALONE,
         }
 
@@ -149,7 +164,7 @@ class GraphPanel:
 
     def move(self, workspace: Workspace, row: float | None, column: float | None) -> Values:
         """Put the window's top left corner there."""
-        workspace.row, workspace.column = (max(0, whole_number(n, "A channel")) for n in (row, column))
+        workspace.place(*(whole_number(n, "A channel") for n in (row, column)))
         return self.render(workspace)
 
     def resize(self, workspace: Workspace, size: int, layout: str) -> Values:
@@ -160,8 +175,8 @@ class GraphPanel:
         return self.render(workspace)
 
     def set_beta(self, workspace: Workspace, value: float) -> Values:
-        """The exact selection at that β, on the right; the hand on the slider has the last word."""
-        workspace.graph.beta = number(value, "β")
+        """The exact selection at that β, in per cent, on the right; the hand on the slider has the last word."""
+        workspace.graph.beta = min(max(number(value, "β"), 0), 100) / 100
         values = self.render(workspace)
         return {output: value for output, value in values.items() if output is not self.window.beta}
 
@@ -199,11 +214,10 @@ class GraphPanel:
         return self.render(workspace, play=True)
 
 
-def create_graph_tab(state: gr.State) -> Tab:
-    """Fill an open gr.Tab; window, size, layout, β and the chosen set redraw both graphs."""
+def create_graph_tab(state: gr.State) -> GraphPanel:
+    """Fill an open gr.Tab, the picture first; the composer links `apart`, which changes what other tabs show too."""
     title = gr.HTML(elem_id="graph-reading", padding=False)
-    window = window_controls()
-    cards = gr.HTML(elem_id="beta-cards", padding=False)
+    apart = gr.Button(visible=False, elem_id="graph-apart", size="sm", variant="primary")
     with gr.Row():
         with gr.Column(min_width=300):
             left_title = gr.HTML(elem_id="topn-title", padding=False)
@@ -212,23 +226,32 @@ def create_graph_tab(state: gr.State) -> Tab:
             right_title = gr.HTML(elem_id="mask-title", padding=False)
             right = GraphCanvas(elem_id="mask-graph", label="The method's graph")
     legend = gr.HTML(LEGEND, elem_id="graph-legend", padding=False)
-    panel_heading("How far does a set of channels reach?")
-    chosen = set_controls()
-    table = gr.HTML(elem_id="set-table", padding=False)
-    set_text = gr.HTML(elem_id="set-reading", padding=False)
+    window = window_controls()
+    cards = gr.HTML(elem_id="beta-cards", padding=False)
+    with gr.Accordion("How far a set of channels reaches, and how fast a signal mixes", open=False, elem_id="theory"):
+        chosen = set_controls()
+        table = gr.HTML(elem_id="set-table", padding=False)
+        set_text = gr.HTML(elem_id="set-reading", padding=False)
+        curves = _curves()
+    graphs = (left_title, left, right_title, right)
+    panel = GraphPanel(title, apart, window, cards, *graphs, legend, chosen, table, set_text, *curves)
+    _wire(panel, state)
+    return panel
+
+
+def _curves() -> tuple[Plot, gr.HTML, Plot, gr.HTML]:
     with gr.Row():
         with gr.Column(min_width=320):
             panel_heading("Sampled sets and the certificate")
-            curve = Plot(elem_id="expansion-chart", height=330)
-            curve_text = gr.HTML(elem_id="expansion-reading", padding=False)
+            title, said_by = "Neighbours by size of the set", "expansion-reading"
+            curve = Plot(elem_id="expansion-chart", title=title, said_by=said_by, height=330)
+            curve_text = gr.HTML(elem_id=said_by, padding=False)
         with gr.Column(min_width=320):
             panel_heading("How fast a signal mixes")
-            mixing = Plot(elem_id="mixing-chart", height=330)
-            mixing_text = gr.HTML(elem_id="mixing-reading", padding=False)
-    graphs, curves = (left_title, left, right_title, right), (curve, curve_text, mixing, mixing_text)
-    panel = GraphPanel(title, window, cards, *graphs, legend, chosen, table, set_text, *curves)
-    _wire(panel, state)
-    return Tab(panel.outputs, panel.render)
+            title, said_by = "Distance from even by step", "mixing-reading"
+            mixing = Plot(elem_id="mixing-chart", title=title, said_by=said_by, height=330)
+            mixing_text = gr.HTML(elem_id=said_by, padding=False)
+    return curve, curve_text, mixing, mixing_text
 
 
 def _wire(panel: GraphPanel, state: gr.State) -> None:

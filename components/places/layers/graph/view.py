@@ -1,14 +1,14 @@
 """What the graph tab shows, as plain values; no gradio here."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 
-import networkx as nx
-import torch
-
+from components.jobs.processes import PROCESSES
 from components.places.layers.graph.frame import Frame, bundle_weights
 from components.state.results import remember, run_id
-from components.state.workspace import Workspace, recorded_topn
+from components.state.workspace import Workspace, farthest_from_topn, recorded_topn
 from components.widgets.encoding import base64_bits, base64_values
 from components.words.labels import run_label
 from eggs_core.cache import Bounded
@@ -27,7 +27,9 @@ from eggs_core.graph.expansion import (
 )
 from eggs_core.graph.measures import certificate_sigma2
 from eggs_core.graph.spectrum import second_singular_value
-from eggs_core.pruning.one_layer import BetaStep, beta_step, layer_scores
+from eggs_core.heavy import networkx, torch
+from eggs_core.pruning.one_layer import BetaStep, beta_step, source_of_scores
+from eggs_core.runs.patterns import layer_pattern
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)
 STEPS = 8
@@ -58,7 +60,7 @@ def graphs(workspace: Workspace) -> Pair:
     of = " ".join(run_id(run))
     if workspace.graph.beta is not None:
         pair = [step_of(workspace, 0.0), step_of(workspace, workspace.graph.beta)]
-        labels = [TOPN, f"degree bound, β = {pair[1].beta:g}"]
+        labels = [TOPN, f"degree bound, β = {pair[1].beta:.0%}"]
         first, second = (
             Graph(label, step.mask, step.sigma2, f"{of} {name} beta {step.beta}")
             for label, step in zip(labels, pair, strict=True)
@@ -80,11 +82,12 @@ def certified(graph: Graph) -> float:
 def step_of(workspace: Workspace, beta: float) -> BetaStep:
     """The exact degree-bounded selection of the chosen layer at a β; raises EggsError if its model is not at hand."""
     report = workspace.shown.report
-    return beta_step(
+    return PROCESSES.ask(
+        beta_step,
         report["model"],
         workspace.layer,
         report["config"]["score"],
-        workspace.shown.patterns[workspace.layer],
+        layer_pattern(workspace.shown_layer, workspace.shown.report),
         beta,
         report.get("fingerprint"),
     )
@@ -93,15 +96,59 @@ def step_of(workspace: Workspace, beta: float) -> BetaStep:
 def beta_steps(workspace: Workspace, beta: float) -> tuple[BetaStep, BetaStep, str]:
     """The selections at a β and at β = 0, and where their scores come from; raises EggsError as `step_of` does."""
     report = workspace.shown.report
-    source = layer_scores(report["model"], workspace.layer, report["config"]["score"], report.get("fingerprint")).source
+    asked = report["model"], workspace.layer, report["config"]["score"], report.get("fingerprint")
+    source = PROCESSES.ask(source_of_scores, *asked)
     return step_of(workspace, beta), step_of(workspace, 0.0), source
+
+
+def widest_gap(pair: Pair, size: int) -> tuple[int, int]:
+    """Row and column of the window, of those that lie side by side, in which the two masks differ most."""
+    topn, own = pair
+    if topn is None:
+        return 0, 0
+    apart = (topn.mask ^ own.mask).to(torch.int32)
+    rows, columns = (-(-n // size) for n in apart.shape)
+    whole = torch.nn.functional.pad(apart, (0, columns * size - apart.shape[1], 0, rows * size - apart.shape[0]))
+    best = int(whole.view(rows, size, columns, size).sum((1, 3)).argmax())
+    return best // columns * size, best % columns * size
+
+
+def settle(workspace: Workspace) -> None:
+    """Open the window in which the mask as pruned and top-N's differ most, unless another one was chosen."""
+    size = workspace.graph.size
+    if workspace.placed or not size or workspace.graph.beta is not None:
+        return
+    key = ("widest gap", *run_id(workspace.shown), workspace.layer, size)
+    workspace.row, workspace.column = remember(key, lambda: widest_gap(graphs(workspace), size))
+
+
+def elsewhere(workspace: Workspace, pair: Pair, frame: Frame) -> str | None:
+    """The layer to look at instead where both masks are the same in view; None where they differ or nowhere do."""
+    topn, own = pair
+    same = topn is not None and not differences_in_view(topn, own, frame)
+    return farthest_from_topn(workspace.shown) if same and workspace.finished else None
+
+
+def differences_in_view(one: Graph, other: Graph, frame: Frame) -> int:
+    """How many weights among the channels that are drawn one graph keeps and the other does not."""
+    return int((_in_view(one, frame) ^ _in_view(other, frame)).sum())
+
+
+def share_of_weakest(mask: torch.Tensor) -> float:
+    """What β a mask reaches: the weights of its worst-connected input over the mean of all; bool (out, in)."""
+    degrees = mask.sum(0)
+    return degrees.min().item() / max(degrees.double().mean().item(), 1e-9)
 
 
 def edges_in_view(graph: Graph, frame: Frame) -> int:
     """How many weights the graph keeps among the channels that are drawn."""
+    return int(_in_view(graph, frame).sum())
+
+
+def _in_view(graph: Graph, frame: Frame) -> torch.Tensor:
     first = {side: max(frame.first[side], 0) for side in SIDES}
     last = {side: first[side] + frame.count[side] * frame.each[side] for side in SIDES}
-    return int(graph.mask[first["outputs"] : last["outputs"], first["inputs"] : last["inputs"]].sum())
+    return graph.mask[first["outputs"] : last["outputs"], first["inputs"] : last["inputs"]]
 
 
 def curve_points(graph: Graph, side: str) -> list[CurvePoint]:
@@ -127,7 +174,7 @@ def graph_value(workspace: Workspace, graph: Graph, other: Graph | None, frame: 
         counts, weights = bundle_weights(graph.mask, frame)
         value["weights"] = base64_values(weights)
         net = window_graph(counts > 0)
-        nx.set_edge_attributes(
+        networkx.set_edge_attributes(
             net, {(("in", c), ("out", r)): counts[r, c].item() for r, c in counts.nonzero().tolist()}, "weight"
         )
     else:
@@ -151,7 +198,7 @@ def graph_value(workspace: Workspace, graph: Graph, other: Graph | None, frame: 
     return value
 
 
-def _places(net: nx.Graph, kind: str) -> dict:
+def _places(net: networkx.Graph, kind: str) -> dict:
     return {node: (round(x, 4), round(y, 4)) for node, (x, y) in layout(net, kind).items()}
 
 

@@ -1,7 +1,14 @@
 """Sentences about the graph: chosen sets, certificates, β."""
 
 from components.places.layers.graph.frame import Frame
-from components.places.layers.graph.view import TOPN, Graph, Pair, edges_in_view
+from components.places.layers.graph.view import (
+    TOPN,
+    Graph,
+    Pair,
+    differences_in_view,
+    edges_in_view,
+    share_of_weakest,
+)
 from components.state.workspace import GraphView
 from components.words.html import ARROW, escape, heading, hint, lesson_link, mini, reading, term
 from components.words.phrases import NO_TOPN, plural
@@ -31,7 +38,7 @@ def window_reading(layer: str, pair: Pair, frame: Frame) -> str:
     """Which part of the layer is in view, and what its graphs leave without connections."""
     known = [g for g in pair if g is not None]
     lost = " and ".join(f"{int((g.mask.sum(0) == 0).sum())} under {escape(g.label)}" for g in known)
-    fewest = " and ".join(str(int(g.mask.sum(0).min())) for g in known)
+    fewest = ", ".join(f"{int(g.mask.sum(0).min())} with {escape(g.label)}" for g in known)
     if frame.whole:
         each = ", ".join(f"{frame.each[s]} {s}" for s in SIDES)
         where = f"whole layer in bundles of {each}; the darker a line, the more of its possible connections are kept"
@@ -40,9 +47,11 @@ def window_reading(layer: str, pair: Pair, frame: Frame) -> str:
         where = f"{ends['outputs']} of {frame.total['outputs']} and {ends['inputs']} of {frame.total['inputs']}"
     apart = [g.label for g in known if g.sigma2 > 1 - 1e-4]
     message = f" {escape(' and '.join(apart))} falls apart: its gap is 0." if apart else ""
+    if pair[0] is not None and not differences_in_view(pair[0], pair[1], frame):
+        message += " Both masks are identical here."
     return reading(
         f"<b>{escape(layer)}</b>, {where}. {term('orphans', 'Orphans')} in the whole layer: {lost}; the "
-        f"worst-connected input keeps {fewest} weights.{message}",
+        f"worst-connected input keeps {fewest}.{message}",
         "orphans",
     )
 
@@ -116,10 +125,10 @@ def beta_cards(step: BetaStep, topn: BetaStep, source: str) -> str:
         ("retained score", "100 %", f"{100 * step.retained:.3f} %"),
     ]
     note = (
-        f"Exact selection with at least {step.bound} weights per input (β = {step.beta:g}), retained score relative to "
-        f"top-N; scores from {escape(source)}, channels in their original order." + lesson_link("degree-bound")
+        f"Exact selection with at least {step.bound} weights per input (β = {step.beta:.0%}), retained score relative "
+        f"to top-N; scores from {escape(source)}, channels in their original order." + lesson_link("degree-bound")
     )
-    return _minis(rows, note, f"{step.beta:g}")
+    return _minis(rows, note, f"{step.beta:.0%}")
 
 
 def pruned_cards(layer: LayerEntry, pair: Pair) -> str:
@@ -135,10 +144,13 @@ def pruned_cards(layer: LayerEntry, pair: Pair) -> str:
         ("min in-degree", least, str(int(degrees.min()))),
         ("retained score", "", f"{layer['retained_score']:.1%}"),
     ]
-    beta = layer.get("choice", {}).get("beta")
-    chosen = "" if beta is None else f", at β = {beta:.2f}"
     beside = f"; {NO_TOPN}" if topn is None else ", beside top-N by the same scores"
-    return _minis(rows, f"The mask as pruned{chosen}{beside}. Retained: share of all score.")
+    reached = f"{share_of_weakest(pair[1].mask):.0%}"
+    return _minis(
+        rows,
+        f"The mask as pruned{beside}: its worst-connected input keeps {reached} of the mean, where the handle of β "
+        "stands. Retained: share of all score.",
+    )
 
 
 def _minis(rows: list[tuple[str, str, str]], note: str, beta: str = "") -> str:

@@ -177,7 +177,7 @@ def create_masks_tab(state: gr.State) -> MasksPanel:
     legend_line = gr.HTML(elem_id="mask-legend", padding=False)
     compared = gr.HTML(elem_id="comparison", padding=False)
     panel_heading("Connections per input")
-    degrees = Plot(elem_id="degree-chart", height=260)
+    degrees = Plot(elem_id="degree-chart", title="Connections per input", said_by="degree-reading", height=260)
     degree_text = gr.HTML(elem_id="degree-reading", padding=False)
     detail = CellDetail(elem_id="cell-detail")
     pictures = (compare, view, heading, canvas, beside, other_heading, other, legend_line, compared)

@@ -1,20 +1,25 @@
 """What the Masks tab shows, as plain values; no gradio here."""
 
+from __future__ import annotations
+
 import plotly.graph_objects as go
-import torch
 
 from components.charts.colors import color
+from components.jobs.processes import PROCESSES
 from components.places.layers.mask.figures import degree_histogram
 from components.places.layers.mask.words import comparison_reading, degree_reading
 from components.state.workspace import Workspace, recorded_topn
-from components.widgets.encoding import base64_bits, base64_values
+from components.widgets.encoding import base64_bits, base64_counts, base64_floats, base64_values
+from components.words.experts import mean_text, spread_text
 from components.words.glossary import MEASURES, measure_of
 from components.words.html import escape
 from components.words.labels import run_label
 from components.words.phrases import NO_TOPN
-from eggs_core.models.dense_models import CACHE, Models
-from eggs_core.pruning.one_layer import layer_scores
-from eggs_core.runs.run import Run
+from eggs_core.heavy import torch
+from eggs_core.pruning.one_layer import layer_window
+from eggs_core.runs.layer_rows import Cell, cells_of
+from eggs_core.runs.patterns import layer_pattern
+from eggs_core.runs.run import Run, layer_shape
 
 TOPN = "top-N"
 TOPN_COLOR, BOTH_COLOR = "#0072B2", "#9AA3B2"
@@ -23,21 +28,39 @@ MOST_CELLS = 40_000
 
 
 def map_value(run: Run, measure: str, selected: str) -> dict:
-    """What the model map draws: one row per projection, one cell per block."""
+    """What the model map draws: one row per projection, one cell per block; a block's experts share a cell."""
     layers = run.report["layers"]
     name, form = MEASURES[measure]
-    blocks = 1 + max((layer["block"] for layer in layers), default=-1)
-    rows = []
-    for projection in dict.fromkeys(layer["projection"] for layer in layers):
-        cells: list[dict | None] = [None] * blocks
-        for layer in layers:
-            if layer["projection"] == projection:
-                value = measure_of(layer, measure)
-                cells[layer["block"]] = {"name": layer["name"], "value": value, "text": form.format(value)}
-        rows.append({"projection": projection, "cells": cells})
+    rows: dict[str, list[dict]] = {}
+    for cell in cells_of(layers):
+        rows.setdefault(cell.row, []).append(_map_cell(cell, measure))
     values = [measure_of(layer, measure) for layer in layers]
-    low, high = (form.format(f(values)) if values else "" for f in (min, max))
-    return {"rows": rows, "blocks": blocks, "measure": name, "selected": selected, "low": low, "high": high}
+    low, high = (f(values, default=None) for f in (min, max))
+    return {
+        "rows": [{"projection": projection, "cells": cells} for projection, cells in rows.items()],
+        "blocks": 1 + max((layer["block"] for layer in layers), default=-1),
+        "measure": name,
+        "form": form,
+        "selected": selected,
+        "low": low,
+        "high": high,
+    }
+
+
+def _map_cell(cell: Cell, measure: str) -> dict:
+    """One cell of the map; the values of experts go as base64, and their numbers too unless they are 0, 1, 2, …"""
+    mean = cell.mean(lambda layer: measure_of(layer, measure))
+    drawn = {"block": cell.block, "name": cell.name, "value": mean, "text": mean_text(cell, measure)}
+    if not cell.numbers:
+        return drawn
+    plain = cell.numbers == list(range(len(cell.numbers)))
+    return drawn | {
+        "note": spread_text(cell, measure),
+        "head": cell.head,
+        "tail": cell.tail,
+        "values": base64_floats([measure_of(layer, measure) for layer in cell.layers]),
+        "numbers": None if plain else base64_counts(cell.numbers),
+    }
 
 
 def topn_of(workspace: Workspace) -> torch.Tensor | None:
@@ -80,7 +103,7 @@ def mask_values(workspace: Workspace) -> tuple[dict | None, dict | None]:
 
 
 def _value(workspace: Workspace, label: str, mask: torch.Tensor, topn: torch.Tensor | None) -> dict:
-    pattern = workspace.shown.patterns[workspace.layer]
+    pattern = layer_pattern(workspace.shown_layer, workspace.shown.report)
     return {
         "name": workspace.layer,
         "label": label,
@@ -99,29 +122,27 @@ def _value(workspace: Workspace, label: str, mask: torch.Tensor, topn: torch.Ten
     }
 
 
-def cell_values(
-    workspace: Workspace, row: int, column: int, rows: int, columns: int, models: Models = CACHE
-) -> dict | None:
+def cell_values(workspace: Workspace, row: int, column: int, rows: int, columns: int) -> dict | None:
     """Dense weights and scores of a window of the chosen layer; raises EggsError if its model is not at hand."""
     report = workspace.shown.report
     kind, recorded = report["config"]["score"], report.get("fingerprint")
-    found = layer_scores(report["model"], workspace.layer, kind, recorded, models)
-    height, width = found.weight.shape
+    height, width = layer_shape(workspace.shown_layer)
     row, column = min(max(row, 0), height - 1), min(max(column, 0), width - 1)
-    group = workspace.shown.patterns[workspace.layer].group
+    group = layer_pattern(workspace.shown_layer, report).group
     column -= column % group  # whole groups, so that ranks in a group are right
     rows, columns = min(rows, height - row), min(-(-columns // group) * group + group, width - column)
     if rows * columns > MOST_CELLS:
         return None
     part = (slice(row, row + rows), slice(column, column + columns))
+    found = PROCESSES.ask(layer_window, report["model"], workspace.layer, kind, recorded, *part)
     return {
         "layer": workspace.layer,
         "row": row,
         "column": column,
         "rows": rows,
         "columns": columns,
-        "weights": base64_values(found.weight[part]),
-        "scores": base64_values(found.scores[part]),
+        "weights": base64_values(found.weight),
+        "scores": base64_values(found.scores),
     }
 
 

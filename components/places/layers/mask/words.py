@@ -1,12 +1,13 @@
 """Sentences about masks: the model, a layer, two masks compared."""
 
-from typing import Any
+from __future__ import annotations
 
-import torch
+from typing import Any
 
 from components.words.html import escape, heading, reading, term
 from components.words.phrases import NO_TOPN, plural
 from eggs_core.graph.measures import summarize
+from eggs_core.heavy import torch
 from eggs_core.report_types import LayerEntry
 
 

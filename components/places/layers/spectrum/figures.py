@@ -6,76 +6,106 @@ import plotly.graph_objects as go
 from components.charts.colors import COLORS, SYMBOLS, color
 from components.charts.layout import base_layout
 from components.charts.whiskers import whiskers
+from components.words.experts import expert_text
 from components.words.glossary import MEASURES, measure_of
 from components.words.labels import run_label
 from eggs_core.graph.spectrum import Density
 from eggs_core.pruning.beta_curve import BetaCurve
 from eggs_core.report_types import LayerEntry
+from eggs_core.runs.layer_rows import Cell, cells_of
 from eggs_core.runs.run import Run
 
 
 def gap_by_layer(runs: list[Run], measure: str = "spectral_gap") -> go.Figure:
-    """One measure of every layer in model order, one line per method, with the band of random masks."""
-    name, form = MEASURES[measure]
+    """One measure of every layer over the blocks, a small figure for each projection, with the band of random masks.
+
+    The experts of a block that share a projection are one point, their mean.
+    """
     figure = go.Figure()
     if not runs:
         return figure
-    layers = runs[0].report["layers"]
-    ticks = list(range(len(layers)))
-    if measure == "spectral_gap":
-        _add_random_band(figure, layers)
-    for i, run in enumerate(runs):
-        label = run_label(run)
-        rows = run.report["layers"]
-        figure.add_scatter(
-            x=ticks,
-            y=[measure_of(layer, measure) for layer in rows],
-            customdata=[layer["name"] for layer in rows],
-            text=[form.format(measure_of(layer, measure)) for layer in rows],
-            mode="markers" if len(rows) < 80 else "lines",
-            name=label,
-            marker={"size": 9, "symbol": SYMBOLS[i % len(SYMBOLS)], "color": color(label)},
-            line={"color": color(label), "width": 1.5},
-            hovertemplate=f"{label}<br>%{{customdata}}<br>{name} %{{text}}<extra></extra>",
-        )
-    step = max(1, len(layers) // 42)
-    figure.update_layout(
-        base_layout(
-            xaxis={
-                "title": "layer, in model order",
-                "tickvals": ticks[::step],
-                "ticktext": [f"{layer['block'] + 1}.{layer['projection'].split('.')[-1]}" for layer in layers][::step],
-                "tickangle": -60,
-            },
-            yaxis={"title": name},
-            legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
-        )
-    )
+    cells = [cells_of(run.report["layers"]) for run in runs]
+    rows = list(dict.fromkeys(cell.row for cell in cells[0]))
+    for number, row in enumerate(rows):
+        place = _tile(figure, number, row)
+        if measure == "spectral_gap":
+            _add_random_band(figure, [cell for cell in cells[0] if cell.row == row], place, number == 0)
+        for i, run in enumerate(runs):
+            own = [cell for cell in cells[i] if cell.row == row]
+            _add_line(figure, own, run_label(run), measure, place, i, number == 0)
+    figure.update_yaxes(title=MEASURES[measure][0], selector=0)
+    tiles = {"count": len(rows), "width": 250, "height": 210}
+    grid = {"pattern": "independent", "columns": 1, "rows": len(rows), "xgap": 0.22, "ygap": 0.42}
+    figure.update_layout(base_layout(grid=grid, meta={"tiles": tiles}, margin={"l": 8, "r": 8, "t": 26, "b": 8}))
     return figure
 
 
-def _add_random_band(figure: go.Figure, layers: list[LayerEntry]) -> None:
-    """The gaps of random masks, mean ± 2 standard deviations."""
-    ticks = list(range(len(layers)))
-    low = [layer["null_gap_mean"] - 2 * layer["null_gap_std"] for layer in layers]
-    high = [layer["null_gap_mean"] + 2 * layer["null_gap_std"] for layer in layers]
-    figure.add_scatter(x=ticks, y=high, mode="lines", line={"width": 0}, hoverinfo="skip", showlegend=False)
+def _tile(figure: go.Figure, number: int, row: str) -> dict[str, str]:
+    """The axes of a small figure, with its projection as a title; `number` counts from 0."""
+    suffix = "" if number == 0 else str(number + 1)
+    across = {"title": {"text": "decoder block", "font": {"size": 11}, "standoff": 2}, "nticks": 6, "tickformat": "d"}
+    figure.layout[f"xaxis{suffix}"] = across
+    figure.layout[f"yaxis{suffix}"] = {"nticks": 5, "title": {"font": {"size": 11}}}
+    figure.add_annotation(
+        text=f"<b>{row.rpartition('.')[2]}</b>",
+        xref=f"x{suffix} domain",
+        yref=f"y{suffix} domain",
+        x=0,
+        y=1,
+        xanchor="left",
+        yanchor="bottom",
+        showarrow=False,
+    )
+    return {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
+
+
+def _add_line(
+    figure: go.Figure, cells: list[Cell], label: str, measure: str, place: dict[str, str], i: int, named: bool
+) -> None:
+    """One method's layers of one projection; `named` in the legend once."""
+    name = MEASURES[measure][0]
     figure.add_scatter(
-        x=ticks,
-        y=low,
-        mode="lines",
-        line={"width": 0},
-        fill="tonexty",
-        fillcolor="rgba(138,143,152,0.35)",
-        name="random masks, mean ± 2 sd",
-        hoverinfo="skip",
+        x=[cell.block + 1 for cell in cells],
+        y=[cell.mean(lambda layer: measure_of(layer, measure)) for cell in cells],
+        customdata=[cell.name for cell in cells],
+        text=[expert_text(cell, measure) for cell in cells],
+        mode="lines+markers",
+        name=label,
+        legendgroup=label,
+        showlegend=named,
+        marker={"size": 6, "symbol": SYMBOLS[i % len(SYMBOLS)], "color": color(label)},
+        line={"color": color(label), "width": 1.2},
+        hovertemplate=f"{label}<br>%{{customdata}}<br>{name} %{{text}}<extra></extra>",
+        **place,
     )
 
 
+def _add_random_band(figure: go.Figure, cells: list[Cell], place: dict[str, str], named: bool) -> None:
+    """The gaps of random masks, mean ± 2 standard deviations of one mask; `named` in the legend once."""
+    blocks, name = [float(cell.block + 1) for cell in cells], "random masks, mean ± 2 sd"
+    low = [cell.mean(lambda layer: layer["null_gap_mean"] - 2 * layer["null_gap_std"]) for cell in cells]
+    high = [cell.mean(lambda layer: layer["null_gap_mean"] + 2 * layer["null_gap_std"]) for cell in cells]
+    if len(blocks) == 1:  # a band needs two ends
+        blocks, low, high = [blocks[0] - 0.4, blocks[0] + 0.4], low * 2, high * 2
+    edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "legendgroup": name, **place}
+    figure.add_scatter(x=blocks, y=high, showlegend=False, **edge)
+    fill = {"fill": "tonexty", "fillcolor": "rgba(138,143,152,0.45)"}
+    figure.add_scatter(x=blocks, y=low, name=name, showlegend=named, **fill, **edge)
+
+
+def density_end(layer: LayerEntry) -> float:
+    """Where a figure of the layer's singular values may end so that all but σ₁ are in view; at most 1.02."""
+    edges = layer["sigma2"], layer["sigma2"] + layer["ramanujan_margin"], 1 - layer["null_gap_mean"]
+    return min(1.02, 1.12 * max(edges))
+
+
 def density_figure(density: Density, random: Density | None, layer: LayerEntry, label: str) -> go.Figure:
-    """The distribution of a layer's singular values, with σ₂, the Ramanujan edge and the band of random masks."""
+    """The distribution of a layer's singular values, with σ₂, the Ramanujan edge and the band of random masks.
+
+    It ends behind σ₂; an inset shows how far from all others σ₁ = 1 lies.
+    """
     middles = (density.edges[1:] + density.edges[:-1]) / 2
-    width = density.edges[1] - density.edges[0]
+    width, end = density.edges[1] - density.edges[0], density_end(layer)
     figure = go.Figure()
     figure.add_bar(
         x=middles.tolist(),
@@ -85,7 +115,7 @@ def density_figure(density: Density, random: Density | None, layer: LayerEntry, 
         marker={"color": color(label)},
         opacity=0.75,
         customdata=np.round(density.shares * min(layer["shape"]), 1).tolist(),
-        hovertemplate="σ ≈ %{x:.2f}: %{customdata} values<extra></extra>",
+        hovertemplate="σ ≈ %{x:.3f}: %{customdata} values<extra></extra>",
     )
     if random is not None:
         figure.add_scatter(
@@ -96,11 +126,37 @@ def density_figure(density: Density, random: Density | None, layer: LayerEntry, 
             hoverinfo="skip",
             line={"color": COLORS["Dense"], "shape": "hvh"},
         )
-    _add_marks(figure, layer, tall=float((density.shares / width).max()) * 1.08)
-    figure.update_layout(
-        base_layout(xaxis={"title": "singular value of Â", "range": [0, 1.02]}, yaxis={"title": "density"}, bargap=0)
-    )
+    inside = middles < end - width
+    tall = 1.1 * float((density.shares[inside][1:] / width).max(initial=1e-9))
+    if density.shares[0] / width > tall:  # values of 0: groups that keep equally many leave some
+        count = round(density.shares[0] * min(layer["shape"]))
+        figure.add_annotation(x=middles[0], y=tall, text=f"↑ {count:,} at 0", xanchor="left", yanchor="top", xshift=9)
+        figure.update_annotations(showarrow=False)
+    _add_marks(figure, layer, tall)
+    if end < 0.9:
+        _add_inset(figure, middles[inside], density.shares[inside], color(label))
+    across, up = {"title": "singular value of Â", "range": [0, end]}, {"title": "density", "range": [0, tall * 1.02]}
+    figure.update_layout(base_layout(xaxis=across, yaxis=up, bargap=0))
     return figure
+
+
+def _add_inset(figure: go.Figure, values: np.ndarray, shares: np.ndarray, hue: str) -> None:
+    """All singular values on the whole scale from 0 to 1, small: σ₁ by itself at 1."""
+    plain = {"xaxis": "x2", "yaxis": "y2", "showlegend": False, "hoverinfo": "skip"}
+    heights = shares / max(shares.max(), 1e-9)
+    figure.add_scatter(x=values, y=heights, mode="lines", fill="tozeroy", line={"color": hue, "width": 1}, **plain)
+    figure.add_scatter(
+        x=[1, 1],
+        y=[0, 1],
+        mode="lines+text",
+        text=["", "σ₁ = 1 "],
+        textposition="middle left",
+        line={"color": hue, "width": 3},
+        **plain,
+    )
+    small = {"anchor": "y2", "domain": [0.7, 1], "range": [0, 1.04], "tickvals": [0, 0.5, 1], "tickfont": {"size": 10}}
+    hidden = {"anchor": "x2", "domain": [0.66, 0.98], "range": [0, 1.25], "visible": False}
+    figure.update_layout(xaxis2=small, yaxis2=hidden)
 
 
 def _add_marks(figure: go.Figure, layer: LayerEntry, tall: float) -> None:
@@ -156,9 +212,9 @@ def beta_figures(curve: BetaCurve) -> list[go.Figure]:
                 marker={"color": hue, "size": 8},
                 error_y=error,
                 line={"color": hue, "dash": dash},
-                hovertemplate=f"β = %{{x}}: {name} %{{y:{form}}}<extra></extra>",
+                hovertemplate=f"β = %{{x:.0%}}: {name} %{{y:{form}}}<extra></extra>",
             )
-        axis = {"title": "β", "range": [-0.05, 1.05], "dtick": 0.25}
+        axis = {"title": "β", "range": [-0.05, 1.05], "dtick": 0.25, "tickformat": ".0%"}
         figure.update_layout(base_layout(xaxis=axis, yaxis={"title": title}, showlegend=len(lines) > 1))
         figures.append(figure)
     return figures

@@ -17,6 +17,7 @@ from components.state.workspace import Workspace
 from components.tab import Tab, drawn_once, finished
 from components.widgets.heading import panel_heading
 from components.widgets.plot import Plot
+from components.words.experts import means_hint
 from components.words.glossary import MEASURES
 from components.words.html import escape, measure_hint, reading
 from components.words.labels import run_label
@@ -28,7 +29,7 @@ from eggs_core.text.sources import Text
 
 SHOWN = ("spectral_gap", "gap_z", "min_in_degree", "orphans")
 CURVES = (
-    ("perplexity", "Perplexity", "95 % against β = 0"),
+    ("perplexity", "Perplexity", "95 % against β = 0 %"),
     ("gap", "Spectral gap"),
     ("score", "Retained score"),
 )
@@ -97,7 +98,9 @@ class SpectrumPanel:
         return self.draw_layer(workspace) | drawn | self._draw_curve(curve_of(workspace))
 
     def _draw_gaps(self, workspace: Workspace, key: str) -> Values:
-        return {self.chart: gap_by_layer(workspace.comparable(), key), self.note: measure_hint(key)}
+        runs = workspace.comparable()
+        note = measure_hint(key) + (means_hint(runs[0].report["layers"]) if runs else "")
+        return {self.chart: gap_by_layer(runs, key), self.note: note}
 
     def _draw_all(self, workspace: Workspace, run: Run) -> Values:
         line = gap_reading(run_label(run), run.report["layers"], mean_gaps(workspace.comparable()))
@@ -146,13 +149,13 @@ def create_spectrum_tab(
 ) -> SpectrumPanel:
     """Fill an open gr.Tab; the curve over β is that of what `read` makes of the values of `inputs`."""
     panel_heading("Singular values of the chosen layer")
-    spectrum = Plot(elem_id="density-chart", height=340)
+    spectrum = Plot(elem_id="density-chart", title="Singular values", said_by="density-reading", height=340)
     layer_text = gr.HTML(elem_id="density-reading", padding=False)
-    panel_heading("Every layer, method by method")
+    panel_heading("Every layer, method by method", "a figure for each projection, over the blocks")
     measure = gr.Radio(
         [(MEASURES[m][0], m) for m in SHOWN], value="spectral_gap", label="Measure", elem_id="spectrum-measure"
     )
-    chart = Plot(elem_id="gap-chart", height=440)
+    chart = Plot(elem_id="gap-chart", title="Every layer, method by method", said_by="spectrum-reading", height=440)
     sentence = gr.HTML(elem_id="spectrum-reading", padding=False)
     note = gr.HTML(elem_id="spectrum-note", padding=False)
     panel_heading("What does connectivity cost? The trade-off over β")
@@ -164,7 +167,7 @@ def create_spectrum_tab(
         for name, *title in CURVES:
             with gr.Column(min_width=290):
                 panel_heading(*title)
-                plots.append(Plot(elem_id=f"sweep-{name}", height=280))
+                plots.append(Plot(elem_id=f"sweep-{name}", title=title[0], said_by="sweep-reading", height=280))
     curve_text = gr.HTML(elem_id="sweep-reading", padding=False)
     facts = gr.HTML(elem_id="sweep-facts", padding=False)
     perplexity, gap, score = plots

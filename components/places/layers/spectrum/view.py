@@ -1,14 +1,16 @@
 """What the Spectrum tab computes for its figures; no gradio here."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Iterator
 from functools import cache
 
 import plotly.graph_objects as go
-import torch
 
+from components.jobs.processes import PROCESSES
 from components.jobs.work import Work
-from components.places.layers.spectrum.figures import density_figure
+from components.places.layers.spectrum.figures import density_end, density_figure
 from components.places.layers.spectrum.words import density_reading, layer_extras
 from components.state.results import RESULTS, Results, Weights, on_same_weights, remember, run_id
 from components.state.workspace import Workspace
@@ -16,25 +18,36 @@ from components.words.labels import run_label
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.graph.expansion import chains, paths_through
-from eggs_core.graph.spectrum import second_singular_value, singular_density
-from eggs_core.limits import check_config
+from eggs_core.graph.spectrum import singular_density
+from eggs_core.heavy import torch
+from eggs_core.limits import check_config, hosted
 from eggs_core.masks.selection import topn
 from eggs_core.pattern import NMPattern
 from eggs_core.progress import Progress
 from eggs_core.pruning.beta_curve import CURVES, BetaCurve, beta_curve, curve_config, load_curve
-from eggs_core.pruning.one_layer import layer_scores
+from eggs_core.pruning.one_layer import weighted_sigma2
+from eggs_core.report_types import LayerEntry
+from eggs_core.runs.patterns import layer_pattern
 from eggs_core.runs.run import Run, layer_shape
 from eggs_core.text.sources import Text
+
+BINS_IN_VIEW = 50
 
 
 def density(workspace: Workspace) -> tuple[go.Figure, str]:
     """The singular values of the chosen layer beside those of one random mask, and a sentence."""
     run, layer = workspace.shown, workspace.shown_layer
-    mask, pattern, shape = run.mask(layer["name"]), run.patterns[layer["name"]], layer_shape(layer)
-    own = remember(("density", *run_id(run), layer["name"]), lambda: singular_density(mask))
-    random = remember(("density", pattern, shape), lambda: singular_density(_random_mask(shape, pattern)))
+    mask, pattern, shape = run.mask(layer["name"]), layer_pattern(layer, run.report), layer_shape(layer)
+    bins = bins_of(layer)
+    own = remember(("density", *run_id(run), layer["name"]), lambda: singular_density(mask, bins))
+    random = remember(("density", pattern, shape, bins), lambda: singular_density(_random_mask(shape, pattern), bins))
     text = density_reading(layer, own.exact) + layer_extras(layer, _weighted(workspace, mask), reach(workspace))
     return density_figure(own, random, layer, run_label(run)), text
+
+
+def bins_of(layer: LayerEntry) -> int:
+    """How many bins from 0 to 1 leave some fifty to the part that is in view."""
+    return round(BINS_IN_VIEW / density_end(layer))
 
 
 def _random_mask(shape: tuple[int, int], pattern: NMPattern) -> torch.Tensor:
@@ -45,11 +58,10 @@ def _weighted(workspace: Workspace, mask: torch.Tensor) -> float | None:
     """σ₂ of the kept weights' magnitudes; None while the model is not at hand."""
     run, name = workspace.shown, workspace.layer
     try:
-        weight = layer_scores(run.report["model"], name, "magnitude", run.report.get("fingerprint")).weight
+        asked = run.report["model"], name, mask, run.report.get("fingerprint")
+        return remember(("weighted", *run_id(run), name), lambda: PROCESSES.ask(weighted_sigma2, *asked))
     except EggsError:
         return None
-    key = ("weighted", *run_id(run), name)
-    return remember(key, lambda: second_singular_value(weight.abs() * mask).item())
 
 
 def reach(workspace: Workspace) -> tuple[str, str, int, int] | None:
@@ -89,7 +101,8 @@ def curve_work(config: PruneConfig, texts: dict[str, Text], results: Results = R
     def keep(last: tuple[Progress, BetaCurve | None]) -> None:
         results.keep(config.model, KIND, key, last[1])
 
-    return Work((KIND, key), curve_steps, (config, texts), config.model, keep)
+    shared = not (hosted() and texts)  # what was made of a visitor's own text stays with the visitor
+    return Work((KIND, key), curve_steps, (config, texts), config.model, keep if shared else None)
 
 
 def curve_steps(config: PruneConfig, texts: dict[str, Text]) -> Iterator[tuple[Progress, BetaCurve | None]]:

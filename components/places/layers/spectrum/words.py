@@ -28,10 +28,10 @@ def beta_reading(curve: BetaCurve) -> str:
     sure = last.low > first.perplexity or last.high < first.perplexity
     verdict = "a difference beyond chance" if sure else "which these windows cannot tell from chance"
     return reading(
-        f"From β = {first.beta:g} to β = {last.beta:g} the worst-connected input rises from {first.min_in_degree} to "
+        f"From β = {first.beta:.0%} to {last.beta:.0%} the worst-connected input rises from {first.min_in_degree} to "
         f"{last.min_in_degree} kept weights and {term('perplexity')} goes from {first.perplexity:.2f} to "
         f"{last.perplexity:.2f} ({verdict}); the lowest, "
-        f"{best.perplexity:.2f}, is at β = {best.beta:g}. The dense model has {curve.dense_perplexity:.2f}.",
+        f"{best.perplexity:.2f}, is at β = {best.beta:.0%}. The dense model has {curve.dense_perplexity:.2f}.",
         "degree-bound",
     )
 

@@ -1,14 +1,15 @@
 """The lesson's small live figures: what a scene shows beside its matrix, as HTML and SVG; no gradio here."""
 
-from functools import cache
+from __future__ import annotations
 
-import torch
+from functools import cache
 
 from components.places.learn.lesson.scene import Scene
 from components.state.known_runs import DEFAULT_RUN, bundled_runs
 from components.words.html import escape, hint, reading
 from components.words.run import overview_cards
 from eggs_core.graph.expansion import spread
+from eggs_core.heavy import torch
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.toy_layer import SIZE, best_points, eggs_points, judge, largest, suggest, toy_layer
 from eggs_core.registry import METHODS

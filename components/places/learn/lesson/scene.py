@@ -1,13 +1,14 @@
 """What a step of the lesson is made of: a scene with a matrix, its figures, and a question; no gradio here."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from components.words.html import escape, hint, mini, reading, term
+from eggs_core.heavy import torch
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.toy_layer import SIZE, Judgement, ToyLayer, eggs_points, judge, read_mask
 
@@ -34,7 +35,7 @@ class Scene:
         """What this mask is worth."""
         return judge(self.layer, self.mask, self.judged_by, self.order, self.values)
 
-    def clicked(self, bits: str) -> "Scene":
+    def clicked(self, bits: str) -> Scene:
         """The same scene with another mask, 64 zeros and ones; weights that come back have their first values."""
         values = self.values if self.values is None else torch.where(self.mask, self.values, self.layer.weight)
         return dataclasses.replace(self, mask=read_mask(bits), values=values)

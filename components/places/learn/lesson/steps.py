@@ -1,11 +1,12 @@
 """The lesson's steps in order: what each says, asks and shows; no gradio here."""
 
-from collections.abc import Callable
+from __future__ import annotations
 
-import torch
+from collections.abc import Callable
 
 from components.places.learn.lesson import figures
 from components.places.learn.lesson.scene import HALF, Scene, Step
+from eggs_core.heavy import torch
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.toy_layer import (
     SIZE,

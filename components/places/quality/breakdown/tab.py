@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.blocks import Block
 
-from components.jobs.events import Updates, Values, run_by_buttons, start_stop
+from components.jobs.events import Updates, Values, alike, run_by_buttons, start_stop
 from components.jobs.messages import bar
 from components.jobs.prune import Follow
 from components.places.quality.breakdown.figures import cost_chart, drift_chart
@@ -17,6 +17,7 @@ from components.tab import Tab, finished
 from components.widgets.heading import panel_heading
 from components.widgets.plot import Plot
 from components.words.labels import run_label
+from components.words.recorded import weights_hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class Breakdown:
         run = finished(workspace)
         found = breakdown(run) if run else None
         if run is None or found is None:
-            return {self.sentence: "", self.through: None, self.blocks: None, self.projections: None}
+            charts = alike([self.through, self.blocks, self.projections])
+            return {self.sentence: weights_hint(run), **charts}
         count, drifts, parts = found
         label = run_label(run)
         return {
@@ -67,7 +69,7 @@ def create_breakdown_panel(state: gr.State) -> Tab:
         elem_id="breakdown-windows",
         info="Of the bundled held-out speeches. Each part is a model of its own that is evaluated on all of them.",
     )
-    start, stop = start_stop("Find out", "breakdown")
+    start, stop = start_stop("Locate the damage", "breakdown")
     sentence, charts = gr.HTML(elem_id="breakdown-reading", padding=False), []
     with gr.Row():
         for title, note, name in (
@@ -77,7 +79,7 @@ def create_breakdown_panel(state: gr.State) -> Tab:
         ):
             with gr.Column(min_width=320):
                 panel_heading(title, note)
-                charts.append(Plot(elem_id=name, height=320))
+                charts.append(Plot(elem_id=name, title=title, said_by="breakdown-reading", height=320))
     panel = Breakdown(sentence, *charts)
     run_by_buttons(start, stop, panel.measure, [state, windows], panel.outputs)
     return Tab(panel.outputs, panel.render)

@@ -78,11 +78,11 @@ def create_perplexity_panel() -> Tab:
     with gr.Row():
         with gr.Column(min_width=340):
             panel_heading("Perplexity against dense")
-            forest = Plot(elem_id="forest", height=380)
+            forest = Plot(elem_id="forest", title="Perplexity by method", said_by="forest-reading", height=380)
             forest_text = gr.HTML(elem_id="forest-reading", padding=False)
         with gr.Column(min_width=340):
             panel_heading("Every window of the text")
-            scatter = Plot(elem_id="window-scatter", height=380)
+            scatter = Plot(elem_id="window-scatter", title="Window by window", said_by="scatter-reading", height=380)
             scatter_text = gr.HTML(elem_id="scatter-reading", padding=False)
     protocol = gr.HTML(elem_id="accuracy-protocol", padding=False)
     panel = Perplexity(sentence, table, forest, forest_text, scatter, scatter_text, protocol)

@@ -1,1 +1,1 @@
-"""A report to take along."""
+"""A report to download."""

@@ -4,7 +4,6 @@ import json
 from dataclasses import asdict
 
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from components.charts.layers import layer_chart
 from components.charts.sizes import size_bars
@@ -19,13 +18,14 @@ from components.places.quality.tasks.words import task_table
 from components.places.quality.texts.view import text_rows
 from components.places.quality.texts.words import texts_table
 from components.state.results import RESULTS, Results
-from components.widgets.assets import ASSETS
+from components.widgets.assets import ASSETS, plotly
 from components.words.html import escape
 from components.words.labels import run_label
 from components.words.layer_table import layer_table
 from components.words.recorded import NOT_MEASURED, facts, made_with
 from components.words.run import overview_cards, overview_reading
 from eggs_core.evaluation.intervals import paired_ratio
+from eggs_core.runs.patterns import pattern_words
 from eggs_core.runs.run import Run
 
 STYLE = """
@@ -39,7 +39,7 @@ table { border-collapse: collapse; font-size: 14px; } th, td { border-bottom: 1p
 """
 
 
-def report_json(run: Run, runs: list[Run], results: Results = RESULTS) -> str:
+def report_json(run: Run, runs: list[Run], results: Results = RESULTS, texts: Results | None = None) -> str:
     """Everything that was measured of a run in this process: its report, the methods beside it, tasks, texts, parts."""
     evaluation = run.report["evaluation"]
     others = [
@@ -60,7 +60,7 @@ def report_json(run: Run, runs: list[Run], results: Results = RESULTS) -> str:
         "report": run.report,
         "methods": others,
         "tasks": [{"dense": dense.to_dict(), "pruned": pruned.to_dict()} for dense, pruned in task_pairs(run, results)],
-        "texts": text_rows(run, results),
+        "texts": text_rows(run, texts or results),
         "breakdown": parts
         and {
             "windows": parts[0],
@@ -71,18 +71,19 @@ def report_json(run: Run, runs: list[Run], results: Results = RESULTS) -> str:
     return json.dumps(values, indent=1, allow_nan=False)
 
 
-def report_html(run: Run, runs: list[Run], results: Results = RESULTS) -> str:
+def report_html(run: Run, runs: list[Run], results: Results = RESULTS, texts: Results | None = None) -> str:
     """The same as a page with pictures that can be zoomed without a network; all text is escaped."""
     label, report = run_label(run), run.report
-    title = f"{report['model']} pruned to {report['pattern']} by {label}"
-    body = "".join(f'<h2>{name}</h2><div class="wide">{part}</div>' for name, part in _sections(run, runs, results))
+    title = f"{report['model']} pruned to {pattern_words(report)} by {label}"
+    sections = _sections(run, runs, results, texts)
+    body = "".join(f'<h2>{name}</h2><div class="wide">{part}</div>' for name, part in sections)
     command = run.config.command_line()
-    values = escape(report_json(run, runs, results))
+    values = escape(report_json(run, runs, results, texts))
     sheet = (ASSETS / "css" / "app.css").read_text(encoding="utf-8")
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{sheet}{STYLE}</style>'
-        f"<script>{get_plotlyjs()}</script></head><body><h1>{escape(title)}</h1>{facts(run)}"
+        f"<script>{plotly().text}</script></head><body><h1>{escape(title)}</h1>{facts(run)}"
         f"{overview_cards(run)}{overview_reading(run, label)}"
         f"<h2>Repeat it</h2><pre>{escape(command)}</pre><p>{escape(made_with(report))} "
         f"The same configuration gives the same masks; run {escape(run.key)}.</p>{body}"
@@ -91,12 +92,12 @@ def report_html(run: Run, runs: list[Run], results: Results = RESULTS) -> str:
     )
 
 
-def _sections(run: Run, runs: list[Run], results: Results) -> list[tuple[str, str]]:
+def _sections(run: Run, runs: list[Run], results: Results, texts: Results | None) -> list[tuple[str, str]]:
     """Headings with their HTML; what was not measured has none."""
     label, latency = run_label(run), run.report.get("latency")
     table = accuracy_table(runs, results).to_html(index=False, border=0)
     sections = [("Perplexity", table + _chart(perplexity_forest(runs)) + _chart(window_scatter(run)))]
-    if rows := text_rows(run, results):
+    if rows := text_rows(run, texts or results):
         sections.append(("Other texts", texts_table(run, rows)))
     if pairs := task_pairs(run, results):
         sections.append(("Zero-shot tasks", _chart(task_chart(pairs, label), 300) + task_table(pairs, label)))

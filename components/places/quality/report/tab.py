@@ -1,14 +1,15 @@
 """One click for a report that travels: an HTML page by itself, and JSON."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
 
-from components.jobs.events import ONCE, Values
+from components.jobs.events import ONCE, Values, visitor
 from components.jobs.messages import message, refusal
 from components.places.quality.report.page import report_html, report_json
+from components.state.handed import HANDED
+from components.state.results import Results
 from components.state.workspace import Workspace, finished_run
 from components.tab import Tab, finished
 from components.words.html import escape, reading
@@ -32,7 +33,8 @@ class Report:
     def build(self, workspace: Workspace) -> Values:
         """State in; the note and the files out."""
         try:
-            written = write_report(finished_run(workspace), workspace.comparable())
+            run, place = finished_run(workspace), HANDED.folder("report", visitor())
+            written = write_report(place, run, workspace.comparable(), workspace.texts)
             return {self.note: message(""), self.files: gr.File(value=written, visible=True)}
         except EggsError as error:
             return {self.note: refusal(error)}
@@ -48,12 +50,14 @@ class Report:
         return {self.command: command, self.note: "", self.files: gr.File(value=None, visible=False)}
 
 
-def write_report(run: Run, runs: list[Run]) -> list[str]:
-    """Write a run's report as HTML and as JSON into a folder of its own; returns both files. Raises OSError."""
-    place = Path(tempfile.mkdtemp(prefix="eggs-report-"))
+def write_report(place: Path, run: Run, runs: list[Run], texts: Results) -> list[str]:
+    """Write a run's report as HTML and as JSON into a folder; returns both files. Raises OSError."""
     name = f"{Path(run.report['model']).name}-{run.report['pattern'].replace(':', 'of')}-{run.key}"
     written = []
-    for suffix, text in ((".html", report_html(run, runs)), (".json", report_json(run, runs))):
+    for suffix, text in (
+        (".html", report_html(run, runs, texts=texts)),
+        (".json", report_json(run, runs, texts=texts)),
+    ):
         file = place / f"{name}{suffix}"
         file.write_text(text, encoding="utf-8")
         written.append(str(file))

@@ -9,13 +9,14 @@ from components.jobs.events import Updates, Values, run_by_buttons, start_stop
 from components.jobs.messages import bar, message
 from components.jobs.prune import Follow
 from components.places.quality.tasks.figures import task_chart
-from components.places.quality.tasks.view import measure_tasks, task_pairs
+from components.places.quality.tasks.view import LIMIT, measure_tasks, task_pairs
 from components.places.quality.tasks.words import task_table, tasks_reading
 from components.state.asked import whole_number, words
 from components.state.workspace import Workspace, finished_run
 from components.tab import Tab, finished
 from components.widgets.plot import Plot
 from components.words.labels import run_label
+from components.words.recorded import weights_hint
 from eggs_core.evaluation.task_file import CLOZE
 from eggs_core.evaluation.zeroshot import MISSING, ONLINE, installed
 from eggs_core.limits import hosted, limits
@@ -54,7 +55,7 @@ class Tasks:
         run = finished(workspace)
         pairs = task_pairs(run) if run else []
         if run is None or not pairs:
-            line = message("" if installed() else MISSING, bad=not installed()) if run else ""
+            line = weights_hint(run) if installed() else message(MISSING, bad=True)
             return {self.sentence: line, self.chart: None, self.table: ""}
         label = run_label(run)
         return {
@@ -81,7 +82,7 @@ def create_tasks_panel(state: gr.State) -> Tab:
         limit = gr.Slider(
             20,
             limits().items,
-            200,
+            LIMIT,
             step=20,
             label="Items",
             elem_id="tasks-limit",
@@ -89,10 +90,10 @@ def create_tasks_panel(state: gr.State) -> Tab:
             min_width=200,
             info="The first so many of each task.",
         )
-    start, stop = start_stop("Answer them", "tasks")
+    start, stop = start_stop("Run tasks", "tasks")
     panel = Tasks(
         sentence=gr.HTML(elem_id="tasks-reading", padding=False),
-        chart=Plot(elem_id="tasks-chart", height=260),
+        chart=Plot(elem_id="tasks-chart", title="Accuracy by task", said_by="tasks-reading", height=260),
         table=gr.HTML(elem_id="tasks-table", padding=False),
     )
     run_by_buttons(start, stop, panel.answer, [state, choice, limit], panel.outputs)

@@ -15,6 +15,7 @@ from components.state.asked import words
 from components.state.workspace import Workspace, finished_run
 from components.tab import Tab, finished
 from components.widgets.heading import panel_heading
+from components.words.recorded import weights_hint
 from eggs_core.errors import EggsError
 from eggs_core.limits import limits
 from eggs_core.text.datasets import dataset_text
@@ -50,16 +51,16 @@ class Texts:
     ) -> Updates:
         """State and the four controls in; sentence and table out."""
         run = finished_run(workspace)
-        for event in measure_text(follow, run, _text(kind, text, path, name)):
+        for event in measure_text(follow, run, _text(kind, text, path, name), workspace.texts):
             yield {self.sentence: bar(event)}
         yield self.render(workspace)
 
     def render(self, workspace: Workspace) -> Values:
         """What is known of the run in view."""
         run = finished(workspace)
-        rows = text_rows(run) if run else []
+        rows = text_rows(run, workspace.texts) if run else []
         if run is None or not rows:
-            return {self.sentence: "", self.table: ""}
+            return {self.sentence: weights_hint(run), self.table: ""}
         return {self.sentence: texts_reading(run, rows), self.table: texts_table(run, rows)}
 
 

@@ -13,8 +13,9 @@ from components.places.quality.tokens.view import compare_text
 from components.places.quality.tokens.words import coloured_text, tokens_reading
 from components.state.asked import words
 from components.state.workspace import Workspace, finished_run
-from components.tab import Tab
+from components.tab import Tab, finished
 from components.widgets.plot import Plot
+from components.words.recorded import weights_hint
 from eggs_core.evaluation.tokens import MOST_TOKENS
 from eggs_core.text.sources import bundled_text
 
@@ -48,9 +49,9 @@ class Tokens:
                 self.bars: kind_bars(changes),
             }
 
-    def render(self, _workspace: Workspace) -> Values:
-        """Nothing: another run, another text; it is asked for anew."""
-        return {self.sentence: "", self.coloured: "", self.bars: None}
+    def render(self, workspace: Workspace) -> Values:
+        """What it takes: another run, another text; it is asked for anew."""
+        return {self.sentence: weights_hint(finished(workspace)), self.coloured: "", self.bars: None}
 
 
 def create_tokens_panel(state: gr.State) -> Tab:
@@ -67,7 +68,7 @@ def create_tokens_panel(state: gr.State) -> Tab:
     panel = Tokens(
         sentence=gr.HTML(elem_id="tokens-reading", padding=False),
         coloured=gr.HTML(elem_id="tokens-view", padding=False),
-        bars=Plot(elem_id="tokens-kinds", height=260),
+        bars=Plot(elem_id="tokens-kinds", title="Loss by kind of token", said_by="tokens-reading", height=260),
     )
     run_by_buttons(start, stop, panel.compare, [state, box], panel.outputs)
     return Tab(panel.outputs, panel.render)

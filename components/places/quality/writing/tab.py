@@ -12,6 +12,7 @@ from components.state.workspace import Workspace, finished_run
 from components.tab import Tab, finished
 from components.words.labels import run_label
 from components.words.prompt import PROMPT
+from components.words.recorded import weights_hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Writing:
         run = finished(workspace)
         choices = [(run_label(one), one.key) for one in workspace.comparable()] if run else []
         methods = gr.Dropdown(choices=choices, value=[run.key] if run else [])
-        return {self.methods: methods, self.sentence: "", self.lanes: ""}
+        return {self.methods: methods, self.sentence: weights_hint(run), self.lanes: ""}
 
 
 def create_writing_panel(state: gr.State) -> Tab:
@@ -73,7 +74,7 @@ def create_writing_panel(state: gr.State) -> Tab:
             min_width=160,
             info="0 always takes the likeliest token.",
         )
-        seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="writing-seed", min_width=100)
+        seed = gr.Number(0, label="Seed", precision=0, elem_id="writing-seed", min_width=100)
     start, stop = start_stop("Write", "writing")
     panel = Writing(
         methods=methods,

@@ -16,7 +16,6 @@ from eggs_core.models.architectures import context_length
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.runs.pruned_models import recover
 from eggs_core.runs.run import Run
-from eggs_core.speed.generation import sample
 from eggs_core.text.windows import prompt_ids
 
 MOST_RUNS, MOST_TOKENS = 3, 256
@@ -48,6 +47,8 @@ def write_steps(
     runs: list[Run], prompt: str, tokens: int, temperature: float, seed: int
 ) -> Iterator[Progress | tuple[str, str]]:
     """Progress until all models are at hand, then what `write` yields."""
+    from eggs_core.speed.generation import sample  # here, as it imports torch at once
+
     models = []
     for run in runs:
         models.append((yield from recover(run)))

@@ -8,8 +8,18 @@ from gradio.blocks import Block
 
 from components.jobs.events import Values
 from components.places.runs.compare.figures import MEASURES
-from components.places.runs.compare.view import Choice, first_baseline, models_of, open_source, options_of, sources
+from components.places.runs.compare.view import (
+    Choice,
+    first_baseline,
+    models_of,
+    open_source,
+    options_of,
+    source_with,
+    sources,
+)
+from components.state.workspace import Workspace
 from eggs_core.errors import EggsError
+from eggs_core.runs.model_card import shown_name
 from eggs_core.sweep.results import Sweep, load_sweep
 
 
@@ -46,6 +56,7 @@ class Controls:
 
     source: gr.Dropdown
     own: gr.State
+    opened_on: gr.State  # the model in view when the tab was opened the last time
     model: gr.Dropdown
     upload: gr.UploadButton
     patterns: gr.Dropdown
@@ -64,21 +75,31 @@ class Controls:
         """In the order of `Chosen`."""
         return [self.source, self.own, self.model, *self.filters, self.baseline, self.measure]
 
-    def listing(self, key: str | None, mine: Sweep | None) -> Values:
-        """All sweeps; the chosen one stays chosen."""
-        known = _known(mine)
-        keys = [k for _, k in known]
-        return {self.source: gr.Dropdown(choices=known, value=key if key in keys else keys[0])}
+    @property
+    def opening(self) -> list[Block]:
+        """What opening the tab fills."""
+        return [self.source, self.opened_on, self.model, *self.filters, self.baseline]
 
-    def choose(self, key: str | None, mine: Sweep | None) -> Values:
-        """A sweep's models, and the filters of the first."""
+    def open(self, workspace: Workspace, key: str | None, mine: Sweep | None, before: str) -> Values:
+        """All sweeps; what was chosen stays chosen, unless another model is in view than the last time."""
+        known = _known(mine)
+        keys, model = [k for _, k in known], workspace.run.report["model"] if workspace.run else ""
+        source = key if key in keys else keys[0]
+        if model != before:
+            source = source_with(model, [source, *keys]) or source
+        values: Values = {self.source: gr.Dropdown(choices=known, value=source), self.opened_on: model}
+        return values if source == key and model == before else values | self.choose(source, mine, model)
+
+    def choose(self, key: str | None, mine: Sweep | None, model: str = "") -> Values:
+        """A sweep's models, and the filters of `model`, or else of the first."""
         try:
             sweep = Chosen(key, mine).sweep()
         except EggsError:  # drawing says what is wrong
             return {self.model: gr.Dropdown(choices=[], value=None)}
         names = models_of(sweep)
-        models = gr.Dropdown(choices=names, value=names[0] if names else None)
-        return {self.model: models, **(self._narrowed(sweep, names[0]) if names else {})}
+        first = model if model in names else next(iter(names), None)
+        models = gr.Dropdown(choices=[(shown_name(name), name) for name in names], value=first)
+        return {self.model: models, **(self._narrowed(sweep, first) if first else {})}
 
     def choose_model(self, key: str | None, mine: Sweep | None, name: str | None) -> Values:
         """Filters and baseline for a model."""
@@ -111,7 +132,7 @@ def _known(mine: Sweep | None) -> list[tuple[str, str]]:
 
 def create_controls() -> Controls:
     """Build them; two are only placed later."""
-    own = gr.State(None)
+    own, opened_on = gr.State(None), gr.State("")
     with gr.Row(elem_classes="panel-row"):
         source = gr.Dropdown([], label="Sweep", elem_id="compare-source", scale=3, min_width=280)
         model = gr.Dropdown([], label="Model", elem_id="compare-model", scale=2, min_width=180)
@@ -126,6 +147,7 @@ def create_controls() -> Controls:
     return Controls(
         source,
         own,
+        opened_on,
         model,
         upload,
         patterns,
@@ -138,5 +160,11 @@ def create_controls() -> Controls:
 
 def _filter(label: str, name: str, scale: int | None = None) -> gr.Dropdown:
     return gr.Dropdown(
-        [], label=label, info="none: all", multiselect=True, elem_id=f"compare-{name}", min_width=180, scale=scale
+        [],
+        label=label,
+        multiselect=True,
+        elem_id=f"compare-{name}",
+        elem_classes="all-if-empty",
+        min_width=180,
+        scale=scale,
     )

@@ -13,6 +13,7 @@ from eggs_core.evaluation.intervals import Interval
 from eggs_core.sweep.analysis import Group, pareto_front
 
 INK = "#6B7587"
+LEGEND = "compare-legend"  # the id of the one legend that all of these figures share
 MEASURES = {  # of the heat map: name -> (title, figure of a group and the dense perplexity, format, higher is better)
     "ratio": ("perplexity ÷ dense", lambda g, dense: g.perplexity / dense, ".2f", False),
     "top1": ("next token right, %", lambda g, _: 100 * g.mean("top1"), ".1f", True),
@@ -33,13 +34,21 @@ def front_of(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def pareto_figure(
-    groups: list[Group], costs: list[float], dense: tuple[float, float], title: str, unit: str
+    groups: list[Group],
+    costs: list[float],
+    dense: tuple[float, float],
+    title: str,
+    unit: str,
+    patterns: Sequence[str],
+    named: bool = False,
 ) -> go.Figure:
-    """Perplexity against a cost, one point per group and one for the dense model; what nothing beats is ringed."""
+    """Perplexity against a cost, one point per group and one for the dense model; what nothing beats is ringed.
+
+    `patterns` are all that are in view, each with a symbol; one figure is `named`: it fills the legend.
+    """
     figure = go.Figure()
     points = [*zip(costs, (g.perplexity for g in groups), strict=True), dense]
     _add_front(figure, points, [f"{g.label}, {g.pattern}" for g in groups] + ["dense"])
-    patterns = list(dict.fromkeys(g.pattern for g in groups))
     for label in dict.fromkeys(g.label for g in groups):
         own = [i for i, g in enumerate(groups) if g.label == label]
         _add_method(figure, [groups[i] for i in own], [costs[i] for i in own], patterns, unit)
@@ -59,6 +68,8 @@ def pareto_figure(
         base_layout(
             xaxis={"title": title, "rangemode": "normal"},
             yaxis={"title": "perplexity", "type": "log", "tickvals": ticks, "ticktext": [f"{t:g}" for t in ticks]},
+            meta={"legend": LEGEND},
+            showlegend=named,
         )
     )
     return figure
@@ -79,7 +90,7 @@ def _add_front(figure: go.Figure, points: list[tuple[float, float]], names: list
     )
 
 
-def _add_method(figure: go.Figure, own: list[Group], costs: list[float], patterns: list[str], unit: str) -> None:
+def _add_method(figure: go.Figure, own: list[Group], costs: list[float], patterns: Sequence[str], unit: str) -> None:
     """The groups of one method, a symbol for each pattern, with whiskers over seeds."""
     label, values, spread = own[0].label, [g.perplexity for g in own], [g.spread for g in own]
     figure.add_scatter(
@@ -136,13 +147,14 @@ def heat_figure(groups: list[Group], measure: str, dense: float) -> go.Figure:
     return figure
 
 
-def significance_figure(rows: list[tuple[Group, Interval, int]], baseline: str) -> go.Figure:
+def significance_figure(rows: list[tuple[Group, Interval, int]], baseline: str, patterns: Sequence[str]) -> go.Figure:
     """Perplexity of each method over the baseline's with 95 % intervals; filled where the interval excludes 1."""
     figure = go.Figure()
     labels = list(dict.fromkeys(g.label for g, _, _ in rows))[::-1]
-    patterns = list(dict.fromkeys(g.pattern for g, _, _ in rows))
     for number, pattern in enumerate(patterns):
         own = [row for row in rows if row[0].pattern == pattern]
+        if not own:
+            continue
         offset = 0.55 * ((len(patterns) - 1) / 2 - number) / max(1, len(patterns))
         heights = [labels.index(g.label) + offset for g, _, _ in own]
         _add_intervals(figure, own, heights, SYMBOLS[number % len(SYMBOLS)])
@@ -158,6 +170,8 @@ def significance_figure(rows: list[tuple[Group, Interval, int]], baseline: str) 
                 "zeroline": False,
                 "range": [-0.6, len(labels) - 0.4],
             },
+            meta={"legend": LEGEND},
+            showlegend=False,
         )
     )
     return figure

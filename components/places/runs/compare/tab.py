@@ -1,6 +1,5 @@
 """Compare: a sweep's Pareto fronts, its map over pattern and method, and which differences are beyond chance."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,10 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 
-from components.jobs.events import CHEAP, ONCE, Values, alike
+from components.jobs.events import CHEAP, ONCE, Values, alike, visitor
 from components.jobs.messages import message
 from components.places.runs.compare.controls import Chosen, Controls, create_controls
+from components.places.runs.compare.figures import LEGEND
 from components.places.runs.compare.tables import cell_table, group_table
 from components.places.runs.compare.view import (
     Choice,
@@ -21,7 +21,9 @@ from components.places.runs.compare.view import (
     size_front,
     speed_front,
 )
-from components.places.runs.compare.words import NOTHING, facts, overview
+from components.places.runs.compare.words import NOTHING, absent, facts, overview
+from components.state.handed import HANDED
+from components.state.workspace import Workspace
 from components.widgets.heading import panel_heading
 from components.widgets.plot import Plot
 from components.words.html import hint, reading
@@ -68,8 +70,8 @@ class Compare:
         parts = [part for panel in self.panels for part in (panel.figure, panel.text)]
         return [self.sentence, *parts, self.table, self.protocol]
 
-    def draw(self, *values: Any) -> Values:
-        """The controls' values in; everything that shows the sweep out."""
+    def draw(self, workspace: Workspace, *values: Any) -> Values:
+        """State and the controls' values in; everything that shows the sweep out."""
         asked = Chosen(*values)
         try:
             sweep = asked.sweep()
@@ -77,7 +79,10 @@ class Compare:
                 return self._empty(reading("No cell of this sweep is finished yet."))
             choice = asked.choice()
             found = chosen(sweep, choice)
-            return self._draw(sweep, choice, found) if found else self._empty(reading(NOTHING))
+            shown = self._draw(sweep, choice, found) if found else self._empty(reading(NOTHING))
+            if workspace.run and (model := workspace.run.report["model"]) not in models_of(sweep):
+                shown[self.sentence] += absent(model, models_of(sweep))
+            return shown
         except EggsError as error:
             return self._empty(message(str(error), bad=True))
 
@@ -112,22 +117,23 @@ class Compare:
             return {self.note: message(str(error).replace(path, Path(path).name), bad=True)}
         return {**values, self.note: message(line)}
 
-    def take_along(self, key: str | None, mine: Sweep | None) -> Values:
+    def export(self, key: str | None, mine: Sweep | None) -> Values:
         """Every cell of the sweep as CSV."""
         try:
             sweep = Chosen(key, mine).sweep()
-            place = Path(tempfile.mkdtemp(prefix="eggs-sweep-")) / "sweep.csv"
+            place = HANDED.folder("sweep", visitor()) / "sweep.csv"
             cell_table(sweep).to_csv(place, index=False)
         except (EggsError, OSError) as error:
             return {self.note: message(f"The file cannot be written: {error}", bad=True)}
         return {self.note: message(f"{len(sweep.cells)} cells."), self.files: gr.File(value=str(place), visible=True)}
 
 
-def create_compare_tab(tab: gr.Tab) -> None:
+def create_compare_tab(tab: gr.Tab, state: gr.State) -> None:
     """Fill a tab; nothing is read before it is opened."""
     with tab:
         controls = create_controls()
         sentence = gr.HTML(hint(HINT), elem_id="compare-reading", padding=False)
+        gr.HTML(f'<div id="{LEGEND}" class="plot-legend" role="group" aria-label="Legend"></div>', padding=False)
         with gr.Row():
             size, speed = (
                 _panel(f"Perplexity against {what}", name) for what, name in (("size", "size"), ("time", "speed"))
@@ -148,8 +154,8 @@ def create_compare_tab(tab: gr.Tab) -> None:
         files = gr.File(label="Cells", interactive=False, elem_id="compare-file", visible=False)
         protocol = gr.HTML(elem_id="compare-facts", padding=False)
     panel = Compare(controls, sentence, size, speed, heat_map, forest, table, note, files, protocol)
-    _wire(panel, tab)
-    export.click(panel.take_along, [controls.source, controls.own], [note, files], **ONCE)
+    _wire(panel, tab, state)
+    export.click(panel.export, [controls.source, controls.own], [note, files], **ONCE)
 
 
 def _panel(title: str, name: str, height: int = 430, control: gr.Dropdown | None = None) -> Panel:
@@ -157,24 +163,22 @@ def _panel(title: str, name: str, height: int = 430, control: gr.Dropdown | None
         panel_heading(title)
         if control is not None:
             control.render()
-        return Panel(
-            Plot(elem_id=f"compare-{name}", height=height), gr.HTML(elem_id=f"compare-{name}-reading", padding=False)
-        )
+        said_by = f"compare-{name}-reading"
+        figure = Plot(elem_id=f"compare-{name}", title=title, said_by=said_by, height=height)
+        return Panel(figure, gr.HTML(elem_id=said_by, padding=False))
 
 
-def _wire(panel: Compare, tab: gr.Tab) -> None:
+def _wire(panel: Compare, tab: gr.Tab, state: gr.State) -> None:
     """Whatever changes the choice draws the sweep; a sweep or a model brings filters of its own first."""
     c = panel.controls
-    source, follow = [c.source, c.own], [c.model, *c.filters, c.baseline]
+    source, follow, drawn = [c.source, c.own], [c.model, *c.filters, c.baseline], [state, *c.inputs]
 
     def draw(after: Any) -> None:
-        after.then(panel.draw, c.inputs, panel.drawn, **CHEAP)
+        after.then(panel.draw, drawn, panel.drawn, **CHEAP)
 
-    draw(tab.select(c.listing, source, c.source, **CHEAP).then(c.choose, source, follow, **CHEAP))
+    draw(tab.select(c.open, [state, *source, c.opened_on], c.opening, **CHEAP))
     draw(c.source.input(c.choose, source, follow, **CHEAP))
     draw(c.model.input(c.choose_model, [*source, c.model], [*c.filters, c.baseline], **CHEAP))
-    gr.on(
-        [control.input for control in (*c.filters, c.baseline, c.measure)], panel.draw, c.inputs, panel.drawn, **CHEAP
-    )
+    gr.on([control.input for control in (*c.filters, c.baseline, c.measure)], panel.draw, drawn, panel.drawn, **CHEAP)
     opened = c.upload.upload(panel.read, c.upload, [c.own, c.source, panel.note], **CHEAP)
     draw(opened.then(c.choose, source, follow, **CHEAP))

@@ -98,6 +98,22 @@ def chosen(sweep: Sweep, choice: Choice) -> list[Group]:
     return groups(sweep, choice.model, pattern=choice.patterns, label=choice.methods, seed=choice.seeds)
 
 
+def patterns_of(found: Sequence[Group]) -> list[str]:
+    """The patterns in view, in the order in which the legend gives them symbols."""
+    return list(dict.fromkeys(group.pattern for group in found))
+
+
+def source_with(model: str, keys: Sequence[str]) -> str | None:
+    """The first of these sources that holds a finished run of a model; None without one. What is damaged is skipped."""
+    for key in keys:
+        try:
+            if model in models_of(open_source(key)):
+                return key
+        except EggsError:
+            continue
+    return None
+
+
 def first_baseline(labels: list[str]) -> str | None:
     """What others are compared with at first."""
     return next((label for label in FIRST_BASELINES if label in labels), labels[0] if labels else None)
@@ -107,7 +123,7 @@ def size_front(sweep: Sweep, found: list[Group], choice: Choice) -> Figure:
     """Perplexity against bytes."""
     dense = sweep.dense[choice.model]
     sizes, still = [group.packed_bytes / 1e6 for group in found], (dense["bytes"] / 1e6, dense["perplexity"])
-    figure = pareto_figure(found, sizes, still, "packed size, MB", "MB")
+    figure = pareto_figure(found, sizes, still, "packed size, MB", "MB", patterns_of(found), named=True)
     return figure, front_reading(found, sizes, still, "MB", "size")
 
 
@@ -118,7 +134,8 @@ def speed_front(sweep: Sweep, found: list[Group], choice: Choice) -> Figure:
         return None, reading(NO_SPEED)
     timed, times = [group for group, _ in ratios], [ratio for _, ratio in ratios]
     still = (1.0, sweep.dense[choice.model]["perplexity"])
-    figure = pareto_figure(timed, times, still, "time per token ÷ dense, packed weights", "× dense")
+    title = "time per token ÷ dense, packed weights"
+    figure = pareto_figure(timed, times, still, title, "× dense", patterns_of(found))
     tail = left_out(len(found) - len(timed))
     return figure, front_reading(timed, times, still, "× the time", "time per token", tail)
 
@@ -137,5 +154,5 @@ def significance(found: list[Group], everything: list[Group], choice: Choice) ->
         base = bases.get(group.pattern)
         if base is not None and group.label != choice.baseline and set(base.seeds) & set(group.seeds):
             rows.append((group, *against(group, base)))
-    figure = significance_figure(rows, choice.baseline) if rows else None
+    figure = significance_figure(rows, choice.baseline, patterns_of(found)) if rows else None
     return figure, significance_reading(rows, choice.baseline)

@@ -1,5 +1,7 @@
 """What a sweep and its figures show, in sentences."""
 
+from collections.abc import Sequence
+
 from components.places.runs.compare.figures import MEASURES, clear, front_of
 from components.words.html import escape, facts_line, hint, reading, term
 from components.words.phrases import plural
@@ -67,6 +69,11 @@ def significance_reading(rows: list[tuple[Group, Interval, int]], baseline: str)
         f"[{best[1].low:.3f}, {best[1].high:.3f}]. Paired over the windows of the text, mean of common seeds.",
         "costs",
     )
+
+
+def absent(model: str, others: Sequence[str]) -> str:
+    """That a sweep, which is of other models, has none of the model in view."""
+    return hint(f"{escape(model)}, the model in view, is not in this sweep; it holds {escape(', '.join(others))}.")
 
 
 def overview(sweep: Sweep, found: list[Group], model: str) -> str:

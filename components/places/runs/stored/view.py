@@ -9,6 +9,10 @@ import pandas as pd
 from components.words.labels import label_of
 from components.words.recorded import made_on
 from eggs_core.report_types import Listed
+from eggs_core.runs.model_card import shown_name
+from eggs_core.runs.patterns import pattern_label
+
+OPEN = '<button type="button" class="row-open">Open</button>'
 
 
 def runs_table(reports: Sequence[Listed]) -> pd.DataFrame:
@@ -20,7 +24,7 @@ def runs_table(reports: Sequence[Listed]) -> pd.DataFrame:
     rows = [
         {
             "Model": report["model"],
-            "N:M": report["pattern"],
+            "N:M": pattern_label(report),
             "Method": label_of(report),
             "Seed": report["seed"],
             "Perplexity": round(loss(report, "pruned"), 2),
@@ -34,6 +38,14 @@ def runs_table(reports: Sequence[Listed]) -> pd.DataFrame:
         for report in reports
     ]
     return pd.DataFrame(rows, columns=None if rows else ["Model", "N:M", "Method", "Name", "Key"])
+
+
+def listed_table(reports: Sequence[Listed]) -> pd.DataFrame:
+    """The same table with a button that opens each row's run, and paths by their ends."""
+    table = runs_table(reports)
+    table.insert(0, "Open", OPEN)
+    table["Model"] = table["Model"].map(shown_name)
+    return table
 
 
 def as_json(reports: Sequence[Listed]) -> str:

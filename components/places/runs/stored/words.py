@@ -13,6 +13,8 @@ from eggs_core.bos import NONE
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import paired_ratio
 from eggs_core.report_types import Listed
+from eggs_core.runs.model_card import shown_name
+from eggs_core.runs.patterns import pattern_label, pattern_words
 from eggs_core.units import size
 
 # What says that two runs were evaluated on the same text.
@@ -33,7 +35,8 @@ def runs_reading(reports: Sequence[Listed], problems: Iterable[str], folder: str
 def title_of(report: Listed) -> str:
     """A run in one line, for a list to choose from."""
     name = "" if report["label"] in ("", SHIPPED) else f"{report['label']}: "
-    return f"{name}{report['model']} {report['pattern']} {label_of(report)}, seed {report['seed']}, {report['key'][:6]}"
+    made = f"{pattern_label(report)} {label_of(report)}, seed {report['seed']}"
+    return f"{name}{shown_name(report['model'])} {made}, {report['key'][:6]}"
 
 
 def comparison(reports: Sequence[Listed]) -> str:
@@ -52,7 +55,7 @@ def _lines(first: Listed) -> dict[str, Callable[[Listed], Any]]:
     """The rows of the comparison: a name, and what a report has to say under it."""
     return {
         "Model": lambda r: r["model"],
-        "Pattern": lambda r: r["pattern"],
+        "Pattern": pattern_words,
         "Method": label_of,
         "Seed": lambda r: r["seed"],
         "Perplexity, dense → pruned": lambda r: (

@@ -1,17 +1,17 @@
-"""Take it along: buttons that write the pruned model as a file."""
+"""Download: buttons that write the pruned model as a file."""
 
-import shutil
-import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import gradio as gr
 
-from components.jobs.events import Updates, Values, run_by_buttons
+from components.jobs.events import Updates, Values, run_by_buttons, visitor
 from components.jobs.messages import bar, message
 from components.jobs.prune import Follow
 from components.places.speed.export.view import export_work
+from components.places.speed.export.words import BUTTONS, USES
+from components.state.handed import HANDED
 from components.state.workspace import Workspace, finished_run
 from components.tab import Tab
 from components.widgets.heading import panel_heading
@@ -27,7 +27,7 @@ class Export:
 
     def export(self, follow: Follow, workspace: Workspace, kind: str = "packed") -> Updates:
         """State in; the note and the file out."""
-        place = Path(tempfile.mkdtemp(prefix="eggs-export-"))
+        place = HANDED.folder("export", visitor())
         try:
             run, found = finished_run(workspace), None
             for event in follow(export_work(run, kind, place)):
@@ -37,7 +37,7 @@ class Export:
                 sentence = message(f"{found.name}: {size(found.stat().st_size)}")
                 yield {self.note: sentence, self.files: gr.File(value=str(found), visible=True)}
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            HANDED.empty(place)
 
     def render(self, _workspace: Workspace) -> Values:
         """Nothing: a file is another run's."""
@@ -46,15 +46,15 @@ class Export:
 
 def create_export_panel(state: gr.State) -> Tab:
     """Fill the place at hand."""
-    panel_heading("Take it along")
+    panel_heading("Download")
     with gr.Row():
-        packed = gr.Button("Packed file (safetensors)", elem_id="export-packed", min_width=200)
-        folder = gr.Button("Hugging Face folder (zip)", elem_id="export-hf", min_width=200)
-        masks = gr.Button("Masks (zip)", elem_id="export-masks", min_width=200)
-        stop = gr.Button("Stop", elem_id="export-stop", min_width=80, interactive=False)
+        buttons = {kind: gr.Button(label, elem_id=f"export-{kind}", min_width=130) for kind, label in BUTTONS.items()}
+        stop = gr.Button("Stop", elem_id="export-stop", min_width=130, interactive=False)
+    gr.HTML(USES, elem_id="export-uses", padding=False)
     note = gr.HTML(elem_id="export-note", padding=False)
-    files = gr.File(label="Download", interactive=False, elem_id="export-file", visible=False)
+    files = gr.File(label="File", interactive=False, elem_id="export-file", visible=False)
     panel = Export(note, files)
-    others = {button.click: partial(panel.export, kind=kind) for button, kind in ((folder, "hf"), (masks, "masks"))}
+    packed = buttons.pop("packed")
+    others = {button.click: partial(panel.export, kind=kind) for kind, button in buttons.items()}
     run_by_buttons(packed, stop, panel.export, [state], [note, files], starts=others)
     return Tab([note, files], panel.render)

@@ -8,7 +8,7 @@ from components.charts.speeds import SIDES
 from components.charts.whiskers import whiskers
 from eggs_core.errors import EggsError
 from eggs_core.report_types import Side
-from eggs_core.runs.measured_speed import Measurement
+from eggs_core.runs.measurement import Measurement
 
 
 def _sides(found: Measurement) -> list[tuple[str, Side, dict[str, int]]]:
@@ -98,5 +98,4 @@ def token_time_bars(found: Measurement) -> go.Figure:
             barmode="stack", xaxis={"title": "milliseconds per token"}, yaxis={"autorange": "reversed"}, bargap=0.35
         )
     )
-    figure.update_layout(legend_traceorder="normal")
     return figure

@@ -1,4 +1,4 @@
-"""Latency & size: what the pruned model weighs and how fast it runs, why, a race to watch, and files to take along."""
+"""Latency & size: what the pruned model weighs and how fast it runs, why, a race to watch, and files to download."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ from components.jobs.prune import Follow
 from components.jobs.work import Waiting
 from components.places.speed.export.tab import create_export_panel
 from components.places.speed.latency.figures import roofline, token_time_bars
-from components.places.speed.latency.view import measure_work, measured
+from components.places.speed.latency.view import measure_work
 from components.places.speed.latency.words import (
     UNMEASURED,
     WAITING,
@@ -26,6 +26,7 @@ from components.places.speed.latency.words import (
     size_reading,
 )
 from components.places.speed.race.tab import create_race_panel
+from components.state.results import speed_here
 from components.state.workspace import Workspace
 from components.tab import Tab, drawn_once, finished, joined
 from components.widgets.context import open_tab
@@ -33,7 +34,7 @@ from components.widgets.heading import panel_heading
 from components.widgets.plot import Plot
 from components.words.html import reading
 from components.words.recorded import NOT_MEASURED, made_on
-from eggs_core.runs.measured_speed import Measurement, shapes_of
+from eggs_core.runs.measurement import Measurement, cases_of
 from eggs_core.runs.run import Run
 
 SPEED_TITLES = {
@@ -74,22 +75,22 @@ class Speed:
         run = finished(workspace)
         if run is None:
             return
-        if anew or not measured(run):
+        if anew or not speed_here(run):
             for event in follow(measure_work(run)):
                 if isinstance(event, Waiting):
                     yield {self.layers_text: bar(event)}
                 else:
                     progress, found = event
-                    yield {self.layers_text: bar(progress), self.table: layer_table(found, found.shapes)}
+                    yield {self.layers_text: bar(progress), self.table: layer_table(found, found.cases)}
         if workspace.run is run:
-            yield self.draw(run, measured(run))
+            yield self.draw(run, speed_here(run))
 
     def stopped(self, workspace: Workspace) -> Values:
         """What is said when a measurement is stopped."""
         run = finished(workspace)
         if run is None:
             return {self.layers_text: gr.skip()}
-        found = measured(run)
+        found = speed_here(run)
         sentence = "Not measured to the end; “Measure again” starts anew."
         return {self.layers_text: layers_reading(found) if found else message(sentence)}
 
@@ -100,7 +101,7 @@ class Speed:
             texts = [self.layers_text, self.table, self.latency_text, self.limit_text, self.gpu]
             charts = [self.size_chart, *self.speeds.values(), self.roof, self.token]
             return {**alike(texts, ""), **alike(charts), self.size_text: reading(WAITING)}
-        found = measured(run)
+        found = speed_here(run)
         drawn = self.draw(run, found) if found else drawn_once(self.measured, [run], "latency", lambda: self.draw(run))
         return {**drawn, self.gpu: gpu_cards(run)}
 
@@ -122,12 +123,12 @@ class Speed:
     def _unmeasured(self, run: Run) -> Values:
         sentence = UNMEASURED if run.report.get("latency") else message(f"{NOT_MEASURED[0].upper()}{NOT_MEASURED[1:]}.")
         limits: Values = {self.limit_text: "", self.roof: None, self.token: None}
-        return {self.layers_text: sentence, self.table: layer_table(None, shapes_of(run)), **limits}
+        return {self.layers_text: sentence, self.table: layer_table(None, cases_of(run)), **limits}
 
     def _limits(self, found: Measurement) -> Values:
         return {
             self.layers_text: layers_reading(found),
-            self.table: layer_table(found, found.shapes),
+            self.table: layer_table(found, found.cases),
             self.limit_text: limit_reading(found),
             self.roof: roofline(found) if found.bandwidth else None,
             self.token: token_time_bars(found) if found.bandwidth else None,
@@ -139,7 +140,7 @@ def create_latency_tab(state: gr.State) -> Tab:
     tab = open_tab()
     panel_heading("Why isn’t it smaller?")
     size_text = gr.HTML(elem_id="size-reading", padding=False)
-    size_chart = Plot(elem_id="size-chart", height=260)
+    size_chart = Plot(elem_id="size-chart", title="Bytes by part", said_by="size-reading", height=260)
     panel_heading("How fast is it?")
     latency_text = gr.HTML(elem_id="latency-reading", padding=False)
     speeds = _speed_charts()
@@ -149,10 +150,12 @@ def create_latency_tab(state: gr.State) -> Tab:
         again = gr.Button("Measure again", size="sm", elem_id="measure-again", scale=0, min_width=140)
         halt = gr.Button("Stop", size="sm", elem_id="measure-stop", scale=0, min_width=80, interactive=False)
     layers_text = gr.HTML(elem_id="layers-reading", padding=False)
-    table = gr.HTML(elem_id="layer-timings", padding=False)
-    limits = _limit_charts()
-    panel_heading("On a GPU")
-    gpu = gr.HTML(elem_id="gpu", padding=False)
+    with gr.Accordion("Every layer shape, from one token to many", open=False, elem_id="layers-fold"):
+        table = gr.HTML(elem_id="layer-timings", padding=False)
+    with gr.Accordion("What could still gain?", open=False, elem_id="limits-fold"):
+        limits = _limit_charts()
+    with gr.Accordion("On a GPU", open=False, elem_id="gpu-fold"):
+        gpu = gr.HTML(elem_id="gpu", padding=False)
     speed = Speed(size_text, size_chart, latency_text, speeds, layers_text, table, *limits, gpu=gpu)
     parts = (speed.tab, race.tab, create_export_panel(state))
     # A race needs the machine for itself, so its start ends a measurement as Stop does.
@@ -177,18 +180,19 @@ def _speed_charts() -> dict[str, Plot]:
             elem_id, title, note = SPEED_TITLES[kind]
             with gr.Column(min_width=280):
                 panel_heading(title, note)
-                charts[kind] = Plot(elem_id=elem_id, height=200)
+                charts[kind] = Plot(elem_id=elem_id, title=title, said_by="latency-reading", height=200)
     return charts
 
 
 def _limit_charts() -> tuple[gr.HTML, Plot, Plot]:
-    panel_heading("What could still gain?")
     text = gr.HTML(elem_id="limit-reading", padding=False)
     with gr.Row():
         with gr.Column(min_width=320):
             panel_heading("Speed under the limit of memory")
-            roof = Plot(elem_id="roofline", height=300)
+            roof = Plot(
+                elem_id="roofline", title="Speed under the limit of memory", said_by="limit-reading", height=300
+            )
         with gr.Column(min_width=320):
             panel_heading("One token’s time")
-            token = Plot(elem_id="token-time", height=300)
+            token = Plot(elem_id="token-time", title="One token’s time", said_by="limit-reading", height=300)
     return text, roof, token

@@ -1,37 +1,37 @@
 """Words of the Latency & size tab: sentences made from figures, the table of layer shapes, and the cards for a GPU."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.places.speed.latency.figures import token_time
 from components.words.html import becomes, card, escape, hint, reading, table, term
-from eggs_core.packed.accelerator import gpu_plan
+from components.words.phrases import EVEN, even, speed_beside
 from eggs_core.report_types import Latency
-from eggs_core.runs.measured_speed import Measurement
+from eggs_core.runs.measurement import Case, Measurement
+from eggs_core.runs.patterns import layer_pattern, others_words, pattern_counts
 from eggs_core.runs.run import Run, layer_shape
-from eggs_core.speed.layers import TOKENS
 from eggs_core.units import size
 
 WAITING = "Size and latency are measured when all layers are pruned."
 UNMEASURED = hint("Not measured on this machine yet; it takes some ten seconds.")
-EVEN = 0.03  # ratios this near to 1 are called equal
-GPU_REPORTS = (
-    "Reported by others, not measured here: one token through a 4096 × 4096 layer took 0.196 ms in PyTorch’s 2:4 form "
-    "and 0.022 ms dense (PyTorch issue 111339); gains began above some thousand rows (torchao issue 1460); compressing "
-    "a whole model at once ran out of memory (PyTorch issue 117101). docs/export.md says more."
+GPU_MEASURED = (
+    "Measured on an H100 with PyTorch 2.11, not on this machine: a 2:4 product takes half a millisecond to call, more "
+    "than a dense one in all; of the GPU’s own time it saves a third at best, in large layers with 2,048 tokens. "
+    "So here a GPU multiplies dense weights with zeros. docs/results.md and docs/export.md say more."
 )
 
 
 def size_reading(run: Run, file_bytes: int | None = None) -> str:
     """Why the file is not smaller by itself, and what packing does, in words."""
-    space, pattern = run.report["size"], run.pattern
+    space, ((pattern, _), *others) = run.report["size"], pattern_counts(run.report)
+    also = f", and {others_words(others)} likewise" if others else ""
     share = space["packed_pruned"] / max(space["dense_pruned"], 1)
     on_disk = "" if file_bytes is None else f" Written to disk, the packed file has {size(file_bytes)}."
     return reading(
         f"A zero takes as many bytes as any other number, so a pruned model stored as usual stays at "
         f"<b>{size(space['dense_bytes'])}</b>. Packed, each group of {pattern.group} stores its {pattern.keep} kept "
         f"{_plural(pattern.keep, 'value')} and where {'it sits' if pattern.keep == 1 else 'they sit'} "
-        f"({pattern.position_bits} bits each): the pruned layers shrink to <b>{share:.1%}</b>, the model to "
+        f"({pattern.position_bits} bits each){also}: the pruned layers shrink to <b>{share:.1%}</b>, the model to "
         f"<b>{size(space['packed_bytes'])}</b>. Embeddings, head and norms, {size(space['untouched'])}, are not pruned "
         f"and limit what can be saved.{on_disk}",
         "n-m",
@@ -67,44 +67,49 @@ def latency_reading(latency: Latency | None, where: str = "") -> str:
     small = (
         " In a model this small most of the time goes into Python and small operators, not into weights: "
         "larger models gain more."
-        if decode < 1.5
+        if decode < 1.5 and latency.get("decode_path", "transformers").startswith("transformers")
         else ""
     )
     return reading(
-        f"Packed, {term('decode', 'decoding')} is {_say(decode)}; {term('prefill')} is "
-        f"{_say(prefill)}, as it unpacks weights into the same dense product. Zeros stored "
+        f"Packed, {term('decode', 'decoding')} is {speed_beside('dense', decode)}; {term('prefill')} is "
+        f"{speed_beside('dense', prefill)}, as it unpacks weights into the same dense product. Zeros stored "
         f"densely run at dense speed.{both}{small}",
         "costs",
     ) + hint(
         f"{escape(where)} Timed in turn, {threads} each, {escape(latency['dense']['dtype'])}; kernel: "
-        f"<b>{escape(latency['kernel'])}</b>. Bars are medians, whiskers quartiles."
+        f"<b>{escape(latency['kernel'])}</b>{_path(latency)}. Bars are medians, whiskers quartiles."
     )
+
+
+def _path(latency: Mapping[str, Any]) -> str:
+    """What computed the tokens after the first, where the measurement says so."""
+    return f"; tokens: <b>{escape(latency['decode_path'])}</b>" if "decode_path" in latency else ""
 
 
 def _plural(count: int, word: str) -> str:
     return word if count == 1 else f"{word}s"
 
 
-def _say(ratio: float) -> str:
-    if abs(ratio - 1) < EVEN:
-        return f"as fast as dense ({ratio:.2f} ×)"
-    return f"{ratio:.2f} × as fast as dense" if ratio > 1 else f"slower than dense, {ratio:.2f} × its speed"
+def layer_table(found: Measurement | None, cases: list[Case]) -> str:
+    """Packed against dense for each layer shape and number of tokens, as a table coloured by the ratio.
 
+    Where layers have different patterns, a shape stands with each.
+    """
+    from eggs_core.speed.layers import TOKENS  # here, as it imports torch at once
 
-def layer_table(found: Measurement | None, shapes: list[tuple[int, int]]) -> str:
-    """Packed against dense for each layer shape and number of tokens, as a table coloured by the ratio."""
-    timings = {} if found is None else {(t["out_features"], t["in_features"], t["tokens"]): t for t in found.layers}
+    layers, mixed = found.layers if found else [], len({pattern for *_, pattern in cases}) > 1
+    timings = {(t["out_features"], t["in_features"], t["pattern"], t["tokens"]): t for t in layers}
     head = "".join(f'<th scope="col">{n:,} {_plural(n, "token")}</th>' for n in TOKENS)
-    body = "".join(_shape_rows(shape, timings) for shape in shapes)
+    body = "".join(_shape_rows(case, timings, TOKENS, mixed) for case in cases)
     first = '<th scope="col">outputs × inputs</th><th scope="col">numbers</th>'
     return table("Packed against dense by layer shape", first + head, body)
 
 
-def _shape_rows(shape: tuple[int, int], timings: dict[tuple, dict]) -> str:
-    rows = []
+def _shape_rows(case: Case, timings: dict[tuple, dict], tokens: Sequence[int], mixed: bool) -> str:
+    rows, title = [], f"{case[0]:,} × {case[1]:,}{f' at {case[2]}' if mixed else ''}"
     for kind in ("fp32", "bf16", "best"):
-        cells = "".join(_cell(timings.get((*shape, n)), kind) for n in TOKENS)
-        name = f'<th scope="rowgroup" rowspan="3">{shape[0]:,} × {shape[1]:,}</th>' if kind == "fp32" else ""
+        cells = "".join(_cell(timings.get((*case, n)), kind) for n in tokens)
+        name = f'<th scope="rowgroup" rowspan="3">{title}</th>' if kind == "fp32" else ""
         label = "best of both" if kind == "best" else kind
         rows.append(f'<tr class="{kind}">{name}<th scope="row">{label}</th>{cells}</tr>')
     return "".join(rows)
@@ -120,7 +125,7 @@ def _cell(timing: dict[str, Any] | None, kind: str) -> str:
     else:
         dense, packed, ratio = timing["dense"][kind], timing["packed"][kind], timing["speedup"][kind]
         path = timing["paths"][kind]
-    tone = "even" if abs(ratio - 1) < EVEN else "faster" if ratio > 1 else "slower"
+    tone = "even" if even(ratio) else "faster" if ratio > 1 else "slower"
     strength = min(70, 14 + round(40 * abs(ratio - 1) if ratio > 1 else 40 * (1 / ratio - 1)))
     spread = f"quartiles dense {_micro(dense['low'])}–{_micro(dense['high'])}, packed {_micro(packed['low'])}–"
     return (
@@ -141,10 +146,12 @@ def layers_reading(found: Measurement) -> str:
     slower = [t for t in found.layers if t["best_speedup"] < 1 - EVEN]
     most = max(found.layers, key=lambda t: t["best_speedup"])
     least = min(found.layers, key=lambda t: t["best_speedup"])
+    mixed = len({t["pattern"] for t in found.layers}) > 1
     paths = dict.fromkeys(f"{d}: {path}" for t in found.layers for d, path in t["paths"].items())
 
     def where(t: dict[str, Any]) -> str:
-        return f"{t['out_features']:,} × {t['in_features']:,} at {t['tokens']:,}"
+        own = f" ({t['pattern']})" if mixed else ""
+        return f"{t['out_features']:,} × {t['in_features']:,}{own} at {t['tokens']:,}"
 
     bad = (
         f"; in <b>{len(slower)}</b> it is slower, most at {where(least)} tokens ({least['best_speedup']:.2f} ×)"
@@ -189,9 +196,12 @@ def limit_reading(found: Measurement) -> str:
 
 def gpu_cards(run: Run) -> str:
     """What the pruned layers would need on a GPU; counted, not timed."""
-    plan = gpu_plan([layer_shape(layer) for layer in run.report["layers"]], run.pattern)
+    from eggs_core.packed.accelerator import gpu_plan  # here, as it imports torch at once
+
+    plan = gpu_plan((layer_shape(layer), layer_pattern(layer, run.report)) for layer in run.report["layers"])
     share = plan["sparse_bytes"] / max(plan["dense_bytes"], 1)
-    smaller = f"{share:.1%} of dense: half the values and 2 bits for each"
+    fitting = " in those that fit" if plan["fits"] < plan["layers"] else ""
+    smaller = f"{share:.1%} of dense: half the values and 2 bits for each{fitting}"
     cards = [
         card(
             "Pruned layers in fp16",
@@ -201,8 +211,8 @@ def gpu_cards(run: Run) -> str:
         card(
             "Layers that the 2:4 units take",
             f'<span class="after">{plan["fits"]} of {plan["layers"]}</span>',
-            "for many tokens at once; one token is slower than dense by reports; not timed here",
+            "worth it for many tokens in large layers only; one token is slower than dense",
         ),
     ]
-    reason = hint(f"On a GPU: {escape(plan['reason'])}") + (hint(GPU_REPORTS) if plan["fits"] else "")
+    reason = hint(f"On a GPU: {escape(plan['reason'])}") + (hint(GPU_MEASURED) if plan["fits"] else "")
     return f'<div class="cards gpu">{"".join(cards)}</div>{reason}'

@@ -12,7 +12,6 @@ from components.state.workspace import Workspace, finished_run
 from components.tab import Tab, finished
 from components.widgets.heading import panel_heading
 from components.words.prompt import PROMPT
-from eggs_core.runs.pruned_models import weights_at_hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Race:
     def render(self, workspace: Workspace) -> Values:
         """The lanes before a race; the note of a run in view."""
         run = finished(workspace)
-        note = race_note(run, weights_at_hand(run)) if run else ""
+        note = race_note(run) if run else ""
         return {self.lanes: empty_lanes(run), self.note: note}
 
 

@@ -14,9 +14,9 @@ from eggs_core.errors import EggsError
 from eggs_core.limits import check_text
 from eggs_core.models.architectures import context_length
 from eggs_core.progress import Progress
+from eggs_core.runs.patterns import pattern_label
 from eggs_core.runs.pruned_models import recover
 from eggs_core.runs.run import Run
-from eggs_core.speed.generation import race
 from eggs_core.text.windows import prompt_ids
 
 MOST_TOKENS = 448
@@ -49,6 +49,9 @@ def run_race(follow: Follow, run: Run, prompt: str, most: float, rival: str) -> 
 
 def race_steps(run: Run, prompt: str, most: int, rival: str) -> Iterator[Progress | tuple[str, str]]:
     """Progress until both models are at hand, then what `run_race` yields."""
+    from eggs_core.speed.generation import race  # here, as they import torch at once
+    from eggs_core.speed.native_step import decode_path
+
     models = yield from recover(run)
     tokenizer, packed = models.dense.tokenizer, models.packed
     ids = prompt_ids(tokenizer, prompt).to(packed.device)
@@ -60,7 +63,7 @@ def race_steps(run: Run, prompt: str, most: int, rival: str) -> Iterator[Progres
         )
     if limit is not None:  # the race ends where the model does
         most = min(most, limit - ids.shape[1])
-    lanes = {"dense": Lane(RIVALS[rival]), "packed": Lane(f"Packed {run.report['pattern']}")}
+    lanes = {"dense": Lane(RIVALS[rival]), "packed": Lane(f"Packed {pattern_label(run.report)}")}
     left, drawn = models.zeros if rival == "zeros" else models.dense.model, 0.0
 
     def draw() -> str:
@@ -73,4 +76,4 @@ def race_steps(run: Run, prompt: str, most: int, rival: str) -> Iterator[Progres
         if time.monotonic() - drawn > REDRAW_SECONDS:
             yield draw(), hint("Running…")
             drawn = time.monotonic()
-    yield draw(), verdict(lanes, rival, models.origin)
+    yield draw(), verdict(lanes, rival, models.origin, (decode_path(left), decode_path(packed)))

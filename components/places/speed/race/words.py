@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 
 from components.words.html import escape, hint, reading
+from components.words.phrases import speed_beside
+from components.words.recorded import weights_hint
+from eggs_core.runs.patterns import pattern_label
 from eggs_core.runs.run import Run
-from eggs_core.sweep.results import seconds_of
-from eggs_core.units import seconds
+from eggs_core.units import rate
 
 RIVALS = {"zeros": "Same weights, zeros stored", "dense": "The model before pruning"}
 
@@ -29,11 +31,11 @@ def lanes_html(lanes: dict[str, Lane], texts: dict[str, str], prompt: str, most:
 
 def _lane(side: str, lane: Lane, text: str, prompt: str, most: int) -> str:
     done = len(lane.tokens)
-    rate = f"{lane.rate:,.0f} tokens/s" if lane.rate else "– tokens/s"
+    shown = f"{rate(lane.rate)} tokens/s" if lane.rate else "– tokens/s"
     state = f"token {done} of {most} · first token after {1e3 * lane.first:.0f} ms" if done else "waiting for the start"
     return (
         f'<section class="lane {side}" data-side="{side}" data-tokens="{done}" data-rate="{lane.rate:.2f}">'
-        f'<div class="lane-head"><b>{escape(lane.title)}</b><span class="rate">{rate}</span></div>'
+        f'<div class="lane-head"><b>{escape(lane.title)}</b><span class="rate">{shown}</span></div>'
         f'<div class="progress"><div style="width:{done / most:.1%}"></div></div>'
         f'<div class="lane-text" tabindex="0" role="region" aria-label="Text of {escape(lane.title)}"><p>'
         f'<span class="prompt">{escape(prompt)}</span><span class="generated">{escape(text)}</span></p></div>'
@@ -43,26 +45,19 @@ def _lane(side: str, lane: Lane, text: str, prompt: str, most: int) -> str:
 
 def empty_lanes(run: Run | None, rival: str = "zeros") -> str:
     """The lanes before a race."""
-    packed = "Packed" if run is None else f"Packed {run.report['pattern']}"
+    packed = "Packed" if run is None else f"Packed {pattern_label(run.report)}"
     return lanes_html({"dense": Lane(RIVALS[rival]), "packed": Lane(packed)}, {}, "", 1)
 
 
-def race_note(run: Run, at_hand: bool) -> str:
-    """What a start needs, before a race; `at_hand`: the pruned weights are in memory or need no pruning."""
-    if at_hand:
-        return hint("Both sides compute in turn on all threads; each has a clock of its own.")
-    took = f" (it took {seconds(spent)})" if (spent := seconds_of(run.report, "prune")) is not None else ""
-    return hint(
-        f"This run’s re-fitted weights are not stored. Start prunes the model again first{took}; so does Prune in the "
-        "sidebar."
-    )
+def race_note(run: Run) -> str:
+    """What a start needs, before a race."""
+    return weights_hint(run, "Both sides compute in turn on all threads; each has a clock of its own.")
 
 
-def verdict(lanes: dict[str, Lane], rival: str, origin: str) -> str:
-    """Who was faster, and whether both wrote the same text."""
+def verdict(lanes: dict[str, Lane], rival: str, origin: str, paths: tuple[str, str]) -> str:
+    """Who was faster, whether both wrote the same text, and what computed the dense side's tokens and the packed's."""
     dense, packed = lanes["dense"], lanes["packed"]
-    ratio = packed.rate / dense.rate if dense.rate else 0.0
-    faster = f"{ratio:.2f} × as fast" if ratio >= 1 else f"slower: {ratio:.2f} × the speed"
+    faster = speed_beside("the other", packed.rate / dense.rate if dense.rate else 0.0)
     equal = next(
         (i for i, (a, b) in enumerate(zip(dense.tokens, packed.tokens, strict=True)) if a != b), len(packed.tokens)
     )
@@ -75,6 +70,6 @@ def verdict(lanes: dict[str, Lane], rival: str, origin: str) -> str:
     again = " The weights were pruned again for this race." if origin == "pruned again" else ""
     return reading(
         f"Packed wrote {len(packed.tokens)} tokens in {packed.seconds:.2f} s, the other in {dense.seconds:.2f} s: "
-        f"after the first token {faster}. {same}{again}",
+        f"after the first token it is {faster}. {same}{again}",
         "costs",
-    )
+    ) + hint(f"Tokens: <b>{escape(' · '.join(dict.fromkeys(paths)))}</b>.")

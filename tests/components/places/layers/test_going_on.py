@@ -14,7 +14,7 @@ from components.state.workspace import Workspace
 from components.tab import Tab
 from eggs_core.runs.run import Run
 
-ONCE = {"begin", "end", "take_along", "build"}  # of buttons whose second click means nothing
+ONCE = {"begin", "end", "export", "build"}  # of buttons whose second click means nothing
 
 
 class Watched(Run):
@@ -36,7 +36,7 @@ class Watched(Run):
 def tabs() -> dict[str, Tab]:
     with gr.Blocks():
         state = gr.State(None)
-        return {"graph": create_graph_tab(state), "masks": create_masks_tab(state).tab}
+        return {"graph": create_graph_tab(state).tab, "masks": create_masks_tab(state).tab}
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def by_name(values: dict) -> dict:
 def tabs():
     with gr.Blocks():
         state = gr.State(None)
-        yield create_graph_tab(state), create_masks_tab(state).tab
+        yield create_graph_tab(state).tab, create_masks_tab(state).tab
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -84,9 +84,46 @@ def test_beta_without_a_model_is_one_sentence(tabs):
 
 def test_a_window_outside_the_matrix_moves_inside(tabs):
     workspace = workspace_of(torch.ones(40, 60).bool(), "4:4")
-    workspace.row = workspace.column = 10**9
+    workspace.place(10**9, 10**9)
     shown = by_name(tabs[0].render(workspace))
-    assert (shown["graph-row"], shown["graph-column"]) == (24, 44)
+    assert (shown["graph-row"], shown["graph-column"]) == (32, 52)
+
+
+def test_the_graph_opens_where_both_masks_differ_most(tabs):
+    topn = torch.tensor([[1, 1, 0, 0]]).bool().repeat(40, 15)
+    mask = topn.clone()
+    mask[32:36, 20:24] = torch.tensor([0, 0, 1, 1]).bool()
+    workspace = workspace_of(mask)
+    workspace.run.packed_topn["one"] = pack_bits(topn)
+    shown = by_name(tabs[0].render(workspace))
+    assert (shown["graph-row"], shown["graph-column"], workspace.row, workspace.column) == (32, 16, 32, 16)
+    assert shown["graph-beta"].value == 0  # the share of the mean that the worst-connected input keeps
+    assert "identical" not in shown["graph-reading"] and not shown["graph-apart"].visible
+    assert "keeps 0 with top-N, 0 with Wanda." in shown["graph-reading"]
+    workspace.place(0, 0)
+    shown = by_name(tabs[0].render(workspace))
+    assert "Both masks are identical here" in shown["graph-reading"]
+    assert shown["graph-apart"].visible and "Block 1 · one" in shown["graph-apart"].value
+    workspace.open_layer("one")
+    assert by_name(tabs[0].render(workspace))["graph-row"] == 32
+
+
+def test_where_no_layer_differs_nothing_is_offered(tabs):
+    workspace = workspace_of(BROKEN["two parts"])
+    workspace.run.packed_topn["one"] = workspace.run.packed_masks["one"]
+    shown = by_name(tabs[0].render(workspace))
+    assert "Both masks are identical here" in shown["graph-reading"] and not shown["graph-apart"].visible
+
+
+def test_a_run_opens_at_the_layer_that_differs_most(make_run):
+    workspace, run = Workspace(), make_run("eggs-ptp")
+    workspace.show(run)
+    layers = [layer["name"] for layer in run.report["layers"]]
+    apart = {name: (run.mask(name) ^ run.topn_mask(name)).double().mean().item() for name in layers}
+    assert apart[workspace.layer] == max(apart.values()) > 0
+    same = Workspace()
+    same.show(make_run("ria"))  # which keeps what top-N keeps
+    assert same.layer == max(same.run.report["layers"][:7], key=lambda layer: layer["shape"][1])["name"]
 
 
 def test_bundles_hold_every_edge():
@@ -107,7 +144,7 @@ def test_bundles_hold_every_edge():
 def test_sets_are_picked_among_what_is_drawn():
     mask = torch.rand(60, 64) < 0.5
     workspace = workspace_of(mask)
-    workspace.row, workspace.column = 10, 20
+    workspace.row, workspace.column, workspace.graph.size = 10, 20, 16
     frame, graph = frame_of(workspace, mask), Graph("one", mask, 0.5, "key")
     for how in ("lowest", "random", "worst"):
         for side, first in (("inputs", 20), ("outputs", 10)):

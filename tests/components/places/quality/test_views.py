@@ -4,21 +4,23 @@ import json
 import re
 
 import pytest
-from plotly.offline import get_plotlyjs
 
 from components.places.quality.breakdown.view import breakdown, measure_breakdown
 from components.places.quality.report.page import report_html, report_json
-from components.places.quality.tasks.view import measure_tasks, task_pairs
+from components.places.quality.tasks.view import DENSE, LIMIT, PRUNED, known_scores, measure_tasks, task_pairs
 from components.places.quality.tasks.words import task_table
 from components.places.quality.texts.view import measure_text, text_rows
 from components.places.quality.texts.words import texts_table
 from components.places.quality.writing.view import write
-from components.state.known_runs import first_run
-from components.state.results import Results
+from components.state.known_runs import bundled_runs, first_run
+from components.state.results import Results, model_id, run_id
 from components.state.workspace import Workspace
+from components.widgets.assets import plotly
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.perplexity import evaluate
+from eggs_core.evaluation.task_file import CLOZE
+from eggs_core.runs.later_measures import task_steps
 from eggs_core.runs.pruned_models import recover
 from eggs_core.text.sources import Text, bundled_text
 from eggs_core.text.windows import evaluation_windows
@@ -53,8 +55,25 @@ def runs_of(run):
     return workspace.comparable()
 
 
+def test_shipped_runs_have_their_scores_with_them(follow):
+    for one in bundled_runs():
+        [(dense, pruned)] = task_pairs(one, Results())
+        assert dense.items == pruned.items == LIMIT and dense.chance == 0.25
+        assert (
+            list(measure_tasks(follow, one, [CLOZE], LIMIT, Results())) == []
+        )  # no model is loaded, none pruned again
+
+
+@pytest.mark.slow
+def test_shipped_scores_are_those_that_are_measured():
+    one = next(run for run in bundled_runs() if run.report["method"] == "wanda")
+    for side, subject, kind in (("dense", model_id(one), DENSE), ("pruned", run_id(one), PRUNED)):
+        *_, scores = task_steps(one, side, (CLOZE,), LIMIT)
+        assert scores[CLOZE].right == known_scores(subject, kind, Results())[CLOZE, LIMIT].right
+
+
 def test_tasks_are_measured_once_for_both_models(follow, run, results):
-    [(dense, pruned)] = task_pairs(run, results)
+    dense, pruned = task_pairs(run, results)[-1]
     assert dense.items == pruned.items == 20 and dense.acc >= pruned.acc - 0.2
     assert list(measure_tasks(follow, run, ["cloze"], 20, results)) == []  # known: no progress, no work
     assert f'data-dense="{dense.acc:.6f}" data-pruned="{pruned.acc:.6f}"' in task_table([(dense, pruned)], HOSTILE)
@@ -115,7 +134,7 @@ def test_the_report_holds_everything_and_needs_no_network(run, results):
     assert values["tasks"] and values["texts"] and values["breakdown"]["windows"] == 2
     assert len(values["methods"]) == len(runs_of(run)) - 1
     assert values["command"] in page.replace("&#x27;", "'")
-    own = page.replace(get_plotlyjs(), "")  # plotly's maps name their makers' addresses
+    own = page.replace(plotly().text, "")  # plotly's maps name their makers' addresses
     assert not re.findall(r'(?:src|href)="(https?:[^"]*)"', own) and "<img src=x" not in own
     assert page.count('class="plotly-graph-div"') == 9
 

@@ -24,7 +24,7 @@ from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.sweep.grid import load_grid
 from eggs_core.sweep.reading import DONE, FAILED
-from eggs_core.sweep.results import EXAMPLES, Cell, Sweep, load_sweep, save_sweep
+from eggs_core.sweep.results import EXAMPLES, Cell, Sweep, from_reports, load_sweep, save_sweep
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -123,6 +123,15 @@ def test_whatever_a_file_says_is_shown_as_text(sweep):
     assert "<img" not in facts(sweep, choice.model)
 
 
+def test_runs_by_a_plan_are_not_averaged_with_others(make_run):
+    runs = [make_run("ria"), make_run("ria", layers=["mlp.down_proj=3:4"])]
+    found = from_reports([run.report for run in runs], "runs")
+    seen = {group.label: group for group in chosen(found, Choice("micro"))}
+    assert set(seen) == {"RIA", "RIA · mlp.down_proj=3:4"}
+    for run, group in zip(runs, seen.values(), strict=True):
+        assert group.packed_bytes == run.report["size"]["packed_bytes"] and len(group.cells) == 1
+
+
 def test_tables_hold_groups_in_view_and_all_cells(sweep):
     choice = Choice("tiny-llama", ("2:4",))
     table = group_table(chosen(sweep, choice), sweep.dense[choice.model]["perplexity"])
@@ -166,6 +175,6 @@ def test_the_shipped_sweep_is_whole_and_small():
 
 
 def test_an_empty_view_draws_nothing():
-    assert pareto_figure([], [], (1.0, 2.0), "size", "MB").data[0].x == (1.0,)
+    assert pareto_figure([], [], (1.0, 2.0), "size", "MB", []).data[0].x == (1.0,)
     assert heat_figure([], "ratio", 1.0).data[0].z == ()
-    assert significance_figure([], "Wanda").data == ()
+    assert significance_figure([], "Wanda", []).data == ()

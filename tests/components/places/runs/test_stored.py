@@ -5,7 +5,7 @@ import json
 import pytest
 
 from components.jobs.prune import run_job
-from components.places.runs.stored.view import as_json, runs_table
+from components.places.runs.stored.view import as_json, listed_table, runs_table
 from components.places.runs.stored.words import comparison, title_of
 from components.state.known_runs import bundled_runs
 from components.state.reports import SHIPPED, all_reports, open_run
@@ -41,6 +41,15 @@ def test_runs_are_compared_on_the_same_text_only(store, make_run):
     first = reports[1] | {"evaluation": reports[1]["evaluation"] | {"bos": "first window"}}
     assert "BOS elsewhere" in comparison([reports[0], first])
     assert json.loads(as_json(reports))[1]["method"] == "wanda"
+
+
+def test_a_path_is_shown_by_its_end_and_exported_whole(make_run):
+    path = "/home/somebody/a/long/way/SmolLM2-135M-Instruct.gguf"
+    report = make_run("ria").report | {"model": path, "label": ""}
+    table = listed_table([report])
+    assert table["Model"][0] == "SmolLM2-135M-Instruct.gguf" and "row-open" in table["Open"][0]
+    assert list(table)[-1] == "Key" and title_of(report).startswith("SmolLM2-135M-Instruct.gguf 2:4 RIA")
+    assert runs_table([report])["Model"][0] == path
 
 
 def pruned(follow, workspace: Workspace, config: PruneConfig, anew: bool = False) -> bool:

@@ -1,0 +1,16 @@
+// Keys that the whole page knows: arrows between tabs, and Tab out of a list.
+addEventListener('keydown', event => {
+  const at = event.target;
+  if (!at.matches) return;
+  if (event.key === 'Tab' && at.matches('input[aria-controls$="-options"]')) {
+    event.stopImmediatePropagation();                            // gradio would open the list again behind the focus
+    return;
+  }
+  if (!at.matches('[role=tab]')) return;
+  const tabs = [...at.closest('[role=tablist]').querySelectorAll('[role=tab]:not(:disabled)')], here = tabs.indexOf(at);
+  const next = { ArrowRight: (here + 1) % tabs.length, ArrowLeft: (here || tabs.length) - 1, Home: 0, End: tabs.length - 1 }[event.key];
+  if (next === undefined) return;
+  event.preventDefault();
+  tabs[next].focus();
+  tabs[next].click();
+}, true);

@@ -1,0 +1,1 @@
+"""The plan: which pattern each layer gets."""

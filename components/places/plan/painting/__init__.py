@@ -1,0 +1,1 @@
+"""A pattern for each layer: painted, or the best for a budget."""

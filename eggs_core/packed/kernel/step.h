@@ -1,0 +1,41 @@
+/* One token through a Llama-like model; step_structs.py mirrors these structs field by field. All activations, norms
+   and the cache are fp32, whatever the weights are. */
+#ifndef EGGS_STEP_H
+#define EGGS_STEP_H
+#include "nm.h"
+
+enum eggs_activation { EGGS_SILU = 0, EGGS_GELU_TANH = 1, EGGS_GELU = 2 };
+
+typedef struct {
+    eggs_layer attention[3], output, gate[2], down; /* q, k, v; o; gate, up; down */
+    const float *input_norm, *attention_norm, *mlp_norm, *output_norm; /* before and after attention, before and after the MLP */
+    const float *q_norm, *k_norm;                                     /* each NULL where the model has none */
+    const float *frequencies;                                         /* of the rotary embedding, (dim / 2) */
+    float *keys, *values;                                             /* (kv heads, capacity, dim) */
+    int64_t window;                                                   /* tokens that are seen, this one too; 0: all */
+    float rope_scale, pad;
+} eggs_block;
+
+typedef struct {
+    eggs_block *blocks;
+    eggs_layer head;
+    const void *embedding; /* (vocabulary, hidden) in embedding_dtype */
+    const float *norm;
+    float *logits; /* (vocabulary) */
+    void *room;    /* as many bytes as eggs_step_room says */
+    int64_t count, hidden, heads, kv_heads, dim, inner, capacity;
+    float epsilon, scale, soft_cap, final_cap, embedding_scale; /* a cap of 0 is none */
+    int32_t activation, embedding_dtype, pad;
+} eggs_model;
+
+/* The plain arithmetic between the products, compiled for each instruction set. */
+typedef struct {
+    void (*norm)(const float *x, const float *w, int64_t n, float epsilon, float *y);
+    void (*rotate)(float *x, const float *cosine, const float *sine, int64_t half);
+    void (*attend)(const float *q, const float *keys, const float *values, int64_t tokens, int64_t dim, float scale,
+                   float cap, float *scores, float *out);
+    void (*activate)(float *gate, const float *up, int64_t n, int kind);
+    void (*add)(float *x, const float *y, int64_t n);
+} eggs_math;
+extern const eggs_math eggs_math_portable, eggs_math_avx2;
+#endif

@@ -1,0 +1,6 @@
+/* The arithmetic between the products, for AVX2. */
+#if defined(__x86_64__)
+#define TARGET __attribute__((target("avx2,fma")))
+#define MATH eggs_math_avx2
+#include "step_math.h"
+#endif
