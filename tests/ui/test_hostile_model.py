@@ -42,7 +42,7 @@ def test_hostile_tokens_are_shown_as_text_on_every_tab(open_page, hostile_model)
     page.wait_for_function("document.querySelector('#progress').innerText.startsWith('Done in')")
     assert EVIL in page.inner_text(".facts >> nth=0")
     for tab in TABS:
-        open_tab(page, tab)
+        open_tab(page, tab, empty=("#compare-forest .plot",))  # one run alone differs from nothing
     open_tab(page, "Accuracy")
     open_section(page, "Token by token")
     page.fill("#tokens-input textarea", f"The people of the United States {EVIL} ${{alert(6)}} of the Congress.")

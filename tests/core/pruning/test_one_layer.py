@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from eggs_core.errors import EggsError
+from eggs_core.masks.degree_bound import min_degree_bound
 from eggs_core.masks.selection import check_mask, degree, topn
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.one_layer import BETAS, beta_step, input_norms, layer_scores
@@ -39,8 +40,13 @@ def test_from_topn_to_biregular():
     assert middle.orphans == int((exact.sum(0) == 0).sum())
 
 
-def test_between_steps_the_nearest_counts():
-    assert beta_step("tiny-llama", LAYER, "ria", PATTERN, 0.4999).beta == 0.5
+def test_between_the_steps_a_beta_has_a_selection_of_its_own():
+    scores = layer_scores("tiny-llama", LAYER, "ria").scores
+    step = beta_step("tiny-llama", LAYER, "ria", PATTERN, 0.87)
+    exact = degree(scores, PATTERN, 0.87)
+    assert (step.beta, step.bound) == (0.87, min_degree_bound(len(scores), PATTERN, 0.87))
+    assert torch.where(step.mask, scores, 0).sum() == pytest.approx(torch.where(exact, scores, 0).sum().item())
+    assert step.min_in_degree >= step.bound > beta_step("tiny-llama", LAYER, "ria", PATTERN, 0.8).bound
 
 
 def test_an_unknown_layer_is_one_sentence():
