@@ -169,7 +169,7 @@ def click_layers(browser, url: str, count: int) -> dict[str, float]:
     for i in range(-1, count):  # the first click warms up
         name = others[i * len(others) // count]
         times.append(page.evaluate(CLICK, name))
-        page.wait_for_function("n => document.querySelector('#layer-reading').textContent.includes(n)", arg=name)
+        page.wait_for_function("n => document.querySelector('#layer-reading')?.textContent.includes(n)", arg=name)
         page.wait_for_timeout(150)  # what follows a click, charts and graphs, must not run into the next one
     page.close()
     times = sorted(times[1:])

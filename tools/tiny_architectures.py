@@ -63,6 +63,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "mamba2": {"num_heads": 8, "n_groups": 2},
     "ministral": {"head_dim": 8},
     "nemotron": {"head_dim": 8, "num_key_value_heads": 2},
+    "qwen2_5_vl_text": {"rope_parameters": {**PLAIN_ROPE, "mrope_section": [2, 1, 1]}},
     "qwen4_exp_text": {
         **dict.fromkeys(("indexer_head_dim", "indexer_budget", "ple_embed_dim"), 16),
         "indexer_n_heads": 4,

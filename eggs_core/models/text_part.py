@@ -62,7 +62,8 @@ def text_tensors(name: str, model: PreTrainedModel, found: Mapping[str, Stored])
 
     `model` is the text part on the meta device. Raises EggsError unless exactly one embedding table fits it.
     """
-    base, table = model.base_model_prefix, model.get_input_embeddings().weight
+    table = model.get_input_embeddings().weight
+    base = next(key for key, tensor in model.named_parameters() if tensor is table).removesuffix(f".{TABLE}")
     places = [key for key, place in found.items() if f".{key}".endswith(f".{TABLE}") and place.shape == table.shape]
     prefixes = {f".{key.removesuffix(TABLE)}".removesuffix(f".{base}.") for key in places}
     prefixes = {prefix.lstrip(".") + "." * (not prefix.endswith(".") and prefix != "") for prefix in prefixes}

@@ -71,7 +71,7 @@ def choose(page, model: str | None = None, pattern: str | None = None, method: s
     if method is not None:
         page.click("#method input")
         page.get_by_role("option", name=method, exact=True).click()
-        page.wait_for_function("m => document.querySelector('#method input').value === m", arg=method)
+        page.wait_for_function("m => document.querySelector('#method input')?.value === m", arg=method)
 
 
 def free_pattern(page, keep: int, group: int) -> None:
@@ -99,7 +99,7 @@ def wait_done(page, model: str, pattern: str) -> None:
     page.wait_for_function(
         "start => document.querySelector('#facts')?.textContent.trim().startsWith(start)", arg=f"{model} · {pattern} ·"
     )
-    page.wait_for_function("document.querySelector('#progress').textContent.includes('Done in')")
+    page.wait_for_function("document.querySelector('#progress')?.textContent.includes('Done in')")
     page.wait_for_selector("#prune:enabled", state="attached")
 
 

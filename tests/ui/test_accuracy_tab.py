@@ -90,7 +90,7 @@ def test_models_write_side_by_side_and_can_be_stopped(open_page):
     open_section(page, "Side by side")
     page.fill("#writing-tokens input[type=number]", "24")
     page.click("#writing-start")
-    page.wait_for_function("document.querySelector('#writing-reading').textContent.includes('same chance')")
+    page.wait_for_function("document.querySelector('#writing-reading')?.textContent.includes('same chance')")
     lanes = page.evaluate("[...document.querySelectorAll('#writing-lanes .lane')].map(l => ({...l.dataset}))")
     assert [lane["tokens"] for lane in lanes] == ["24", "24"] and lanes[0]["parted"] == "" and lanes[1]["parted"]
     assert page.locator("#writing-lanes mark").count() == 1
@@ -98,7 +98,7 @@ def test_models_write_side_by_side_and_can_be_stopped(open_page):
     page.fill("#writing-tokens input[type=number]", "256")
     page.click("#writing-start")
     page.click("#writing-stop:enabled")
-    page.wait_for_function("document.querySelector('#writing-reading').textContent.includes('Stopped')")
+    page.wait_for_function("document.querySelector('#writing-reading')?.textContent.includes('Stopped')")
     page.wait_for_selector("#writing-start:enabled")
 
 

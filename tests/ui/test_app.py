@@ -55,7 +55,7 @@ def test_every_tab_opens_and_has_something_to_see(page):
     open_tab(page, "Accuracy")
     label = run_label(first_run())
     page.wait_for_function(
-        "label => ['Dense', label].every(t => document.querySelector('#accuracy-table').innerText.includes(t))",
+        "label => ['Dense', label].every(t => document.querySelector('#accuracy-table')?.innerText.includes(t))",
         arg=label,
     )
     open_tab(page, "Overview")
@@ -76,7 +76,7 @@ def test_choose_and_prune(page):
         return n > 0 && n < 36 && document.querySelector('#stop:enabled'); }"""
     )
     page.wait_for_function("document.querySelectorAll('#model-map [data-layer]').length === 36")
-    page.wait_for_function("document.querySelector('#progress').textContent.includes('Done in')")
+    page.wait_for_function("document.querySelector('#progress')?.textContent.includes('Done in')")
     open_tab(page, "Overview")
     wait_done(page, "tiny-opt", "1:4")
     assert page.locator("#cards .card").count() == 4
@@ -91,7 +91,7 @@ def test_stop_keeps_what_is_finished_and_prune_works_again(page):
     prune(page)
     page.wait_for_function("document.querySelector('#model-map [data-layer^=\"model.decoder\"]')")
     page.click("#stop")
-    page.wait_for_function("document.querySelector('#progress').textContent.includes('Stopped.')")
+    page.wait_for_function("document.querySelector('#progress')?.textContent.includes('Stopped.')")
     page.wait_for_selector("#prune:enabled")
     page.wait_for_timeout(1500)  # nothing that was on its way may undo the stop
     page.wait_for_selector("#prune:enabled")
@@ -101,17 +101,17 @@ def test_stop_keeps_what_is_finished_and_prune_works_again(page):
     assert 0 < left < 36
     assert f"The {left} layers finished so far stay visible" in said.replace("1 layer ", "1 layers ")
     open_tab(page, "Overview")
-    page.wait_for_function("document.querySelector('#cards').textContent.includes('Ended after')")
+    page.wait_for_function("document.querySelector('#cards')?.textContent.includes('Ended after')")
     open_tab(page, "Masks")
     page.locator("#model-map [data-layer]").first.click()
     page.wait_for_function(
-        "document.querySelector('#mask-canvas .mask-view').dataset.layer === "
-        "document.querySelector('#model-map [data-layer]').dataset.layer"
+        "document.querySelector('#mask-canvas .mask-view')?.dataset.layer === "
+        "(document.querySelector('#model-map [data-layer]')?.dataset.layer ?? 'none yet')"
     )
 
     choose(page, pattern="3:4", method="Magnitude")
     prune(page)
-    page.wait_for_function("document.querySelector('#progress').textContent.includes('Done in')")
+    page.wait_for_function("document.querySelector('#progress')?.textContent.includes('Done in')")
     open_tab(page, "Overview")
     wait_done(page, "tiny-opt", "3:4")
 
@@ -123,26 +123,26 @@ def test_masks_and_graphs_are_those_of_the_core(page):
     assert page.locator("#model-map [data-layer]").count() == len(run.report["layers"])
     for name in by_shape.values():
         page.click(f'#model-map [data-layer="{name}"]')
-        page.wait_for_function("n => document.querySelector('#mask-canvas .mask-view').dataset.layer === n", arg=name)
+        page.wait_for_function("n => document.querySelector('#mask-canvas .mask-view')?.dataset.layer === n", arg=name)
         mask = run.mask(name)
         shown = data(page, "#mask-canvas .mask-view")
         assert int(shown["kept"]) == int(mask.sum())
         assert int(shown["minDegree"]) == int(mask.sum(0).min())
         assert colours(page, "#mask-canvas canvas") > 3
-        page.wait_for_function("n => document.querySelector('#layer-reading').textContent.includes(n)", arg=name)
+        page.wait_for_function("n => document.querySelector('#layer-reading')?.textContent.includes(n)", arg=name)
 
     open_tab(page, "Expander graph")
     for size in (8, 32):
         if size != 8:
             pick(page, "#graph-size", str(size))
         page.wait_for_function(
-            "n => document.querySelector('#mask-graph .graph-view').dataset.nodes === n", arg=str(2 * size)
+            "n => document.querySelector('#mask-graph .graph-view')?.dataset.nodes === n", arg=str(2 * size)
         )
         for selector, whole in (("#mask-graph", mask), ("#topn-graph", run.topn_mask(name))):
             window = window_of(run, name, size, whole)
             wanted = {"nodes": 2 * size, "edges": int(window.sum()), "orphans": int((window.sum(0) == 0).sum())}
             page.wait_for_function(
-                """([s, w]) => { const d = document.querySelector(s + ' .graph-view').dataset;
+                """([s, w]) => { const d = document.querySelector(s + ' .graph-view')?.dataset ?? {};
                 return Object.keys(w).every(k => d[k] === String(w[k])); }""",
                 arg=[selector, wanted],
             )
@@ -165,18 +165,18 @@ def test_the_window_of_the_mask_is_the_window_of_the_graph(page):
     open_tab(page, "Masks")
     name = max(run.report["layers"], key=lambda layer: layer["shape"][1])["name"]
     page.click(f'#model-map [data-layer="{name}"]')
-    page.wait_for_function("n => document.querySelector('#mask-canvas .mask-view').dataset.layer === n", arg=name)
+    page.wait_for_function("n => document.querySelector('#mask-canvas .mask-view')?.dataset.layer === n", arg=name)
     page.click("#mask-canvas [data-act=cells]")
-    page.wait_for_function("+document.querySelector('#mask-canvas .mask-view').dataset.cell === 14")
+    page.wait_for_function("+document.querySelector('#mask-canvas .mask-view')?.dataset.cell === 14")
     for _ in range(20):
         page.press("#mask-canvas canvas", "ArrowRight")
-    page.wait_for_function("+document.querySelector('#mask-canvas .mask-view').dataset.x > 40")
+    page.wait_for_function("+document.querySelector('#mask-canvas .mask-view')?.dataset.x > 40")
     column = int(data(page, "#mask-canvas .mask-view")["x"])
     open_tab(page, "Expander graph")
-    page.wait_for_function("c => document.querySelector('#graph-column input').value === String(c)", arg=column)
+    page.wait_for_function("c => document.querySelector('#graph-column input')?.value === String(c)", arg=column)
     window = run.mask(name)[:8, column : column + 8]
     page.wait_for_function(
-        "n => document.querySelector('#mask-graph .graph-view').dataset.edges === n", arg=str(int(window.sum()))
+        "n => document.querySelector('#mask-graph .graph-view')?.dataset.edges === n", arg=str(int(window.sum()))
     )
 
 
@@ -188,9 +188,9 @@ def test_a_pattern_that_is_none_is_one_sentence(page):
     page.fill("#group input", "4")
     page.fill("#keep input", "5")
     page.press("#keep input", "Tab")
-    page.wait_for_function("document.querySelector('#pattern-note').textContent.includes('5:4')")
+    page.wait_for_function("document.querySelector('#pattern-note')?.textContent.includes('5:4')")
     prune(page)
-    page.wait_for_function("document.querySelector('#progress').textContent.includes('5:4')")
+    page.wait_for_function("document.querySelector('#progress')?.textContent.includes('5:4')")
     said = refusal(page)
     assert "cannot exceed M" in said
     assert "5:4" in said
@@ -278,7 +278,7 @@ def test_every_tab_fits_the_screen(open_page, theme, width):
         page.screenshot(path=SCREENSHOTS / f"{theme}-{width}-first.png")
         if "open" in page.get_attribute("#sidebar", "class").split():
             page.click("#sidebar .toggle-button")
-            page.wait_for_function("!document.querySelector('#sidebar').classList.contains('open')")
+            page.wait_for_function("document.querySelector('#sidebar')?.classList.contains('open') === false")
         assert page.locator(".plot .modebar-btn").count() == 0, "plotly's toolbar would cover a narrow figure's legend"
     for name in TABS:
         open_tab(page, name)

@@ -18,7 +18,7 @@ FIGURES = ("size", "speed", "heat", "forest")
 def starts(page, selector: str, text: str) -> None:
     """Wait until a sentence begins like this."""
     page.wait_for_function(
-        "([s, t]) => document.querySelector(s).textContent.trim().startsWith(t)", arg=[selector, text]
+        "([s, t]) => document.querySelector(s)?.textContent.trim().startsWith(t)", arg=[selector, text]
     )
 
 
@@ -36,7 +36,7 @@ def test_every_figure_is_drawn_and_read_aloud(page):
     assert "48 × 256 tokens" in page.inner_text("#compare-facts")
 
     pick(page, "#compare-patterns", "2:4")
-    page.wait_for_function("document.querySelector('#compare-heat .plot').data[0].x.length === 1")
+    page.wait_for_function("document.querySelector('#compare-heat .plot')?.data[0].x.length === 1")
     page.keyboard.press("Escape")
     pick(page, "#compare-baseline", "SparseGPT")
     starts(page, "#compare-forest-reading", "Against SparseGPT")
@@ -44,8 +44,8 @@ def test_every_figure_is_drawn_and_read_aloud(page):
     starts(page, "#compare-heat-reading", "Orphans")
 
     pick(page, "#compare-model", "tiny-opt")
-    page.wait_for_function("document.querySelector('#compare-reading').textContent.includes('results of tiny-opt')")
-    page.wait_for_function("document.querySelector('#compare-heat .plot').data[0].x.length === 3")
+    page.wait_for_function("document.querySelector('#compare-reading')?.textContent.includes('results of tiny-opt')")
+    page.wait_for_function("document.querySelector('#compare-heat .plot')?.data[0].x.length === 3")
 
 
 def upload(page, file) -> None:

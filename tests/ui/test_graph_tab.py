@@ -54,7 +54,7 @@ def test_click_channels_and_see_their_neighbours(page, layer):
     wait_data(page, TOPN, chosen=2, reached=int(run.topn_mask(name)[rows, members].any(1).sum()))
     unfold(page, "#theory")
     whole = expansion(mask, "inputs", members, certificate_sigma2(mask, run.layer(name)["sigma2"]))
-    page.wait_for_function("n => document.querySelector('#set-table').innerText.includes(n)", arg=f"{whole.ratio:.2f}")
+    page.wait_for_function("n => document.querySelector('#set-table')?.innerText.includes(n)", arg=f"{whole.ratio:.2f}")
     label = "EGGS-PTP+"
     wanted = [label, "2", str(whole.neighbours), f"{whole.ratio:.2f}", f"≥ {whole.certificate:.2f}"]
     assert table_row(page, label) == wanted
@@ -84,7 +84,7 @@ def test_a_channel_picked_while_an_answer_is_under_way_counts(page, layer):
     held[0].continue_()
     mask, members = run.mask(name), columns.start + torch.tensor([3, 7])
     whole = expansion(mask, "inputs", members, certificate_sigma2(mask, run.layer(name)["sigma2"]))
-    page.wait_for_function("n => document.querySelector('#set-table').innerText.includes(n)", arg=f"{whole.ratio:.2f}")
+    page.wait_for_function("n => document.querySelector('#set-table')?.innerText.includes(n)", arg=f"{whole.ratio:.2f}")
     page.wait_for_timeout(1000)  # for an answer to the first click to do harm
     assert table_row(page, "EGGS-PTP+")[1:3] == ["2", str(whole.neighbours)]
 
@@ -107,7 +107,7 @@ def test_buttons_choose_sets_of_either_side(page, layer):
     worst = worst_set(mask, "outputs", outputs, 4)
     wait_data(page, GRAPH, chosen=4, reached=int(mask[worst][:, columns].any(0).sum()))
     page.wait_for_function(
-        "n => document.querySelector('#set-reading').textContent.includes(n)",
+        "n => document.querySelector('#set-reading')?.textContent.includes(n)",
         arg=f"{int(mask[worst].any(0).sum())} under EGGS-PTP+",
     )
     page.click("#set-random")
@@ -122,7 +122,7 @@ def test_a_signal_spreads_step_by_step_as_in_the_core(page, layer):
     unfold(page, "#theory")
     weakest = int(run.mask(name).sum(0).argmin())
     page.wait_for_function(
-        "s => document.querySelector('#mixing-reading').textContent.includes(s)",
+        "s => document.querySelector('#mixing-reading')?.textContent.includes(s)",
         arg=f"a signal from input {weakest}, the least connected",
     )
     page.click("#set-lowest")
@@ -131,7 +131,7 @@ def test_a_signal_spreads_step_by_step_as_in_the_core(page, layer):
     page.wait_for_selector("#mask-graph .player:not([hidden])")
     members = lowest_degree_set(run.mask(name), "inputs", torch.arange(columns.start, columns.stop), 4)
     steps = spread(run.mask(name), "inputs", members, 8)
-    page.wait_for_function("+document.querySelector('#mask-graph .graph-view').dataset.step >= 2")  # it plays by itself
+    page.wait_for_function("+document.querySelector('#mask-graph .graph-view')?.dataset.step >= 2")  # it plays by itself
     page.click("#mask-graph [data-act=play]")
     while int(data(page, GRAPH)["step"]) > 1:
         page.click("#mask-graph [data-act=back]")
@@ -147,7 +147,7 @@ def test_the_slider_goes_from_topn_to_equal_degrees(page, layer):
     open_tab(page, "Expander graph")
     degrees = run.mask(name).sum(0)
     stands = f"{100 * degrees.min().item() / degrees.double().mean().item():.0f}"
-    page.wait_for_function("n => document.querySelector('#graph-beta input[type=number]').value === n", arg=stands)
+    page.wait_for_function("n => document.querySelector('#graph-beta input[type=number]')?.value === n", arg=stands)
     for percent in (0, 30, 55, 100):
         page.fill("#graph-beta input[type=number]", str(percent))
         page.press("#graph-beta input[type=number]", "Enter")
@@ -170,15 +170,15 @@ def test_a_window_outside_the_matrix_moves_inside(page, layer):
     run, name, _, columns = layer
     most = run.mask(name).shape[0]
     open_tab(page, "Expander graph")
-    page.wait_for_function("n => document.querySelector('#graph-column input').value === n", arg=str(columns.start))
+    page.wait_for_function("n => document.querySelector('#graph-column input')?.value === n", arg=str(columns.start))
     page.fill("#graph-row input", "999999")
     page.press("#graph-row input", "Enter")
-    page.wait_for_function("n => document.querySelector('#graph-row input').value === n", arg=str(most - 8))
+    page.wait_for_function("n => document.querySelector('#graph-row input')?.value === n", arg=str(most - 8))
     assert f"outputs {most - 8}–{most - 1}" in page.inner_text("#graph-reading")
     wait_data(page, GRAPH, edges=int(run.mask(name)[-8:, columns].sum()))
     page.fill("#graph-row input", "-5")
     page.press("#graph-row input", "Enter")
-    page.wait_for_function("document.querySelector('#graph-row input').value === '0'")
+    page.wait_for_function("document.querySelector('#graph-row input')?.value === '0'")
     assert count_components(run.mask(name)) == 1
 
 
@@ -191,7 +191,7 @@ def test_the_whole_layer_is_drawn_in_bundles(page, layer):
     page.locator("#graph-layout label").get_by_text("circular", exact=True).click()
     unfold(page, "#theory")
     page.click("#set-lowest")
-    page.wait_for_function("s => document.querySelector(s).dataset.chosen > 0", arg=TOPN)
+    page.wait_for_function("s => document.querySelector(s)?.dataset.chosen > 0", arg=TOPN)
     for file in ("png", "svg", "csv"):
         with page.expect_download() as download:
             page.click(f"#mask-graph [data-save={file}]")

@@ -39,7 +39,7 @@ def test_hostile_tokens_are_shown_as_text_on_every_tab(open_page, hostile_model)
     page.click("#method input")
     page.get_by_role("option", name="Magnitude", exact=True).click()
     page.click("#prune")
-    page.wait_for_function("document.querySelector('#progress').innerText.startsWith('Done in')")
+    page.wait_for_function("document.querySelector('#progress')?.innerText.startsWith('Done in')")
     assert EVIL in page.inner_text(".facts >> nth=0")
     for tab in TABS:
         open_tab(page, tab, empty=("#compare-forest .plot",))  # one run alone differs from nothing
@@ -53,6 +53,6 @@ def test_hostile_tokens_are_shown_as_text_on_every_tab(open_page, hostile_model)
     page.fill("#writing-tokens input[type=number]", "24")
     page.fill("#writing-prompt textarea", f"{EVIL} ${{alert(7)}}")
     page.click("#writing-start")
-    page.wait_for_function("document.querySelector('#writing-reading').textContent.includes('same chance')")
+    page.wait_for_function("document.querySelector('#writing-reading')?.textContent.includes('same chance')")
     assert EVIL in page.inner_text("#writing-lanes")
     assert page.locator("img[src=x]").count() == 0

@@ -94,13 +94,13 @@ def test_a_measurement_can_be_stopped_and_taken_again(page):
     wait_done(page, "tiny-llama", "1:4")
     open_tab(page, "Latency & size")
     page.wait_for_function(STOP_MEASURING)
-    page.wait_for_function("document.querySelector('#layers-reading').textContent.includes('starts anew')")
+    page.wait_for_function("document.querySelector('#layers-reading')?.textContent.includes('starts anew')")
     page.wait_for_timeout(1500)  # nothing of the cancelled work arrives later
     page.wait_for_selector("#measure-again:enabled")
     page.wait_for_selector("#measure-stop:disabled")
     assert not page.query_selector("#layers-reading .progress")
     page.click("#measure-again")
-    page.wait_for_function("document.querySelector('#layers-reading').textContent.includes('Kernel:')")
+    page.wait_for_function("document.querySelector('#layers-reading')?.textContent.includes('Kernel:')")
 
 
 @pytest.mark.slow
@@ -108,7 +108,7 @@ def test_a_race_ends_with_identical_text_and_another_can_be_stopped(page):
     quick_run(page)
     open_tab(page, "Latency & size")
     page.click("#race-start")
-    page.wait_for_function("document.querySelector('#race-note').textContent.includes('Identical text')")
+    page.wait_for_function("document.querySelector('#race-note')?.textContent.includes('Identical text')")
     assert "Tokens: native step." in page.inner_text("#race-note")
     lanes = page.evaluate(LANES)
     model = load("tiny-llama")  # whose context is shorter than prompt and 256 tokens: the race ends where it does
@@ -121,7 +121,7 @@ def test_a_race_ends_with_identical_text_and_another_can_be_stopped(page):
     page.fill("#race-prompt textarea", "<img src=x onerror=alert(1)> the nation")
     page.click("#race-start")
     page.wait_for_function(STOP_AT_ONCE)
-    page.wait_for_function("document.querySelector('#race-note').textContent.includes('Stopped')")
+    page.wait_for_function("document.querySelector('#race-note')?.textContent.includes('Stopped')")
     page.wait_for_selector("#race-start:enabled")
     assert int(data(page, "#race .lane.packed")["tokens"]) < int(room)
     page.fill("#race-prompt textarea", " ")

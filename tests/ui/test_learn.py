@@ -55,7 +55,7 @@ def test_the_signal_passes_an_orphan_by_until_it_gets_an_edge(open_page):
     page.get_by_text("After 2 steps").wait_for()
     assert share("inputs", 4) == "0%"
     page.click('#lesson-bench [data-row="0"][data-col="3"]')
-    page.wait_for_function("document.querySelector('#lesson-extra .inputs[data-channel=\"4\"]').dataset.share !== '0%'")
+    page.wait_for_function("(document.querySelector('#lesson-extra .inputs[data-channel=\"4\"]')?.dataset.share ?? '0%') !== '0%'")
     assert "none" in page.inner_text("#lesson-measures")
     page.click("#lesson-anew")
     page.get_by_text("After 1 step the").wait_for()
@@ -71,7 +71,7 @@ def test_a_wrong_answer_is_told_why_and_a_right_one_is_ticked(open_page):
     page.get_by_label("12. Order ✓").wait_for()
     assert page.get_by_label("12. Order ✓").is_checked()
     page.get_by_label("regrouped and re-fitted", exact=True).check()
-    page.wait_for_function("document.querySelector('#lesson-bench th:nth-child(2)').innerText !== '1'")
+    page.wait_for_function("(document.querySelector('#lesson-bench th:nth-child(2)')?.innerText ?? '1') !== '1'")
 
 
 def test_full_screen_shows_the_lesson_alone_and_a_remote_turns_its_pages(open_page):
@@ -112,7 +112,7 @@ def test_a_mask_is_edited_by_keys_alone(open_page):
     before = page.get_attribute("#lesson-measures .minis", "data-gap")
     page.keyboard.press("Space")
     page.wait_for_function(
-        "b => document.querySelector('#lesson-measures .minis').dataset.gap !== b", arg=before, timeout=20_000
+        "b => (document.querySelector('#lesson-measures .minis')?.dataset.gap ?? b) !== b", arg=before, timeout=20_000
     )
     assert page.get_attribute('#lesson-bench [data-row="1"][data-col="1"]', "aria-pressed") == "true"
 

@@ -42,7 +42,7 @@ def patterns(page) -> dict[str, str]:
 def wait_rules(page, text: str) -> None:
     """Wait until the sidebar has a plan's rules."""
     page.wait_for_function(
-        "t => document.querySelector('#plan-rules textarea, #plan-rules input').value === t", arg=text
+        "t => document.querySelector('#plan-rules textarea, #plan-rules input')?.value === t", arg=text
     )
 
 
@@ -60,7 +60,7 @@ def test_layers_are_painted_one_by_one_by_rectangles_rows_and_blocks(page):
     page.click(cell(UP.format(0)))
     wait_rules(page, "blocks 1 mlp.up_proj=1:4")
     assert patterns(page)[UP.format(0)] == "1:4" and int(data(page, PLAN)["bytes"]) < before
-    page.wait_for_function("document.querySelector('#plan-note').innerText.includes('1 layer differs from 2:4')")
+    page.wait_for_function("document.querySelector('#plan-note')?.innerText.includes('1 layer differs from 2:4')")
     drag(page, UP.format(2), DOWN.format(4))
     wait_rules(page, "blocks 1,3-5 mlp.up_proj=1:4;blocks 3-5 mlp.down_proj=1:4")  # others follow the sidebar
     brush(page, "dense")
@@ -101,8 +101,8 @@ def test_everything_goes_by_keyboard(page):
 def test_a_budget_fills_the_canvas_and_another_sidebar_keeps_what_fits(page):
     page.fill("#plan-budget input[type=number]", "60")
     page.click("#plan-start")
-    page.wait_for_function("document.querySelector('#plan-progress').innerText.includes('within 60%')")
-    page.wait_for_function(f"+document.querySelector('{PLAN}').dataset.differ > 20")
+    page.wait_for_function("document.querySelector('#plan-progress')?.innerText.includes('within 60%')")
+    page.wait_for_function(f"+document.querySelector('{PLAN}')?.dataset.differ > 20")
     dense = sum(4 * layer.shape[0] * layer.shape[1] for layer in layers_of("tiny-llama"))
     assert 0.55 * dense < int(data(page, PLAN)["bytes"]) <= 0.6 * dense
     assert float(data(page, PLAN)["loss"]) > 0
@@ -112,7 +112,7 @@ def test_a_budget_fills_the_canvas_and_another_sidebar_keeps_what_fits(page):
     page.click(cell(UP.format(0)))  # the brush beside the sidebar's pattern
     page.wait_for_selector("#plan-drop:visible")
     choose(page, "tiny-opt")
-    page.wait_for_function("document.querySelector('#plan-note').innerText.includes('tiny-opt has no layer for')")
+    page.wait_for_function("document.querySelector('#plan-note')?.innerText.includes('tiny-opt has no layer for')")
     wait_rules(page, "")
     page.wait_for_function("document.querySelectorAll('#plan-canvas [data-layer]').length === 36")
     assert len(filled) == 42 and set(patterns(page).values()) == {"2:4"}
@@ -125,8 +125,8 @@ def test_a_painted_plan_is_pruned_and_its_address_paints_it_again(page, open_pag
     drag(page, UP.format(0), DOWN.format(5))
     wait_rules(page, rules := "mlp.up_proj=1:4;mlp.down_proj=1:4")
     prune(page)
-    page.wait_for_function("document.querySelector('#progress').textContent.includes('Done in')")
-    page.wait_for_function("document.querySelector('#plan-outcome').innerText.includes('12 layers at 1:4')")
+    page.wait_for_function("document.querySelector('#progress')?.textContent.includes('Done in')")
+    page.wait_for_function("document.querySelector('#plan-outcome')?.innerText.includes('12 layers at 1:4')")
     query = page.evaluate("location.search")
     assert "layers=mlp.up_proj" in query and "tab=plan" in query
     small = {"calibration_windows": 4, "calibration_length": 64}
@@ -150,12 +150,12 @@ def test_a_painted_plan_is_pruned_and_its_address_paints_it_again(page, open_pag
 def test_losses_are_measured_with_progress_and_shown(page):
     choose(page, method="Magnitude")
     small_calibration(page)
-    page.wait_for_function("document.querySelector('#plan-sources').innerText.includes('was not measured for')")
+    page.wait_for_function("document.querySelector('#plan-sources')?.innerText.includes('was not measured for')")
     assert page.locator("#plan-canvas [data-act=loss]").count() == 0
     page.click("#plan-measure")
-    page.wait_for_function("document.querySelector('#plan-progress').innerText.includes('Measured.')")
+    page.wait_for_function("document.querySelector('#plan-progress')?.innerText.includes('Measured.')")
     page.click("#plan-canvas [data-act=loss]")
-    page.wait_for_function("document.querySelector('#plan-canvas .mm-legend').innerText.includes('nats')")
+    page.wait_for_function("document.querySelector('#plan-canvas .mm-legend')?.innerText.includes('nats')")
     assert "measured here" in page.inner_text("#plan-sources")
     assert "By 1:4, the model is predicted" in page.inner_text("#plan-weakest") or "By 2:8" in page.inner_text(
         "#plan-weakest"

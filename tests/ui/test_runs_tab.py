@@ -48,7 +48,7 @@ def test_a_link_to_a_run_that_is_not_known_computes_it(open_page):
     assert page.input_value("#method input") == "Magnitude" and page.input_value("#model input") == "tiny-opt"
     key = query(page)["run"]
     again = open_page(query=f"?run={key}")  # another visitor: from the store, at once
-    again.wait_for_function("k => document.querySelector('#facts').textContent.includes(k)", arg=key)
+    again.wait_for_function("k => document.querySelector('#facts')?.textContent.includes(k)", arg=key)
     assert again.is_disabled("#stop")
     again.locator("#advanced").get_by_text("Advanced").click()
     assert again.input_value("#windows input") == "4"
@@ -81,12 +81,12 @@ def test_whoever_has_to_wait_is_told_the_place(open_page):
         prune(page)
         page.wait_for_selector("#stop:enabled")
     pages[2].wait_for_function(
-        "/[12] jobs? ahead of you(, about .*)?/.test(document.querySelector('#progress').textContent)"
+        "/[12] jobs? ahead of you(, about .*)?/.test(document.querySelector('#progress')?.textContent)"
     )
     for page in reversed(pages):
         page.bring_to_front()
         page.click("#stop")
-        page.wait_for_function("document.querySelector('#progress').textContent.includes('Stopped.')")
+        page.wait_for_function("document.querySelector('#progress')?.textContent.includes('Stopped.')")
         page.wait_for_selector("#prune:enabled")
 
 
@@ -109,12 +109,12 @@ def test_runs_are_listed_named_compared_opened_and_exported(open_page, width):
         page.click(".sidebar .toggle-button")
     key = query(page)["run"]
     open_tab(page, "Runs")
-    page.wait_for_function("n => document.querySelector('#runs-reading').textContent.includes('finished runs')", arg=0)
+    page.wait_for_function("n => document.querySelector('#runs-reading')?.textContent.includes('finished runs')", arg=0)
     page.locator("#runs-table [data-testid='cell-0-1']:visible").first.click()  # the newest run comes first
     page.locator("#runs-compared thead").get_by_text(key[:6]).wait_for()
     page.fill("#runs-name input, #runs-name textarea", HOSTILE)
     page.click("#runs-rename")
-    page.wait_for_function("document.querySelector('#runs-note').textContent.includes('Saved')")
+    page.wait_for_function("document.querySelector('#runs-note')?.textContent.includes('Saved')")
     page.locator("#runs-chosen").get_by_text("alert(1)").first.wait_for()
     page.click("#runs-chosen input")
     page.get_by_role("option").filter(has_text="SparseGPT").first.click()
@@ -131,7 +131,7 @@ def test_runs_are_listed_named_compared_opened_and_exported(open_page, width):
     }
     choose(page, method="EGGS-PTP+") if width >= 768 else None
     page.locator("#runs-table [data-testid^='cell-0-0'] .row-open:visible").first.click()
-    page.wait_for_function("k => document.querySelector('#facts').textContent.includes(k)", arg=key)
+    page.wait_for_function("k => document.querySelector('#facts')?.textContent.includes(k)", arg=key)
     assert "RIA kept 2 of every 8" in page.inner_text("#overview-reading")
     page.wait_for_function(NOTE, arg=METHODS["ria"].summary)
     assert page.input_value("#method input") == "RIA"
@@ -142,6 +142,6 @@ def test_prune_shows_a_known_run_at_once_and_computes_it_again_if_asked(open_pag
     shipped = next(run for run in bundled_runs() if run.report["method"] == "wanda" and "llama" in run.report["model"])
     choose(page, method=run_label(shipped))
     prune(page)
-    page.wait_for_function("k => document.querySelector('#facts').textContent.includes(k)", arg=shipped.key)
+    page.wait_for_function("k => document.querySelector('#facts')?.textContent.includes(k)", arg=shipped.key)
     assert "kept since then" in page.inner_text("#progress")
     assert data(page, "#layer-chart .plot")

@@ -44,7 +44,7 @@ def test_another_layer_brings_another_spectrum(page):
     page.click('#model-map [data-layer="model.layers.2.self_attn.q_proj"]')
     open_tab(page, "Spectrum")
     page.wait_for_function(
-        "document.querySelector('#density-reading').textContent.includes('model.layers.2.self_attn.q_proj')"
+        "document.querySelector('#density-reading')?.textContent.includes('model.layers.2.self_attn.q_proj')"
     )
 
 
@@ -62,7 +62,7 @@ def test_the_curve_that_ships_is_drawn_as_it_was_measured(page):
     assert Image.open(download.value.path()).convert("RGBA").getchannel("A").getextrema() == (255, 255)
     hide = page.locator("#sweep-gap .plot-legend").get_by_role("button", name="smallest")
     hide.click()
-    page.wait_for_function("document.querySelector('#sweep-gap .plot').data[1].visible === 'legendonly'")
+    page.wait_for_function("document.querySelector('#sweep-gap .plot')?.data[1].visible === 'legendonly'")
     hide.click()
     with page.expect_download() as download:
         page.click("#sweep-gap [data-save=csv]")
@@ -78,7 +78,7 @@ def test_a_curve_is_measured_point_by_point_and_can_be_stopped(page):
     page.wait_for_selector("#sweep-progress .progress")
     page.wait_for_function("document.querySelector('#sweep-perplexity .plot')?.data?.[0].y.length < 6")
     page.click("#sweep-stop")
-    page.wait_for_function("document.querySelector('#sweep-progress').textContent.includes('Stopped')")
+    page.wait_for_function("document.querySelector('#sweep-progress')?.textContent.includes('Stopped')")
     page.wait_for_selector("#sweep:enabled")
     points = page.evaluate(TRACES, "#sweep-perplexity")[0]
     assert points["x"][0] == 0 and len(points["y"]) < 6 and points["y"][0] > 30

@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, Gemma3nConfig
 
 from eggs_core.assets import ASSETS
 from eggs_core.config import make_config
@@ -17,7 +17,7 @@ from eggs_core.models.loading import load
 from eggs_core.packed.hf_folder import save_hf
 from eggs_core.pruning.loop import prune
 from eggs_core.pruning.out_of_core import StreamedPruning
-from tools.tiny_architectures import OVERRIDES, shrunk
+from tools.tiny_architectures import OVERRIDES, build, shrunk
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
@@ -27,8 +27,10 @@ FAMILIES = {
     "gemma3": "Gemma3",
     "idefics3": "Idefics3",
     "internvl": "InternVL",
+    "llama4": "Llama4",
     "llava": "Llava",
     "mistral3": "Mistral3",
+    "qwen2_5_vl": "Qwen2_5_VL",
     "qwen3_vl": "Qwen3VL",
 }
 STREAMED = ("gemma3", "qwen3_vl")
@@ -74,6 +76,21 @@ def test_the_text_part_computes_what_the_whole_does_and_its_export_opens_by_itse
         assert type(again) is type(loaded.model)
         assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
         assert torch.allclose(logits(again), logits(loaded.model), atol=1e-5)
+
+
+def test_the_text_part_of_one_whose_sight_needs_a_package_that_is_missing(tmp_path):
+    text = build("gemma3n_text")
+    config = Gemma3nConfig(text_config=text.config)
+    config.save_pretrained(tmp_path)
+    stored = {f"model.language_model.{k.removeprefix('model.')}": t for k, t in text.state_dict().items()}
+    seen = {"model.vision_tower.stem.weight": torch.zeros(2), "model.embed_audio.embedding.weight": torch.zeros(2)}
+    kept = {key: tensor for key, tensor in stored.items() if "lm_head" not in key}
+    save_file(kept | seen, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    for tokenizer in (ASSETS / "models" / "tiny-llama").glob("tokenizer*"):
+        shutil.copy(tokenizer, tmp_path)
+    loaded = load(str(tmp_path), CPU)
+    assert loaded.left_out == ("audio", "vision")
+    assert torch.equal(logits(loaded.model), logits(text))
 
 
 @pytest.mark.parametrize("way", [load, Checkpoint])
