@@ -131,7 +131,8 @@ def test_a_signal_spreads_step_by_step_as_in_the_core(page, layer):
     page.wait_for_selector("#mask-graph .player:not([hidden])")
     members = lowest_degree_set(run.mask(name), "inputs", torch.arange(columns.start, columns.stop), 4)
     steps = spread(run.mask(name), "inputs", members, 8)
-    page.wait_for_function("+document.querySelector('#mask-graph .graph-view')?.dataset.step >= 2")  # it plays by itself
+    # It plays by itself.
+    page.wait_for_function("+document.querySelector('#mask-graph .graph-view')?.dataset.step >= 2")
     page.click("#mask-graph [data-act=play]")
     while int(data(page, GRAPH)["step"]) > 1:
         page.click("#mask-graph [data-act=back]")

@@ -55,7 +55,8 @@ def test_the_signal_passes_an_orphan_by_until_it_gets_an_edge(open_page):
     page.get_by_text("After 2 steps").wait_for()
     assert share("inputs", 4) == "0%"
     page.click('#lesson-bench [data-row="0"][data-col="3"]')
-    page.wait_for_function("(document.querySelector('#lesson-extra .inputs[data-channel=\"4\"]')?.dataset.share ?? '0%') !== '0%'")
+    channel = "#lesson-extra .inputs[data-channel='4']"
+    page.wait_for_function("s => (document.querySelector(s)?.dataset.share ?? '0%') !== '0%'", arg=channel)
     assert "none" in page.inner_text("#lesson-measures")
     page.click("#lesson-anew")
     page.get_by_text("After 1 step the").wait_for()

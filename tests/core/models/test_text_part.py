@@ -57,7 +57,8 @@ def test_the_text_part_computes_what_the_whole_does_and_its_export_opens_by_itse
     whole = written(kind, tmp_path / "model")
     loaded = load(str(tmp_path / "model"), CPU)
     assert loaded.left_out == ("vision",) and "CausalLM" in type(loaded.model).__name__
-    assert torch.allclose(logits(loaded.model), logits(whole), atol=1e-6)
+    spoken = whole.language_model if kind == "llama4" else whole  # which fails as a whole where there is no picture
+    assert torch.allclose(logits(loaded.model), logits(spoken), atol=1e-6)
     config = make_config("m", "2:4", "magnitude")
     if kind in STREAMED:
         checkpoint = Checkpoint(str(tmp_path / "model"), CPU)
@@ -80,7 +81,7 @@ def test_the_text_part_computes_what_the_whole_does_and_its_export_opens_by_itse
 
 def test_the_text_part_of_one_whose_sight_needs_a_package_that_is_missing(tmp_path):
     text = build("gemma3n_text")
-    config = Gemma3nConfig(text_config=text.config)
+    config = Gemma3nConfig(text_config=text.config.to_dict(), architectures=["Gemma3nForConditionalGeneration"])
     config.save_pretrained(tmp_path)
     stored = {f"model.language_model.{k.removeprefix('model.')}": t for k, t in text.state_dict().items()}
     seen = {"model.vision_tower.stem.weight": torch.zeros(2), "model.embed_audio.embedding.weight": torch.zeros(2)}
