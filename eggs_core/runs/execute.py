@@ -27,6 +27,7 @@ from eggs_core.report_types import Latency
 from eggs_core.runs.events import Event, Finished, LayerDone
 from eggs_core.runs.inputs import Inputs, Texts
 from eggs_core.runs.new_report import Clock, Coverage, Weights, new_report
+from eggs_core.runs.recovery import Course, check_recovery, recovery_steps, scored
 from eggs_core.runs.run import Run
 from eggs_core.runs.streamed import checkpoint_of, execute_streamed, streams
 from eggs_core.text.sources import Text
@@ -35,6 +36,9 @@ from eggs_core.text.windows import has_beginning
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
 
+ONE_SHOT = (0.8, 0.93)  # shares of a run when pruning ends, and when the pruned model is evaluated
+PARTS = (0.4, 0.45, 0.9, 0.93)  # the same with recovery, then when that ends, and when the recovered one is evaluated
+TRAINING = 3.0  # copies that recovery needs beside: gradients, and AdamW's two averages
 COPIES = 1.6  # of a model beside the dense one while it is pruned: the pruned copy, and its packed twin
 
 
@@ -49,7 +53,7 @@ def execute(
     out: Path | None = None,
     store: Path | None = None,
 ) -> Iterator[Event]:
-    """Run a configuration: load, check, evaluate dense, prune a copy, evaluate again, measure size and latency.
+    """Run a configuration: load, evaluate dense, prune a copy, evaluate again, recover, measure size and latency.
 
     A model that is too large for that is pruned block by block from disk into the folder `out` (see
     streamed.execute_streamed); so is any model with `stream`. The caller is going to save the run in `out` and `store`,
@@ -70,6 +74,7 @@ def execute(
     clock = Clock()
     yield Progress("Reading the texts", 0.0)
     chosen = Texts.of(config, texts)
+    check_recovery(config, chosen)
     yield Progress(f"Loading {config.model}", 0.0)
     dense = cache.get(config.model)
     plan = plan_for(dense.model, config.pattern, config.layers)
@@ -83,12 +88,19 @@ def execute(
 
     if dense_scores is None:
         dense_scores = yield from _dense_scores(dense, evaluation)
-    check_room(COPIES * dense.nbytes, dense.device, f"Pruning {config.model}")
-    model, layers = yield from _pruned_copy(dense, calibration, config, len(plan.patterns), clock)
-    with memory_errors("Evaluating the pruned model"):
-        pruned_scores = yield from evaluate_steps(model, evaluation, "Evaluating the pruned model", 0.8, 0.93)
-
+    check_room(
+        (COPIES + (TRAINING if config.recovery_tokens else 0)) * dense.nbytes, dense.device, f"Pruning {config.model}"
+    )
+    parts = PARTS if config.recovery_tokens else ONE_SHOT
+    model, layers = yield from _pruned_copy(dense, calibration, config, len(plan.patterns), clock, parts[0])
     masks = {r.name: r.mask for r in layers}
+    with memory_errors("Evaluating the pruned model"):
+        pruned_scores = yield from evaluate_steps(model, evaluation, "Evaluating the pruned model", *parts[:2])
+    recovery = None
+    if config.recovery_tokens:
+        course = Course(config, dense, masks, chosen.calibration, out)
+        recovery = yield from recovery_steps(model, course, *parts[1:3])
+        pruned_scores = yield from scored(model, recovery, pruned_scores.to_dict(), evaluation, *parts[2:])
     permutations = {r.name: r.permutation for r in layers if r.permutation is not None}
     if latency is None:
         yield Progress("Measuring latency", 0.93)
@@ -104,6 +116,7 @@ def execute(
         size=size_breakdown(model, masks, plan.patterns, permutations),
         coverage=Coverage.of(model, plan, masks.keys()),
         latency=latency,
+        recovery=recovery,
     )
     packed = {name: pack_bits(mask) for name, mask in masks.items()}
     packed_topn = {r.name: pack_bits(r.topn_mask) for r in layers} if keeps_topn(plan.shapes.values()) else {}
@@ -121,9 +134,12 @@ def _dense_scores(dense: LoadedModel, windows: torch.Tensor) -> Generator[Event,
 
 
 def _pruned_copy(
-    dense: LoadedModel, windows: torch.Tensor, config: PruneConfig, total: int, clock: Clock
+    dense: LoadedModel, windows: torch.Tensor, config: PruneConfig, total: int, clock: Clock, last: float
 ) -> Generator[Event, None, tuple[PreTrainedModel, list[LayerReport]]]:
-    """A pruned copy of the model, and what happened to each of `total` layers; the clock learns how long it took."""
+    """A pruned copy of the model, and what happened to each of `total` layers; the clock learns how long it took.
+
+    Progress ends at the share `last`.
+    """
     layers: list[LayerReport] = []
     with memory_errors("Pruning"):
         model = copy.deepcopy(dense.model)
@@ -135,7 +151,7 @@ def _pruned_copy(
             yield LayerDone(layer, total)
             yield Progress(
                 f"Block {layer.block + 1}, {layer.projection}: layer {len(layers)} of {total}",
-                0.2 + 0.6 * len(layers) / total,
+                0.2 + (last - 0.2) * len(layers) / total,
                 clock.pruning / len(layers) * (total - len(layers)),
             )
     return model, layers
