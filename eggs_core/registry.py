@@ -24,7 +24,7 @@ DEFAULT_METHOD = "eggs-ptp-plus"
 class Option:
     """A number that one entry of the registry reads; None, always its default, lets the entry choose for itself."""
 
-    label: str  # on the page, where a share, an option with bounds on both sides, stands in per cent
+    label: str  # on the page, where a share, an option up to 1, stands in per cent
     symbol: str  # in tables
     called: str  # in sentences
     help: str
@@ -337,6 +337,14 @@ def spelled_out(choices: Mapping[str, str], options: Mapping[str, float] = Mappi
     """A combination in a few words: its entries but for "none", then the options that are set."""
     words = [choices[name] for name in DIMENSIONS if choices[name] != "none"]
     return " · ".join(words) + "".join(f", {OPTIONS[name].symbol} {value:g}" for name, value in options.items())
+
+
+def stage_of(name: str) -> str | None:
+    """The stage that an argument belongs to, by its own name or an option's; None for what is a method's."""
+    for stage, dimension in STAGES.items():
+        if name == stage or any(name in one.options for one in dimension.entries.values()):
+            return stage
+    return None
 
 
 def stage_words(values: Mapping[str, Any]) -> str:

@@ -151,7 +151,7 @@ class Seconds(TypedDict):
     prune: Amount
 
 
-class RecoveryPoint(TypedDict):
+class RecoveryLoss(TypedDict):
     """After so many steps and tokens: divergence from the dense model on held-out text, nats a token."""
 
     step: Count
@@ -170,7 +170,7 @@ class Recovery(Protocol):
     tokens: Natural
     rate: Positive
     seed: Count
-    losses: Many[RecoveryPoint]
+    losses: Many[RecoveryLoss]
     before: Scores
     after: Scores
     seconds: Amount

@@ -37,7 +37,7 @@ SAVE_SECONDS = 60.0  # between two checkpoints
 
 
 @dataclass(frozen=True, slots=True)
-class CurvePoint:
+class RecoveryPoint:
     """After so many steps and tokens: Kullback-Leibler divergence from the dense model, nats a token, held-out text."""
 
     step: int
@@ -74,12 +74,12 @@ class Lesson:
 class Learned:
     """How training went: the curve, the kept values of its best point by parameter name, and the seconds it took."""
 
-    curve: list[CurvePoint]
+    curve: list[RecoveryPoint]
     values: dict[str, torch.Tensor]
     seconds: float = 0.0
 
     @property
-    def best(self) -> CurvePoint:
+    def best(self) -> RecoveryPoint:
         """The point of least loss."""
         return min(self.curve, key=lambda point: point.loss)
 
@@ -95,7 +95,7 @@ def none() -> None:
 
 def distil(
     student: PreTrainedModel, teacher: PreTrainedModel, masks: Mapping[str, torch.Tensor], lesson: Lesson
-) -> Generator[Progress | CurvePoint, None, Learned]:
+) -> Generator[Progress | RecoveryPoint, None, Learned]:
     """Train a pruned model in place; yields progress and the points of the curve, and returns what was learned.
 
     student: pruned by `masks`, bool (out, in) by layer name; at the end it holds the values of the best point. The
@@ -185,7 +185,7 @@ class _State:
     @no_grad
     def measure(
         self, student: PreTrainedModel, teacher: PreTrainedModel, trained: Trained, lesson: Lesson
-    ) -> CurvePoint:
+    ) -> RecoveryPoint:
         """One more point of the curve; the values of the best are kept."""
         windows = lesson.held_out
         loss = sum(
@@ -194,7 +194,7 @@ class _State:
         if not self.learned.curve and not math.isfinite(loss):
             raise EggsError("The pruned model's output holds NaN or infinite values, so nothing can be recovered.")
         tokens = min(BATCH * self.step, len(lesson.training)) * lesson.training.shape[1]
-        point = CurvePoint(self.step, tokens, loss if math.isfinite(loss) else 1e30)
+        point = RecoveryPoint(self.step, tokens, loss if math.isfinite(loss) else 1e30)
         self.learned.curve.append(point)
         if self.learned.best is point:
             self.learned.values = {name: value.cpu() for name, value in trained.values().items()}
@@ -216,7 +216,7 @@ class _State:
     def _resume(self, trained: Trained, tensors: dict[str, torch.Tensor], about: str) -> None:
         said = json.loads(about)
         self.step, self.seconds = int(said["step"]), float(said["seconds"])
-        self.learned.curve = [CurvePoint(int(s), int(t), float(loss)) for s, t, loss in said["curve"]]
+        self.learned.curve = [RecoveryPoint(int(s), int(t), float(loss)) for s, t, loss in said["curve"]]
         self.learned.values = {name: tensors[f"best {name}"] for name in trained.parameters}
         trained.set_values({name: tensors[f"now {name}"] for name in trained.parameters})
         for name, parameter in trained.parameters.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from eggs_core.models.loading import LoadedModel
 from eggs_core.progress import Progress
 from eggs_core.pruning.loop import LayerReport
-from eggs_core.pruning.recovery import CurvePoint
+from eggs_core.pruning.recovery import RecoveryPoint
 from eggs_core.runs.run import Run
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
@@ -35,4 +35,4 @@ class Finished:
     model: PreTrainedModel | None
 
 
-Event = Progress | LayerDone | CurvePoint | Finished  # a CurvePoint: recovery was measured
+Event = Progress | LayerDone | RecoveryPoint | Finished  # a RecoveryPoint: recovery was measured

@@ -23,7 +23,7 @@ from eggs_core.masks.bits import pack_bits
 from eggs_core.models.loading import LoadedModel
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.activation_store import STATE, WORK
-from eggs_core.pruning.recovery import HELD_OUT, CurvePoint, Lesson, automatic_rate
+from eggs_core.pruning.recovery import HELD_OUT, Lesson, RecoveryPoint, automatic_rate
 from eggs_core.pruning.trained import Trained
 from eggs_core.registry import entry
 from eggs_core.report_types import Recovery, Report, Scores
@@ -98,7 +98,7 @@ class Course:
 
 def recovery_steps(
     student: PreTrainedModel, course: Course, first: float, last: float
-) -> Generator[Progress | CurvePoint, None, Recovery]:
+) -> Generator[Progress | RecoveryPoint, None, Recovery]:
     """Train a pruned model in place, with progress from the share `first` to `last`; what was begun before goes on.
 
     Returns its part of a report, without the scores, which `scored` adds.
