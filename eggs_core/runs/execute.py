@@ -23,7 +23,7 @@ from eggs_core.models.loading import LoadedModel
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.loop import LayerReport, prune
 from eggs_core.pruning.plan import plan_for
-from eggs_core.report_types import Latency
+from eggs_core.report_types import Latency, Recovery
 from eggs_core.runs.events import Event, Finished, LayerDone
 from eggs_core.runs.inputs import Inputs, Texts
 from eggs_core.runs.new_report import Clock, Coverage, Weights, new_report
@@ -88,20 +88,11 @@ def execute(
 
     if dense_scores is None:
         dense_scores = yield from _dense_scores(dense, evaluation)
-    check_room(
-        (COPIES + (TRAINING if config.recovery_tokens else 0)) * dense.nbytes, dense.device, f"Pruning {config.model}"
-    )
-    parts = PARTS if config.recovery_tokens else ONE_SHOT
-    model, layers = yield from _pruned_copy(dense, calibration, config, len(plan.patterns), clock, parts[0])
+    model, layers = yield from _pruned_copy(dense, calibration, config, len(plan.patterns), clock)
     masks = {r.name: r.mask for r in layers}
-    with memory_errors("Evaluating the pruned model"):
-        pruned_scores = yield from evaluate_steps(model, evaluation, "Evaluating the pruned model", *parts[:2])
-    recovery = None
-    if config.recovery_tokens:
-        course = Course(config, dense, masks, chosen.calibration, out)
-        recovery = yield from recovery_steps(model, course, *parts[1:3])
-        pruned_scores = yield from scored(model, recovery, pruned_scores.to_dict(), evaluation, *parts[2:])
     permutations = {r.name: r.permutation for r in layers if r.permutation is not None}
+    course = Course(config, dense, masks, chosen.calibration, out)
+    pruned_scores, recovery = yield from _evaluated(model, evaluation, course)
     if latency is None:
         yield Progress("Measuring latency", 0.93)
         with memory_errors("Measuring latency"):
@@ -134,13 +125,13 @@ def _dense_scores(dense: LoadedModel, windows: torch.Tensor) -> Generator[Event,
 
 
 def _pruned_copy(
-    dense: LoadedModel, windows: torch.Tensor, config: PruneConfig, total: int, clock: Clock, last: float
+    dense: LoadedModel, windows: torch.Tensor, config: PruneConfig, total: int, clock: Clock
 ) -> Generator[Event, None, tuple[PreTrainedModel, list[LayerReport]]]:
-    """A pruned copy of the model, and what happened to each of `total` layers; the clock learns how long it took.
-
-    Progress ends at the share `last`.
-    """
+    """A pruned copy of the model, and what happened to each of `total` layers; the clock learns how long it took."""
+    copies = COPIES + (TRAINING if config.recovery_tokens else 0)
+    check_room(copies * dense.nbytes, dense.device, f"Pruning {config.model}")
     layers: list[LayerReport] = []
+    last = _parts(config)[0]
     with memory_errors("Pruning"):
         model = copy.deepcopy(dense.model)
         yield Progress(f"Calibrating on {windows.numel():,} tokens", 0.2)
@@ -155,6 +146,27 @@ def _pruned_copy(
                 clock.pruning / len(layers) * (total - len(layers)),
             )
     return model, layers
+
+
+def _parts(config: PruneConfig) -> tuple[float, ...]:
+    return PARTS if config.recovery_tokens else ONE_SHOT
+
+
+def _evaluated(
+    model: PreTrainedModel, windows: torch.Tensor, course: Course
+) -> Generator[Event, None, tuple[WindowScores, Recovery | None]]:
+    """Evaluate the pruned model, recover it in place and evaluate it again if that is asked for.
+
+    Returns the scores of the model as it is then, and what recovery did.
+    """
+    parts = _parts(course.config)
+    with memory_errors("Evaluating the pruned model"):
+        scores = yield from evaluate_steps(model, windows, "Evaluating the pruned model", *parts[:2])
+    if not course.config.recovery_tokens:
+        return scores, None
+    recovery = yield from recovery_steps(model, course, *parts[1:3])
+    after = yield from scored(model, recovery, scores.to_dict(), windows, *parts[2:])
+    return after, recovery
 
 
 def is_current(run: Run) -> bool:

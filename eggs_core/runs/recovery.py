@@ -151,7 +151,7 @@ def take_up(model: PreTrainedModel, report: Report, course: Course) -> bool:
     The report's own file counts before the run store's. Values of other masks or weights are not taken.
     """
     trained, places = Trained(model, course.masks), []
-    if said := (report.get("recovery") or {}).get("weights"):
+    if (recovery := report.get("recovery")) and (said := recovery.get("weights")):
         places.append(Path(said))
     with suppress(EggsError):  # the run store may not be there
         places.append(course.place / WEIGHTS)

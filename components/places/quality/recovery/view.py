@@ -120,8 +120,8 @@ def recovery_rows(workspace: Workspace) -> list[Row]:
     one_shot = {run.key: run for run in runs if not run.report.get("recovery")}
     for key in dict.fromkeys((*one_shot, *after)):
         first = one_shot.get(key) or after[key][0]
-        for recovered in after.get(key, []) or [None]:
-            rows.append(_row(first, recovered))
+        recovered = after.get(key, [])
+        rows += [_row(first, run) for run in recovered] if recovered else [_row(first, None)]
     return rows
 
 
