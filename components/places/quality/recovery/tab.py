@@ -39,9 +39,13 @@ class Recovery:
     def learn(self, follow: Follow, workspace: Workspace, tokens: float | None, rate: float | None) -> Updates:
         """State, tokens and learning rate in; sentence, curve and table out."""
         run = finished_run(workspace)
-        wanted = None if tokens is None else whole_number(tokens, "The number of recovery tokens")
+        # An empty field of a tab that was not open at first is sent as 0.
+        wanted = (
+            whole_number(tokens, "The number of recovery tokens") or None,
+            number(rate, "The learning rate") or None,
+        )
         drawn = 0
-        for event in recover(follow, workspace, run, wanted, None if rate is None else number(rate, "The rate")):
+        for event in recover(follow, workspace, run, *wanted):
             if isinstance(event, Waiting):
                 yield {self.sentence: bar(event)}
                 continue
@@ -80,7 +84,7 @@ def create_recovery_panel(state: gr.State) -> Tab:
                 label=OPTIONS[name].label,
                 placeholder=OPTIONS[name].automatic,
                 precision=0 if OPTIONS[name].whole else None,
-                info=f"{OPTIONS[name].help}. Empty: {OPTIONS[name].automatic}.",
+                info=f"{OPTIONS[name].help}. Empty or 0: {OPTIONS[name].automatic}.",
                 elem_id=f"recover-{key}",
                 min_width=200,
             )

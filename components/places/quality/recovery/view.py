@@ -104,9 +104,9 @@ def recover(
     config = recovery_of(one_shot, tokens, rate)
     check_config(config)
     for event in follow(recover_work(one_shot, config)):
-        yield event
         if isinstance(event, Recovering) and event.run is not None:
-            workspace.own[event.run.key] = event.run
+            workspace.own[event.run.key] = event.run  # before whoever sees the event draws the workspace
+        yield event
 
 
 def recovery_rows(workspace: Workspace) -> list[Row]:

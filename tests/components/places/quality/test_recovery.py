@@ -24,7 +24,11 @@ def test_a_run_recovers_beside_itself(micro, store, workspace, follow):
     run = workspace.shown
     assert [row.recovered for row in recovery_rows(workspace)] == [None, None] and curve_of(workspace) == ()
     assert "Recover trains" in recovery_reading(recovery_rows(workspace), ())
-    events = list(recover(follow, workspace, run, 512, 0.001))
+    events, drawn = [], []
+    for event in recover(follow, workspace, run, 512, 0.001):
+        events.append(event)
+        drawn.append(len([row for row in recovery_rows(workspace) if row.recovered]))
+    assert drawn[0] == 0 and drawn[-1] == 1  # whoever draws on the last event draws the recovered run
     grown = [len(event.curve) for event in events if isinstance(event, Recovering)]
     assert grown == sorted(grown) and grown[-1] == 3  # before, and after each of two steps
     done = events[-1].run
