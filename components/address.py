@@ -10,7 +10,7 @@ from components.state.known_runs import find_run
 from components.state.workspace import Workspace
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
-from eggs_core.registry import DIMENSIONS, OPTIONS
+from eggs_core.registry import DIMENSIONS, OPTIONS, STAGES
 from eggs_core.rules import SEPARATOR
 from eggs_core.runs.run import Run
 
@@ -26,7 +26,7 @@ TABS = {  # what a tab is called on the page -> its name in an address
     "Runs": "runs",
     "Learn": "learn",
 }
-CHOICES = (*DIMENSIONS, "calibration", "bos")
+CHOICES = (*DIMENSIONS, *STAGES, "calibration", "bos")
 COMPRESSED = "~"  # begins rules that are compressed
 MOST_PLAIN, MOST_PACKED, MOST_UNPACKED = 120, 4000, 1_000_000  # characters of a plan's rules
 COUNTS = ("seed", "calibration_windows", "calibration_length")

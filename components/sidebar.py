@@ -26,7 +26,7 @@ from eggs_core.bos import EVERY, FIRST
 from eggs_core.config import PruneConfig
 from eggs_core.limits import hosted, limits
 from eggs_core.models.source import BUNDLED
-from eggs_core.registry import CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, reads
+from eggs_core.registry import CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, STAGES, everything, reads
 
 BOS = [("At the start of every window", EVERY), ("Before the text only, as in published tables", FIRST)]
 SOURCES = [("Bundled speeches", BUNDLED_TEXT), ("Text of your own", OWN_TEXT), ("Hub dataset", DATASET)]
@@ -108,6 +108,9 @@ def create_sidebar() -> Sidebar:
         anew = gr.Checkbox(
             False, label="Compute again", info="Even if this run is known already.", elem_id="anew", container=False
         )
+    with gr.Accordion("Recovery", open=False, elem_id="recovery-fold"):
+        for name, stage in STAGES.items():
+            _create_choice(controls, name, next(iter(stage.entries)))
     rules = controls["layers"] = gr.Textbox("", visible="hidden", elem_id="plan-rules", show_label=False)
     plan_note = gr.HTML("", elem_id="plan-note", padding=False)
     drop_plan = gr.Button("Drop the plan", size="sm", elem_id="plan-drop", visible=False)
@@ -132,29 +135,31 @@ def _create_pattern(controls: dict[str, Component]) -> None:
 
 def _create_choices(controls: dict[str, Component]) -> list[gr.Dropdown]:
     """The lists for the registry's dimensions; below each the options of its entries, seen while they are read."""
-    default, lists = METHODS[DEFAULT_METHOD].choices(), []
-    for name, dimension in DIMENSIONS.items():
-        chosen = controls[name] = gr.Dropdown(
-            [(one.label, key) for key, one in dimension.entries.items()],
-            value=default[name],
-            label=dimension.label,
-            info=dimension.help,
-            elem_id=name,
+    default = METHODS[DEFAULT_METHOD].choices()
+    return [_create_choice(controls, name, default[name]) for name in DIMENSIONS]
+
+
+def _create_choice(controls: dict[str, Component], name: str, default: str) -> gr.Dropdown:
+    """The list of a dimension or of a stage, and below it the options of its entries."""
+    dimension = everything()[name]
+    chosen = controls[name] = gr.Dropdown(
+        [(one.label, key) for key, one in dimension.entries.items()],
+        value=default,
+        label=dimension.label,
+        info=dimension.help,
+        elem_id=name,
+    )
+    mine = list(dict.fromkeys(option for one in dimension.entries.values() for option in one.options))
+    for option in mine:
+        controls[option] = _create_option(option, visible=reads({name: default}, option))
+    if mine:
+        chosen.change(
+            lambda key: [gr.update(visible=option in dimension.entries[key].options) for option in mine],
+            chosen,
+            [controls[option] for option in mine],
+            **CHEAP,
         )
-        lists.append(chosen)
-        mine = list(dict.fromkeys(option for one in dimension.entries.values() for option in one.options))
-        for option in mine:
-            controls[option] = _create_option(option, visible=reads(default, option))
-        if mine:
-            chosen.change(
-                lambda key, name=name, mine=tuple(mine): [
-                    gr.update(visible=option in DIMENSIONS[name].entries[key].options) for option in mine
-                ],
-                chosen,
-                [controls[option] for option in mine],
-                **CHEAP,
-            )
-    return lists
+    return chosen
 
 
 def _create_option(name: str, visible: bool) -> Component:

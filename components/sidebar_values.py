@@ -10,7 +10,7 @@ from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
 from eggs_core.models.source import BUNDLED
 from eggs_core.pattern import NMPattern
-from eggs_core.registry import DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, Option, method_of, reads
+from eggs_core.registry import DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, STAGES, Option, method_of, reads
 from eggs_core.rules import SEPARATOR
 from eggs_core.runs.suggestions import outlook, suggestions
 from eggs_core.text.datasets import PREFIX
@@ -24,6 +24,7 @@ BUNDLED_TEXT, OWN_TEXT, DATASET = "bundled", "own", "dataset"
 NAMES = (  # of the controls, in the order in which their values come
     *("model", "pattern", "keep", "group", "method"),
     *DIMENSIONS,
+    *STAGES,
     *OPTIONS,
     *("windows", "length", "seed", "source", "text", "dataset", "bos", "layers"),
 )
@@ -37,7 +38,7 @@ def model_choices() -> list[tuple[str, str]]:
 
 def scale(option: Option) -> float:
     """What a control shows for an option's 1: shares stand in per cent."""
-    return 1 if option.high is None else 100
+    return 100 if option.high == 1 else 1
 
 
 def pattern_note(choice: str, keep: float | None, group: float | None) -> str:
@@ -75,7 +76,7 @@ def read(*values: Any) -> tuple[PruneConfig, dict[str, Text]]:
     calibration, texts = _calibration(
         given["source"], words(given["text"], "Your text"), words(given["dataset"], "The dataset").strip()
     )
-    choices = {name: given[name] for name in DIMENSIONS}
+    choices = {name: given[name] for name in (*DIMENSIONS, *STAGES)}
     config = make_config(
         words(given["model"], "The model").strip(),
         read_pattern(given["pattern"], given["keep"], given["group"]),
@@ -131,6 +132,7 @@ def controls_of(config: PruneConfig) -> list[Any]:
         "group": config.pattern.group,
         "method": config.method,
         **config.choices(),
+        **{name: getattr(config, name) for name in STAGES},
         **{name: _shown(option, config.option(name)) for name, option in OPTIONS.items()},
         "windows": config.calibration_windows,
         "length": config.calibration_length,
@@ -146,7 +148,7 @@ def controls_of(config: PruneConfig) -> list[Any]:
 
 def _shown(option: Option, value: float | None) -> float | None:
     """What an option's control holds."""
-    return None if value is None else round(scale(option) * value, 6)
+    return value if value is None or option.whole else float(f"{scale(option) * value:.9g}")
 
 
 def name_of(*choices: str) -> str:

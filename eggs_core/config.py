@@ -11,7 +11,19 @@ from typing import Any
 from eggs_core.bos import FIRST, NONE, RULES, bos_rule, settled
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
-from eggs_core.registry import CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, entry, readers, spelled_out
+from eggs_core.registry import (
+    CUSTOM,
+    DEFAULT_METHOD,
+    DIMENSIONS,
+    METHODS,
+    OPTIONS,
+    RECOVERY_TOKENS,
+    STAGES,
+    entry,
+    readers,
+    spelled_out,
+    stage_words,
+)
 from eggs_core.rules import parse_rules, plan_name
 
 SCHEMA = 3  # part of every key; later changes of a method raise its revision instead
@@ -55,10 +67,11 @@ class PruneConfig:
     evaluation_length: int = 256
     layers: tuple[str, ...] = ()  # rules in order, in which some layers get a pattern of their own (rules.Rule)
     bos: str = NONE  # where windows begin with BOS; see `make_config` and `with_bos`
+    recovery: str = "none"  # what follows pruning, one of registry.STAGES; it reads the calibration text
 
     def __post_init__(self) -> None:
         self._check_names()
-        for name in DIMENSIONS:
+        for name in (*DIMENSIONS, *STAGES):
             entry(name, getattr(self, name))
         self._check_method()
         if parse_rules(self.layers) != self.layers:
@@ -74,7 +87,7 @@ class PruneConfig:
                 raise EggsError(f"{name.replace('_', ' ')} {must}.")
 
     def _check_names(self) -> None:
-        for name in ("model", "method", *DIMENSIONS, "calibration", "evaluation"):
+        for name in ("model", "method", *DIMENSIONS, *STAGES, "calibration", "evaluation"):
             if not isinstance(value := getattr(self, name), str):
                 raise EggsError(f"{name.capitalize()} must be a text; got {str(value)[:40]}.")
         if not self.model or len(self.model) > 500:
@@ -121,12 +134,14 @@ class PruneConfig:
         return dict(self.options).get(name)
 
     def in_words(self) -> str:
-        """The method's name, or its choices spelled out, with the options that are set and what the plan is called."""
+        """The method's name, or its choices spelled out, with the options that are set; then its plan and recovery."""
+        later = {name for stage in STAGES for name in self.options_of(stage)}
+        options = {name: value for name, value in self.options if name not in later}
         if self.method == CUSTOM:
-            method = spelled_out(self.choices(), dict(self.options))
+            method = spelled_out(self.choices(), options)
         else:
-            method = self.label + "".join(f", {OPTIONS[name].symbol} {value:g}" for name, value in self.options)
-        return " · ".join(filter(None, (method, plan_name(self.layers))))
+            method = self.label + "".join(f", {OPTIONS[name].symbol} {value:g}" for name, value in options.items())
+        return " · ".join(filter(None, (method, plan_name(self.layers), stage_words(self.to_dict()))))
 
     def options_of(self, dimension: str) -> dict[str, float | None]:
         """The options that this configuration's entry of a dimension reads, by name."""
@@ -136,6 +151,15 @@ class PruneConfig:
     def refits(self) -> bool:
         """Do kept weights get new values?"""
         return entry("reconstruction", self.reconstruction).refits
+
+    @property
+    def recovery_tokens(self) -> int:
+        """How many tokens recovery reads; 0 without recovery."""
+        return 0 if self.recovery == "none" else int(self.option("recovery_tokens") or RECOVERY_TOKENS)
+
+    def without_recovery(self) -> "PruneConfig":
+        """The same run without what follows pruning."""
+        return self.changed(**dict.fromkeys(STAGES, "none"), **{n: None for s in STAGES for n in self.options_of(s)})
 
     @property
     def stagewise(self) -> bool:
@@ -185,6 +209,7 @@ class PruneConfig:
         words += ["--method", self.method, "--seed", str(self.seed)]
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         given: dict[str, Any] = self.choices() if self.method == CUSTOM else {}
+        given |= {name: getattr(self, name) for name in STAGES if getattr(self, name) != defaults[name]}
         given |= {name: value for name in OPTIONS if (value := self.option(name)) is not None}
         given |= {n: getattr(self, n) for n in NUMBERS if n != "seed" and getattr(self, n) != defaults[n]}
         given |= {"bos": shlex.quote(FIRST)} if self.bos == FIRST else {}  # any other rule is the model's own

@@ -24,6 +24,7 @@ class Limits:
     windows: int = 4096  # of calibration, and of evaluation
     length: int = 8192  # tokens of a window
     tokens: int | None = None  # of calibration, and of evaluation
+    recovery_tokens: int | None = None  # that recovery reads
     characters: int = 2_000_000  # of a text of one's own
     items: int = 2000  # of a zero-shot task
     waiting: int | None = None  # jobs that wait for their turn
@@ -41,6 +42,7 @@ PUBLIC = Limits(
     windows=256,
     length=2048,
     tokens=1 << 17,
+    recovery_tokens=500_000,
     characters=500_000,
     items=500,
     waiting=4,
@@ -74,6 +76,11 @@ def check_config(config: Asked) -> None:
     most = limits()
     if config.pattern.group > most.group:
         raise EggsError(f"This server takes groups of at most {most.group} weights; choose a smaller M, {OWN}.")
+    if most.recovery_tokens and (tokens := getattr(config, "recovery_tokens", 0)) > most.recovery_tokens:
+        raise EggsError(
+            f"Recovery would read {tokens:,} tokens, and this public server allows {most.recovery_tokens:,}; "
+            f"choose fewer, {OWN}."
+        )
     for side in ("calibration", "evaluation"):
         windows, length = (getattr(config, f"{side}_{size}") for size in ("windows", "length"))
         if windows > most.windows or length > most.length:

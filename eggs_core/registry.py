@@ -24,7 +24,7 @@ DEFAULT_METHOD = "eggs-ptp-plus"
 class Option:
     """A number that one entry of the registry reads; None, always its default, lets the entry choose for itself."""
 
-    label: str  # on the page, where a share, an option with bounds on both sides, stands in per cent
+    label: str  # on the page, where a share, an option up to 1, stands in per cent
     symbol: str  # in tables
     called: str  # in sentences
     help: str
@@ -209,6 +209,62 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
     }
 )
 
+RECOVERY_TOKENS = 300_000  # that recovery reads unless a run says otherwise
+_RECOVERY = "eggs_core.pruning.recovery"
+# What can follow the pruning of any method; the first entry is the default, which no key names.
+STAGES: Mapping[str, Dimension] = MappingProxyType(
+    {
+        "recovery": Dimension(
+            "Recovery",
+            "Train what was kept, after pruning?",
+            {
+                "none": Entry("none", "The model stays as pruning left it.", f"{_RECOVERY}:none"),
+                "distil": Entry(
+                    "distil",
+                    "Kept weights and norms learn the dense model's next-token distribution; the masks stay.",
+                    f"{_RECOVERY}:distil",
+                    {
+                        "recovery_tokens": Option(
+                            label="Recovery tokens",
+                            symbol="tokens",
+                            called="recovery tokens",
+                            help="Tokens of the calibration text to learn from",
+                            automatic=f"{RECOVERY_TOKENS:,}",
+                            rule="The number of recovery tokens must be a whole number from 256 to 1,000,000,000",
+                            low=256,
+                            high=1_000_000_000,
+                            whole=True,
+                        ),
+                        "recovery_rate": Option(
+                            label="Learning rate",
+                            symbol="rate",
+                            called="a learning rate",
+                            help="AdamW's, before its cosine decay",
+                            automatic="0.2 ÷ the model's width",
+                            rule="The learning rate must lie between 0.0000001 and 0.1",
+                            low=1e-7,
+                            high=0.1,
+                        ),
+                        "recovery_seed": Option(
+                            label="Recovery seed",
+                            symbol="recovery seed",
+                            called="recovery seed",
+                            help="Decides which windows are read, and in which order",
+                            automatic="the run's seed",
+                            rule="The recovery seed must be a whole number from 0 to 2,147,483,647",
+                            low=0,
+                            high=2**31 - 1,
+                            whole=True,
+                        ),
+                    },
+                    sees_inputs=True,
+                    refits=True,
+                ),
+            },
+        )
+    }
+)
+
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "magnitude": Method("Magnitude", "Keeps the largest weights; looks at no data.", "magnitude", "topn"),
@@ -238,16 +294,21 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 OPTIONS: Mapping[str, Option] = MappingProxyType(
     {
         name: option
-        for dimension in DIMENSIONS.values()
+        for dimension in (*DIMENSIONS.values(), *STAGES.values())
         for entry in dimension.entries.values()
         for name, option in entry.options.items()
     }
 )
 
 
+def everything() -> dict[str, Dimension]:
+    """The dimensions of a method, and the stages that can follow it."""
+    return {**DIMENSIONS, **STAGES}
+
+
 def entry(dimension: str, name: str) -> Entry:
     """The entry of that name; raises EggsError, naming those that there are."""
-    entries = DIMENSIONS[dimension].entries
+    entries = everything()[dimension].entries
     if name not in entries:
         raise EggsError(f"Unknown {dimension} {str(name)[:40]!r}; choose one of {', '.join(entries)}.")
     return entries[name]
@@ -262,7 +323,7 @@ def readers(option: str) -> dict[str, list[str]]:
     """Which entries read an option: {dimension: names}."""
     found = {
         name: [key for key, one in dimension.entries.items() if option in one.options]
-        for name, dimension in DIMENSIONS.items()
+        for name, dimension in everything().items()
     }
     return {name: keys for name, keys in found.items() if keys}
 
@@ -278,18 +339,36 @@ def spelled_out(choices: Mapping[str, str], options: Mapping[str, float] = Mappi
     return " · ".join(words) + "".join(f", {OPTIONS[name].symbol} {value:g}" for name, value in options.items())
 
 
+def stage_of(name: str) -> str | None:
+    """The stage that an argument belongs to, by its own name or an option's; None for what is a method's."""
+    for stage, dimension in STAGES.items():
+        if name == stage or any(name in one.options for one in dimension.entries.values()):
+            return stage
+    return None
+
+
+def stage_words(values: Mapping[str, Any]) -> str:
+    """What followed pruning by a configuration's plain values, with the options that are set; "" if nothing did."""
+    if values.get("recovery", "none") == "none":
+        return ""
+    words = f"recovered on {values.get('recovery_tokens') or RECOVERY_TOKENS:,} tokens"
+    later = [name for name in ("recovery_rate", "recovery_seed") if values.get(name) is not None]
+    return words + "".join(f", {OPTIONS[name].symbol} {values[name]:g}" for name in later)
+
+
 def plain_types() -> dict[str, Any]:
-    """The type of every dimension's and every option's argument; None keeps the method's own choice."""
-    kinds: dict[str, Any] = dict.fromkeys(DIMENSIONS, str | None)
+    """The type of every dimension's, stage's and option's argument; None keeps the method's own choice."""
+    kinds: dict[str, Any] = dict.fromkeys(everything(), str | None)
     return kinds | {name: (int if option.whole else float) | None for name, option in OPTIONS.items()}
 
 
 def descriptions() -> dict[str, str]:
-    """One line for every dimension's and every option's argument."""
+    """One line for every dimension's, stage's and option's argument."""
     lines = {
         name: f"Another {dimension.label.lower()} than the method's: {', '.join(dimension.entries)}."
         for name, dimension in DIMENSIONS.items()
     }
+    lines |= {name: f"{stage.help} One of {', '.join(stage.entries)}." for name, stage in STAGES.items()}
     for name, option in OPTIONS.items():
         where = ", ".join(f"{dimension} {' or '.join(names)}" for dimension, names in readers(name).items())
         lines[name] = f"{option.symbol} of {where}. {option.help}; automatic: {option.automatic}."

@@ -151,6 +151,32 @@ class Seconds(TypedDict):
     prune: Amount
 
 
+class RecoveryLoss(TypedDict):
+    """After so many steps and tokens: divergence from the dense model on held-out text, nats a token."""
+
+    step: Count
+    tokens: Count
+    loss: Amount
+
+
+class Recovery(Protocol):
+    """What followed pruning: the text that was learned from, and the model before it and after it.
+
+    `windows` were learned from, `held_out` ones measured on. Both scores are on the windows of the evaluation; `after`
+    are those of the model that the run stands for.
+    """
+
+    held_out: Natural
+    tokens: Natural
+    rate: Positive
+    seed: Count
+    losses: Many[RecoveryLoss]
+    before: Scores
+    after: Scores
+    seconds: Amount
+    weights: NotRequired[str]  # the file of the recovered values
+
+
 class Choices(TypedDict):
     """What is read of a configuration as it stands; PruneConfig.from_dict reads the whole."""
 
@@ -163,6 +189,7 @@ class Choices(TypedDict):
     permutation: str
     reconstruction: str
     layers: NotRequired[Many[str]]  # rules
+    recovery: NotRequired[str]
 
 
 class Report(TypedDict):
@@ -190,6 +217,7 @@ class Report(TypedDict):
     dense_layers: NotRequired[Many[DenseLayer]]
     left_out: NotRequired[Many[str]]  # what the model's files hold beside its language model, such as vision
     dequantised: NotRequired[str]  # how they keep the weights, such as fp8
+    recovery: NotRequired[Recovery]
     checkpoint: NotRequired[str]  # the folder of the pruned model of a streamed run
 
 

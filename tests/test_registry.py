@@ -16,7 +16,18 @@ from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.masks.selection import Selection, by_topn, select
 from eggs_core.pattern import NMPattern
-from eggs_core.registry import DIMENSIONS, METHODS, OPTIONS, Dimension, Entry, Option, entry, method_of
+from eggs_core.registry import (
+    DIMENSIONS,
+    METHODS,
+    OPTIONS,
+    STAGES,
+    Dimension,
+    Entry,
+    Option,
+    entry,
+    everything,
+    method_of,
+)
 from eggs_core.sweep.grid import parse_grid
 
 
@@ -27,6 +38,16 @@ def test_every_entry_leads_to_a_function_that_takes_its_options(dimension):
         assert set(one.options) <= set(parameters), name
         assert all(parameters[option].default is None for option in one.options), name
         assert one.label and one.help.endswith("."), name
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_begins_with_nothing_and_its_options_are_known(stage):
+    entries = STAGES[stage].entries
+    assert next(iter(entries)) == "none" and not entries["none"].options
+    for name, one in entries.items():
+        assert callable(one.load()) and one.help.endswith("."), name
+        assert all(registry.stage_of(option) == stage and option in OPTIONS for option in one.options)
+    assert registry.stage_of(stage) == stage and registry.stage_of("beta") is None
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -98,7 +119,7 @@ def test_the_command_line_and_grids_list_what_the_registry_holds():
     from eggs_core.cli.command_line import app
 
     shown = CliRunner().invoke(app, ["prune", "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
-    for name in (*DIMENSIONS, *OPTIONS):
-        assert f"--{name}" in shown
+    for name in (*everything(), *OPTIONS):
+        assert f"--{name.replace('_', '-')}" in shown
     grid = parse_grid("models: m\npatterns: 2:4\nmethods: [{score: wanda, selection: diagonal, diagonals: 3}]")
     assert grid.cells[0].options == (("diagonals", 3),)

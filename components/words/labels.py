@@ -1,6 +1,6 @@
 """What a run is called."""
 
-from eggs_core.registry import METHODS
+from eggs_core.registry import METHODS, stage_words
 from eggs_core.report_types import LayerEntry, Report
 from eggs_core.rules import plan_name
 from eggs_core.runs.run import Run
@@ -9,7 +9,7 @@ SEPARATOR = " · "  # between a method, or its choices, and a plan
 
 
 def run_label(run: Run) -> str:
-    """The method's name and its plan's; a custom combination is spelled out."""
+    """The method's name, its plan's and what recovery read; a custom combination is spelled out."""
     return label_of(run.report)
 
 
@@ -19,14 +19,14 @@ def short_name(layer: LayerEntry) -> str:
 
 
 def label_of(report: Report) -> str:
-    """The method's name in a report, and its plan's; a custom combination is spelled out."""
+    """What `run_label` gives, of a report."""
     config = report["config"]
     if report["method"] in METHODS:
         choices = [METHODS[report["method"]].label]
     else:
         named = (config["score"], config["selection"], config["permutation"], config["reconstruction"])
         choices = [choice for choice in named if choice != "none"]
-    return SEPARATOR.join(filter(None, (*choices, plan_name(config.get("layers", ())))))
+    return SEPARATOR.join(filter(None, (*choices, plan_name(config.get("layers", ())), stage_words(config))))
 
 
 def method_in(label: str) -> str:

@@ -29,7 +29,7 @@ def took(report: Report, part: Literal["total", "prune"] = "total") -> str:
 
 def weights_hint(run: Run | None, before: str = "") -> str:
     """A line of HTML that says that what is asked of a run may need it pruned again; `before` stands in front of it."""
-    if run is None or not run.config.refits:
+    if run is None or not run.config.refits or run.config.recovery_tokens:  # what recovery learned is stored
         return hint(before) if before else ""
     time = "" if seconds_of(run.report, "prune") is None else f" (it took {took(run.report, 'prune')})"
     again = (

@@ -16,6 +16,7 @@ from eggs_core.cli.models import models
 from eggs_core.cli.options import CHOICES
 from eggs_core.cli.output import end_progress, printable
 from eggs_core.cli.prune import prune
+from eggs_core.cli.recover import recover
 from eggs_core.cli.serve import serve
 from eggs_core.cli.sweep import sweep
 from eggs_core.errors import EggsError
@@ -41,7 +42,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 with_methods = [with_choices(choosing, CHOICES, before="seed") for choosing in (prune, allocate)]
-COMMANDS: list[Callable[..., None]] = [page.app, models, *with_methods, evaluate, analyze, export, chat, serve, sweep]
+COMMANDS: list[Callable[..., None]] = [
+    page.app,
+    models,
+    *with_methods,
+    recover,
+    evaluate,
+    analyze,
+    export,
+    chat,
+    serve,
+    sweep,
+]
 for command in COMMANDS:
     app.command()(command)
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from eggs_core.text.sources import Text
 
 REFITTED = (
-    "This run also re-fitted its kept weights, which a run does not store: the figures below are those of its masks "
-    "alone; report.json holds the re-fitted model's."
+    "This run also gave its kept weights new values, which this command does not use: the figures below are those of "
+    "its masks alone; report.json holds the pruned model's."
 )
 
 
@@ -74,7 +74,7 @@ def evaluate(
     row = "dense"
     if finished:
         check_same_weights(finished.report, loaded)
-        if finished.config.refits:
+        if finished.config.refits or finished.config.recovery_tokens:
             typer.echo(REFITTED, err=True)
         apply_masks(loaded.model, finished)
         row = "pruned"

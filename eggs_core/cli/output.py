@@ -11,6 +11,7 @@ from eggs_core.bos import bos_words
 
 if TYPE_CHECKING:
     from eggs_core.progress import Progress
+    from eggs_core.report_types import Report
     from eggs_core.runs.run import Run
     from eggs_core.serving.writer import Writer
 
@@ -66,10 +67,20 @@ def open_answering(name: str, dense: bool) -> "Writer":
             return end.value
 
 
+def print_run_scores(report: "Report") -> None:
+    """Those of a run's models: dense, pruned, and where it was recovered that too, in a row of its own."""
+    evaluation, recovery = report["evaluation"], report.get("recovery")
+    rows = {"dense": evaluation["dense"], "pruned": evaluation["pruned"]}
+    if recovery:
+        rows |= {"pruned": recovery["before"], "recovered": recovery["after"]}
+    print_scores(rows, evaluation)
+
+
 def print_scores(rows: Mapping[str, Mapping[str, Any]], evaluation: Mapping[str, Any]) -> None:
     """Perplexity and accuracy, a row for each model, under the text that they were measured on."""
     read = f"{evaluation['windows']} windows of {evaluation['window']} tokens{bos_words(evaluation)}"
     typer.echo(f"{evaluation['text']}: {read}")
-    typer.echo(f"{'':8}perplexity   top-1   top-5")
+    width = max(7, *map(len, rows)) + 1
+    typer.echo(f"{'':{width}}perplexity   top-1   top-5")
     for name, scores in rows.items():
-        typer.echo(f"{name:8}{scores['perplexity']:10.2f}  {scores['top1']:6.2%}  {scores['top5']:6.2%}")
+        typer.echo(f"{name:{width}}{scores['perplexity']:10.2f}  {scores['top1']:6.2%}  {scores['top5']:6.2%}")

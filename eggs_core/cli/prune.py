@@ -24,7 +24,7 @@ from eggs_core.cli.options import (
     folder,
     register_text,
 )
-from eggs_core.cli.output import end_progress, print_scores, quiet, show_progress
+from eggs_core.cli.output import end_progress, print_run_scores, quiet, show_progress
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
 from eggs_core.registry import DEFAULT_METHOD
@@ -91,7 +91,7 @@ def prune(
         bos=bos,
         **choices,
     )
-    _check_target(out)
+    check_target(out)
     run = _execute(config, texts, stream, out)
     if not run.report.get("checkpoint"):  # a streamed run is there already
         from eggs_core.runs.run import save_run
@@ -100,7 +100,6 @@ def prune(
     if as_json:
         typer.echo(json.dumps(run.report, indent=1))
         return
-    evaluation = run.report["evaluation"]
     from eggs_core.runs.patterns import pattern_words
 
     typer.echo(f"{config.label} {pattern_words(run.report)} on {config.model}: {len(run.report['layers'])} layers")
@@ -108,11 +107,11 @@ def prune(
 
     if sentence := left_dense(run.report):
         typer.echo(sentence)
-    print_scores({"dense": evaluation["dense"], "pruned": evaluation["pruned"]}, evaluation)
+    print_run_scores(run.report)
     typer.echo(f"saved in {out}")
 
 
-def _check_target(out: Path) -> None:
+def check_target(out: Path) -> None:
     """Refuse a target that saving would fail on, before any work."""
     from eggs_core.files import check_writable
 

@@ -1,4 +1,4 @@
-"""What a run yields while it is computed: progress, each layer, and the end."""
+"""What a run yields while it is computed: progress, each layer, the curve of recovery, and the end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from eggs_core.models.loading import LoadedModel
 from eggs_core.progress import Progress
 from eggs_core.pruning.loop import LayerReport
+from eggs_core.pruning.recovery import RecoveryPoint
 from eggs_core.runs.run import Run
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
@@ -34,4 +35,4 @@ class Finished:
     model: PreTrainedModel | None
 
 
-Event = Progress | LayerDone | Finished
+Event = Progress | LayerDone | RecoveryPoint | Finished  # a RecoveryPoint: recovery was measured

@@ -23,10 +23,11 @@ from eggs_core.models.loading import LoadedModel
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.loop import LayerReport, prune
 from eggs_core.pruning.plan import plan_for
-from eggs_core.report_types import Latency
+from eggs_core.report_types import Latency, Recovery
 from eggs_core.runs.events import Event, Finished, LayerDone
 from eggs_core.runs.inputs import Inputs, Texts
 from eggs_core.runs.new_report import Clock, Coverage, Weights, new_report
+from eggs_core.runs.recovery import Course, check_recovery, recovery_steps, scored
 from eggs_core.runs.run import Run
 from eggs_core.runs.streamed import checkpoint_of, execute_streamed, streams
 from eggs_core.text.sources import Text
@@ -35,6 +36,9 @@ from eggs_core.text.windows import has_beginning
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
 
+ONE_SHOT = (0.8, 0.93)  # shares of a run when pruning ends, and when the pruned model is evaluated
+PARTS = (0.4, 0.45, 0.9, 0.93)  # the same with recovery, then when that ends, and when the recovered one is evaluated
+TRAINING = 3.0  # copies that recovery needs beside: gradients, and AdamW's two averages
 COPIES = 1.6  # of a model beside the dense one while it is pruned: the pruned copy, and its packed twin
 
 
@@ -49,7 +53,7 @@ def execute(
     out: Path | None = None,
     store: Path | None = None,
 ) -> Iterator[Event]:
-    """Run a configuration: load, check, evaluate dense, prune a copy, evaluate again, measure size and latency.
+    """Run a configuration: load, evaluate dense, prune a copy, evaluate again, recover, measure size and latency.
 
     A model that is too large for that is pruned block by block from disk into the folder `out` (see
     streamed.execute_streamed); so is any model with `stream`. The caller is going to save the run in `out` and `store`,
@@ -70,6 +74,7 @@ def execute(
     clock = Clock()
     yield Progress("Reading the texts", 0.0)
     chosen = Texts.of(config, texts)
+    check_recovery(config, chosen)
     yield Progress(f"Loading {config.model}", 0.0)
     dense = cache.get(config.model)
     plan = plan_for(dense.model, config.pattern, config.layers)
@@ -83,13 +88,11 @@ def execute(
 
     if dense_scores is None:
         dense_scores = yield from _dense_scores(dense, evaluation)
-    check_room(COPIES * dense.nbytes, dense.device, f"Pruning {config.model}")
     model, layers = yield from _pruned_copy(dense, calibration, config, len(plan.patterns), clock)
-    with memory_errors("Evaluating the pruned model"):
-        pruned_scores = yield from evaluate_steps(model, evaluation, "Evaluating the pruned model", 0.8, 0.93)
-
     masks = {r.name: r.mask for r in layers}
     permutations = {r.name: r.permutation for r in layers if r.permutation is not None}
+    course = Course(config, dense, masks, chosen.calibration, out)
+    pruned_scores, recovery = yield from _evaluated(model, evaluation, course)
     if latency is None:
         yield Progress("Measuring latency", 0.93)
         with memory_errors("Measuring latency"):
@@ -104,6 +107,7 @@ def execute(
         size=size_breakdown(model, masks, plan.patterns, permutations),
         coverage=Coverage.of(model, plan, masks.keys()),
         latency=latency,
+        recovery=recovery,
     )
     packed = {name: pack_bits(mask) for name, mask in masks.items()}
     packed_topn = {r.name: pack_bits(r.topn_mask) for r in layers} if keeps_topn(plan.shapes.values()) else {}
@@ -124,7 +128,10 @@ def _pruned_copy(
     dense: LoadedModel, windows: torch.Tensor, config: PruneConfig, total: int, clock: Clock
 ) -> Generator[Event, None, tuple[PreTrainedModel, list[LayerReport]]]:
     """A pruned copy of the model, and what happened to each of `total` layers; the clock learns how long it took."""
+    copies = COPIES + (TRAINING if config.recovery_tokens else 0)
+    check_room(copies * dense.nbytes, dense.device, f"Pruning {config.model}")
     layers: list[LayerReport] = []
+    last = _parts(config)[0]
     with memory_errors("Pruning"):
         model = copy.deepcopy(dense.model)
         yield Progress(f"Calibrating on {windows.numel():,} tokens", 0.2)
@@ -135,10 +142,31 @@ def _pruned_copy(
             yield LayerDone(layer, total)
             yield Progress(
                 f"Block {layer.block + 1}, {layer.projection}: layer {len(layers)} of {total}",
-                0.2 + 0.6 * len(layers) / total,
+                0.2 + (last - 0.2) * len(layers) / total,
                 clock.pruning / len(layers) * (total - len(layers)),
             )
     return model, layers
+
+
+def _parts(config: PruneConfig) -> tuple[float, ...]:
+    return PARTS if config.recovery_tokens else ONE_SHOT
+
+
+def _evaluated(
+    model: PreTrainedModel, windows: torch.Tensor, course: Course
+) -> Generator[Event, None, tuple[WindowScores, Recovery | None]]:
+    """Evaluate the pruned model, recover it in place and evaluate it again if that is asked for.
+
+    Returns the scores of the model as it is then, and what recovery did.
+    """
+    parts = _parts(course.config)
+    with memory_errors("Evaluating the pruned model"):
+        scores = yield from evaluate_steps(model, windows, "Evaluating the pruned model", *parts[:2])
+    if not course.config.recovery_tokens:
+        return scores, None
+    recovery = yield from recovery_steps(model, course, *parts[1:3])
+    after = yield from scored(model, recovery, scores.to_dict(), windows, *parts[2:])
+    return after, recovery
 
 
 def is_current(run: Run) -> bool:

@@ -18,7 +18,7 @@ from eggs_core.models.architectures import block_matrices
 from eggs_core.models.checkpoint import Checkpoint
 from eggs_core.models.loading import LoadedModel
 from eggs_core.pruning.plan import Plan
-from eggs_core.report_types import Choices, Latency, LayerEntry, Report, Size
+from eggs_core.report_types import Choices, Latency, LayerEntry, Recovery, Report, Size
 from eggs_core.runs.inputs import Inputs
 from eggs_core.runs.report import REPORT_SCHEMA
 
@@ -95,6 +95,7 @@ def new_report(
     size: Size,
     latency: Latency | None,
     coverage: Coverage,
+    recovery: Recovery | None = None,
 ) -> Report:
     """The report of a run that ends now; `scores` are those of the dense and of the pruned model."""
     dense, pruned = scores
@@ -123,6 +124,8 @@ def new_report(
         "versions": versions(),
         "pruned_share": coverage.share,
     }
+    if recovery is not None:
+        report["recovery"] = recovery
     if weights.left_out:
         report["left_out"] = list(weights.left_out)
     if weights.quantised:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from eggs_core.pruning.loop import prune
 from eggs_core.runs.events import Finished
 from eggs_core.runs.execute import COPIES
 from eggs_core.runs.masked import apply_masks
+from eggs_core.runs.recovery import Course, recovery_steps, take_up
 from eggs_core.runs.run import Run
 from eggs_core.runs.streamed import check_in_memory
 from eggs_core.text.sources import bundled_text
@@ -114,8 +115,8 @@ def recover(
     """Yield progress and return the models of a finished run, packed twin included: models = yield from recover(run).
 
     A run in the cache comes at once. A run without reconstruction is the dense weights under its masks. Any other run
-    is pruned again with its own configuration. Raises EggsError when that cannot be done, and when the model's weights
-    have changed since the run.
+    is pruned again with its own configuration. What recovery learned is on disk, or is learned again. Raises EggsError
+    when that cannot be done, and when the model's weights have changed since the run.
     """
     found = cache.get(run.key)
     if found is not None and not same_weights(run.report.get("fingerprint"), found.dense):
@@ -129,17 +130,45 @@ def recover(
             dense = models.get(config.model)
             check_same_weights(run.report, dense)
             check_room(COPIES * dense.nbytes, dense.device, f"Rebuilding the pruned {config.model}")
-            if not config.refits:
-                zeros = copy.deepcopy(dense.model)
-                apply_masks(zeros, run)
-                found = PrunedModel(dense, zeros, _masks(run), run.permutations, "masked")
-            else:
-                found = yield from _prune_again(dense, config, len(run.report["layers"]))
+            found = yield from _made_anew(run, dense)
         if not isinstance(found, RecoveredModel):
             yield Progress("Packing", 1.0)
             found = RecoveredModel.of(found, run.patterns)
             cache.put(run.key, found)
     return found
+
+
+def _made_anew(run: Run, dense: LoadedModel) -> Generator[Progress, None, PrunedModel]:
+    """A run's pruned model from the dense one; what recovery learned is taken up, or learned again."""
+    config, text = run.config, bundled_text("calibration")
+    if config.recovery_tokens:
+        found = _masked(run, dense)
+        if take_up(found.zeros, run.report, Course(config, dense, found.masks, text)):
+            return found
+        _check_text(config)
+    found = (
+        (yield from _prune_again(dense, config, len(run.report["layers"]))) if config.refits else _masked(run, dense)
+    )
+    if config.recovery_tokens:
+        yield from _progress(recovery_steps(found.zeros, Course(config, dense, found.masks, text), 0.0, 1.0))
+    return found
+
+
+def _masked(run: Run, dense: LoadedModel) -> PrunedModel:
+    zeros = copy.deepcopy(dense.model)
+    apply_masks(zeros, run)
+    return PrunedModel(dense, zeros, _masks(run), run.permutations, "masked")
+
+
+def _progress(steps: Iterator[object]) -> Iterator[Progress]:
+    """The progress among the values of some steps."""
+    yield from (step for step in steps if isinstance(step, Progress))
+
+
+def _check_text(config: PruneConfig) -> None:
+    """Raise EggsError if what was read to choose and to learn is not at hand."""
+    if config.calibration != "bundled":
+        raise EggsError("This run's weights are no longer in memory, nor is its calibration text; press Prune again.")
 
 
 def _masks(run: Run) -> dict[str, torch.Tensor]:
@@ -148,8 +177,7 @@ def _masks(run: Run) -> dict[str, torch.Tensor]:
 
 def _prune_again(dense: LoadedModel, config: PruneConfig, total: int) -> Generator[Progress, None, PrunedModel]:
     """Prune a copy as the run did; another machine may round otherwise, so its own masks are what counts."""
-    if config.calibration != "bundled":
-        raise EggsError("This run's weights are no longer in memory, nor is its calibration text; press Prune again.")
+    _check_text(config)
     windows = calibration_windows(
         dense.tokenizer,
         bundled_text("calibration"),

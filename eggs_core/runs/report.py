@@ -12,7 +12,7 @@ from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError, OtherVersion
 from eggs_core.pattern import NMPattern
 from eggs_core.registry import CUSTOM, METHODS
-from eggs_core.report_types import Evaluation, LayerEntry, Report, Side
+from eggs_core.report_types import Evaluation, LayerEntry, Report, Scores, Side
 from eggs_core.validation import Mismatch, check
 
 REPORT_SCHEMA = 1  # of report.json and the files beside it
@@ -32,6 +32,7 @@ def checked_report(value: object) -> Report:
         _check_heading(report)
         _check_layers(report["layers"], report["pattern"])
         _check_scores(report["evaluation"])
+        _check_recovery(report)
         further = {name: side for name, side in (report["latency"] or {}).items() if name.startswith(SIDES)}
         check(further, dict[str, Side], "latency")
     except Mismatch as wrong:
@@ -96,7 +97,22 @@ def _check_layers(layers: list[LayerEntry], pattern: str) -> None:
 
 def _check_scores(evaluation: Evaluation) -> None:
     for side in ("dense", "pruned"):
-        _require(
-            len(evaluation[side]["window_nats"]) == evaluation["windows"],
-            f"evaluation.{side}.window_nats must hold a number for each window",
-        )
+        _check_windows(evaluation[side], f"evaluation.{side}", evaluation["windows"])
+
+
+def _check_windows(scores: Scores, place: str, windows: int) -> None:
+    _require(len(scores["window_nats"]) == windows, f"{place}.window_nats must hold a number for each window")
+
+
+def _check_recovery(report: Report) -> None:
+    """A run says what followed pruning if its configuration asks for it, and its figures are those after it."""
+    asked, found = report["config"].get("recovery", "none") != "none", report.get("recovery")
+    _require(asked == (found is not None), "recovery is not what its config asks for")
+    if found is None:
+        return
+    for side in ("before", "after"):
+        _check_windows(found[side], f"recovery.{side}", report["evaluation"]["windows"])
+    _require(bool(found["losses"]), "recovery.losses must not be empty")
+    _require(found["after"] == report["evaluation"]["pruned"], "recovery.after is not the pruned model's evaluation")
+    place = found.get("weights", "")
+    _require("\0" not in place and len(place) < 4096, "recovery.weights must be the path of a file")

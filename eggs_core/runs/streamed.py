@@ -110,6 +110,10 @@ def execute_streamed(
     A run that was stopped goes on where it was, and a finished one is read back. Nothing is measured that needs all
     weights in memory: the report's "latency" is None. Raises EggsError for all that cannot run.
     """
+    if config.recovery_tokens:
+        raise EggsError(
+            f"Recovery needs {config.model} in memory at once, and it is pruned block by block; leave recovery out."
+        )
     clock, stored = Clock(), out is None
     if stored:
         streamed_folder(config.key())  # before the work: the store may not be writable

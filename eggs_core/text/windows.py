@@ -100,6 +100,36 @@ def evaluation_windows(
     return _begun(before, ids[: count * taken].view(count, taken))
 
 
+def training_windows(
+    tokenizer: PreTrainedTokenizerBase,
+    text: Text,
+    windows: int,
+    length: int,
+    held_out: int,
+    seed: int,
+    bos: str = EVERY,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Windows to learn from, (windows, length) int64, and others to measure on, (at most `held_out`, length).
+
+    Those to measure on are the end of the text, an eighth of it at most, which no window to learn from reaches. The
+    others are spread evenly over the rest, in an order that the seed decides, and begun as calibration_windows'. Raises
+    EggsError if the text is shorter than two windows.
+    """
+    before, ids, taken = _parts(tokenizer, text, length, bos, "recovery")
+    held = max(1, min(held_out, len(ids) // taken // 8))
+    last = len(ids) - (held + 1) * taken  # where a window to learn from can begin
+    if last < 0:
+        raise EggsError(
+            f"The recovery text has {len(ids)} tokens, fewer than two windows of {taken}: one to learn from and one to "
+            "measure on; use a longer text or a shorter window."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    places = (torch.arange(windows) + torch.rand(windows, generator=generator)) / windows
+    starts = (places * (last + 1)).long().clamp_max(last)[torch.randperm(windows, generator=generator)]
+    end = ids[len(ids) - held * taken :].view(held, taken)
+    return _begun(before, ids[starts[:, None] + torch.arange(taken)]), _begun(before, end)
+
+
 def _parts(
     tokenizer: PreTrainedTokenizerBase, text: Text, length: int, bos: str, side: str
 ) -> tuple[torch.Tensor, torch.Tensor, int]:

@@ -26,6 +26,8 @@ from components.places.learn.lesson.steps import STEPS
 from components.places.plan.painting import words as plan_words
 from components.places.quality.breakdown import words as breakdown_words
 from components.places.quality.perplexity import words as perplexity_words
+from components.places.quality.recovery import words as recovery_words
+from components.places.quality.recovery.view import Row
 from components.places.quality.report import page as report_page
 from components.places.quality.tasks import words as tasks_words
 from components.places.quality.texts import words as texts_words
@@ -50,6 +52,7 @@ from eggs_core.graph.expansion import CurvePoint, Expansion, spread
 from eggs_core.progress import Progress
 from eggs_core.pruning.beta_curve import BetaCurve
 from eggs_core.pruning.one_layer import BetaStep
+from eggs_core.pruning.recovery import RecoveryPoint
 from eggs_core.runs.run import Run
 from eggs_core.runs.store import RunStore
 from eggs_core.sweep.analysis import groups
@@ -328,12 +331,15 @@ def words_of_quality(run: Run) -> dict[Callable, Callable[[], str]]:
     parts = [PartCost(kind, EVIL, 1, 0.5, interval) for kind in ("block", "projection")]
     drifts = [BlockDrift(0, 0.1, 0.9), BlockDrift(1, 0.2, 0.8)]
     writers = [writing_words.Writer(EVIL, "#000", [1], parted) for parted in (None, 0)]
+    recovery, point = Row(EVIL, 1.0, 3.0, 2.0, EVIL, EVIL), RecoveryPoint(0, 0, 0.1)
     return {
         breakdown_words.breakdown_reading: lambda: breakdown_words.breakdown_reading(run, 2, drifts, parts),
         perplexity_words.accuracy_reading: lambda: perplexity_words.accuracy_reading(run, [run, run], True),
         perplexity_words.forest_reading: lambda: perplexity_words.forest_reading(
             {EVIL: interval, "b" + EVIL: interval}
         ),
+        recovery_words.recovery_table: lambda: recovery_words.recovery_table([recovery]),
+        recovery_words.recovery_reading: lambda: recovery_words.recovery_reading([recovery], [point]),
         tasks_words.task_table: lambda: tasks_words.task_table([(task, task)], EVIL),
         tasks_words.tasks_reading: lambda: tasks_words.tasks_reading(run, [(task, task)]),
         texts_words.texts_table: lambda: texts_words.texts_table(run, [row]),

@@ -127,16 +127,20 @@ def test_every_field_counts_in_the_hash():
         "evaluation_windows": 8,
         "evaluation_length": 32,
         "bos": "every window",
+        "recovery": "distil",
     }
     keys = {base.key()} | {PruneConfig.from_dict({**base.to_dict(), k: v}).key() for k, v in others.items()}
     keys.add(PruneConfig.from_dict({**base.to_dict(), "selection": "degree", "beta": 0.5}).key())
     keys.add(PruneConfig.from_dict({**base.to_dict(), "selection": "diagonal", "diagonals": 4}).key())
+    later = {"recovery_tokens": 512, "recovery_rate": 0.01, "recovery_seed": 3}
+    for name, value in later.items():
+        keys.add(PruneConfig.from_dict({**base.to_dict(), "recovery": "distil", name: value}).key())
     for reconstruction in DIMENSIONS["reconstruction"].entries:
         keys.add(PruneConfig.from_dict({**base.to_dict(), "reconstruction": reconstruction}).key())
     assert (
-        len(keys) == len(others) + 3 + len(DIMENSIONS["reconstruction"].entries) - 2
+        len(keys) == len(others) + 3 + len(later) + len(DIMENSIONS["reconstruction"].entries) - 2
     )  # "none" and "admm" are there already
-    assert set(others) | {"beta", "diagonals"} == set(base.to_dict())
+    assert set(others) | {"beta", "diagonals"} | set(later) == set(base.to_dict())
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from components.places.layers.spectrum.view import curve_work
 from components.places.plan.painting.measuring import losses_work, rates_work
 from components.places.plan.painting.view import layers_of
 from components.places.quality.breakdown.view import measure_breakdown
+from components.places.quality.recovery.view import recover_work
 from components.places.quality.tasks.view import measure_tasks
 from components.places.quality.texts.view import measure_text
 from components.places.quality.tokens.view import token_work
@@ -28,6 +29,7 @@ from eggs_core.config import PruneConfig, make_config
 from eggs_core.evaluation.zeroshot import installed
 from eggs_core.progress import Progress
 from eggs_core.runs.execute import execute
+from eggs_core.runs.recover_run import recovery_of
 from eggs_core.runs.run import Run
 from eggs_core.runs.store import STORE
 from eggs_core.text.sources import Text, bundled_text
@@ -77,6 +79,7 @@ MAKERS: dict[str, Make] = {
     "rate_steps": lambda run, _: [rates_work("micro", layers_of(run.report["model"])[:1], parse_candidates(["2:4"]))],
     "measure_steps": lambda run, _: [measure_work(run, Results())],
     "task_steps": lambda run, _: recorded(lambda f: measure_tasks(f, run, ["cloze"], 4, Results())),
+    "recover_steps": lambda run, _: [recover_work(run, recovery_of(run, 512))],
     "text_steps": lambda run, _: recorded(lambda f: measure_text(f, run, OWN, Results())),
     "token_steps": lambda run, _: [token_work(run, PROMPT)],
     "breakdown_steps": lambda run, _: recorded(lambda f: measure_breakdown(f, run, 2, Results())),

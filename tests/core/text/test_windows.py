@@ -7,7 +7,7 @@ import torch
 
 from eggs_core.errors import EggsError
 from eggs_core.text.sources import Text, bundled_text
-from eggs_core.text.windows import calibration_windows, evaluation_windows, tokenize
+from eggs_core.text.windows import calibration_windows, evaluation_windows, tokenize, training_windows
 
 
 class Letters:
@@ -86,3 +86,19 @@ def test_bundled_texts_do_not_overlap(bundled):
     assert evaluation_windows(tokenizer, heldout, 64, 256).shape == (64, 256)
     shared = {p for p in calibration.content.split("\n") if len(p) > 200} & set(heldout.content.split("\n"))
     assert not shared
+
+
+def test_training_windows_cover_the_text_and_never_reach_what_is_measured_on():
+    training, held_out = training_windows(Letters(), TEXT, 200, 5, 4, seed=0)
+    assert held_out.shape == (2, 5)  # an eighth of twenty
+    assert torch.equal(held_out.flatten(), torch.arange(130, 140))
+    assert training.shape == (200, 5) and training.max() < 130
+    assert set(training[:, 0].tolist()) == set(range(40, 126))
+    again, other = (training_windows(Letters(), TEXT, 200, 5, 4, seed)[0] for seed in (0, 1))
+    assert torch.equal(training, again) and not torch.equal(training, other)
+
+
+def test_a_text_of_less_than_two_windows_has_nothing_to_measure_on():
+    assert len(training_windows(Letters(), TEXT, 3, 50, 4, seed=0)[0]) == 3
+    with pytest.raises(EggsError, match="100 tokens, fewer than two windows of 51"):
+        training_windows(Letters(), TEXT, 3, 51, 4, seed=0)

@@ -1,0 +1,1 @@
+"""Recovery of the run in view."""

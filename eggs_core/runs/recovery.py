@@ -1,0 +1,174 @@
+"""Recovery as a stage of a run: what it reads, where it keeps what was learned, and the scores before and after."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+from collections.abc import Generator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from safetensors import SafetensorError, safe_open
+
+from eggs_core.config import PruneConfig
+from eggs_core.errors import EggsError
+from eggs_core.evaluation.perplexity import WindowScores, protocol
+from eggs_core.evaluation.steps import evaluate_steps
+from eggs_core.files import check_disk, write_json, write_tensors
+from eggs_core.heavy import safetensors_torch, torch
+from eggs_core.masks.bits import pack_bits
+from eggs_core.models.loading import LoadedModel
+from eggs_core.progress import Progress, memory_errors
+from eggs_core.pruning.activation_store import STATE, WORK
+from eggs_core.pruning.recovery import HELD_OUT, Lesson, RecoveryPoint, automatic_rate
+from eggs_core.pruning.trained import Trained
+from eggs_core.registry import entry
+from eggs_core.report_types import Recovery, Report, Scores
+from eggs_core.runs.inputs import Texts
+from eggs_core.runs.store import RunStore
+from eggs_core.text.sources import Text
+from eggs_core.text.windows import bos_of, training_windows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+WEIGHTS, CHECKPOINT = "recovered.safetensors", "recovery.safetensors"  # what was learned; what is needed to go on
+
+
+def check_recovery(config: PruneConfig, texts: Texts) -> None:
+    """Raise EggsError if a run would learn from the text on which it is evaluated."""
+    if config.recovery_tokens and texts.calibration.sha256 == texts.evaluation.sha256:
+        raise EggsError(
+            "Recovery would learn from the text on which the run is evaluated; choose another text for one of them."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """One recovery: the configuration that asks for it, the dense model, the masks by layer name, and the text."""
+
+    config: PruneConfig
+    dense: LoadedModel
+    masks: Mapping[str, torch.Tensor]
+    text: Text
+    out: Path | None = None  # where what was learned is kept; None is the run store
+
+    @property
+    def place(self) -> Path:
+        """The folder of what was learned."""
+        return RunStore().checkpoint(self.config.key()) if self.out is None else Path(self.out)
+
+    @property
+    def seed(self) -> int:
+        """Of the windows and their order."""
+        chosen = self.config.option("recovery_seed")
+        return self.config.seed if chosen is None else int(chosen)
+
+    @property
+    def key(self) -> str:
+        """What tells this recovery from any other: configuration, weights and masks."""
+        digest = hashlib.sha256(f"{self.config.key()} {self.dense.fingerprint}".encode())
+        for name in sorted(self.masks):
+            digest.update(name.encode() + pack_bits(self.masks[name].cpu()).numpy().tobytes())
+        return digest.hexdigest()
+
+    def lesson(self) -> Lesson:
+        """What is learned from; raises EggsError for a text that is too short or that the model cannot read."""
+        config, length = self.config, self.config.calibration_length
+        count = max(1, math.ceil(config.recovery_tokens / length))
+        training, held_out = training_windows(
+            self.dense.tokenizer, self.text, count, length, HELD_OUT, self.seed, config.bos
+        )
+        self.dense.check_window(length)
+        self.dense.check_tokens(training, held_out)
+        rate = config.option("recovery_rate") or automatic_rate(self.dense.model)
+        return Lesson(training, held_out, rate, self.place / WORK / CHECKPOINT, self.key)
+
+    def prepare(self) -> None:
+        """Make the folder; raises EggsError, before the work, if it cannot be written or has no room."""
+        kept = self.dense.parameters * 4
+        if self.out is None:
+            RunStore().claim(self.config.key(), kept)
+        check_disk(self.place, 5 * kept, "Recovery")
+        write_json(self.place / WORK / STATE, {"input": {"config": self.config.key()}})
+
+
+def recovery_steps(
+    student: PreTrainedModel, course: Course, first: float, last: float
+) -> Generator[Progress | RecoveryPoint, None, Recovery]:
+    """Train a pruned model in place, with progress from the share `first` to `last`; what was begun before goes on.
+
+    Returns its part of a report, without the scores, which `scored` adds.
+    """
+    lesson = course.lesson()
+    course.prepare()
+    steps = entry("recovery", course.config.recovery).load()(student, course.dense.model, course.masks, lesson)
+    with memory_errors("Recovery"):
+        try:
+            while True:
+                event = next(steps)
+                if isinstance(event, Progress):
+                    share = first + (last - first) * event.share
+                    event = Progress(event.text, share, event.seconds_left)
+                yield event
+        except StopIteration as end:
+            learned = end.value
+        finally:
+            steps.close()
+    write_tensors(course.place / WEIGHTS, learned.values, {"key": course.key})
+    shutil.rmtree(course.place / WORK, ignore_errors=True)
+    return cast(
+        Recovery,
+        {
+            **protocol(course.text, lesson.training, bos_of(course.dense.tokenizer, course.config.bos)),
+            "held_out": len(lesson.held_out),
+            "tokens": lesson.training.numel(),
+            "rate": lesson.rate,
+            "seed": course.seed,
+            "losses": [asdict(point) for point in learned.curve],
+            "seconds": learned.seconds,
+            "weights": str((course.place / WEIGHTS).absolute()),
+        },
+    )
+
+
+def scored(
+    student: PreTrainedModel, found: Recovery, before: Scores, windows: torch.Tensor, first: float, last: float
+) -> Generator[Progress, None, WindowScores]:
+    """Evaluate the recovered model; the scores before and after go into its part of a report. Returns the latter."""
+    with memory_errors("Evaluating the recovered model"):
+        after = yield from evaluate_steps(student, windows, "Evaluating the recovered model", first, last)
+    found["before"], found["after"] = before, after.to_dict()
+    return after
+
+
+def take_up(model: PreTrainedModel, report: Report, course: Course) -> bool:
+    """Give a model, pruned by the course's masks, the values that a run's recovery learned; False if they are gone.
+
+    The report's own file counts before the run store's. Values of other masks or weights are not taken.
+    """
+    trained, places = Trained(model, course.masks), []
+    if (recovery := report.get("recovery")) and (said := recovery.get("weights")):
+        places.append(Path(said))
+    with suppress(EggsError):  # the run store may not be there
+        places.append(course.place / WEIGHTS)
+    for file in places:
+        values = _kept(file, course.key) if file.is_file() else {}
+        if {name: len(value) for name, value in values.items()} == trained.sizes():
+            trained.set_values(values)
+            return True
+    return False
+
+
+def _kept(file: Path, key: str) -> dict[str, torch.Tensor]:
+    """The values in a file; none if they are another recovery's, or damaged: then they are learned again."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            if (opened.metadata() or {}).get("key") != key:
+                return {}
+        return safetensors_torch.load_file(file)
+    except (OSError, SafetensorError):
+        return {}
