@@ -11,7 +11,19 @@ from typing import Any
 from eggs_core.bos import FIRST, NONE, RULES, bos_rule, settled
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
-from eggs_core.registry import CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, entry, readers, spelled_out
+from eggs_core.registry import (
+    AS_COMPUTED,
+    CUSTOM,
+    DEFAULT_METHOD,
+    DIMENSIONS,
+    METHODS,
+    OPTIONS,
+    VALUES,
+    entry,
+    readers,
+    spelled_out,
+    values_entry,
+)
 from eggs_core.rules import parse_rules, plan_name
 
 SCHEMA = 3  # part of every key; later changes of a method raise its revision instead
@@ -55,11 +67,13 @@ class PruneConfig:
     evaluation_length: int = 256
     layers: tuple[str, ...] = ()  # rules in order, in which some layers get a pattern of their own (rules.Rule)
     bos: str = NONE  # where windows begin with BOS; see `make_config` and `with_bos`
+    values: str = AS_COMPUTED  # how kept values are stored, one of registry.VALUES
 
     def __post_init__(self) -> None:
         self._check_names()
         for name in DIMENSIONS:
             entry(name, getattr(self, name))
+        values_entry(self.values)
         self._check_method()
         if parse_rules(self.layers) != self.layers:
             raise EggsError("Rules for layers are written in one way; make the configuration with make_config.")
@@ -74,7 +88,7 @@ class PruneConfig:
                 raise EggsError(f"{name.replace('_', ' ')} {must}.")
 
     def _check_names(self) -> None:
-        for name in ("model", "method", *DIMENSIONS, "calibration", "evaluation"):
+        for name in ("model", "method", *DIMENSIONS, "calibration", "evaluation", "values"):
             if not isinstance(value := getattr(self, name), str):
                 raise EggsError(f"{name.capitalize()} must be a text; got {str(value)[:40]}.")
         if not self.model or len(self.model) > 500:
@@ -126,7 +140,8 @@ class PruneConfig:
             method = spelled_out(self.choices(), dict(self.options))
         else:
             method = self.label + "".join(f", {OPTIONS[name].symbol} {value:g}" for name, value in self.options)
-        return " · ".join(filter(None, (method, plan_name(self.layers))))
+        values = "" if self.values == AS_COMPUTED else VALUES[self.values].label
+        return " · ".join(filter(None, (method, values, plan_name(self.layers))))
 
     def options_of(self, dimension: str) -> dict[str, float | None]:
         """The options that this configuration's entry of a dimension reads, by name."""
@@ -135,7 +150,12 @@ class PruneConfig:
     @property
     def refits(self) -> bool:
         """Do kept weights get new values?"""
-        return entry("reconstruction", self.reconstruction).refits
+        return entry("reconstruction", self.reconstruction).refits or self.values != AS_COMPUTED
+
+    @property
+    def bits(self) -> int | None:
+        """Bits of a kept value that is rounded to a scale's whole numbers, or 16 for bf16; None as computed."""
+        return VALUES[self.values].bits
 
     @property
     def stagewise(self) -> bool:
@@ -145,7 +165,9 @@ class PruneConfig:
     @property
     def sees_inputs(self) -> bool:
         """Does calibration change the result?"""
-        return any(entry(dimension, name).sees_inputs for dimension, name in self.choices().items())
+        return VALUES[self.values].rounded or any(
+            entry(dimension, name).sees_inputs for dimension, name in self.choices().items()
+        )
 
     def changed(self, **values: Any) -> "PruneConfig":
         """The same configuration with other values, options among them; choices without a name are "custom"."""
@@ -187,6 +209,7 @@ class PruneConfig:
         given: dict[str, Any] = self.choices() if self.method == CUSTOM else {}
         given |= {name: value for name in OPTIONS if (value := self.option(name)) is not None}
         given |= {n: getattr(self, n) for n in NUMBERS if n != "seed" and getattr(self, n) != defaults[n]}
+        given |= {"values": self.values} if self.values != AS_COMPUTED else {}
         given |= {"bos": shlex.quote(FIRST)} if self.bos == FIRST else {}  # any other rule is the model's own
         for name, value in given.items():
             words += [f"--{name.replace('_', '-')}", str(value)]

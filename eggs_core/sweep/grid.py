@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 COUNTS = ("calibration_windows", "calibration_length", "evaluation_windows", "evaluation_length")
 SOURCES = ("calibration_file", "calibration_dataset", "evaluation_file")
-CHOICES = ("method", *DIMENSIONS, *(name for name in OPTIONS if name not in AXES.values()))
+CHOICES = ("method", *DIMENSIONS, "values", *(name for name in OPTIONS if name not in AXES.values()))
 SHOWN_PROBLEMS = 20
 
 

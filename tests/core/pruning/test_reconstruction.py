@@ -8,7 +8,8 @@ from eggs_core import EggsError, NMPattern
 from eggs_core.masks.degree_bound import min_degree_bound
 from eggs_core.masks.selection import check_mask, select, topn
 from eggs_core.pruning.permutation import lsa
-from eggs_core.pruning.reconstruction import LayerProblem, admm, none, obs
+from eggs_core.pruning.problem import LayerProblem
+from eggs_core.pruning.reconstruction import admm, none, obs
 from eggs_core.registry import DIMENSIONS
 
 RECONSTRUCTIONS = {name: entry.load() for name, entry in DIMENSIONS["reconstruction"].entries.items()}
