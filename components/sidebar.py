@@ -26,7 +26,7 @@ from eggs_core.bos import EVERY, FIRST
 from eggs_core.config import PruneConfig
 from eggs_core.limits import hosted, limits
 from eggs_core.models.source import BUNDLED
-from eggs_core.registry import CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, reads
+from eggs_core.registry import AS_COMPUTED, CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, VALUES, reads
 
 BOS = [("At the start of every window", EVERY), ("Before the text only, as in published tables", FIRST)]
 SOURCES = [("Bundled speeches", BUNDLED_TEXT), ("Text of your own", OWN_TEXT), ("Hub dataset", DATASET)]
@@ -94,6 +94,14 @@ def create_sidebar() -> Sidebar:
         filterable=False,
     )
     about = gr.HTML(method_note(DEFAULT_METHOD), elem_id="method-note", padding=False)
+    controls["values"] = gr.Dropdown(
+        [(one.label, name) for name, one in VALUES.items()],
+        value=AS_COMPUTED,
+        label="Values",
+        info="How are kept weights stored? The pattern 1:1 keeps all: quantisation alone.",
+        filterable=False,
+        elem_id="values",
+    )
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         choices = _create_choices(controls)
         _create_calibration(controls)

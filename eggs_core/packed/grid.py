@@ -43,6 +43,14 @@ class Grid:
     bits: int
     scales: torch.Tensor | None = None
 
+    @classmethod
+    def ones(cls, shape: tuple[int, int], pattern: NMPattern, bits: int) -> Grid:
+        """A grid for a layer (out, in) all of whose scales are 1, where only bytes and speed matter."""
+        if bits > 8:
+            return cls(bits)
+        kept = pattern.groups(shape[1]) * pattern.keep
+        return cls(bits, torch.ones(shape[0], scales_per_row(kept, pattern), dtype=torch.float16))
+
     def to(self, device: torch.device) -> Grid:
         """The same on another device."""
         return self if self.scales is None else Grid(self.bits, self.scales.to(device))

@@ -50,6 +50,7 @@ DEFAULTS = {
     "dataset": "",
     "bos": "every window",
     "layers": "",
+    "values": "model",
 }
 
 
