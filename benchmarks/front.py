@@ -14,8 +14,10 @@ import argparse
 import copy
 import json
 import platform
+import statistics
 import sys
 import tempfile
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,16 +37,20 @@ from eggs_core.masks.selection import topn  # noqa: E402
 from eggs_core.models.architectures import linear_layers  # noqa: E402
 from eggs_core.models.gguf_writing import write_gguf  # noqa: E402
 from eggs_core.packed.grid import Grid, bits_per_weight  # noqa: E402
+from eggs_core.packed.kernel import library as kernels  # noqa: E402
+from eggs_core.packed.linear import PackedLinear  # noqa: E402
 from eggs_core.packed.model import packed_copy  # noqa: E402
 from eggs_core.pattern import NMPattern  # noqa: E402
 from eggs_core.registry import METHODS, VALUES  # noqa: E402
 from eggs_core.speed.generation import measure_generation  # noqa: E402
 
 TYPES = {"Q8_0": 8.5, "Q5_1": 6.0, "Q4_0": 4.5}  # bits a weight, scales included
-PATTERNS = ("2:4", "4:8", "3:4", "1:4")
 QUICK = (("2:4", "int4"), (EVERY_WEIGHT, "int4"), (EVERY_WEIGHT, "int3"))
 POINTS = (
-    *((pattern, values) for pattern in PATTERNS for values in ("bf16", "int8", "int4")),
+    *(("2:4", values) for values in ("bf16", "int8", "int4")),
+    *(("4:8", values) for values in ("int8", "int4")),
+    *(("1:4", values) for values in ("bf16", "int8", "int4")),
+    ("3:4", "int4"),
     *((EVERY_WEIGHT, values) for values in ("int8", "int4", "int3", "int2")),
 )
 WEIGHTS = {"smollm2": "Q4_1, which flatters types of four bits"}
@@ -109,6 +115,34 @@ def llama_speed(opened: Opened, kind: str) -> float | None:
             asked = {"prompt": opened.evaluation[0, :PROMPT].tolist(), "n_predict": NEW, "ignore_eos": True}
             rates.append(server.handle_completions(asked | {"temperature": 0})["timings"]["predicted_per_second"])
     return sorted(rates)[len(rates) // 2]
+
+
+def kernel_ratios(size: int = 2048, copies: int = 10, rounds: int = 30) -> list[dict[str, Any]]:
+    """One token times 2:4 layers of size², bf16 values against 8 and 4 bits in turn, read from memory, on each path."""
+    pattern, weight, x = NMPattern(2, 4), torch.randn(size, size), torch.randn(1, size)
+    mask = topn(weight.abs(), pattern)
+    kinds = {name: Grid.ones((size, size), pattern, VALUES[name].bits or 0) for name in ("bf16", "int8", "int4")}
+    layers = {
+        name: [PackedLinear.from_dense(weight, mask, pattern, grid=grid) for _ in range(copies)]
+        for name, grid in kinds.items()
+    }
+    found, best = [], kernels.path_number()
+    for path in dict.fromkeys((kernels.PATHS[min(best, 1)], kernels.PATHS[min(best, 2)])):
+        seconds: dict[str, list[float]] = {name: [] for name in layers}
+        with kernels.force_path(path):
+            for _ in range(rounds):
+                for name, same in layers.items():
+                    started = time.perf_counter()
+                    for layer in same:
+                        layer(x)
+                    seconds[name].append(time.perf_counter() - started)
+        median = {name: statistics.median(times) / copies for name, times in seconds.items()}
+        row = {name: median["bf16"] / median[name] for name in ("int8", "int4")}
+        print(
+            f"2:4, {size}², {path}: {row['int8']:.2f} × bf16 values with 8 bits, {row['int4']:.2f} × with 4", flush=True
+        )
+        found.append({"size": size, "path": path, "bf16_ms": 1e3 * median["bf16"], "speed_against_bf16": row})
+    return found
 
 
 def our_points(name: str, opened: Opened, cell, options) -> list[Point]:
@@ -206,12 +240,13 @@ def main() -> int:
     fronts = [front_of(name, options) for name in options.models]
     for front in fronts:
         print_front(front)
+    ratios = kernel_ratios()
     shown = [asdict(front) for front in fronts]
     if options.front:
         options.front.parent.mkdir(parents=True, exist_ok=True)
         options.front.write_text(json.dumps(shown, indent=1) + "\n", encoding="utf-8")
     checks = [one for front in fronts for one in checks_of(front)]
-    return conclude(checks, options.json, packages=("gguf",), quick=options.quick, fronts=shown)
+    return conclude(checks, options.json, packages=("gguf",), quick=options.quick, fronts=shown, kernel=ratios)
 
 
 if __name__ == "__main__":

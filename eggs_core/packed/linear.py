@@ -1,6 +1,5 @@
 """PackedLinear: a linear layer that stores and multiplies only the kept weights of an N:M mask."""
 
-import threading
 from collections.abc import Callable
 
 import torch
@@ -14,10 +13,8 @@ from eggs_core.packed.grid import Grid, scales_per_row
 from eggs_core.packed.kernel import library as kernels
 from eggs_core.packed.kernel.call import Call, Siblings
 from eggs_core.packed.kernel.library import kernel_path
+from eggs_core.packed.scratch import TILE, scratch_tile
 from eggs_core.pattern import NMPattern
-
-TILE = 1 << 20  # dense weights unpacked at a time for many tokens: 4 MB in fp32, which stays in cache
-_scratch = threading.local()
 
 
 class PackedLinear(nn.Module):
@@ -184,12 +181,18 @@ class PackedLinear(nn.Module):
             self.scales = None if self.scales is None else self.scales.to(self._home)
         self._home = self._unpacked = None
         self.dtype = fn(torch.empty(0, dtype=self.dtype, device=self.values.device)).dtype
-        if self.scales is None:
-            return super()._apply(fn, recurse)
-        self.scales = self.scales.view(torch.int16)  # they stay what they are in every dtype
+        fixed = {name: kind for name, kind in self.fixed.items() if self._buffers[name] is not None}
+        for name in fixed:  # they stay what they are in every dtype
+            setattr(self, name, self._buffers[name].view(torch.int16))
         super()._apply(fn, recurse)
-        self.scales = self.scales.view(torch.float16)
+        for name, kind in fixed.items():
+            setattr(self, name, self._buffers[name].view(kind))
         return self
+
+    @property
+    def fixed(self) -> dict[str, torch.dtype]:
+        """The floating-point buffers that keep their dtype whatever the layer computes in."""
+        return {"scales": torch.float16} | ({"values": torch.bfloat16} if self.bits == 16 else {})
 
     @property
     def _device(self) -> torch.device:
@@ -247,7 +250,7 @@ class PackedLinear(nn.Module):
         if self.permutation is not None:
             flat = flat.index_select(1, self.permutation)
         step = min(self.out_features, max(16, TILE // self.in_features))
-        tile = _tile(step, self.in_features, x.dtype)
+        tile = scratch_tile(step, self.in_features, x.dtype)
         if step == self.out_features:
             y = torch.mm(flat, self._rows(0, step, tile).t())
         else:
@@ -282,15 +285,3 @@ class PackedLinear(nn.Module):
                 self._home = home
             held = self._unpacked = (self.values, weight)
         return held[1]
-
-
-def _tile(rows: int, columns: int, dtype: torch.dtype) -> Tensor:
-    """This thread's scratch as (rows, columns) of dtype; layers of one shape share the view as well."""
-    views = getattr(_scratch, "views", None)
-    if views is None or rows * columns * dtype.itemsize > _scratch.memory.numel():
-        _scratch.memory = torch.empty(max(rows * columns * dtype.itemsize, 4 * TILE), dtype=torch.uint8)
-        views = _scratch.views = {}
-    key = (rows, columns, dtype)
-    if key not in views:
-        views[key] = _scratch.memory.view(dtype)[: rows * columns].view(rows, columns)
-    return views[key]

@@ -94,8 +94,9 @@ class EggsQuantizer(HfQuantizer):
         stored = next((layer.dtype for layer in layers), self._dtype)
         for layer in layers:
             layer.dtype = self._dtype
+        fixed = {f"{name}.{part}" for name, layer in packed_layers(model, tied=True) for part in layer.fixed}
         for name, tensor in model.state_dict().items() if self._dtype is not stored else ():
-            if tensor.dtype is stored and not name.endswith(".scales"):
+            if tensor.dtype is stored and name not in fixed:
                 put(model, name, torch.empty_like(tensor, dtype=self._dtype, device="meta"))
 
     def update_weight_conversions(self, _conversions: list[Any], _model: PreTrainedModel) -> list[Any]:
@@ -107,8 +108,11 @@ class EggsQuantizer(HfQuantizer):
 
         What the model has by a second name alone, transformers has just drawn at random.
         """
-        from eggs_core.packed.file import fill
+        from eggs_core.packed.file import fill, packed_layers
 
+        for _, layer in packed_layers(model):
+            for part, kind in layer.fixed.items():
+                setattr(layer, part, None if (held := layer._buffers[part]) is None else held.to(kind))
         state = model.state_dict()
         places = {tensor.device.type for tensor in state.values()}
         if "meta" in places:

@@ -21,13 +21,16 @@ class Packed(Protocol):
     pattern: NMPattern
     kept: int
     dtype: torch.dtype
-    grid: Grid | None
     values: Tensor
     positions: Tensor
     permutation: Tensor | None
     bias: Tensor | None
     scales: Tensor | None
     _buffers: dict[str, Tensor | None]  # where the five lie, quicker to read than by name
+
+    @property
+    def grid(self) -> Grid | None:
+        """What values are rounded to."""
 
     def own_call(self) -> "Call":
         """The kernel call for this layer alone."""
