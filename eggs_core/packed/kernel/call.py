@@ -39,10 +39,10 @@ class Packed(Protocol):
 class Call:
     """One kernel call for some layers that read the same input: their C structs, and the tensors these point into."""
 
-    __slots__ = ("layers", "seen", "sizes", "structs", "total")
+    __slots__ = ("dtype", "layers", "seen", "sizes", "structs", "total")
 
     def __init__(self, layers: Sequence[Packed]) -> None:
-        self.layers = layers
+        self.layers, self.dtype = layers, layers[0].dtype
         self.seen = [(m._buffers, _tensors(m)) for m in layers]
         self.structs = (kernels.CLayer * len(layers))(*(struct_of(m) for m in layers))
         self.sizes = [m.out_features for m in layers]
@@ -50,6 +50,8 @@ class Call:
 
     def is_current(self) -> bool:
         """Do the structs still point at the layers' own tensors (nothing moved, converted or loaded since)?"""
+        if self.layers[0].dtype is not self.dtype:
+            return False
         for now, (values, positions, permutation, bias, scales) in self.seen:
             if (
                 now["values"] is not values

@@ -3,13 +3,36 @@
 
 #define CHUNK 64 /* kept weights that the portable path decodes at a time */
 
+/* Kept weights j0 … j0+n−1 of row r as floats; each scale is read once. */
+static void decode(const eggs_layer *l, int64_t r, int64_t j0, int64_t n, float *v) {
+    if (!l->scales) {
+        for (int64_t j = 0; j < n; j++) v[j] = eggs_read(l->values, r * l->kept + j0 + j, l->dtype);
+        return;
+    }
+    const int bits = eggs_bits(l->dtype), half = 1 << (bits - 1);
+    const char *row = (const char *)l->values + r * eggs_row_bytes(l);
+    for (int64_t j = j0, s = j0 / l->scaled; j < j0 + n; s++) {
+        const float scale = eggs_from_half(l->scales[r * eggs_scales(l) + s]);
+        const int64_t end = (s + 1) * l->scaled < j0 + n ? (s + 1) * l->scaled : j0 + n;
+        if (bits == 8) for (; j < end; j++) v[j - j0] = (float)((const int8_t *)row)[j] * scale;
+        else for (; j < end; j++) { /* to two's complement: flip the sign bit, take away its weight */
+            const int code = (int)eggs_position((const uint32_t *)(const void *)row, j, bits);
+            v[j - j0] = (float)((code ^ half) - half) * scale;
+        }
+    }
+}
+
 /* A dense row: sixteen sums, which compilers keep in vectors. */
 static float dense_row(const eggs_layer *l, const float *x, int64_t r) {
     float s[16] = {0}, sum = 0;
     int64_t j = 0;
     for (; j + 16 <= l->in; j += 16) {
+        float v[16];
         if (l->dtype == EGGS_FP32) for (int k = 0; k < 16; k++) s[k] += ((const float *)l->values)[r * l->in + j + k] * x[j + k];
-        else for (int k = 0; k < 16; k++) s[k] += eggs_weight(l, r, j + k) * x[j + k];
+        else {
+            decode(l, r, j, 16, v);
+            for (int k = 0; k < 16; k++) s[k] += v[k] * x[j + k];
+        }
     }
     for (; j < l->in; j++) sum += eggs_weight(l, r, j) * x[j];
     for (int k = 0; k < 16; k++) sum += s[k];
@@ -30,9 +53,9 @@ void eggs_rows_portable(const eggs_layer *l, const void *x, int64_t tokens, void
             for (int64_t j0 = 0; j0 < l->kept; j0 += CHUNK) {
                 float v[CHUNK];
                 int64_t at[CHUNK], m = l->kept - j0 < CHUNK ? l->kept - j0 : CHUNK;
+                decode(l, r, j0, m, v);
                 for (int64_t j = 0; j < m; j++) {
                     at[j] = column + (l->bits ? eggs_position(row, j0 + j, l->bits) : 0);
-                    v[j] = eggs_weight(l, r, j0 + j);
                     if (--left == 0) left = l->keep, column += l->group;
                 }
                 for (int64_t t = 0; t < n; t++) {
@@ -71,9 +94,11 @@ void eggs_dense_portable(const eggs_layer *l, void *dense, int64_t r0, int64_t r
     for (int64_t r = r0; r < r1; r++) {
         const uint32_t *row = l->positions + r * l->words;
         int64_t at = (r - r0) * l->in, from = r * l->kept;
+        float v[CHUNK];
         for (int64_t j = 0, left = l->keep; j < l->kept; j++) {
+            if (l->dtype != l->plain && j % CHUNK == 0) decode(l, r, j, l->kept - j < CHUNK ? l->kept - j : CHUNK, v);
             int64_t to = at + (l->bits ? eggs_position(row, j, l->bits) : 0);
-            if (l->dtype != l->plain) eggs_write(dense, to, l->plain, eggs_weight(l, r, j));
+            if (l->dtype != l->plain) eggs_write(dense, to, l->plain, v[j % CHUNK]);
             else if (size == 4) ((uint32_t *)dense)[to] = ((const uint32_t *)l->values)[from + j];
             else ((uint16_t *)dense)[to] = ((const uint16_t *)l->values)[from + j];
             if (--left == 0) left = l->keep, at += l->group;

@@ -47,7 +47,8 @@ INLINE __m512 chosen(const float *x, const char *p, int64_t w, int bits, const d
     if (kind == WHOLE) return _mm512_loadu_ps(x + 16 * w);
     const float *at = x + w * (kind == HALF ? 32 : 64);
     __m512 xs[4];
-    UNROLL for (int j = 0; j < (kind == HALF ? 2 : 4); j++) xs[j] = _mm512_loadu_ps(at + 16 * j);
+    UNROLL for (int j = 0; j < 2; j++) xs[j] = _mm512_loadu_ps(at + 16 * j);
+    if (kind == QUARTER) UNROLL for (int j = 2; j < 4; j++) xs[j] = _mm512_loadu_ps(at + 16 * j);
     return pick(xs, lanes_of(p, w, bits, d), kind == QUARTER);
 }
 

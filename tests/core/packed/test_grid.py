@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_kernel import paths, random_mask
+from random_masks import paths, random_mask
 
 from eggs_core.errors import EggsError
 from eggs_core.packed.byte_counts import layer_bytes

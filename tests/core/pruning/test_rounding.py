@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_reconstruction import error, problem
+from layer_problem import error, problem
 
 from eggs_core import NMPattern
 from eggs_core.config import make_config

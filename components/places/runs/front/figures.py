@@ -1,5 +1,7 @@
 """Perplexity against bytes, and tokens a second, of pruned and of quantised models; no gradio here."""
 
+from collections.abc import Callable
+
 import plotly.graph_objects as go
 
 from components.charts.layout import base_layout
@@ -60,7 +62,9 @@ def speed_figure(front: Front) -> go.Figure:
     return figure
 
 
-def _add_points(figure: go.Figure, front: Front, points: list[Point], cost, unit: str) -> None:
+def _add_points(
+    figure: go.Figure, front: Front, points: list[Point], cost: Callable[[Point], float | None], unit: str
+) -> None:
     for kind, (hue, symbol) in KINDS.items():
         own = [point for point in points if kind_of(point, front) == kind]
         if not own:
