@@ -48,10 +48,9 @@ TYPES = {"Q8_0": 8.5, "Q5_1": 6.0, "Q4_0": 4.5}  # bits a weight, scales include
 QUICK = (("2:4", "int4"), (EVERY_WEIGHT, "int4"), (EVERY_WEIGHT, "int3"))
 POINTS = (
     *(("2:4", values) for values in ("bf16", "int8", "int4")),
-    *(("4:8", values) for values in ("int8", "int4")),
-    *(("1:4", values) for values in ("bf16", "int8", "int4")),
-    ("3:4", "int4"),
     *((EVERY_WEIGHT, values) for values in ("int8", "int4", "int3", "int2")),
+    *((pattern, "int4") for pattern in ("3:4", "4:8")),
+    ("1:4", "int8"),
 )
 WEIGHTS = {"smollm2": "Q4_1, which flatters types of four bits"}
 PROMPT, NEW, ROUNDS = 32, 24, 4  # tokens and repeats of a timing

@@ -94,14 +94,7 @@ def create_sidebar() -> Sidebar:
         filterable=False,
     )
     about = gr.HTML(method_note(DEFAULT_METHOD), elem_id="method-note", padding=False)
-    controls["values"] = gr.Dropdown(
-        [(one.label, name) for name, one in VALUES.items()],
-        value=AS_COMPUTED,
-        label="Values",
-        info="How are kept weights stored? The pattern 1:1 keeps all: quantisation alone.",
-        filterable=False,
-        elem_id="values",
-    )
+    controls["values"] = _create_values()
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         choices = _create_choices(controls)
         _create_calibration(controls)
@@ -124,6 +117,18 @@ def create_sidebar() -> Sidebar:
     progress = gr.HTML("", elem_id="progress", padding=False)
     _link_method(method, choices, about)
     return Sidebar([controls[name] for name in NAMES], about, rules, plan_note, drop_plan, anew, start, stop, progress)
+
+
+def _create_values() -> gr.Dropdown:
+    """How kept weights are stored."""
+    return gr.Dropdown(
+        [(one.label, name) for name, one in VALUES.items()],
+        value=AS_COMPUTED,
+        label="Values",
+        info="How are kept weights stored? The pattern 1:1 keeps all: quantisation alone.",
+        filterable=False,
+        elem_id="values",
+    )
 
 
 def _create_pattern(controls: dict[str, Component]) -> None:

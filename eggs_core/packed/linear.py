@@ -183,10 +183,10 @@ class PackedLinear(nn.Module):
         self.dtype = fn(torch.empty(0, dtype=self.dtype, device=self.values.device)).dtype
         fixed = {name: kind for name, kind in self.fixed.items() if self._buffers[name] is not None}
         for name in fixed:  # they stay what they are in every dtype
-            setattr(self, name, self._buffers[name].view(torch.int16))
+            setattr(self, name, getattr(self, name).view(torch.int16))
         super()._apply(fn, recurse)
         for name, kind in fixed.items():
-            setattr(self, name, self._buffers[name].view(kind))
+            setattr(self, name, getattr(self, name).view(kind))
         return self
 
     @property

@@ -88,7 +88,7 @@ def test_a_text_that_is_gone_is_told():
 
 def test_the_cache_is_bounded_in_number_and_bytes():
     done = finished("wanda")
-    models = PrunedModel(done.dense, done.model, {}, {}, "kept")
+    models = PrunedModel(done.dense, done.model, {}, {}, "kept", {})
     cache = WeightCache(most_runs=2)
     for key in "abc":
         cache.put(key, models)

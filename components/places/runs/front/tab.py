@@ -50,12 +50,15 @@ def create_front_panel(tab: gr.Tab) -> None:
     panel_heading("Prune or quantise?")
     model = gr.Dropdown([], label="Model", elem_id="front-model", filterable=False)
     sentence = gr.HTML(elem_id="front-reading", padding=False)
-    titles = {"size": "Perplexity against bytes, pruned or quantised", "speed": "Perplexity against tokens a second"}
     with gr.Row():
-        plots = []
-        for name, title in titles.items():
-            with gr.Column(min_width=340):
-                plots.append(Plot(elem_id=f"front-{name}", title=title, said_by="front-reading", height=430))
-    panel = FrontPanel(model, sentence, *plots, gr.HTML(elem_id="front-facts", padding=False))
+        with gr.Column(min_width=340):
+            size = _plot("front-size", "Perplexity against bytes, pruned or quantised")
+        with gr.Column(min_width=340):
+            speed = _plot("front-speed", "Perplexity against tokens a second")
+    panel = FrontPanel(model, sentence, size, speed, gr.HTML(elem_id="front-facts", padding=False))
     tab.select(panel.draw, model, panel.outputs, **CHEAP)
     model.input(panel.draw, model, panel.outputs, **CHEAP)
+
+
+def _plot(elem_id: str, title: str) -> Plot:
+    return Plot(elem_id=elem_id, title=title, said_by="front-reading", height=430)
