@@ -2,22 +2,22 @@
 
 from components.words.html import escape, facts_line, reading
 from components.words.phrases import plural
-from eggs_core.evaluation.front import LLAMA_CPP, Front, Point, beside_plain, leaders
+from eggs_core.evaluation.front import LLAMA_CPP, Front, Point, beside_plain
 
 FEW_BITS = 3.5  # bits a weight up to which the sentence looks for the best pruned point
 
 
 def front_reading(front: Front) -> str:
-    """The answer: which pruned points no other beats, and the best of few bits beside plain quantisation."""
-    best = [point for point in leaders(front.points) if point.pruned]
-    pruned = [point for point in front.points if point.pruned]
-    if best:
-        named = ", ".join(f"<b>{escape(p.name)}</b> ({p.bits:.2f} bits, {p.perplexity:.2f})" for p in best[:4])
-        first = f"Of {plural(len(pruned), 'pruned point')} {len(best)} are beaten by no other: {named}."
+    """The answer: where pruning beats plain quantisation of as many bits, if anywhere, and by how much it does not."""
+    ratios = [(point, beside_plain(point, front.points)) for point in front.points if point.pruned]
+    compared = [(point, ratio) for point, ratio in ratios if ratio]
+    if wins := [point for point, ratio in compared if ratio.high < 1]:
+        named = ", ".join(f"<b>{escape(p.name)}</b> ({p.bits:.2f} bits, {p.perplexity:.2f})" for p in wins[:4])
+        first = f"Pruning beats plain quantisation with as many bits at {named}."
     else:
         first = (
-            f"<b>Pruning never wins here.</b> Each of {plural(len(pruned), 'pruned point')} is beaten, in bytes and in "
-            "perplexity at once, by keeping every weight in fewer bits."
+            f"<b>Pruning never wins here.</b> Of {plural(len(compared), 'pruned point')} none has surely a lower "
+            "perplexity than plain quantisation with as many bits: keep every weight in fewer bits."
         )
     return reading(f"{first} {_beside(front)} {_fastest(front)}".strip(), "costs")
 

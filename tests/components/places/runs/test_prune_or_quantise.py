@@ -32,16 +32,16 @@ def front(*pruned: Point) -> Front:
 
 def test_the_sentence_says_that_pruning_never_wins():
     said = front_reading(front(point("2:4 + 8 bits", 5.25, 3.2, "2:4")))
-    assert "Pruning never wins here" in said and "At " not in said
+    assert "Pruning never wins here" in said and "Of 1 pruned point none" in said and "At " not in said
     assert "4 bits with 90 tokens a second" in said and "Q8_0 with 80" in said
 
 
 def test_the_sentence_says_where_pruning_wins_and_by_how_much():
     said = front_reading(front(point("2:4 + 4 bits", 3.25, 3.3, "2:4")))
-    assert "1 are beaten by no other: <b>2:4 + 4 bits</b>" in said
+    assert "with as many bits at <b>2:4 + 4 bits</b> (3.25 bits, 27.11)" in said and "never wins" not in said
     assert "At 3.25 bits a weight 2:4 + 4 bits has 0.951 ×" in said and "pruning wins" in said
     said = front_reading(front(point("2:4 + 4 bits", 3.25, 3.45, "2:4")))
-    assert "1.105 ×" in said and "plain bits win" in said
+    assert "1.105 ×" in said and "plain bits win" in said and "Pruning never wins here" in said
 
 
 def test_figures_hold_every_point_that_is_not_far_worse():
@@ -75,7 +75,7 @@ def test_a_missing_file_is_said(monkeypatch, tmp_path):
 
 
 def test_what_ships_can_be_shown():
-    assert set(view.models()) >= {"tiny-llama", "tiny-opt"}
+    assert "tiny-llama" in view.models()
     for model in view.models():
         found = view.front_named(model)
         assert found.model == model and any(p.pruned for p in found.points)
