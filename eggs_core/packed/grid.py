@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from eggs_core.heavy import torch
 from eggs_core.pattern import NMPattern
 
-LEAST_GROUP = 32  # kept values that share a scale; measured: benchmarks/front.py
+LEAST_GROUP = 32  # kept values that share a scale, as many as in llama.cpp's plain types
 WINDOW = 16  # kept values that the kernel takes at a time, which a scale covers as a whole
 SHRINKS = 12  # scales that are tried for each group, both signs
 NARROWEST = 0.55  # the smallest of them, as a share of that which reaches the largest value
