@@ -190,7 +190,7 @@ def front_of(name: str, options) -> Front:
     points = [*our_points(name, opened, cell, options), *llama_points(name, opened, cell)]
     windows, length = opened.evaluation.shape
     found = machine()
-    where = f"{found['processor']}, {found['threads']} threads, {platform.system()}"
+    where = f"{found['processor']}, threads: {found['threads']}, {platform.system()}"
     text = f"{windows} × {length} tokens of {opened.evaluation_text.name}"
     shown = "SmolLM2-135M" if name == "smollm2" else name
     return Front(shown, WEIGHTS.get(name, "fp16"), text, where, METHODS[options.method].label, points)
