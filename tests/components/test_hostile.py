@@ -261,7 +261,8 @@ def evil(make_run) -> Run:
 
 def evil_front() -> Front:
     """A front whose every free text is hostile."""
-    points = [Point(EVIL, EVIL, EVIL, 3.0, 5, 2.0, [1.0]), Point(EVIL, OURS, "1:1", 16.0, 9, 1.0, [0.5])]
+    points = [Point(EVIL, OURS, "1:1", bits, 9, 1.0, [nats]) for bits, nats in ((16.0, 0.5), (2.0, 1.5))]
+    points.append(Point(EVIL, EVIL, EVIL, 3.0, 5, 2.0, [0.1]))
     return Front(EVIL, EVIL, EVIL, EVIL, EVIL, points)
 
 

@@ -14,6 +14,8 @@ def front_reading(front: Front) -> str:
     if wins := [point for point, ratio in compared if ratio.high < 1]:
         named = ", ".join(f"<b>{escape(p.name)}</b> ({p.bits:.2f} bits, {p.perplexity:.2f})" for p in wins[:4])
         first = f"Pruning beats plain quantisation with as many bits at {named}."
+    elif not compared:
+        first = "No pruned point has as many bits as plain quantisation was measured with."
     else:
         first = (
             f"<b>Pruning never wins here.</b> Of {plural(len(compared), 'pruned point')} none has surely a lower "
