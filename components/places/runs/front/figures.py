@@ -14,7 +14,7 @@ KINDS = {  # what a point is -> (colour, symbol)
     "dense": ("#8A8F98", "star-diamond"),
 }
 INK = "#6B7587"
-TOP = 4.0  # times the dense perplexity up to which points are drawn
+TOP = 1.7  # times the dense perplexity up to which points are drawn
 
 
 def kind_of(point: Point, front: Front) -> str:

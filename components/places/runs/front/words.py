@@ -1,5 +1,6 @@
 """Who wins where, pruning or quantising, in sentences."""
 
+from components.places.runs.front.figures import TOP
 from components.words.html import escape, facts_line, reading
 from components.words.phrases import plural
 from eggs_core.evaluation.front import LLAMA_CPP, Front, Point, beside_plain
@@ -64,5 +65,6 @@ def front_facts(front: Front) -> str:
         f"{escape(front.model)}, whose files keep weights in {escape(front.weights)}; {escape(front.text)}; "
         f"{escape(front.machine)}. Pruned points and plain bits by {escape(front.method)} and one sweep that rounds; "
         "llama.cpp’s types made by its own package. Embeddings, head and norms are fp16 in all bytes and as they were "
-        "in all perplexities; llama.cpp’s speed is of files whose other matrices have the same type."
+        "in all perplexities; llama.cpp’s speed is of files whose other matrices have the same type. "
+        f"Points of more than {TOP:g} × the dense perplexity are not drawn."
     )
