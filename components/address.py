@@ -26,7 +26,7 @@ TABS = {  # what a tab is called on the page -> its name in an address
     "Runs": "runs",
     "Learn": "learn",
 }
-CHOICES = (*DIMENSIONS, *STAGES, "calibration", "bos")
+CHOICES = (*DIMENSIONS, *STAGES, "calibration", "bos", "values")
 COMPRESSED = "~"  # begins rules that are compressed
 MOST_PLAIN, MOST_PACKED, MOST_UNPACKED = 120, 4000, 1_000_000  # characters of a plan's rules
 COUNTS = ("seed", "calibration_windows", "calibration_length")

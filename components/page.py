@@ -20,6 +20,7 @@ from components.places.learn.lesson.tab import create_learn_tab
 from components.places.plan.painting.tab import InUse, PlanPanel, create_plan_tab
 from components.places.quality.tab import create_accuracy_tab
 from components.places.runs.compare.tab import create_compare_tab
+from components.places.runs.front.tab import create_front_panel
 from components.places.runs.stored.tab import create_runs_tab
 from components.places.speed.latency.tab import create_latency_tab
 from components.sidebar import SHOW_THE_END_OF_A_PATH, Sidebar, create_sidebar
@@ -240,6 +241,8 @@ def create_page() -> None:
     tabs = (overview, plan, masks, graph, spectrum, accuracy, latency)
     page = Page(state, sidebar, damaged, tab_bar, *tabs, link, pending, few, whole)
     create_compare_tab(compare, state)
+    with compare:
+        create_front_panel(compare)
     create_runs_tab(runs, tab_bar, state, joined([page.all, sidebar.tab]))
     create_api()
     _wire(page)

@@ -26,7 +26,18 @@ from eggs_core.bos import EVERY, FIRST
 from eggs_core.config import PruneConfig
 from eggs_core.limits import hosted, limits
 from eggs_core.models.source import BUNDLED
-from eggs_core.registry import CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, STAGES, everything, reads
+from eggs_core.registry import (
+    AS_COMPUTED,
+    CUSTOM,
+    DEFAULT_METHOD,
+    DIMENSIONS,
+    METHODS,
+    OPTIONS,
+    STAGES,
+    VALUES,
+    everything,
+    reads,
+)
 
 BOS = [("At the start of every window", EVERY), ("Before the text only, as in published tables", FIRST)]
 SOURCES = [("Bundled speeches", BUNDLED_TEXT), ("Text of your own", OWN_TEXT), ("Hub dataset", DATASET)]
@@ -94,6 +105,7 @@ def create_sidebar() -> Sidebar:
         filterable=False,
     )
     about = gr.HTML(method_note(DEFAULT_METHOD), elem_id="method-note", padding=False)
+    controls["values"] = _create_values()
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         choices = _create_choices(controls)
         _create_calibration(controls)
@@ -119,6 +131,18 @@ def create_sidebar() -> Sidebar:
     progress = gr.HTML("", elem_id="progress", padding=False)
     _link_method(method, choices, about)
     return Sidebar([controls[name] for name in NAMES], about, rules, plan_note, drop_plan, anew, start, stop, progress)
+
+
+def _create_values() -> gr.Dropdown:
+    """How kept weights are stored."""
+    return gr.Dropdown(
+        [(one.label, name) for name, one in VALUES.items()],
+        value=AS_COMPUTED,
+        label="Values",
+        info="How are kept weights stored? The pattern 1:1 keeps all: quantisation alone.",
+        filterable=False,
+        elem_id="values",
+    )
 
 
 def _create_pattern(controls: dict[str, Component]) -> None:

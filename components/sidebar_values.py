@@ -26,7 +26,7 @@ NAMES = (  # of the controls, in the order in which their values come
     *DIMENSIONS,
     *STAGES,
     *OPTIONS,
-    *("windows", "length", "seed", "source", "text", "dataset", "bos", "layers"),
+    *("windows", "length", "seed", "source", "text", "dataset", "bos", "layers", "values"),
 )
 
 
@@ -87,6 +87,7 @@ def read(*values: Any) -> tuple[PruneConfig, dict[str, Text]]:
         calibration_windows=whole_number(given["windows"], "The number of calibration windows"),
         calibration_length=whole_number(given["length"], "The calibration length"),
         seed=whole_number(given["seed"], "The seed"),
+        values=words(given["values"], "Values"),
         bos=None if given["bos"] == EVERY else words(given["bos"], "BOS"),
         layers=list(filter(None, words(given["layers"], "The plan").split(SEPARATOR))),
     )
@@ -142,6 +143,7 @@ def controls_of(config: PruneConfig) -> list[Any]:
         "dataset": dataset,
         "bos": FIRST if config.bos == FIRST else EVERY,
         "layers": SEPARATOR.join(config.layers),
+        "values": config.values,
     }
     return [values[name] for name in NAMES]
 

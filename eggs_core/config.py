@@ -12,6 +12,7 @@ from eggs_core.bos import FIRST, NONE, RULES, bos_rule, settled
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
 from eggs_core.registry import (
+    AS_COMPUTED,
     CUSTOM,
     DEFAULT_METHOD,
     DIMENSIONS,
@@ -19,10 +20,12 @@ from eggs_core.registry import (
     OPTIONS,
     RECOVERY_TOKENS,
     STAGES,
+    VALUES,
     entry,
     readers,
     spelled_out,
     stage_words,
+    values_entry,
 )
 from eggs_core.rules import parse_rules, plan_name
 
@@ -68,11 +71,13 @@ class PruneConfig:
     layers: tuple[str, ...] = ()  # rules in order, in which some layers get a pattern of their own (rules.Rule)
     bos: str = NONE  # where windows begin with BOS; see `make_config` and `with_bos`
     recovery: str = "none"  # what follows pruning, one of registry.STAGES; it reads the calibration text
+    values: str = AS_COMPUTED  # how kept values are stored, one of registry.VALUES
 
     def __post_init__(self) -> None:
         self._check_names()
         for name in (*DIMENSIONS, *STAGES):
             entry(name, getattr(self, name))
+        values_entry(self.values)
         self._check_method()
         if parse_rules(self.layers) != self.layers:
             raise EggsError("Rules for layers are written in one way; make the configuration with make_config.")
@@ -87,7 +92,7 @@ class PruneConfig:
                 raise EggsError(f"{name.replace('_', ' ')} {must}.")
 
     def _check_names(self) -> None:
-        for name in ("model", "method", *DIMENSIONS, *STAGES, "calibration", "evaluation"):
+        for name in ("model", "method", *DIMENSIONS, *STAGES, "calibration", "evaluation", "values"):
             if not isinstance(value := getattr(self, name), str):
                 raise EggsError(f"{name.capitalize()} must be a text; got {str(value)[:40]}.")
         if not self.model or len(self.model) > 500:
@@ -108,6 +113,11 @@ class PruneConfig:
                         f"The {dimension} {name} ({chosen.label}) needs the {other} {needed}; choose that, or another "
                         f"{dimension}."
                     )
+        if self.recovery != "none" and self.values != AS_COMPUTED:
+            raise EggsError(
+                f"Recovery trains kept values, which {VALUES[self.values].label} would not hold; choose values "
+                f"{AS_COMPUTED}, or no recovery."
+            )
 
     def _check_option(self, name: str, value: object) -> None:
         if name not in OPTIONS:
@@ -141,7 +151,8 @@ class PruneConfig:
             method = spelled_out(self.choices(), options)
         else:
             method = self.label + "".join(f", {OPTIONS[name].symbol} {value:g}" for name, value in options.items())
-        return " · ".join(filter(None, (method, plan_name(self.layers), stage_words(self.to_dict()))))
+        kept = "" if self.values == AS_COMPUTED else VALUES[self.values].label
+        return " · ".join(filter(None, (method, kept, plan_name(self.layers), stage_words(self.to_dict()))))
 
     def options_of(self, dimension: str) -> dict[str, float | None]:
         """The options that this configuration's entry of a dimension reads, by name."""
@@ -150,7 +161,12 @@ class PruneConfig:
     @property
     def refits(self) -> bool:
         """Do kept weights get new values?"""
-        return entry("reconstruction", self.reconstruction).refits
+        return entry("reconstruction", self.reconstruction).refits or self.values != AS_COMPUTED
+
+    @property
+    def bits(self) -> int | None:
+        """Bits of a kept value that is rounded to a scale's whole numbers, or 16 for bf16; None as computed."""
+        return VALUES[self.values].bits
 
     @property
     def recovery_tokens(self) -> int:
@@ -169,7 +185,9 @@ class PruneConfig:
     @property
     def sees_inputs(self) -> bool:
         """Does calibration change the result?"""
-        return any(entry(dimension, name).sees_inputs for dimension, name in self.choices().items())
+        return VALUES[self.values].rounded or any(
+            entry(dimension, name).sees_inputs for dimension, name in self.choices().items()
+        )
 
     def changed(self, **values: Any) -> "PruneConfig":
         """The same configuration with other values, options among them; choices without a name are "custom"."""
@@ -212,6 +230,7 @@ class PruneConfig:
         given |= {name: getattr(self, name) for name in STAGES if getattr(self, name) != defaults[name]}
         given |= {name: value for name in OPTIONS if (value := self.option(name)) is not None}
         given |= {n: getattr(self, n) for n in NUMBERS if n != "seed" and getattr(self, n) != defaults[n]}
+        given |= {"values": self.values} if self.values != AS_COMPUTED else {}
         given |= {"bos": shlex.quote(FIRST)} if self.bos == FIRST else {}  # any other rule is the model's own
         for name, value in given.items():
             words += [f"--{name.replace('_', '-')}", str(value)]

@@ -291,6 +291,33 @@ METHODS: Mapping[str, Method] = MappingProxyType(
     }
 )
 
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """How kept values are stored; `bits` of each, None for those of the model's own dtype."""
+
+    label: str
+    help: str  # one line
+    bits: int | None = None
+
+    @property
+    def rounded(self) -> bool:
+        """Are values rounded to whole numbers of a scale, each one's error passed on to those after it?"""
+        return self.bits is not None and self.bits <= 8
+
+
+AS_COMPUTED = "model"  # the values of a run that does not round them
+VALUES: Mapping[str, Values] = MappingProxyType(
+    {
+        AS_COMPUTED: Values("as computed", "In the model's own dtype, fp32 on a CPU."),
+        "bf16": Values("bf16", "Rounded to 16 bits, each by itself.", 16),
+        "int8": Values("8 bits", "Whole numbers times a scale for every 32 kept values.", 8),
+        "int4": Values("4 bits", "As 8 bits; each value's error is passed on to those after it.", 4),
+        "int3": Values("3 bits", "As 4 bits, of eight numbers.", 3),
+        "int2": Values("2 bits", "As 4 bits, of four numbers.", 2),
+    }
+)
+
 OPTIONS: Mapping[str, Option] = MappingProxyType(
     {
         name: option
@@ -312,6 +339,13 @@ def entry(dimension: str, name: str) -> Entry:
     if name not in entries:
         raise EggsError(f"Unknown {dimension} {str(name)[:40]!r}; choose one of {', '.join(entries)}.")
     return entries[name]
+
+
+def values_entry(name: str) -> Values:
+    """How values are stored under that name; raises EggsError, naming those that there are."""
+    if name not in VALUES:
+        raise EggsError(f"Unknown values {str(name)[:40]!r}; choose one of {', '.join(VALUES)}.")
+    return VALUES[name]
 
 
 def method_of(choices: Mapping[str, str]) -> str:
@@ -358,7 +392,7 @@ def stage_words(values: Mapping[str, Any]) -> str:
 
 def plain_types() -> dict[str, Any]:
     """The type of every dimension's, stage's and option's argument; None keeps the method's own choice."""
-    kinds: dict[str, Any] = dict.fromkeys(everything(), str | None)
+    kinds: dict[str, Any] = dict.fromkeys((*everything(), "values"), str | None)
     return kinds | {name: (int if option.whole else float) | None for name, option in OPTIONS.items()}
 
 
@@ -369,6 +403,7 @@ def descriptions() -> dict[str, str]:
         for name, dimension in DIMENSIONS.items()
     }
     lines |= {name: f"{stage.help} One of {', '.join(stage.entries)}." for name, stage in STAGES.items()}
+    lines["values"] = f"How kept values are stored: {', '.join(VALUES)}; default: {AS_COMPUTED}, the model's own dtype."
     for name, option in OPTIONS.items():
         where = ", ".join(f"{dimension} {' or '.join(names)}" for dimension, names in readers(name).items())
         lines[name] = f"{option.symbol} of {where}. {option.help}; automatic: {option.automatic}."

@@ -101,6 +101,7 @@ class Size(TypedDict):
     values: Count
     positions: Count
     permutations: Count
+    scales: NotRequired[Count]  # of rounded values
     untouched: Count
     embeddings: Count
     head: Count

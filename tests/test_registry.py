@@ -119,7 +119,9 @@ def test_the_command_line_and_grids_list_what_the_registry_holds():
     from eggs_core.cli.command_line import app
 
     shown = CliRunner().invoke(app, ["prune", "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
-    for name in (*everything(), *OPTIONS):
+    for name in (*everything(), *OPTIONS, "values"):
         assert f"--{name.replace('_', '-')}" in shown
     grid = parse_grid("models: m\npatterns: 2:4\nmethods: [{score: wanda, selection: diagonal, diagonals: 3}]")
     assert grid.cells[0].options == (("diagonals", 3),)
+    grid = parse_grid("models: m\npatterns: 2:4\nmethods: [wanda, {method: wanda, values: int4}]")
+    assert [(cell.method, cell.values) for cell in grid.cells] == [("wanda", "model"), ("wanda", "int4")]

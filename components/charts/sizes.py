@@ -13,6 +13,7 @@ PARTS = {  # part of a model's bytes -> (name, colour)
     "values": ("kept values", "#0072B2"),
     "positions": ("positions of the kept", "#E69F00"),
     "permutations": ("channel orders", "#CC79A7"),
+    "scales": ("scales of rounded values", "#8F5BA6"),
     "embeddings": ("embeddings", "#009E73"),
     "head": ("output head", "#56B4E9"),
     "rest": ("norms, biases, the rest", "#B79F00"),
@@ -21,7 +22,7 @@ PARTS = {  # part of a model's bytes -> (name, colour)
 
 DENSE_PARTS = ("dense_pruned", "embeddings", "head", "rest")
 
-PACKED_PARTS = ("values", "positions", "permutations", "embeddings", "head", "rest")
+PACKED_PARTS = ("values", "positions", "permutations", "scales", "embeddings", "head", "rest")
 
 
 def size_bars(run: Run, file_bytes: int | None = None) -> go.Figure:
@@ -33,7 +34,7 @@ def size_bars(run: Run, file_bytes: int | None = None) -> go.Figure:
         rows["packed file on disk"] = (*PACKED_PARTS, "header")
     figure = go.Figure()
     for part, (name, hue) in PARTS.items():
-        amounts = [space[part] / 1e6 if part in parts else 0 for parts in rows.values()]
+        amounts = [space.get(part, 0) / 1e6 if part in parts else 0 for parts in rows.values()]
         if any(amounts):
             figure.add_bar(
                 y=list(rows),

@@ -35,7 +35,8 @@ def overview_cards(run: Run, here: Latency | None = None) -> str:
             term("packed size", "Size"),
             size(space["dense_bytes"]),
             size(space["packed_bytes"]),
-            f"packed, {share:.0%} of dense; saved with zeros it would not shrink",
+            f"packed, {share:.0%} of dense, {run.bits_per_weight:.3g} bits a weight in pruned layers; saved with zeros "
+            "it would not shrink",
         ),
         latency_card(here or run.report.get("latency"), "here" if here else "where the run was made"),
     ]

@@ -27,7 +27,8 @@ from eggs_core.progress import Progress
 from eggs_core.pruning.activations import Activations, InputStatistics, block_output, flat
 from eggs_core.pruning.block_calls import input_device
 from eggs_core.pruning.block_check import check_block_by_block
-from eggs_core.pruning.reconstruction import LayerProblem, obs
+from eggs_core.pruning.problem import LayerProblem
+from eggs_core.pruning.reconstruction import obs
 from eggs_core.pruning.scores import score, without_sweep
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models

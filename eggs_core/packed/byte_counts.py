@@ -13,6 +13,7 @@ from eggs_core.models.architectures import is_linear, shape_of
 from eggs_core.models.expert_linear import ExpertLinear
 from eggs_core.models.experts import experts_in, read_shares
 from eggs_core.packed import layout
+from eggs_core.packed.grid import bits_per_weight, scales_per_row, values_per_scale
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.pattern import NMPattern, Patterns, pattern_of
 from eggs_core.report_types import Size
@@ -51,11 +52,18 @@ def decode_bytes(model: PreTrainedModel) -> dict[str, int]:
     return {**found, "total": sum(found.values())}
 
 
-def layer_bytes(shape: tuple[int, int], pattern: NMPattern, itemsize: int, permuted: bool) -> tuple[int, int, int]:
-    """Bytes of one packed layer's values, positions and channel order; `shape` is (out, in)."""
+def layer_bytes(
+    shape: tuple[int, int], pattern: NMPattern, itemsize: int, permuted: bool, bits: int | None = None
+) -> tuple[int, int, int, int]:
+    """Bytes of one packed layer's values, positions, channel order and scales; `shape` is (out, in).
+
+    `bits` are those of rounded values.
+    """
     rows, columns = shape
     kept = pattern.groups(columns) * pattern.keep
-    return rows * kept * itemsize, rows * layout.words_per_row(kept, pattern.position_bits) * 4, 4 * columns * permuted
+    width = kept * itemsize if bits is None else kept * bits // 8 if bits >= 8 else layout.words_per_row(kept, bits) * 4
+    scales = 2 * rows * scales_per_row(kept, pattern) if bits is not None and bits <= 8 else 0
+    return rows * width, rows * layout.words_per_row(kept, pattern.position_bits) * 4, 4 * columns * permuted, scales
 
 
 def size_breakdown(
@@ -63,16 +71,18 @@ def size_breakdown(
     masks: Mapping[str, Tensor] | Iterable[str] = (),
     patterns: Patterns | None = None,
     permutations: Iterable[str] | None = None,
+    bits: int | None = None,
 ) -> Size:
     """Count a pruned model's bytes: dense with zeros, and packed split into values, positions and what is untouched.
 
     "dense_bytes" = "dense_pruned" (the pruned layers, zeros stored) + "untouched"; "packed_bytes" = "packed_pruned" +
-    "untouched"; "packed_pruned" = "values" + "positions" + "permutations"; "untouched" = "embeddings" + "head" (0 when
-    tied to the embeddings) + "rest" (norms, biases, unpruned layers); "formula" spells out the bytes per weight.
+    "untouched"; "packed_pruned" = "values" + "positions" + "permutations" + "scales" (there if values are rounded);
+    "untouched" = "embeddings" + "head" (0 when tied to the embeddings) + "rest" (norms, biases, unpruned layers);
+    "formula" spells out the bytes per weight.
 
     The model is dense or packed. For a dense one, `masks` names the pruned layers, `patterns` are theirs, and
-    `permutations` names those that are permuted. Tied weights count once. Raises EggsError for a name that the model
-    lacks.
+    `permutations` names those that are permuted, `bits` are those of rounded values. Tied weights count once. Raises
+    EggsError for a name that the model lacks.
     """
     names, permuted = set(masks), set(permutations or ())
     if names and patterns is None:
@@ -80,8 +90,8 @@ def size_breakdown(
     modules = dict(model.named_modules())
     if unknown := sorted(names - set(modules)):
         raise EggsError(f"The model has no layer named {unknown[0]}.")
-    dense = values = positions = orders = 0
-    used: set[tuple[NMPattern, int]] = set()
+    dense = values = positions = orders = scales = 0
+    used: set[tuple[NMPattern, int, int | None]] = set()
     counted: Counter[int] = Counter()
     for name, module in modules.items():
         if isinstance(module, PackedLinear):
@@ -90,21 +100,21 @@ def size_breakdown(
                 module.pattern,
                 module.permutation is not None,
             )
-            size = module.values.dtype.itemsize
+            size, few = module.dtype.itemsize, module.bits
         elif name in names and patterns is not None and is_linear(module):
             shape, weight = shape_of(module), module.weight
-            own, order, size = pattern_of(patterns, name), name in permuted, weight.dtype.itemsize
+            own, order, size, few = pattern_of(patterns, name), name in permuted, weight.dtype.itemsize, bits
             whole = module.shared if isinstance(module, ExpertLinear) else weight
             counted[id(whole)] += shape[0] * shape[1] * size
         else:
             continue
         dense += shape[0] * shape[1] * size
-        mine = layer_bytes(shape, own, size, order)
-        values, positions, orders = values + mine[0], positions + mine[1], orders + mine[2]
-        used.add((own, size))
+        mine = layer_bytes(shape, own, size, order, few)
+        values, positions, orders, scales = values + mine[0], positions + mine[1], orders + mine[2], scales + mine[3]
+        used.add((own, size, few))
     parts = _not_pruned(model, counted)
-    packed, untouched = values + positions + orders, sum(parts.values())
-    return {
+    packed, untouched = values + positions + orders + scales, sum(parts.values())
+    found: Size = {
         "dense_bytes": dense + untouched,
         "packed_bytes": packed + untouched,
         "dense_pruned": dense,
@@ -118,6 +128,7 @@ def size_breakdown(
         "rest": parts["rest"],
         "formula": " · ".join(map(_formula, sorted(used, key=str))),
     }
+    return found | {"scales": scales} if scales else found
 
 
 def _not_pruned(model: PreTrainedModel, counted: Mapping[int, int]) -> dict[str, int]:
@@ -136,9 +147,16 @@ def _not_pruned(model: PreTrainedModel, counted: Mapping[int, int]) -> dict[str,
     return parts
 
 
-def _formula(case: tuple[NMPattern, int]) -> str:
-    """The packed bytes per dense weight, spelt out."""
-    pattern, size = case
+def _formula(case: tuple[NMPattern, int, int | None]) -> str:
+    """The packed bytes per dense weight, spelt out; bits where values are rounded."""
+    pattern, size, bits = case
+    if bits is not None:
+        scale = f" + 16 / {values_per_scale(pattern)}" if bits <= 8 else ""
+        each = bits_per_weight(bits, pattern)
+        return (
+            f"{pattern}: ({bits} + {pattern.position_bits}{scale}) bits × {pattern.keep}/{pattern.group} = {each:g} "
+            f"bits per weight, {each / (8 * size):.1%} of dense"
+        )
     per_weight = size * pattern.keep / pattern.group + pattern.position_bits * pattern.keep / (8 * pattern.group)
     return (
         f"{pattern}: {size} B × {pattern.keep}/{pattern.group} + {pattern.position_bits} bit / 8 × "

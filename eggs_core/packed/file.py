@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired
 
 import torch
 import transformers
@@ -23,9 +23,10 @@ from eggs_core.models.architectures import is_linear, is_transposed, shape_of
 from eggs_core.models.meta import compute_buffers, skeleton
 from eggs_core.packed import layout
 from eggs_core.packed.kernel.library import DTYPES
+from eggs_core.packed.kernel.library import ROUNDED as KERNEL_BITS
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.packed.model import join_siblings, put_packed
-from eggs_core.packed.names import FILE, FORMAT, VERSION
+from eggs_core.packed.names import FILE, FORMAT, ROUNDED, VERSION
 from eggs_core.pattern import NMPattern
 from eggs_core.reading import parse_json
 from eggs_core.validation import Natural, check
@@ -34,7 +35,7 @@ if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
 
 CHECKSUM = "sha256"  # the metadata that holds the file's checksum; files written before it have none
-PARTS = ("values", "positions", "permutation", "bias")
+PARTS = ("values", "positions", "permutation", "bias", "scales")
 JsonObject = dict[str, Any]
 
 
@@ -45,6 +46,8 @@ class LayerSpec(TypedDict):
     out_features: Natural
     pattern: str
     conv1d: bool
+    bits: NotRequired[int]  # of rounded values, and
+    dtype: NotRequired[str]  # what is computed in
 
 
 def load_packed(path: str | Path) -> PreTrainedModel:
@@ -138,9 +141,9 @@ def _object(metadata: Mapping[str, str], name: str) -> JsonObject:
 def _check_format(metadata: Mapping[str, str], file: str) -> None:
     if metadata.get("format") != FORMAT:
         raise EggsError(f"{file} is no packed N:M model; it was not written by this app's packed export.")
-    if metadata.get("format_version") != VERSION:
+    if metadata.get("format_version") not in (VERSION, ROUNDED):
         version = str(metadata.get("format_version"))[:40]
-        raise EggsError(f"{file} has packed format {version!r}; this version reads {VERSION}.")
+        raise EggsError(f"{file} has packed format {version!r}; this version reads {VERSION} and {ROUNDED}.")
 
 
 def packed_layers(model: nn.Module, tied: bool = False) -> Iterator[tuple[str, PackedLinear]]:
@@ -199,7 +202,11 @@ def _layer_of(model: nn.Module, name: str, spec: object, file: PackedFile) -> Pa
         old = model.get_submodule(name)
         if conv1d != is_transposed(old):
             raise ValueError("a Conv1D is described as a Linear, or the other way round")
-        dtype = file.tensors[f"{name}.values"].dtype
+        bits, dtype = known.get("bits"), file.tensors[f"{name}.values"].dtype
+        if bits is not None:
+            if bits not in (16, *KERNEL_BITS):
+                raise ValueError(f"values of {bits} bits")
+            dtype = {str(one): one for one in DTYPES}[f"torch.{known['dtype']}"]
     except (KeyError, TypeError, ValueError, AttributeError, EggsError) as error:
         raise EggsError(f"{file.name} is damaged: its description of layer {name} does not fit its model.") from error
     if not is_linear(old) or size != shape_of(old)[::-1]:
@@ -208,7 +215,7 @@ def _layer_of(model: nn.Module, name: str, spec: object, file: PackedFile) -> Pa
         )
     has_bias, has_order = f"{name}.bias" in file.tensors, f"{name}.permutation" in file.tensors
     return PackedLinear(
-        *size, pattern, dtype, bias=has_bias, permutation=has_order, conv1d=conv1d, device="meta", name=name
+        *size, pattern, dtype, bias=has_bias, permutation=has_order, conv1d=conv1d, device="meta", name=name, bits=bits
     )
 
 

@@ -54,6 +54,26 @@ def unpack_bits(packed: Tensor, kept: int, bits: int) -> Tensor:
     return numbers.view(rows, -1)[:, :kept].contiguous()
 
 
+def stored_as(kept: int, bits: int | None, dtype: torch.dtype) -> tuple[int, torch.dtype]:
+    """Columns and dtype of the tensor that holds `kept` values a row: of `dtype`, or rounded to `bits` bits."""
+    if bits is None or bits >= 8:
+        return kept, dtype if bits is None else torch.bfloat16 if bits == 16 else torch.int8
+    return words_per_row(kept, bits), torch.int32
+
+
+def pack_codes(codes: Tensor, bits: int) -> Tensor:
+    """Whole numbers of `bits` bits as they are stored: int8 (out, kept), or below 8 bits words as pack_bits makes."""
+    return codes if bits == 8 else pack_bits(codes & ((1 << bits) - 1), bits)
+
+
+def unpack_codes(stored: Tensor, kept: int, bits: int) -> Tensor:
+    """Undo pack_codes: int8 (out, kept)."""
+    if bits == 8:
+        return stored
+    codes = unpack_bits(stored, kept, bits).to(torch.int8)
+    return torch.where(codes >= 1 << (bits - 1), codes - (1 << bits), codes)
+
+
 def all_finite(values: Tensor) -> bool:
     """Is no number of a tensor of any shape NaN or infinite? Looks at some rows at a time, to need little memory."""
     if not values.is_floating_point():

@@ -1,6 +1,5 @@
 """PackedLinear: a linear layer that stores and multiplies only the kept weights of an N:M mask."""
 
-import threading
 from collections.abc import Callable
 
 import torch
@@ -10,27 +9,29 @@ from torch.nn.functional import linear
 from eggs_core.errors import EggsError
 from eggs_core.packed import layout
 from eggs_core.packed.accelerator import dense_path
+from eggs_core.packed.grid import Grid, scales_per_row
 from eggs_core.packed.kernel import library as kernels
 from eggs_core.packed.kernel.call import Call, Siblings
 from eggs_core.packed.kernel.library import kernel_path
+from eggs_core.packed.scratch import TILE, scratch_tile
 from eggs_core.pattern import NMPattern
-
-TILE = 1 << 20  # dense weights unpacked at a time for many tokens: 4 MB in fp32, which stays in cache
-_scratch = threading.local()
 
 
 class PackedLinear(nn.Module):
     """A linear layer that stores only the kept weights of an N:M mask; for inference, exact to the bit of its values.
 
     Buffers: values (out, in·N/M) in the layer's dtype; positions (out, words) int32; permutation (in,) int32 or None;
-    bias (out,) or None. `conv1d` remembers that the layer stood for a transformers Conv1D. On an accelerator the first
-    product builds the dense weight there, and what is packed waits in host memory.
+    bias (out,) or None. Values that are rounded to a `grid` are bf16 of their own, int8, or below 8 bits int32 words as
+    positions are; scales (out, …) fp16. `dtype` is that of inputs, outputs and the bias. `conv1d` remembers that the
+    layer stood for a transformers Conv1D. On an accelerator the first product builds the dense weight there, and what
+    is packed waits in host memory.
     """
 
     values: Tensor
     positions: Tensor
     permutation: Tensor | None
     bias: Tensor | None
+    scales: Tensor | None
 
     def __init__(
         self,
@@ -44,19 +45,25 @@ class PackedLinear(nn.Module):
         conv1d: bool = False,
         device: torch.device | str | None = None,
         name: str = "given",
+        bits: int | None = None,
     ) -> None:
         super().__init__()
         pattern.check(name, (out_features, in_features))
         if dtype not in kernels.DTYPES:
             raise EggsError(f"Layer {name} can be packed in float32, bfloat16 or float16, not in {dtype}.")
         self.in_features, self.out_features, self.pattern, self.conv1d = in_features, out_features, pattern, conv1d
-        kept = pattern.groups(in_features) * pattern.keep
+        self.dtype, self.bits = dtype, bits
+        kept = self.kept = pattern.groups(in_features) * pattern.keep
         words = layout.words_per_row(kept, pattern.position_bits)
-        self.register_buffer("values", torch.empty(out_features, kept, dtype=dtype, device=device))
+        width, kind = layout.stored_as(kept, bits, dtype)
+        self.register_buffer("values", torch.empty(out_features, width, dtype=kind, device=device))
         self.register_buffer("positions", torch.empty(out_features, words, dtype=torch.int32, device=device))
         order = torch.empty(in_features, dtype=torch.int32, device=device) if permutation else None
         self.register_buffer("permutation", order)
         self.register_buffer("bias", torch.empty(out_features, dtype=dtype, device=device) if bias else None)
+        count = scales_per_row(kept, pattern) if bits is not None and bits <= 8 else 0
+        scales = torch.empty(out_features, count, dtype=torch.float16, device=device) if count else None
+        self.register_buffer("scales", scales)
         self._call: Call | None = None
         self._siblings: Siblings | None = None
         self._unpacked: tuple[Tensor, Tensor] | None = None  # the values that it was built from, the weight
@@ -73,11 +80,13 @@ class PackedLinear(nn.Module):
         *,
         conv1d: bool = False,
         name: str = "given",
+        grid: Grid | None = None,
     ) -> "PackedLinear":
         """Pack `weight` (out, in) under bool `mask` (out, in), True = kept, both in original column order.
 
         `permutation` (in,): the original column at each packed position; the pattern's groups run along it. `name`
-        goes into error messages. Raises EggsError for a mask that breaks N:M, shapes that do not fit or NaN weights.
+        goes into error messages. Kept weights go to the nearest numbers of `grid`. Raises EggsError for a mask that
+        breaks N:M, shapes that do not fit or NaN weights.
         """
         if weight.ndim != 2:
             raise EggsError(f"Layer {name} needs a weight (out_features, in_features); got {tuple(weight.shape)}.")
@@ -86,11 +95,40 @@ class PackedLinear(nn.Module):
             permutation = layout.check_permutation(permutation, in_features, name)
         if bias is not None and bias.shape != (out_features,):
             raise EggsError(f"Layer {name} needs a bias of {out_features} numbers; got shape {tuple(bias.shape)}.")
-        layer = cls(in_features, out_features, pattern, weight.dtype, conv1d=conv1d, device="meta", name=name)
-        layer.values, layer.positions = layout.pack(weight.detach(), mask, pattern, permutation, name)
+        bits = None if grid is None else grid.bits
+        layer = cls(
+            in_features, out_features, pattern, weight.dtype, conv1d=conv1d, device="meta", name=name, bits=bits
+        )
+        values, layer.positions = layout.pack(weight.detach(), mask, pattern, permutation, name)
+        layer.values = values
+        if grid is not None:
+            layer.scales = None if grid.scales is None else grid.scales.to(weight.device).clone()
+            layer.values = layer._stored(values, name)
         layer.permutation = None if permutation is None else permutation.to(weight.device)
         layer.bias = None if bias is None else bias.detach().to(weight.dtype).clone()
         return layer
+
+    @property
+    def grid(self) -> Grid | None:
+        """The numbers that the layer's values are rounded to, None if they are not."""
+        return None if self.bits is None else Grid(self.bits, self.scales)
+
+    def _stored(self, values: Tensor, name: str) -> Tensor:
+        """Kept values (out, kept) as they are stored: rounded to the layer's grid."""
+        grid = self.grid
+        if grid is None or grid.scales is None:
+            return values.to(torch.bfloat16)
+        if tuple(grid.scales.shape) != (self.out_features, scales_per_row(self.kept, self.pattern)):
+            raise EggsError(f"The scales of layer {name} have shape {tuple(grid.scales.shape)}, which does not fit it.")
+        return layout.pack_codes(grid.codes(values, self.pattern), grid.bits)
+
+    def kept_values(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """The kept values of some rows, (rows, kept) in the layer's dtype."""
+        grid, values = self.grid, self.values[start:stop]
+        if grid is None or grid.scales is None:
+            return values.to(self.dtype)
+        codes = layout.unpack_codes(values, self.kept, grid.bits)
+        return Grid(grid.bits, grid.scales[start:stop]).values(codes, self.pattern).to(self.dtype)
 
     def to_dense(self) -> Tensor:
         """The weight with its zeros, (out, in) in original column order."""
@@ -116,7 +154,7 @@ class PackedLinear(nn.Module):
         found = kernels.kernel() if self._device.type == "cpu" else None
         if found is not None and found.lib.eggs_bad_row(self.own_call().structs) < 0:
             return
-        layout.check_positions(self.positions, self.values.shape[1], self.pattern, name)
+        layout.check_positions(self.positions, self.kept, self.pattern, name)
 
     @property
     def path(self) -> str:
@@ -130,7 +168,8 @@ class PackedLinear(nn.Module):
 
     def extra_repr(self) -> str:
         """What print(model) shows of the layer."""
-        return f"in_features={self.in_features}, out_features={self.out_features}, pattern={self.pattern}"
+        values = "" if self.bits is None else f", bits={self.bits}"
+        return f"in_features={self.in_features}, out_features={self.out_features}, pattern={self.pattern}{values}"
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_call": None, "_unpacked": None}  # they hold addresses of this very object's memory
@@ -139,8 +178,21 @@ class PackedLinear(nn.Module):
         """Change device or dtype of all tensors together: what waits in host memory goes along."""
         if self._home is not None:
             self.values, self.positions = self.values.to(self._home), self.positions.to(self._home)
+            self.scales = None if self.scales is None else self.scales.to(self._home)
         self._home = self._unpacked = None
-        return super()._apply(fn, recurse)
+        self.dtype = fn(torch.empty(0, dtype=self.dtype, device=self.values.device)).dtype
+        fixed = {name: kind for name, kind in self.fixed.items() if self._buffers[name] is not None}
+        for name in fixed:  # they stay what they are in every dtype
+            setattr(self, name, getattr(self, name).view(torch.int16))
+        super()._apply(fn, recurse)
+        for name, kind in fixed.items():
+            setattr(self, name, getattr(self, name).view(kind))
+        return self
+
+    @property
+    def fixed(self) -> dict[str, torch.dtype]:
+        """The floating-point buffers that keep their dtype whatever the layer computes in."""
+        return {"scales": torch.float16} | ({"values": torch.bfloat16} if self.bits == 16 else {})
 
     @property
     def _device(self) -> torch.device:
@@ -155,7 +207,7 @@ class PackedLinear(nn.Module):
         if (
             values is None
             or x.shape[-1] != self.in_features
-            or x.dtype is not values.dtype
+            or x.dtype is not self.dtype
             or not (x.is_cpu and values.is_cpu)
             or self._home is not None
         ):
@@ -183,10 +235,10 @@ class PackedLinear(nn.Module):
         """Rows start … stop−1 with their zeros in packed column order, (rows, in), in `into` when it is given."""
         found = kernels.kernel() if self._device.type == "cpu" else None
         if found is None:
-            rows = layout.dense_rows(self.values[start:stop], self.positions[start:stop], self.pattern)
+            rows = layout.dense_rows(self.kept_values(start, stop), self.positions[start:stop], self.pattern)
             return rows if into is None else into.copy_(rows)
         if into is None:
-            into = torch.empty(stop - start, self.in_features, dtype=self.values.dtype)
+            into = torch.empty(stop - start, self.in_features, dtype=self.dtype)
         call = self.own_call()
         threads, path = torch.get_num_threads(), kernels.path_number()
         found.lib.eggs_unpack(call.structs, into.data_ptr(), start, stop, threads, path, found.parallel)
@@ -198,7 +250,7 @@ class PackedLinear(nn.Module):
         if self.permutation is not None:
             flat = flat.index_select(1, self.permutation)
         step = min(self.out_features, max(16, TILE // self.in_features))
-        tile = _tile(step, self.in_features, x.dtype)
+        tile = scratch_tile(step, self.in_features, x.dtype)
         if step == self.out_features:
             y = torch.mm(flat, self._rows(0, step, tile).t())
         else:
@@ -212,9 +264,9 @@ class PackedLinear(nn.Module):
 
     def _dense_product(self, x: Tensor) -> Tensor:
         """Torch's own product with a weight that is built once per device: on accelerators, and without a kernel."""
-        if x.shape[-1] != self.in_features or x.dtype is not self.values.dtype or x.device != self._device:
+        if x.shape[-1] != self.in_features or x.dtype is not self.dtype or x.device != self._device:
             raise EggsError(
-                f"A packed layer of {self.in_features} inputs in {self.values.dtype} on {self._device} got an input of "
+                f"A packed layer of {self.in_features} inputs in {self.dtype} on {self._device} got an input of "
                 f"shape {tuple(x.shape)} in {x.dtype} on {x.device}."
             )
         if self.permutation is not None:
@@ -229,18 +281,7 @@ class PackedLinear(nn.Module):
             if not self.values.is_cpu:
                 home = self.values.device
                 self.values, self.positions = self.values.cpu(), self.positions.cpu()
+                self.scales = None if self.scales is None else self.scales.cpu()
                 self._home = home
             held = self._unpacked = (self.values, weight)
         return held[1]
-
-
-def _tile(rows: int, columns: int, dtype: torch.dtype) -> Tensor:
-    """This thread's scratch as (rows, columns) of dtype; layers of one shape share the view as well."""
-    views = getattr(_scratch, "views", None)
-    if views is None or rows * columns * dtype.itemsize > _scratch.memory.numel():
-        _scratch.memory = torch.empty(max(rows * columns * dtype.itemsize, 4 * TILE), dtype=torch.uint8)
-        views = _scratch.views = {}
-    key = (rows, columns, dtype)
-    if key not in views:
-        views[key] = _scratch.memory.view(dtype)[: rows * columns].view(rows, columns)
-    return views[key]

@@ -11,6 +11,7 @@ from eggs_core.errors import EggsError
 from eggs_core.models.architectures import is_linear, is_transposed
 from eggs_core.models.experts import release_experts
 from eggs_core.packed.byte_counts import size_breakdown
+from eggs_core.packed.grid import Grid
 from eggs_core.packed.kernel.call import Siblings
 from eggs_core.packed.kernel.huge_pages import Arena
 from eggs_core.packed.kernel.library import kernel_path
@@ -46,18 +47,21 @@ def pack_model(
     masks: Mapping[str, Tensor],
     patterns: Patterns,
     permutations: Mapping[str, Tensor] | None = None,
+    grids: Mapping[str, Grid] | None = None,
 ) -> Model:
     """Swap the named nn.Linear and Conv1D layers of a model for packed ones, in place; returns the model.
 
-    `masks[name]` is bool (out, in), True = kept; `permutations[name]` (in,), where there is one. Sibling projections
-    are joined into one kernel call. Raises EggsError, with the model unchanged, for a name or a mask that does not fit.
+    `masks[name]` is bool (out, in), True = kept; `permutations[name]` (in,) and `grids[name]`, where there is one.
+    Sibling projections are joined into one kernel call. Raises EggsError, with the model unchanged, for a name or a
+    mask that does not fit.
     """
     permutations = permutations or {}
     if unknown := sorted(set(permutations) - set(masks)):
         raise EggsError(f"There is a permutation but no mask for layer {unknown[0]}.")
     packed, arena = {}, Arena()
     for name, mask in masks.items():
-        packed[name] = arena.settle(pack_layer(model, name, mask, pattern_of(patterns, name), permutations.get(name)))
+        grid, pattern = (grids or {}).get(name), pattern_of(patterns, name)
+        packed[name] = arena.settle(pack_layer(model, name, mask, pattern, permutations.get(name), grid))
         packed[name].train(model.training)
     put_packed(model, packed)
     join_siblings(model)
@@ -79,7 +83,12 @@ def put_packed(model: nn.Module, packed: Mapping[str, PackedLinear]) -> None:
 
 
 def pack_layer(
-    model: nn.Module, name: str, mask: Tensor, pattern: NMPattern, permutation: Tensor | None = None
+    model: nn.Module,
+    name: str,
+    mask: Tensor,
+    pattern: NMPattern,
+    permutation: Tensor | None = None,
+    grid: Grid | None = None,
 ) -> PackedLinear:
     """A packed copy of the model's layer `name`, which stays as it is; raises EggsError as pack_model does."""
     layer = _submodule(model, name)
@@ -87,7 +96,7 @@ def pack_layer(
         raise EggsError(f"Layer {name} is a {type(layer).__name__}; only nn.Linear and Conv1D can be packed.")
     conv1d = is_transposed(layer)
     weight = layer.weight.t() if conv1d else layer.weight
-    return PackedLinear.from_dense(weight, mask, pattern, layer.bias, permutation, conv1d=conv1d, name=name)
+    return PackedLinear.from_dense(weight, mask, pattern, layer.bias, permutation, conv1d=conv1d, name=name, grid=grid)
 
 
 def packed_copy(
@@ -95,10 +104,11 @@ def packed_copy(
     masks: Mapping[str, Tensor],
     patterns: Patterns,
     permutations: Mapping[str, Tensor] | None = None,
+    grids: Mapping[str, Grid] | None = None,
 ) -> Model:
     """A packed twin of a dense model, which stays as it is; tensors that are not packed are shared, not copied."""
     shared = {id(t): t for t in (*model.parameters(), *model.buffers())}
-    return pack_model(copy.deepcopy(model, shared), masks, patterns, permutations)
+    return pack_model(copy.deepcopy(model, shared), masks, patterns, permutations, grids)
 
 
 def unpack_model(model: Model) -> Model:
@@ -126,7 +136,7 @@ def join_siblings(model: nn.Module) -> int:
     for parent in model.modules():
         for names in SIBLINGS:
             layers = [m for n in names if isinstance(m := parent._modules.get(n), PackedLinear)]
-            same = {(m.in_features, m.values.dtype, m.values.device) for m in layers}
+            same = {(m.in_features, m.dtype, m.values.device) for m in layers}
             if len(layers) > 1 and len(same) == 1:
                 group = Siblings(layers)
                 for layer in layers:

@@ -1,5 +1,6 @@
 """What packed models are called in files."""
 
-FORMAT, VERSION = "eggs-packed-nm", "1"
+FORMAT = "eggs-packed-nm"
+VERSION, ROUNDED = "1", "2"  # of files whose values are floats, and of those in which some are rounded to a grid
 FILE = "model.eggs.safetensors"  # the packed file's name inside a folder
 METHOD = "eggs-nm"  # the quantisation method that config.json names

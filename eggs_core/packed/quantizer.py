@@ -19,7 +19,7 @@ from eggs_core.errors import EggsError
 from eggs_core.heavy import torch
 from eggs_core.models.experts import open_experts
 from eggs_core.models.meta import put, settle_released
-from eggs_core.packed.names import FILE, METHOD, VERSION
+from eggs_core.packed.names import FILE, METHOD, ROUNDED, VERSION
 
 if TYPE_CHECKING:  # they import torch at once
     from torch import Tensor, dtype
@@ -58,8 +58,9 @@ class EggsQuantizer(HfQuantizer):
 
     def validate_environment(self, *_args: Any, **_options: Any) -> None:
         """Raise EggsError for a version of the format that is not read here."""
-        if (found := str(self.quantization_config.format_version)[:40]) != VERSION:
-            raise EggsError(f"This folder has packed format {found!r}; this version of eggs_core reads {VERSION}.")
+        if (found := str(self.quantization_config.format_version)[:40]) not in (VERSION, ROUNDED):
+            known = f"{VERSION} and {ROUNDED}"
+            raise EggsError(f"This folder has packed format {found!r}; this version of eggs_core reads {known}.")
 
     def update_dtype(self, dtype: dtype) -> dtype:
         """As asked for, which may be another than the file's."""
@@ -87,10 +88,15 @@ class EggsQuantizer(HfQuantizer):
 
     def _set_dtype(self, model: PreTrainedModel) -> None:
         """Let the tensors that have the dtype of the stored weights be of the dtype that is asked for instead."""
-        values = (tensor.dtype for name, tensor in self._file.tensors.items() if name.endswith(".values"))
-        stored = next(values, self._dtype)
+        from eggs_core.packed.file import packed_layers
+
+        layers = [layer for _, layer in packed_layers(model)]
+        stored = next((layer.dtype for layer in layers), self._dtype)
+        for layer in layers:
+            layer.dtype = self._dtype
+        fixed = {f"{name}.{part}" for name, layer in packed_layers(model, tied=True) for part in layer.fixed}
         for name, tensor in model.state_dict().items() if self._dtype is not stored else ():
-            if tensor.dtype is stored:
+            if tensor.dtype is stored and name not in fixed:
                 put(model, name, torch.empty_like(tensor, dtype=self._dtype, device="meta"))
 
     def update_weight_conversions(self, _conversions: list[Any], _model: PreTrainedModel) -> list[Any]:
@@ -102,8 +108,11 @@ class EggsQuantizer(HfQuantizer):
 
         What the model has by a second name alone, transformers has just drawn at random.
         """
-        from eggs_core.packed.file import fill
+        from eggs_core.packed.file import fill, packed_layers
 
+        for _, layer in packed_layers(model):
+            for part, kind in layer.fixed.items():
+                setattr(layer, part, None if (held := layer._buffers[part]) is None else held.to(kind))
         state = model.state_dict()
         places = {tensor.device.type for tensor in state.values()}
         if "meta" in places:

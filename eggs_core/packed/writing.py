@@ -18,9 +18,10 @@ from eggs_core.models.meta import plain_config
 from eggs_core.models.quantised import KEY, method_of
 from eggs_core.packed import layout
 from eggs_core.packed.file import CHECKSUM, PARTS, checksum, packed_layers
+from eggs_core.packed.grid import Grid
 from eggs_core.packed.hf_folder import write_tokenizer
 from eggs_core.packed.model import pack_layer
-from eggs_core.packed.names import FILE, FORMAT, METHOD, VERSION
+from eggs_core.packed.names import FILE, FORMAT, METHOD, ROUNDED, VERSION
 from eggs_core.pattern import Patterns, pattern_of
 from eggs_core.reading import read_json
 
@@ -35,25 +36,26 @@ def save_packed(
     masks: Mapping[str, Tensor] | None = None,
     pattern: Patterns | None = None,
     permutations: Mapping[str, Tensor] | None = None,
+    grids: Mapping[str, Grid] | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     info: Mapping[str, object] | None = None,
 ) -> Path:
     """Write the packed file (docs/packed-format.md) and return its path; it appears whole or not at all.
 
     `path` ends in .safetensors, or is a folder that also takes the tokenizer and, unless another model's configuration
-    lies there, what transformers opens it by. The model is a packed one, or a dense one
-    with `masks` {layer name: bool (out, in)} and `pattern`; it is left as it is. `info` holds plain values for people.
-    Raises EggsError for masks that do not fit and when the file cannot be written.
+    lies there, what transformers opens it by. The model is a packed one, or a dense one with `masks` {layer name: bool
+    (out, in)}, `pattern` and, where values are rounded, `grids`; it is left as it is. `info` holds plain values for
+    people. Raises EggsError for masks that do not fit and when the file cannot be written.
     """
     path = Path(path)
     folder, name = (path.parent, path.name) if path.suffix == ".safetensors" else (path, FILE)
-    tensors, metadata = _packed(model, masks, pattern, permutations, info)
+    tensors, metadata = _packed(model, masks, pattern, permutations, grids, info)
     alone = path == folder and not _holds_another(folder)
     with filled(folder) if folder.exists() else new_folder(folder) as part:
         save_file(tensors, part / name, metadata=metadata)
         write_tokenizer(tokenizer, part)
         if alone:
-            _write_for_transformers(model, tensors, part)
+            _write_for_transformers(model, tensors, metadata["format_version"], part)
     return folder / name
 
 
@@ -61,17 +63,17 @@ def write_packed(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, folder: Path, info: Mapping[str, object]
 ) -> None:
     """As save_packed, into a folder that nobody reads yet; raises OSError or SafetensorError."""
-    tensors, metadata = _packed(model, None, None, None, info)
+    tensors, metadata = _packed(model, None, None, None, None, info)
     save_file(tensors, folder / FILE, metadata=metadata)
     write_tokenizer(tokenizer, folder)
-    _write_for_transformers(model, tensors, folder)
+    _write_for_transformers(model, tensors, metadata["format_version"], folder)
 
 
-def _write_for_transformers(model: PreTrainedModel, tensors: Mapping[str, Tensor], folder: Path) -> None:
+def _write_for_transformers(model: PreTrainedModel, tensors: Mapping[str, Tensor], version: str, folder: Path) -> None:
     """Write the small files by which transformers opens a folder with a packed file: configuration and index."""
     config = plain_config(model)
     config.dtype = model.dtype
-    setattr(config, KEY, {"quant_method": METHOD, "format_version": VERSION})
+    setattr(config, KEY, {"quant_method": METHOD, "format_version": version})
     config.to_json_file(folder / CONFIG)
     (folder / "generation_config.json").write_text(model.generation_config.to_json_string(), encoding="utf-8")
     size = sum(tensor.nbytes for tensor in tensors.values())
@@ -94,6 +96,7 @@ def _packed(
     masks: Mapping[str, Tensor] | None,
     pattern: Patterns | None,
     permutations: Mapping[str, Tensor] | None,
+    grids: Mapping[str, Grid] | None,
     info: Mapping[str, object] | None,
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """What a packed file holds: its tensors and its metadata."""
@@ -103,7 +106,8 @@ def _packed(
         if pattern is None:
             raise EggsError("Saving a dense model as a packed file needs the N:M pattern beside its masks.")
         for name, mask in masks.items():
-            layers[name] = pack_layer(model, name, mask, pattern_of(pattern, name), (permutations or {}).get(name))
+            order, grid = (permutations or {}).get(name), (grids or {}).get(name)
+            layers[name] = pack_layer(model, name, mask, pattern_of(pattern, name), order, grid)
     if not layers:
         raise EggsError("This model has no packed layers; give the masks and the pattern that it was pruned with.")
     tensors: dict[str, Tensor] = {}
@@ -127,12 +131,13 @@ def _packed(
             "out_features": layer.out_features,
             "pattern": str(layer.pattern),
             "conv1d": layer.conv1d,
+            **({} if layer.bits is None else {"bits": layer.bits, "dtype": str(layer.dtype).removeprefix("torch.")}),
         }
         for name, layer in layers.items()
     }
     metadata = {
         "format": FORMAT,
-        "format_version": VERSION,
+        "format_version": VERSION if all(layer.bits is None for layer in layers.values()) else ROUNDED,
         "config": plain_config(model).to_json_string(use_diff=False),
         "generation_config": json.dumps(model.generation_config.to_dict(), default=str),
         "layers": json.dumps(described),

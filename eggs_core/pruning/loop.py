@@ -17,13 +17,15 @@ from eggs_core.graph.measures import GraphMeasures, measure
 from eggs_core.heavy import nn, torch
 from eggs_core.masks.selection import Selection, retained_score, select, topn
 from eggs_core.models.architectures import LinearLayer, block_layers, find_blocks
+from eggs_core.packed.grid import Grid
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning import stagewise
 from eggs_core.pruning.activations import Activations, InputStatistics, Statistics
 from eggs_core.pruning.block_check import check_block_by_block
 from eggs_core.pruning.expert_groups import gathered
 from eggs_core.pruning.plan import plan_for
-from eggs_core.pruning.reconstruction import LayerProblem
+from eggs_core.pruning.problem import LayerProblem
+from eggs_core.pruning.rounding import rounded
 from eggs_core.pruning.scores import score
 from eggs_core.registry import entry
 from eggs_core.report_types import LayerEntry
@@ -51,11 +53,12 @@ class LayerReport:
     permutation: torch.Tensor | None = None  # int64 (in,)
     choice: dict[str, float] = field(default_factory=dict)  # the β or B that selection used
     notes: list[str] = field(default_factory=list)
+    grid: Grid | None = None  # what kept weights were rounded to
 
     def to_dict(self) -> LayerEntry:
         """Plain values for report.json; tensors are stored apart."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        for name in ("graph", "mask", "topn_mask", "permutation"):
+        for name in ("graph", "mask", "topn_mask", "permutation", "grid"):
             del values[name]
         return cast(
             LayerEntry,
@@ -74,6 +77,7 @@ class PrunedWeight:
     retained_score: float
     choice: dict[str, float]
     notes: list[str]
+    grid: Grid | None = None
 
 
 def prune_weight(
@@ -91,7 +95,8 @@ def prune_weight(
     gram = None if statistics.gram is None else statistics.gram / statistics.tokens
     scores = score(config.score, weight, statistics.squares.sqrt())
     if entry("score", config.score).leaves_choice:
-        result, order, choice = reconstruct(LayerProblem(weight, gram, pattern)), None, {}
+        problem = LayerProblem(weight, gram, pattern, bits=config.bits)
+        order, choice = None, dict[str, float]()
     else:
         order = entry("permutation", config.permutation).load()(scores, pattern)
         back = None if order is None else torch.argsort(order)
@@ -105,10 +110,12 @@ def prune_weight(
         problem = LayerProblem(
             weight, gram, pattern, chosen.mask, choose, order, target, sensitivity=statistics.sensitivity
         )
-        result = reconstruct(problem)
+    result = reconstruct(problem)
+    if config.bits is not None:
+        result = rounded(problem, result, config.bits)
     kept = retained_score(scores, result.mask) / max(scores.sum(dtype=torch.float64).item(), 1e-30)
     topn_mask = topn(scores, pattern)
-    return PrunedWeight(result.weight, result.mask, topn_mask, order, kept, choice, notes + result.notes)
+    return PrunedWeight(result.weight, result.mask, topn_mask, order, kept, choice, notes + result.notes, result.grid)
 
 
 def _select(
@@ -277,4 +284,5 @@ def _prune_layer(
         permutation=None if pruned.permutation is None else pruned.permutation.cpu(),
         choice=pruned.choice,
         notes=pruned.notes,
+        grid=pruned.grid and pruned.grid.to(torch.device("cpu")),
     )

@@ -15,7 +15,8 @@ from eggs_core.heavy import torch
 from eggs_core.masks.selection import best_diagonals, retained_score, select
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.permutation import lsa
-from eggs_core.pruning.reconstruction import LayerProblem, obs
+from eggs_core.pruning.problem import LayerProblem
+from eggs_core.pruning.reconstruction import obs
 from eggs_core.pruning.scores import score
 
 SIZE, TOKENS, SEED = 8, 64, 395

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from eggs_core.models.loading import LoadedModel
+from eggs_core.packed.grid import Grid
 from eggs_core.progress import Progress
 from eggs_core.pruning.loop import LayerReport
 from eggs_core.pruning.recovery import RecoveryPoint
@@ -33,6 +35,7 @@ class Finished:
     run: Run
     dense: LoadedModel | None
     model: PreTrainedModel | None
+    grids: Mapping[str, Grid] = field(default_factory=dict)  # of rounded values, by layer
 
 
 Event = Progress | LayerDone | RecoveryPoint | Finished  # a RecoveryPoint: recovery was measured

@@ -91,12 +91,14 @@ def execute(
     model, layers = yield from _pruned_copy(dense, calibration, config, len(plan.patterns), clock)
     masks = {r.name: r.mask for r in layers}
     permutations = {r.name: r.permutation for r in layers if r.permutation is not None}
+    grids = {r.name: r.grid for r in layers if r.grid is not None}
     course = Course(config, dense, masks, chosen.calibration, out)
     pruned_scores, recovery = yield from _evaluated(model, evaluation, course)
     if latency is None:
         yield Progress("Measuring latency", 0.93)
         with memory_errors("Measuring latency"):
-            latency = measure_generation(dense.model, model, evaluation[:1, :64], masks, plan.patterns, permutations)
+            prompt = evaluation[:1, :64]
+            latency = measure_generation(dense.model, model, prompt, masks, plan.patterns, permutations, grids=grids)
     report = new_report(
         config,
         inputs,
@@ -104,14 +106,14 @@ def execute(
         clock,
         layers=[layer.to_dict() for layer in layers],
         scores=(dense_scores, pruned_scores),
-        size=size_breakdown(model, masks, plan.patterns, permutations),
+        size=size_breakdown(model, masks, plan.patterns, permutations, config.bits),
         coverage=Coverage.of(model, plan, masks.keys()),
         latency=latency,
         recovery=recovery,
     )
     packed = {name: pack_bits(mask) for name, mask in masks.items()}
     packed_topn = {r.name: pack_bits(r.topn_mask) for r in layers} if keeps_topn(plan.shapes.values()) else {}
-    yield Finished(Run(report, packed, packed_topn, permutations), dense, model)
+    yield Finished(Run(report, packed, packed_topn, permutations), dense, model, grids)
 
 
 def _dense_scores(dense: LoadedModel, windows: torch.Tensor) -> Generator[Event, None, WindowScores]:

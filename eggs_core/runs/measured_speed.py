@@ -15,6 +15,7 @@ from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.models.fingerprints import check_same_weights
 from eggs_core.models.loading import moved
 from eggs_core.packed.byte_counts import decode_bytes
+from eggs_core.packed.grid import Grid
 from eggs_core.packed.kernel import library as kernels
 from eggs_core.packed.kernel.library import DTYPE_NAMES
 from eggs_core.packed.model import packed_copy
@@ -22,7 +23,7 @@ from eggs_core.packed.writing import save_packed
 from eggs_core.pattern import NMPattern, Patterns
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.runs.measurement import Measurement, cases_of
-from eggs_core.runs.run import Run
+from eggs_core.runs.run import Run, layer_shape
 from eggs_core.runs.streamed import check_in_memory
 from eggs_core.speed.generation import measure_generation
 from eggs_core.speed.layers import TOKENS, measure_layers, memory_bandwidth
@@ -68,7 +69,8 @@ def measure_speed(
             yield Progress(f"Timing layer shapes: {number} of {cells}", 0.7 * number / cells), found
         yield Progress("Generating text, dense and packed in turn", 0.75), found
         masks = {layer["name"]: run.mask(layer["name"]) for layer in report["layers"]}
-        packed = packed_copy(dense.model, masks, run.patterns, run.permutations)
+        grids = _grids(run)
+        packed = packed_copy(dense.model, masks, run.patterns, run.permutations, grids)
         found.dense_bytes, found.packed_bytes = decode_bytes(dense.model), decode_bytes(packed)
         found.bandwidth = memory_bandwidth(repeats=4) if device.type == "cpu" else 0.0
         if sum(t.nbytes for t in packed.state_dict().values()) < FILE_LIMIT:
@@ -76,11 +78,18 @@ def measure_speed(
         prompt = prompt_ids(dense.tokenizer, bundled_text("heldout").content[:4000])
         prompt = prompt[:, :PROMPT_TOKENS].to(device)
         dense.check_tokens(prompt)
-        others = _twins(dense.model, masks, run.patterns, run.permutations)
+        others = {} if grids else _twins(dense.model, masks, run.patterns, run.permutations)
         found.generation = measure_generation(
             dense.model, packed, prompt, new_tokens=NEW_TOKENS, rounds=ROUNDS, others=others
         )
     yield Progress("Measured", 1.0), found
+
+
+def _grids(run: Run) -> dict[str, Grid]:
+    """Grids like those of a run whose values are rounded, all scales 1."""
+    bits, patterns = run.config.bits, run.patterns
+    layers = run.report["layers"] if bits is not None else []
+    return {layer["name"]: Grid.ones(layer_shape(layer), patterns[layer["name"]], bits or 0) for layer in layers}
 
 
 def _twins(

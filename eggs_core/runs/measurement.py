@@ -31,13 +31,13 @@ class Measurement:
 
 
 def measure_key(run: Run) -> tuple[object, ...]:
-    """What runs have in common that one measurement serves: weights, pattern, layers and which channels are ordered."""
+    """What runs have in common that one measurement serves: weights, pattern, values, layers and ordered channels."""
     report = run.report
     layers = tuple(
         (layer["name"], *layer["shape"], layer["name"] in run.permutations, layer_pattern(layer, report))
         for layer in report["layers"]
     )
-    return report["model"], report.get("fingerprint", ""), report["pattern"], layers
+    return report["model"], report.get("fingerprint", ""), report["pattern"], run.config.values, layers
 
 
 def cases_of(run: Run) -> list[Case]:

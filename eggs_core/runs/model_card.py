@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eggs_core.bos import bos_words
-from eggs_core.registry import DIMENSIONS, OPTIONS
+from eggs_core.registry import AS_COMPUTED, DIMENSIONS, OPTIONS, VALUES
 from eggs_core.report_types import Protocol
 from eggs_core.runs.patterns import others_words, pattern_counts, pattern_words
 from eggs_core.runs.report import left_dense
@@ -56,7 +56,7 @@ def model_card(run: Run, layout: str) -> str:
 # {_text(name)}, pruned to {pattern_words(report)} by {config.label}
 
 Of every {main.group} consecutive weights of its decoder's {len(report["layers"])} linear layers
-{main.keep} are kept{but}; embeddings, norms and LM head are untouched.{_rules(run)}{_order(run)}
+{main.keep} are kept{but}{_values(run)}; embeddings, norms and LM head are untouched.{_rules(run)}{_order(run)}
 The licence of the original model applies.
 
 ```{"" if "gguf" in layout else "python"}
@@ -90,6 +90,7 @@ def _making(run: Run) -> str:
     report, config = run.report, run.config
     choices: dict[str, Any] = {DIMENSIONS[name].label.lower(): value for name, value in config.choices().items()}
     choices |= {OPTIONS[name].symbol: value for name, value in config.options}
+    choices |= {} if config.values == AS_COMPUTED else {"kept values": VALUES[config.values].label}
     calibration = report["calibration"]
     rows = choices | {
         "calibration": f"{_tokens(calibration)}, seed {report['seed']}",
@@ -100,6 +101,14 @@ def _making(run: Run) -> str:
         "configuration": f"`{report['key']}`",
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+
+
+def _values(run: Run) -> str:
+    """How kept values are stored, with the bits of a weight, where they are rounded."""
+    bits = run.config.bits
+    if bits is None:
+        return ""
+    return f", their values in {bits} bits ({run.bits_per_weight:.2f} bits for each weight of these layers)"
 
 
 def _rules(run: Run) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from eggs_core.heavy import torch
 from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.models.fingerprints import check_same_weights, same_weights
 from eggs_core.models.loading import LoadedModel
+from eggs_core.packed.grid import Grid
 from eggs_core.pattern import Patterns
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.loop import prune
@@ -39,7 +40,7 @@ KEPT_RUNS = 4
 class PrunedModel:
     """One run's models: `dense` as it was, and `zeros` pruned with its zeros stored.
 
-    `masks` and `permutations` are what it was pruned with.
+    `masks`, `permutations` and, of rounded values, `grids` are what it was pruned with.
     """
 
     dense: LoadedModel
@@ -47,6 +48,7 @@ class PrunedModel:
     masks: dict[str, torch.Tensor]
     permutations: dict[str, torch.Tensor]
     origin: str  # "kept", "masked" or "pruned again"
+    grids: Mapping[str, Grid]
 
     def models(self) -> list[PreTrainedModel]:
         """All of them."""
@@ -68,8 +70,8 @@ class RecoveredModel(PrunedModel):
         """With a packed twin of the pruned model; what is not packed is shared."""
         from eggs_core.packed.model import packed_copy  # here, as it imports torch at once
 
-        packed = packed_copy(found.zeros, found.masks, patterns, found.permutations)
-        return cls(found.dense, found.zeros, found.masks, found.permutations, found.origin, packed)
+        packed = packed_copy(found.zeros, found.masks, patterns, found.permutations, found.grids)
+        return cls(found.dense, found.zeros, found.masks, found.permutations, found.origin, found.grids, packed)
 
     def models(self) -> list[PreTrainedModel]:
         """All of them."""
@@ -106,7 +108,7 @@ def keep(event: Finished, cache: WeightCache = WEIGHTS) -> None:
     run = event.run
     if event.dense is None or event.model is None:  # larger than memory
         return
-    cache.put(run.key, PrunedModel(event.dense, event.model, _masks(run), run.permutations, "kept"))
+    cache.put(run.key, PrunedModel(event.dense, event.model, _masks(run), run.permutations, "kept", event.grids))
 
 
 def recover(
@@ -157,7 +159,7 @@ def _made_anew(run: Run, dense: LoadedModel) -> Generator[Progress, None, Pruned
 def _masked(run: Run, dense: LoadedModel) -> PrunedModel:
     zeros = copy.deepcopy(dense.model)
     apply_masks(zeros, run)
-    return PrunedModel(dense, zeros, _masks(run), run.permutations, "masked")
+    return PrunedModel(dense, zeros, _masks(run), run.permutations, "masked", {})
 
 
 def _progress(steps: Iterator[object]) -> Iterator[Progress]:
@@ -188,10 +190,12 @@ def _prune_again(dense: LoadedModel, config: PruneConfig, total: int) -> Generat
     )
     dense.check_tokens(windows)
     yield Progress("The re-fitted weights are not stored: pruning again", 0.0)
-    model, masks, permutations = copy.deepcopy(dense.model), {}, {}
+    model, masks, permutations, grids = copy.deepcopy(dense.model), {}, {}, {}
     for report in prune(model, windows, config):
         masks[report.name] = report.mask
         if report.permutation is not None:
             permutations[report.name] = report.permutation
+        if report.grid is not None:
+            grids[report.name] = report.grid
         yield Progress(f"Pruning again: layer {len(masks)} of {total}", len(masks) / total)
-    return PrunedModel(dense, model, masks, permutations, "pruned again")
+    return PrunedModel(dense, model, masks, permutations, "pruned again", grids)

@@ -65,6 +65,12 @@ class Run:
         evaluation = self.report["evaluation"]
         return evaluation["pruned"]["perplexity"] / evaluation["dense"]["perplexity"]
 
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits that a weight of the pruned layers takes packed: values, positions, scales and channel orders."""
+        weights = sum(rows * columns for rows, columns in map(layer_shape, self.report["layers"]))
+        return 8 * self.report["size"]["packed_pruned"] / max(weights, 1)
+
     def _repr_html_(self) -> str:
         return as_html(self.report, self.ratio)  # what a notebook shows
 

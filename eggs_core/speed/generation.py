@@ -12,6 +12,7 @@ from torch import Tensor
 
 from eggs_core.errors import EggsError
 from eggs_core.models.architectures import context_length
+from eggs_core.packed.grid import Grid
 from eggs_core.packed.kernel.library import DTYPE_NAMES, kernel_path
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.packed.model import packed_copy
@@ -78,6 +79,7 @@ def measure_generation(
     new_tokens: int = 16,
     rounds: int = 3,
     threads: int | None = None,
+    grids: Mapping[str, Grid] | None = None,
     others: Mapping[str, PreTrainedModel] | None = None,
 ) -> Latency:
     """Time prefill and greedy decoding of models on one prompt (1, length), token by token in alternation.
@@ -94,7 +96,7 @@ def measure_generation(
     elif pattern is None:
         raise EggsError("Timing a pruned model in packed form needs the N:M pattern beside its masks.")
     else:
-        models |= {"zeros": pruned_model, "packed": packed_copy(pruned_model, masks, pattern, permutations)}
+        models |= {"zeros": pruned_model, "packed": packed_copy(pruned_model, masks, pattern, permutations, grids)}
     models |= others or {}
     first: dict[str, list[float]] = {name: [] for name in models}
     later: dict[str, list[float]] = {name: [] for name in models}

@@ -107,7 +107,9 @@ class Structs:
             out, columns = layer.weight.shape
             bias = None if layer.bias is None else self._pointer(layer.bias)
             place, dtype = self._pointer(layer.weight), kernels.DTYPES[layer.weight.dtype]
-            found = kernels.CLayer(place, None, None, bias, out, columns, columns, 0, 1, 1, 0, dtype)
+            found = kernels.CLayer(
+                place, None, None, bias, None, out, columns, columns, 0, 0, 1, 1, 0, dtype, dtype, dtype
+            )
         found.result = kernels.DTYPES[torch.float32]
         return found
 

@@ -14,6 +14,7 @@ from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.files import write_text
 from eggs_core.reading import read_json
+from eggs_core.registry import AS_COMPUTED
 from eggs_core.report_types import Latency, Protocol, Report, Scores
 from eggs_core.sweep.reading import FINISHED, KNOWN, WAITING, check_sweep
 
@@ -47,8 +48,9 @@ class Cell:
 
     @property
     def layout(self) -> tuple[str, str, bool]:
-        """What its speed depends on: model, pattern, and whether channels are permuted."""
-        return self.config.model, str(self.config.pattern), self.config.permutation != "none"
+        """What its speed depends on: model, pattern with the values of it, and whether channels are permuted."""
+        values = "" if self.config.values == AS_COMPUTED else f" {self.config.values}"
+        return self.config.model, f"{self.config.pattern}{values}", self.config.permutation != "none"
 
 
 @dataclass(slots=True)

@@ -34,6 +34,7 @@ from components.places.quality.texts import words as texts_words
 from components.places.quality.tokens import words as tokens_words
 from components.places.quality.writing import words as writing_words
 from components.places.runs.compare import words as compare_words
+from components.places.runs.front import words as front_words
 from components.places.runs.stored import words as runs_words
 from components.places.speed.latency import words as latency_words
 from components.places.speed.race import words as race_words
@@ -45,6 +46,7 @@ from eggs_core.allocation.stored import MeasuredLosses
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.by_part import BlockDrift, PartCost
+from eggs_core.evaluation.front import OURS, Front, Point
 from eggs_core.evaluation.intervals import Interval
 from eggs_core.evaluation.tokens import Prediction, TokenChange
 from eggs_core.evaluation.zeroshot import TaskScore
@@ -133,6 +135,8 @@ PLAIN = {
     "places.runs.compare.view.heat",
     "places.runs.compare.view.significance",
     "places.runs.compare.words.left_out",
+    "places.runs.front.figures.kind_of",
+    "places.runs.front.view.models",
     "places.runs.stored.view.as_json",
     "places.runs.stored.words.title_of",
     "places.speed.latency.words.formula_line",
@@ -256,6 +260,13 @@ def evil(make_run) -> Run:
         {rename[n]: m for n, m in source.packed_masks.items()},
         {rename[n]: m for n, m in source.packed_topn.items()},
     )
+
+
+def evil_front() -> Front:
+    """A front whose every free text is hostile."""
+    points = [Point(EVIL, OURS, "1:1", bits, 9, 1.0, [nats]) for bits, nats in ((16.0, 0.5), (2.0, 1.5))]
+    points.append(Point(EVIL, EVIL, EVIL, 3.0, 5, 2.0, [0.1]))
+    return Front(EVIL, EVIL, EVIL, EVIL, EVIL, points)
 
 
 def evil_sweep(run: Run) -> Sweep:
@@ -383,6 +394,8 @@ def calls(run: Run) -> dict[Callable, Callable[[], str]]:
         messages.bar: lambda: messages.bar(Progress(EVIL, 0.5)),
         lesson.feedback: lambda: lesson.feedback(dataclasses.replace(STEPS[0], answers=((EVIL, EVIL),)), EVIL),
         race_words.lanes_html: lambda: race_words.lanes_html({"dense": lane}, {"dense": EVIL}, EVIL, 4),
+        front_words.front_reading: lambda: front_words.front_reading(evil_front()),
+        front_words.front_facts: lambda: front_words.front_facts(evil_front()),
         race_words.empty_lanes: lambda: race_words.empty_lanes(run),
         race_words.race_note: lambda: race_words.race_note(run),
         race_words.verdict: lambda: race_words.verdict({"dense": lane, "packed": lane}, "zeros", "kept", (EVIL, EVIL)),

@@ -54,6 +54,7 @@ DEFAULTS = {
     "dataset": "",
     "bos": "every window",
     "layers": "",
+    "values": "model",
 }
 
 

@@ -94,6 +94,22 @@ def test_keys_stay_what_they_were(values, key):
     assert make_config(**{"pattern": "2:4", **values}).key() == key
 
 
+def test_values_count_where_they_are_rounded_and_refit_what_is_kept():
+    plain, rounded = make_config("m", "2:4", "wanda"), make_config("m", "2:4", "wanda", values="int4")
+    assert make_config("m", "2:4", "wanda", values="model").key() == plain.key() != rounded.key()
+    assert rounded.method == "wanda" and (plain.bits, rounded.bits) == (None, 4)
+    assert rounded.refits and not plain.refits
+    assert make_config("m", "2:4", "magnitude", values="int4").sees_inputs
+    assert not make_config("m", "2:4", "magnitude", values="bf16").sees_inputs
+    assert PruneConfig.from_dict(rounded.to_dict()) == rounded
+    assert "--values int4" in rounded.command_line() and "values" not in plain.command_line()
+    assert rounded.in_words() == "Wanda · 4 bits"
+    with pytest.raises(EggsError, match="Unknown values 'int5'; choose one of model, bf16, int8"):
+        make_config("m", "2:4", values="int5")
+    with pytest.raises(EggsError, match="Values must be a text"):
+        make_config("m", "2:4", values=4)
+
+
 def test_a_raised_revision_gives_a_method_new_keys(monkeypatch):
     before = {name: make_config("m", "2:4", name).key() for name in METHODS}
     raised = dict(METHODS) | {"wanda": dataclasses.replace(METHODS["wanda"], revision=2)}
@@ -128,6 +144,7 @@ def test_every_field_counts_in_the_hash():
         "evaluation_length": 32,
         "bos": "every window",
         "recovery": "distil",
+        "values": "int4",
     }
     keys = {base.key()} | {PruneConfig.from_dict({**base.to_dict(), k: v}).key() for k, v in others.items()}
     keys.add(PruneConfig.from_dict({**base.to_dict(), "selection": "degree", "beta": 0.5}).key())

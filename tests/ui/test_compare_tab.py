@@ -48,6 +48,17 @@ def test_every_figure_is_drawn_and_read_aloud(page):
     page.wait_for_function("document.querySelector('#compare-heat .plot')?.data[0].x.length === 3")
 
 
+def test_pruned_and_quantised_models_are_drawn_with_the_sentence(page):
+    open_tab(page, "Compare")
+    for name in ("size", "speed"):
+        page.wait_for_function("s => document.querySelector(s)?.dataset.drawn > 0", arg=f"#front-{name} .plot")
+    said = page.inner_text("#front-reading")
+    assert "bits" in said and ("Pruning never wins here" in said or "Pruning beats" in said)
+    names = page.evaluate(NAMES, "#front-size")
+    assert names[0] == "beaten by none" and {"pruned", "quantised alone", "llama.cpp", "dense"} <= set(names)
+    starts(page, "#front-facts", "tiny-llama")
+
+
 def upload(page, file) -> None:
     """Choose a file in the dialogue that the upload button opens."""
     with page.expect_file_chooser() as chooser:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from eggs_core.errors import EggsError
+from eggs_core.packed.grid import Grid, values_per_scale
 from eggs_core.packed.kernel import library as kernels
 from eggs_core.pattern import NMPattern
 
@@ -18,11 +19,18 @@ class Packed(Protocol):
     in_features: int
     out_features: int
     pattern: NMPattern
+    kept: int
+    dtype: torch.dtype
     values: Tensor
     positions: Tensor
     permutation: Tensor | None
     bias: Tensor | None
-    _buffers: dict[str, Tensor | None]  # where the four lie, quicker to read than by name
+    scales: Tensor | None
+    _buffers: dict[str, Tensor | None]  # where the five lie, quicker to read than by name
+
+    @property
+    def grid(self) -> Grid | None:
+        """What values are rounded to."""
 
     def own_call(self) -> "Call":
         """The kernel call for this layer alone."""
@@ -31,10 +39,10 @@ class Packed(Protocol):
 class Call:
     """One kernel call for some layers that read the same input: their C structs, and the tensors these point into."""
 
-    __slots__ = ("layers", "seen", "sizes", "structs", "total")
+    __slots__ = ("dtype", "layers", "seen", "sizes", "structs", "total")
 
     def __init__(self, layers: Sequence[Packed]) -> None:
-        self.layers = layers
+        self.layers, self.dtype = layers, layers[0].dtype
         self.seen = [(m._buffers, _tensors(m)) for m in layers]
         self.structs = (kernels.CLayer * len(layers))(*(struct_of(m) for m in layers))
         self.sizes = [m.out_features for m in layers]
@@ -42,12 +50,15 @@ class Call:
 
     def is_current(self) -> bool:
         """Do the structs still point at the layers' own tensors (nothing moved, converted or loaded since)?"""
-        for now, (values, positions, permutation, bias) in self.seen:
+        if self.layers[0].dtype is not self.dtype:
+            return False
+        for now, (values, positions, permutation, bias, scales) in self.seen:
             if (
                 now["values"] is not values
                 or now["positions"] is not positions
                 or now["permutation"] is not permutation
                 or now["bias"] is not bias
+                or now["scales"] is not scales
             ):
                 return False
         return True
@@ -82,9 +93,9 @@ class Call:
         return [p.view(*lead, n) for p, n in zip(parts, self.sizes, strict=True)]
 
 
-def _tensors(layer: Packed) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+def _tensors(layer: Packed) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """The layer's tensors in the C struct's order."""
-    return layer.values, layer.positions, layer.permutation, layer.bias
+    return layer.values, layer.positions, layer.permutation, layer.bias, layer.scales
 
 
 def struct_of(layer: Packed) -> kernels.CLayer:
@@ -93,17 +104,20 @@ def struct_of(layer: Packed) -> kernels.CLayer:
     for tensor in buffers:
         if tensor is not None and not (tensor.is_cpu and tensor.is_contiguous()):
             raise EggsError(f"The packed layer's {tuple(tensor.shape)} tensor must be contiguous on the CPU.")
+    grid, plain = layer.grid, kernels.DTYPES[layer.dtype]
     return kernels.CLayer(
         *(None if t is None else t.data_ptr() for t in buffers),
         layer.out_features,
         layer.in_features,
-        layer.values.shape[1],
+        layer.kept,
         layer.positions.shape[1],
+        values_per_scale(layer.pattern),
         layer.pattern.keep,
         layer.pattern.group,
         layer.pattern.position_bits,
-        kernels.DTYPES[layer.values.dtype],
-        kernels.DTYPES[layer.values.dtype],
+        kernels.DTYPES[layer.values.dtype] if layer.scales is None or grid is None else kernels.ROUNDED[grid.bits],
+        plain,
+        plain,
     )
 
 

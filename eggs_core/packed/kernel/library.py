@@ -16,6 +16,7 @@ from eggs_core.packed.kernel.compiler import BuildError, build, prebuilt
 
 PATHS = ("portable C", "AVX2", "AVX-512", "AVX-512 BF16")  # an eggs_path of nm.h indexes them
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+ROUNDED = {8: 3, 4: 4, 3: 5, 2: 6}  # bits of whole numbers -> an eggs_dtype
 DTYPE_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 # More tokens than these go through torch's GEMM; measured for 2:4 on layers of 576² to 2048² in fp32 and bf16.
 MAX_TOKENS, MAX_TOKENS_AVX512 = 8, 32
@@ -25,9 +26,9 @@ class CLayer(ctypes.Structure):
     """eggs_layer of nm.h, field by field."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("values", "positions", "permutation", "bias")),
-        *((name, ctypes.c_int64) for name in ("out", "in_", "kept", "words")),
-        *((name, ctypes.c_int32) for name in ("keep", "group", "bits", "dtype", "result")),
+        *((name, ctypes.c_void_p) for name in ("values", "positions", "permutation", "bias", "scales")),
+        *((name, ctypes.c_int64) for name in ("out", "in_", "kept", "words", "scaled")),
+        *((name, ctypes.c_int32) for name in ("keep", "group", "bits", "dtype", "result", "plain")),
     )
 
 

@@ -3,15 +3,38 @@
 
 #define CHUNK 64 /* kept weights that the portable path decodes at a time */
 
+/* Kept weights j0 … j0+n−1 of row r as floats; each scale is read once. */
+static void decode(const eggs_layer *l, int64_t r, int64_t j0, int64_t n, float *v) {
+    if (!l->scales) {
+        for (int64_t j = 0; j < n; j++) v[j] = eggs_read(l->values, r * l->kept + j0 + j, l->dtype);
+        return;
+    }
+    const int bits = eggs_bits(l->dtype), half = 1 << (bits - 1);
+    const char *row = (const char *)l->values + r * eggs_row_bytes(l);
+    for (int64_t j = j0, s = j0 / l->scaled; j < j0 + n; s++) {
+        const float scale = eggs_from_half(l->scales[r * eggs_scales(l) + s]);
+        const int64_t end = (s + 1) * l->scaled < j0 + n ? (s + 1) * l->scaled : j0 + n;
+        if (bits == 8) for (; j < end; j++) v[j - j0] = (float)((const int8_t *)row)[j] * scale;
+        else for (; j < end; j++) { /* to two's complement: flip the sign bit, take away its weight */
+            const int code = (int)eggs_position((const uint32_t *)(const void *)row, j, bits);
+            v[j - j0] = (float)((code ^ half) - half) * scale;
+        }
+    }
+}
+
 /* A dense row: sixteen sums, which compilers keep in vectors. */
 static float dense_row(const eggs_layer *l, const float *x, int64_t r) {
     float s[16] = {0}, sum = 0;
     int64_t j = 0;
     for (; j + 16 <= l->in; j += 16) {
+        float v[16];
         if (l->dtype == EGGS_FP32) for (int k = 0; k < 16; k++) s[k] += ((const float *)l->values)[r * l->in + j + k] * x[j + k];
-        else for (int k = 0; k < 16; k++) s[k] += eggs_read(l->values, r * l->in + j + k, l->dtype) * x[j + k];
+        else {
+            decode(l, r, j, 16, v);
+            for (int k = 0; k < 16; k++) s[k] += v[k] * x[j + k];
+        }
     }
-    for (; j < l->in; j++) sum += eggs_read(l->values, r * l->in + j, l->dtype) * x[j];
+    for (; j < l->in; j++) sum += eggs_weight(l, r, j) * x[j];
     for (int k = 0; k < 16; k++) sum += s[k];
     return sum;
 }
@@ -30,9 +53,9 @@ void eggs_rows_portable(const eggs_layer *l, const void *x, int64_t tokens, void
             for (int64_t j0 = 0; j0 < l->kept; j0 += CHUNK) {
                 float v[CHUNK];
                 int64_t at[CHUNK], m = l->kept - j0 < CHUNK ? l->kept - j0 : CHUNK;
+                decode(l, r, j0, m, v);
                 for (int64_t j = 0; j < m; j++) {
                     at[j] = column + (l->bits ? eggs_position(row, j0 + j, l->bits) : 0);
-                    v[j] = eggs_read(l->values, r * l->kept + j0 + j, l->dtype);
                     if (--left == 0) left = l->keep, column += l->group;
                 }
                 for (int64_t t = 0; t < n; t++) {
@@ -59,21 +82,24 @@ void eggs_finish(const eggs_layer *l, const void *x, int x_dtype, void *y, int64
             float sum = sums[t * EGGS_ROWS + i];
             for (int64_t j = done; j < l->kept; j++) {
                 int64_t at = t * l->in + eggs_column(l, r + i, j);
-                sum += eggs_read(l->values, (r + i) * l->kept + j, l->dtype) * eggs_read(x, at, x_dtype);
+                sum += eggs_weight(l, r + i, j) * eggs_read(x, at, x_dtype);
             }
             eggs_write(y, t * l->out + r + i, l->result, sum + eggs_bias(l, r + i));
         }
 }
 
 void eggs_dense_portable(const eggs_layer *l, void *dense, int64_t r0, int64_t r1) {
-    const int64_t size = l->dtype == EGGS_FP32 ? 4 : 2;
+    const int64_t size = eggs_size(l->plain);
     memset(dense, 0, (size_t)((r1 - r0) * l->in * size));
     for (int64_t r = r0; r < r1; r++) {
         const uint32_t *row = l->positions + r * l->words;
         int64_t at = (r - r0) * l->in, from = r * l->kept;
+        float v[CHUNK];
         for (int64_t j = 0, left = l->keep; j < l->kept; j++) {
+            if (l->dtype != l->plain && j % CHUNK == 0) decode(l, r, j, l->kept - j < CHUNK ? l->kept - j : CHUNK, v);
             int64_t to = at + (l->bits ? eggs_position(row, j, l->bits) : 0);
-            if (size == 4) ((uint32_t *)dense)[to] = ((const uint32_t *)l->values)[from + j];
+            if (l->dtype != l->plain) eggs_write(dense, to, l->plain, v[j % CHUNK]);
+            else if (size == 4) ((uint32_t *)dense)[to] = ((const uint32_t *)l->values)[from + j];
             else ((uint16_t *)dense)[to] = ((const uint16_t *)l->values)[from + j];
             if (--left == 0) left = l->keep, at += l->group;
         }
@@ -99,7 +125,7 @@ int eggs_best_path(void) {
 int eggs_layer_path(const eggs_layer *l, int path) {
 #if defined(__x86_64__)
     if (path >= EGGS_BF16_DOT && eggs_bf16_takes(l)) return EGGS_BF16_DOT;
-    if (path >= EGGS_AVX512 && eggs_avx512_takes(l)) return EGGS_AVX512;
+    if (path >= EGGS_AVX512 && (eggs_avx512_takes(l) || eggs_int512_takes(l))) return EGGS_AVX512;
     if (path >= EGGS_AVX2 && eggs_avx2_takes(l)) return EGGS_AVX2;
 #endif
     (void)l, (void)path;
@@ -111,6 +137,7 @@ eggs_way eggs_way_of(const eggs_layer *l, int path) {
     switch (eggs_layer_path(l, path)) {
         case EGGS_BF16_DOT: return (eggs_way){eggs_rows_bf16, NULL, l->in, EGGS_BF16};
         case EGGS_AVX512:
+            if (l->scales) return (eggs_way){eggs_rows_int512, NULL, l->in, EGGS_FP32};
             return (eggs_way){path >= EGGS_BF16_DOT && __builtin_cpu_supports("avx512vbmi") ? eggs_rows_vbmi : eggs_rows_avx512,
                               NULL, l->in, EGGS_FP32};
         case EGGS_AVX2: return (eggs_way){eggs_rows_avx2, eggs_arrange_avx2, eggs_room_avx2(l), EGGS_FP32};
@@ -122,7 +149,7 @@ eggs_way eggs_way_of(const eggs_layer *l, int path) {
 
 eggs_dense eggs_dense_of(const eggs_layer *l, int path) {
 #if defined(__x86_64__)
-    if (eggs_layer_path(l, path) >= EGGS_AVX512 && l->group <= 16)
+    if (eggs_layer_path(l, path) >= EGGS_AVX512 && l->group <= 16 && l->dtype == l->plain)
         return path >= EGGS_BF16_DOT && __builtin_cpu_supports("avx512vbmi2") ? eggs_dense_vbmi2 : eggs_dense_avx512;
 #endif
     (void)l, (void)path;

@@ -5,18 +5,20 @@
 #include <stdint.h>
 #include <string.h>
 
-enum eggs_dtype { EGGS_FP32 = 0, EGGS_BF16 = 1, EGGS_FP16 = 2 };
+/* From EGGS_INT8 on: whole numbers of eggs_bits bits times a scale. Only values are of such a kind. */
+enum eggs_dtype { EGGS_FP32 = 0, EGGS_BF16 = 1, EGGS_FP16 = 2, EGGS_INT8 = 3, EGGS_INT4 = 4, EGGS_INT3 = 5, EGGS_INT2 = 6 };
 enum eggs_path { EGGS_PORTABLE = 0, EGGS_AVX2 = 1, EGGS_AVX512 = 2, EGGS_BF16_DOT = 3 };
 
 /* One packed matrix, or a dense one: keep = group, no positions. library.py mirrors this struct field by field. */
 typedef struct {
-    const void *values;         /* (out, kept) in dtype, row-major */
+    const void *values;         /* (out, kept) in dtype, row-major; below 8 bits each row in whole 32-bit words */
     const uint32_t *positions;  /* (out, words): kept positions of `bits` bits, little-endian, least bits first */
     const int32_t *permutation; /* (in): original column of each packed column; NULL for the identity */
-    const void *bias;           /* (out) in dtype, or NULL */
-    int64_t out, in, kept, words;
+    const void *bias;           /* (out) in plain, or NULL */
+    const uint16_t *scales;     /* fp16 (out, ⌈kept / scaled⌉) of whole numbers, else NULL */
+    int64_t out, in, kept, words, scaled;
     int32_t keep, group, bits, dtype;
-    int32_t result; /* dtype of y */
+    int32_t result, plain; /* dtype of y; of x, the bias and what is unpacked: dtype itself unless values are rounded */
 } eggs_layer;
 
 /* Runs body(data) on up to `threads` threads and waits; the signature is GOMP_parallel's. */
@@ -40,6 +42,7 @@ double eggs_sum_avx2(const float *, int64_t);
 void eggs_rows_avx512(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 void eggs_rows_vbmi(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 void eggs_rows_bf16(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
+void eggs_rows_int512(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 
 /* What multiplies a layer, and how it reads x: in x_dtype and packed column order, or as `arrange` puts it. */
 typedef struct {
@@ -71,7 +74,7 @@ void eggs_product_piece(void *product, int64_t piece);
 void eggs_finish(const eggs_layer *, const void *x, int x_dtype, void *y, int64_t r, int64_t n, int64_t tokens,
                  int64_t done, const float *sums);
 
-/* dense[(r − r0)·in + …] = row r with its zeros, in dtype and packed column order. */
+/* dense[(r − r0)·in + …] = row r with its zeros, in plain and packed column order. */
 typedef void (*eggs_dense)(const eggs_layer *layer, void *dense, int64_t r0, int64_t r1);
 eggs_dense eggs_dense_of(const eggs_layer *, int path);
 void eggs_dense_portable(const eggs_layer *, void *, int64_t, int64_t);
@@ -83,6 +86,7 @@ double eggs_sum_avx512(const float *, int64_t);
 int eggs_avx2_takes(const eggs_layer *);
 int eggs_avx512_takes(const eggs_layer *);
 int eggs_bf16_takes(const eggs_layer *);
+int eggs_int512_takes(const eggs_layer *);
 
 static inline float eggs_from_bits(uint32_t bits) {
     float f;
@@ -133,7 +137,7 @@ static inline void eggs_write(void *p, int64_t at, int dtype, float f) {
 
 static inline int64_t eggs_size(int dtype) { return dtype == EGGS_FP32 ? 4 : 2; }
 
-static inline float eggs_bias(const eggs_layer *l, int64_t r) { return l->bias ? eggs_read(l->bias, r, l->dtype) : 0.0f; }
+static inline float eggs_bias(const eggs_layer *l, int64_t r) { return l->bias ? eggs_read(l->bias, r, l->plain) : 0.0f; }
 
 /* The position of kept weight j in its group, from a row's words. */
 static inline uint32_t eggs_position(const uint32_t *row, int64_t j, int bits) {
@@ -142,6 +146,25 @@ static inline uint32_t eggs_position(const uint32_t *row, int64_t j, int bits) {
     uint64_t window = row[word];
     if (shift + bits > 32) window |= (uint64_t)row[word + 1] << 32;
     return (uint32_t)(window >> shift) & ((1u << bits) - 1);
+}
+
+static inline int eggs_bits(int dtype) { return dtype == EGGS_INT8 ? 8 : 8 - dtype; }
+
+static inline int64_t eggs_row_bytes(const eggs_layer *l) {
+    if (l->dtype <= EGGS_INT8) return l->kept * (l->dtype == EGGS_FP32 ? 4 : l->dtype == EGGS_INT8 ? 1 : 2);
+    return (l->kept * eggs_bits(l->dtype) + 31) / 32 * 4;
+}
+
+static inline int64_t eggs_scales(const eggs_layer *l) { return l->scales ? (l->kept + l->scaled - 1) / l->scaled : 0; }
+
+/* Kept weight j of row r. */
+static inline float eggs_weight(const eggs_layer *l, int64_t r, int64_t j) {
+    if (l->dtype <= EGGS_FP16) return eggs_read(l->values, r * l->kept + j, l->dtype);
+    const int bits = eggs_bits(l->dtype);
+    const char *row = (const char *)l->values + r * eggs_row_bytes(l);
+    int code = bits == 8 ? ((const int8_t *)row)[j] : (int)eggs_position((const uint32_t *)(const void *)row, j, bits);
+    if (bits < 8 && code >> (bits - 1)) code -= 1 << bits;
+    return (float)code * eggs_from_half(l->scales[r * eggs_scales(l) + j / l->scaled]);
 }
 
 /* The packed column of kept weight j of row r. */

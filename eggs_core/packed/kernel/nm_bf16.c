@@ -11,7 +11,7 @@
 
 /* What is left of a row beyond whole windows of 32 goes one weight at a time: rows with much of it go elsewhere. */
 int eggs_bf16_takes(const eggs_layer *l) {
-    return l->dtype == EGGS_BF16 && l->bits <= 4 && eggs_avx512_takes(l) && 64 * (l->kept % 32) <= l->kept;
+    return l->dtype == EGGS_BF16 && l->plain == EGGS_BF16 && l->bits <= 4 && eggs_avx512_takes(l) && 64 * (l->kept % 32) <= l->kept;
 }
 
 /* How positions become lane numbers: lane i holds bits [i·bits, (i+1)·bits) of a window of 4·bits bytes. */

@@ -59,7 +59,7 @@ int64_t eggs_product_room(const eggs_layer *layers, int count, int64_t tokens, i
 /* Can a layer read the x that was arranged for an earlier one? */
 static int same_order(const eggs_layer *a, const eggs_way *wa, const eggs_layer *b, const eggs_way *wb) {
     if (a->permutation || b->permutation || wa->x_dtype != wb->x_dtype || wa->arrange != wb->arrange) return 0;
-    return !wa->arrange || (a->keep == b->keep && a->group == b->group);
+    return !wa->arrange || (a->dtype == b->dtype && a->keep == b->keep && a->group == b->group);
 }
 
 void eggs_product_of(eggs_product *p, const eggs_layer *layers, int count, const void *x, int x_dtype, int64_t tokens,
@@ -73,7 +73,7 @@ void eggs_product_of(eggs_product *p, const eggs_layer *layers, int count, const
     for (int i = 0; i < count; i++) {
         const eggs_layer *l = &layers[i];
         const eggs_way w = p->way[i] = eggs_way_of(l, path);
-        total += l->out, p->bytes += l->out * (l->kept * eggs_size(l->dtype) + l->words * 4);
+        total += l->out, p->bytes += l->out * (eggs_row_bytes(l) + l->words * 4 + eggs_scales(l) * 2);
         p->x[i] = !l->permutation && !w.arrange && w.x_dtype == x_dtype ? x : NULL;
         for (int k = 0; k < i && !p->x[i]; k++) if (same_order(&layers[k], &p->way[k], l, &w)) p->x[i] = p->x[k];
         if (p->x[i]) continue;
@@ -106,18 +106,18 @@ void eggs_product_piece(void *data, int64_t piece) {
     }
 }
 
-/* Multiply `count` layers that read the same x. x: (tokens, in) in the layers' dtype; y: for each layer in turn
-   (tokens, out) in that dtype, one after the other. Returns 0, or 1 for arguments out of range, 2 for no memory. */
+/* Multiply `count` layers that read the same x. x: (tokens, in) in the layers' plain; y: for each layer in turn
+   (tokens, out) in its result, one after the other. Returns 0, or 1 for arguments out of range, 2 for no memory. */
 int eggs_linear(const eggs_layer *layers, int count, const void *x, void *y, int64_t tokens, int threads, int path,
                 eggs_parallel parallel) {
     if (count < 1 || count > EGGS_MOST || tokens < 0) return 1;
-    for (int i = 1; i < count; i++) if (layers[i].in != layers[0].in || layers[i].dtype != layers[0].dtype) return 1;
+    for (int i = 1; i < count; i++) if (layers[i].in != layers[0].in || layers[i].plain != layers[0].plain) return 1;
     if (!tokens) return 0;
     char few[16 << 10], *room = few;
     const int64_t needed = eggs_product_room(layers, count, tokens, path);
     if (needed > (int64_t)sizeof few && !(room = malloc((size_t)needed))) return 2;
     eggs_product p;
-    eggs_product_of(&p, layers, count, x, layers[0].dtype, tokens, path, threads, room);
+    eggs_product_of(&p, layers, count, x, layers[0].plain, tokens, path, threads, room);
     char *to = y;
     for (int i = 0; i < count; i++) p.y[i] = to, to += tokens * layers[i].out * eggs_size(layers[i].result);
     if (threads <= 1 || p.bytes < MIN_BYTES || !helpers_wanted()) eggs_team_share(NULL, eggs_product_piece, &p, p.pieces);
@@ -141,10 +141,10 @@ typedef struct {
 static void unpack_piece(void *data, int64_t piece) {
     unpacking *job = data;
     int64_t r0 = job->r0 + UNPACKED * piece, r1 = r0 + UNPACKED < job->r1 ? r0 + UNPACKED : job->r1;
-    job->dense(job->layer, job->to + (r0 - job->r0) * job->layer->in * eggs_size(job->layer->dtype), r0, r1);
+    job->dense(job->layer, job->to + (r0 - job->r0) * job->layer->in * eggs_size(job->layer->plain), r0, r1);
 }
 
-/* Write rows r0 ≤ r < r1 with their zeros: dense is (r1 − r0, in) in dtype and packed column order. */
+/* Write rows r0 ≤ r < r1 with their zeros: dense is (r1 − r0, in) in plain and packed column order. */
 void eggs_unpack(const eggs_layer *l, void *dense, int64_t r0, int64_t r1, int threads, int path, eggs_parallel parallel) {
     unpacking job = {l, eggs_dense_of(l, path), dense, r0, r1};
     eggs_share(unpack_piece, &job, (r1 - r0 + UNPACKED - 1) / UNPACKED, threads, parallel);

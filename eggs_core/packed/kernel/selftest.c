@@ -25,16 +25,22 @@ static void *exactly(int64_t bytes) { /* malloc(0) may be NULL, which would mean
 }
 
 static void make(eggs_layer *l, int64_t out, int64_t groups, int keep, int group, int dtype, int permuted) {
-    const int64_t size = dtype == EGGS_FP32 ? 4 : 2;
-    int bits = 0;
+    const int plain = dtype <= EGGS_FP16 ? dtype : EGGS_FP32;
+    int bits = 0, each = keep;
+    while (each < 32 || each % 16) each += keep;
     while (1 << bits < group) bits++;
     int64_t kept = groups * keep, words = (kept * bits + 31) / 32, in = groups * group;
-    char *values = exactly(out * kept * size), *bias = exactly(out * size);
+    const eggs_layer sized = {.kept = kept, .dtype = dtype};
+    const int64_t count = plain == dtype ? 0 : (kept + each - 1) / each;
+    char *values = exactly(out * eggs_row_bytes(&sized)), *bias = exactly(out * eggs_size(plain));
+    uint16_t *scales = count ? exactly(out * count * 2) : NULL;
     uint32_t *positions = exactly(out * words * 4);
     int32_t *perm = permuted ? exactly(in * 4) : NULL;
     memset(positions, 0, (size_t)(out * words * 4));
-    for (int64_t i = 0; i < out * kept; i++) eggs_write(values, i, dtype, number());
-    for (int64_t i = 0; i < out; i++) eggs_write(bias, i, dtype, number());
+    if (!count) for (int64_t i = 0; i < out * kept; i++) eggs_write(values, i, dtype, number());
+    else for (int64_t i = 0; i < out * eggs_row_bytes(&sized); i++) values[i] = (char)dice(256);
+    for (int64_t i = 0; i < out * count; i++) eggs_write(scales, i, EGGS_FP16, number() / 8);
+    for (int64_t i = 0; i < out; i++) eggs_write(bias, i, plain, number());
     for (int64_t r = 0; r < out; r++)
         for (int64_t j = 0, need = keep, at = 0; j < kept; at++) { /* draw `keep` of `group` places in rising order */
             if (at == group) at = 0, need = keep;
@@ -49,18 +55,20 @@ static void make(eggs_layer *l, int64_t out, int64_t groups, int keep, int group
         int64_t other = dice((uint32_t)c + 1);
         perm[c] = perm[other], perm[other] = (int32_t)c;
     }
-    *l = (eggs_layer){values, positions, perm, bias, out, in, kept, words, keep, group, bits, dtype, dtype};
+    *l = (eggs_layer){values, positions, perm, bias, scales, out, in, kept, words, each, keep, group, bits, dtype, plain, plain};
 }
 
 static void drop(eggs_layer *l) {
     free((void *)l->values), free((void *)l->positions), free((void *)l->permutation), free((void *)l->bias);
+    free((void *)l->scales);
 }
 
-static int check(int keep, int group, int64_t groups, int64_t out, int dtype, int64_t tokens, int permuted) {
-    const int64_t size = dtype == EGGS_FP32 ? 4 : 2, in = groups * group;
+static int check(int keep, int group, int64_t groups, int64_t out, int kind, int64_t tokens, int permuted) {
+    const int dtype = kind <= EGGS_FP16 ? kind : EGGS_FP32; /* of all but the values */
+    const int64_t size = eggs_size(dtype), in = groups * group;
     const double close = dtype == EGGS_FP32 ? 1e-5 : dtype == EGGS_FP16 ? 1e-3 : 8e-3;
     eggs_layer l[2];
-    make(&l[0], out, groups, keep, group, dtype, permuted), make(&l[1], out + 3, groups, keep, group, dtype, !permuted);
+    make(&l[0], out, groups, keep, group, kind, permuted), make(&l[1], out + 3, groups, keep, group, kind, !permuted);
     void *x = exactly(tokens * in * size), *y = exactly(tokens * (2 * out + 3) * size);
     int faults = eggs_bad_row(&l[0]) != -1;
     for (int64_t i = 0; i < tokens * in; i++) eggs_write(x, i, dtype, number());
@@ -101,7 +109,7 @@ int main(void) {
     for (unsigned p = 0; p < sizeof patterns / sizeof *patterns; p++)
         for (unsigned g = 0; g < 5; g++)
             for (unsigned t = 0; t < 5; t++)
-                for (int dtype = 0; dtype < 3; dtype++, done++)
+                for (int dtype = 0; dtype <= EGGS_INT2; dtype++, done++)
                     faults += check(patterns[p][0], patterns[p][1], groups[g], outs[(g + t) % 3], dtype, tokens[t], (g + t) & 1);
     faults += check(2, 4, 128, 200, EGGS_FP32, 3, 0) + check(4, 8, 96, 301, EGGS_BF16, 1, 1); /* large enough for threads */
     faults += check(2, 4, 150, 6, EGGS_FP32, 1, 0) + check(1, 4, 305, 5, EGGS_FP16, 1, 1); /* many windows, one token */

@@ -16,7 +16,9 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, Llam
 from transformers.pytorch_utils import Conv1D
 
 from eggs_core.errors import EggsError
+from eggs_core.packed.byte_counts import size_breakdown
 from eggs_core.packed.file import FILE, load_packed, packed_info, packed_layers
+from eggs_core.packed.grid import Grid
 from eggs_core.packed.hf_folder import save_hf
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.packed.model import pack_model
@@ -90,6 +92,47 @@ def test_packed_files_bring_the_model_back(tmp_path, kind, dtype, pattern, tied)
     assert torch.equal(*texts)
     info = packed_info(tmp_path / "m")
     assert info["info"] == {"by": "me"} and set(info["layers"]) == set(masks) and info["bytes"] == file.stat().st_size
+
+
+@pytest.mark.parametrize("bits", [16, 8, 4, 2])
+@torch.no_grad()
+def test_rounded_values_come_back_and_files_without_them_stay_as_they_were(tmp_path, bits):
+    model = tiny()
+    masks, permutations = prune(model, P24, permuted=True)
+    given = {"masks": masks, "pattern": P24, "permutations": permutations}
+    plain = save_packed(model, tmp_path / "plain.safetensors", **given)
+    ones = {name: Grid.ones(tuple(mask.shape), P24, bits).scales for name, mask in masks.items()}
+    grids = {name: Grid(bits, None if scales is None else scales / 50) for name, scales in ones.items()}
+    file = save_packed(model, tmp_path / "a.safetensors", **given, grids=grids)
+    loaded = load_packed(file)
+    pack_model(model, masks, P24, permutations, grids)
+    expected = model(IDS).logits
+    assert torch.equal(loaded(IDS).logits, expected)
+    assert torch.equal(load_packed(save_packed(loaded, tmp_path / "b.safetensors"))(IDS).logits, expected)
+    assert {layer.bits for _, layer in packed_layers(loaded)} == {bits}
+    with safe_open(plain, framework="pt") as old, safe_open(file, framework="pt") as new:
+        assert (old.metadata()["format_version"], new.metadata()["format_version"]) == ("1", "2")
+        assert not any("bits" in spec for spec in json.loads(old.metadata()["layers"]).values())
+    counted = size_breakdown(loaded)
+    assert counted == size_breakdown(tiny(), masks, P24, permutations, bits)
+    assert counted["packed_pruned"] == sum(layer.nbytes for _, layer in packed_layers(loaded))
+
+
+@pytest.mark.parametrize("change", [{"bits": 5}, {"bits": 8}, {"dtype": "int8"}, {"dtype": None}])
+def test_a_damaged_description_of_rounded_values_is_refused(tmp_path, change):
+    model = tiny()
+    masks, _ = prune(model, P24)
+    grids = {name: Grid.ones(tuple(mask.shape), P24, 4) for name, mask in masks.items()}
+    file = save_packed(model, tmp_path / "a.safetensors", masks=masks, pattern=P24, grids=grids)
+    with safe_open(file, framework="pt") as opened:
+        tensors = {k: opened.get_tensor(k).clone() for k in opened.keys()}  # noqa: SIM118 - not a dict
+        metadata = opened.metadata()
+    layers = json.loads(metadata["layers"])
+    layers[next(iter(layers))] |= change
+    del metadata["sha256"]
+    save_file(tensors, file, metadata=metadata | {"layers": json.dumps(layers)})
+    with pytest.raises(EggsError, match="is damaged"):
+        load_packed(file)
 
 
 def test_a_packed_file_is_as_small_as_its_tensors(tmp_path):

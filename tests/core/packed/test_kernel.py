@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from random_masks import paths, random_mask
 
 from eggs_core.errors import EggsError
 from eggs_core.packed import layout
@@ -21,21 +22,6 @@ from eggs_core.pattern import NMPattern
 ROOT = Path(__file__).resolve().parents[3]
 PATTERNS = ("2:4", "1:4", "3:4", "4:8", "2:8", "1:2", "8:16", "4:16", "16:32", "8:32", "5:7", "1:1", "4:4", "1:32")
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 1e-3}
-
-
-def random_mask(out: int, groups: int, pattern: NMPattern, permutation: torch.Tensor | None = None) -> torch.Tensor:
-    chosen = torch.rand(out, groups, pattern.group).topk(pattern.keep, -1).indices
-    mask = torch.zeros(out, groups, pattern.group, dtype=torch.bool).scatter_(2, chosen, True).view(out, -1)
-    if permutation is None:
-        return mask
-    original = torch.empty_like(mask)
-    original[:, permutation] = mask
-    return original
-
-
-def paths() -> tuple[str, ...]:
-    found = kernels.kernel()
-    return ("torch",) if found is None else ("torch", *kernels.PATHS[: found.best + 1])
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

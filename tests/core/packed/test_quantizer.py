@@ -16,6 +16,7 @@ from eggs_core.errors import EggsError
 from eggs_core.models.experts import open_experts
 from eggs_core.models.loading import load
 from eggs_core.packed.file import FILE, load_packed, packed_layers
+from eggs_core.packed.grid import Grid
 from eggs_core.packed.hf_folder import save_hf
 from eggs_core.packed.model import pack_model
 from eggs_core.packed.writing import save_packed
@@ -30,9 +31,9 @@ IDS = torch.arange(20)[None]
 CONFIG, INDEX = "config.json", "model.safetensors.index.json"
 
 
-def packed(model: nn.Module, permuted: bool = True) -> nn.Module:
-    """A model whose decoder layers are packed at random, in place."""
-    masks, orders = {}, {}
+def packed(model: nn.Module, permuted: bool = True, bits: int | None = None) -> nn.Module:
+    """A model whose decoder layers are packed at random, in place, their values rounded to `bits` bits."""
+    masks, orders, grids = {}, {}, {}
     for name, layer in open_experts(model).named_modules():
         if not hasattr(layer, "weight") or layer.weight.dim() != 2 or "embed" in name or name.endswith("head"):
             continue
@@ -45,7 +46,10 @@ def packed(model: nn.Module, permuted: bool = True) -> nn.Module:
         masks[name][:, order] = kept.bool().view(rows, columns)
         if permuted:
             orders[name] = order
-    return pack_model(model, masks, P24, orders)
+        if bits is not None:
+            grid = Grid.ones((rows, columns), P24, bits)
+            grids[name] = Grid(bits, None if grid.scales is None else 0.02 * torch.rand(grid.scales.shape).half())
+    return pack_model(model, masks, P24, orders, grids)
 
 
 @torch.no_grad()
@@ -77,6 +81,21 @@ def test_transformers_computes_as_the_packed_file_does(kind, dtype, tiny_model, 
     assert torch.equal(logits(opened), logits(own))
     assert held(opened) == held(own) < dense
     assert not opened.training and not any(p.requires_grad for p in opened.parameters())
+
+
+@pytest.mark.parametrize("bits", [16, 8, 4, 3])
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "opt", "mixtral"])
+def test_rounded_values_are_opened_by_transformers_too(kind, bits, tiny_model, tmp_path):
+    model = packed(tiny_model(kind), bits=bits)
+    place = save_packed(model, tmp_path / "packed").parent
+    said = json.loads((place / CONFIG).read_text())["quantization_config"]
+    assert said == {"quant_method": "eggs-nm", "format_version": "2"}
+    own, opened = load_packed(place), AutoModelForCausalLM.from_pretrained(place)
+    assert torch.equal(logits(opened), logits(own)) and torch.allclose(logits(own), logits(model), atol=1e-5)
+    assert held(opened) == held(own) == held(model)
+    half = AutoModelForCausalLM.from_pretrained(place, dtype=torch.bfloat16)
+    assert logits(half).dtype == torch.bfloat16
+    assert torch.allclose(logits(half).float(), logits(own), atol=0.05)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -147,16 +166,16 @@ def test_a_newer_or_broken_format_gets_a_sentence(folder):
             AutoModelForCausalLM.from_pretrained(folder)
 
     config, data = json.loads((folder / CONFIG).read_text()), (folder / FILE).read_bytes()
-    for version in ("2", 1, None, ["1"]):
+    for version in ("3", 1, None, ["1"]):
         newer = config | {"quantization_config": {"quant_method": "eggs-nm", "format_version": version, "more": 1}}
         (folder / CONFIG).write_text(json.dumps(newer))
         if version == 1:
             assert dict(packed_layers(AutoModelForCausalLM.from_pretrained(folder)))
         else:
-            refused("packed format .*; this version of eggs_core reads 1")
+            refused("packed format .*; this version of eggs_core reads 1 and 2")
     (folder / CONFIG).write_text(json.dumps(config))
-    changed(folder / FILE, format_version="2")
-    refused("has packed format '2'; this version reads 1")
+    changed(folder / FILE, format_version="3")
+    refused("has packed format '3'; this version reads 1 and 2")
     changed(folder / FILE, format_version="1", layers="[]")
     refused("do not match their checksum")
     (folder / FILE).write_bytes(data[:-1000])

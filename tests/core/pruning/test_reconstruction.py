@@ -3,30 +3,19 @@
 import oracles
 import pytest
 import torch
+from layer_problem import error, problem
 
 from eggs_core import EggsError, NMPattern
 from eggs_core.masks.degree_bound import min_degree_bound
 from eggs_core.masks.selection import check_mask, select, topn
 from eggs_core.pruning.permutation import lsa
-from eggs_core.pruning.reconstruction import LayerProblem, admm, none, obs
+from eggs_core.pruning.problem import LayerProblem
+from eggs_core.pruning.reconstruction import admm, none, obs
 from eggs_core.registry import DIMENSIONS
 
 RECONSTRUCTIONS = {name: entry.load() for name, entry in DIMENSIONS["reconstruction"].entries.items()}
 
 PATTERNS = ["1:4", "2:4", "3:4", "4:8"]
-
-
-def problem(rows=24, cols=32, tokens=400, seed=0):
-    """A weight and inputs that are correlated and differ in scale, as those of a language model; x: (tokens, cols)."""
-    generator = torch.Generator().manual_seed(seed)
-    weight = torch.randn(rows, cols, generator=generator)
-    mix = torch.randn(cols, cols, generator=generator) / cols**0.5 + torch.eye(cols)
-    x = torch.randn(tokens, cols, generator=generator) @ mix * torch.randn(cols, generator=generator).mul(0.8).exp()
-    return weight, x, x.T @ x / tokens
-
-
-def error(weight, new, x):
-    return float((x @ (weight - new).T).square().sum())
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

@@ -33,6 +33,21 @@ def state(model) -> list[torch.Tensor]:
     return [p.detach().clone() for p in model.parameters()]
 
 
+@pytest.mark.parametrize(("pattern", "bits"), [("1:1", 4.5), ("2:4", 3.25)])
+def test_a_run_with_rounded_values_counts_their_bits_and_is_read_back(cache, tmp_path, pattern, bits):
+    config = make_config("tiny-llama", pattern, "magnitude", values="int4", **SMALL)
+    finished = list(execute(config, cache=cache))[-1]
+    run = finished.run
+    assert run.bits_per_weight == pytest.approx(bits, abs=0.01)
+    assert run.report["latency"]["texts_equal"] and f"{bits:g} bits per weight" in run.report["size"]["formula"]
+    save_run(run, tmp_path / "run")
+    assert load_run(tmp_path / "run").config == config
+    assert len(finished.grids) == len(run.report["layers"])
+    if pattern == "1:1":  # quantisation alone: every weight is there, and nearly as good
+        assert all(layer["sparsity"] == 0 and layer["gap_z"] == 0 for layer in run.report["layers"])
+        assert 1 < run.ratio < 1.1
+
+
 @pytest.mark.parametrize(
     ("model", "method"), [("tiny-llama", "eggs-ptp"), ("tiny-opt", "eggs-ptp-plus"), ("tiny-llama", "sparsegpt")]
 )

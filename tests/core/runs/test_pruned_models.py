@@ -55,6 +55,22 @@ def test_without_reconstruction_the_masks_are_enough_and_the_dense_model_stays()
     assert all(torch.equal(before[n], p) for n, p in models.dense.model.named_parameters())
 
 
+@pytest.mark.parametrize("method", ["wanda", "sparsegpt"])
+def test_rounded_values_are_packed_as_they_were_evaluated(method):
+    done, cache = finished(method, values="int4"), WeightCache()
+    size, name = done.run.report["size"], done.run.report["layers"][0]["name"]
+    again = recovered(done.run, cache)
+    keep(done, cache)
+    for models in (again, recovered(done.run, cache)):
+        layer = models.packed.get_submodule(name)
+        assert layer.bits == 4 and torch.equal(layer.to_dense(), done.model.get_submodule(name).weight)
+        held = sum(module.nbytes for module in models.packed.modules() if isinstance(module, PackedLinear))
+        biases = sum(m.bias.nbytes for m in models.packed.modules() if isinstance(m, PackedLinear))
+        assert held - biases == size["packed_pruned"] == size["values"] + size["positions"] + size["scales"]
+    assert again.origin == "pruned again" and same_weights(again.zeros, done.model)
+    assert done.run.report["latency"]["texts_equal"]
+
+
 def test_refitted_weights_are_pruned_again_to_the_same_values():
     done, cache = finished("sparsegpt"), WeightCache()
     models = recovered(done.run, cache)
@@ -72,7 +88,7 @@ def test_a_text_that_is_gone_is_told():
 
 def test_the_cache_is_bounded_in_number_and_bytes():
     done = finished("wanda")
-    models = PrunedModel(done.dense, done.model, {}, {}, "kept")
+    models = PrunedModel(done.dense, done.model, {}, {}, "kept", {})
     cache = WeightCache(most_runs=2)
     for key in "abc":
         cache.put(key, models)

@@ -30,12 +30,17 @@ def size_reading(run: Run, file_bytes: int | None = None) -> str:
     return reading(
         f"A zero takes as many bytes as any other number, so a pruned model stored as usual stays at "
         f"<b>{size(space['dense_bytes'])}</b>. Packed, each group of {pattern.group} stores its {pattern.keep} kept "
-        f"{_plural(pattern.keep, 'value')} and where {'it sits' if pattern.keep == 1 else 'they sit'} "
+        f"{_plural(pattern.keep, 'value')}{_rounded(run)} and where {'it sits' if pattern.keep == 1 else 'they sit'} "
         f"({pattern.position_bits} bits each){also}: the pruned layers shrink to <b>{share:.1%}</b>, the model to "
         f"<b>{size(space['packed_bytes'])}</b>. Embeddings, head and norms, {size(space['untouched'])}, are not pruned "
         f"and limit what can be saved.{on_disk}",
         "n-m",
     ) + formula_line(run)
+
+
+def _rounded(run: Run) -> str:
+    """In how few bits kept values are stored, where they are rounded."""
+    return "" if run.config.bits is None else f" in {run.config.bits} bits each"
 
 
 def formula_line(run: Run) -> str:

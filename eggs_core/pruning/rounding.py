@@ -1,0 +1,112 @@
+"""The OBS sweep: columns are dropped or rounded one after the other, and those after them make up for the error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from eggs_core.heavy import torch
+from eggs_core.masks.degree_bound import keep_best
+from eggs_core.packed.grid import Grid, best_scales, values_per_scale
+from eggs_core.pattern import NMPattern
+from eggs_core.pruning.problem import LayerProblem, Reconstruction, checked_gram, damped_inverse
+
+SWEEP = 128  # columns that are updated before their errors are passed on, as published
+FLOATS = 16  # bits of values that need no scale
+
+
+def rounded(problem: LayerProblem, found: Reconstruction, bits: int) -> Reconstruction:
+    """A reconstruction whose kept weights are rounded to `bits` bits, its mask as it was.
+
+    16 bits are bf16, each weight by itself. With fewer, the sweep goes over the mask and passes errors on.
+    Raises EggsError as obs does.
+    """
+    if found.grid is not None:
+        return found
+    if bits == FLOATS:
+        return replace(found, weight=found.weight.to(torch.bfloat16).float(), grid=Grid(bits))
+    given = replace(problem, weight=found.weight, mask=found.mask, bits=bits)
+    gram, _ = checked_gram(given, "obs")
+    result = swept(given, gram, [])
+    return replace(result, notes=found.notes + result.notes)
+
+
+def swept(problem: LayerProblem, gram: torch.Tensor, notes: list[str]) -> Reconstruction:
+    """Sweep over the columns of a weight, fp32 (out, in), in the problem's order (arXiv 2301.00774 and 2210.17323).
+
+    gram: (in, in), checked; it is overwritten. Of a group that the mask leaves open, the N weights are kept whose loss
+    would cost most more than keeping them does: (w² − e²) / [H⁻¹]², e what rounding takes away. A scale is chosen when
+    the sweep reaches the first of its values.
+    """
+    order = problem.order()
+    gram = gram[order][:, order]
+    gram.diagonal()[gram.diagonal() == 0] = 1
+    factor = torch.linalg.cholesky(damped_inverse(gram, notes), upper=True)  # (in, in), Uᵀ U = H⁻¹
+    kept = None if problem.mask is None else problem.mask[:, order]
+    rounds = problem.bits is not None and problem.bits < FLOATS
+    sweep = _Sweep(problem.weight[:, order], factor, problem.pattern, kept, problem.bits if rounds else None)
+    sweep.run()
+    back = order.argsort()
+    grid = Grid(problem.bits or 0, torch.stack(sweep.scales, 1).half()) if rounds else None
+    return Reconstruction(sweep.work[:, back], sweep.kept[:, back], notes, grid)
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """A sweep on its way: `work` (out, in) is changed in place, `given` the mask or None, `scales` grow by (out,)."""
+
+    work: torch.Tensor
+    factor: torch.Tensor
+    pattern: NMPattern
+    given: torch.Tensor | None
+    bits: int | None
+    scales: list[torch.Tensor] = field(default_factory=list)
+    kept: torch.Tensor = field(init=False)
+
+    def run(self) -> None:
+        """From the first column to the last, some at a time before their errors are passed on to all others."""
+        self.kept = torch.zeros_like(self.work, dtype=torch.bool) if self.given is None else self.given.clone()
+        size, cols = self.pattern.group, self.work.shape[1]
+        span = values_per_scale(self.pattern) // self.pattern.keep * size
+        step = max(SWEEP // size, 1) * size if self.bits is None else max(SWEEP // span, 1) * span
+        for start in range(0, cols, step):
+            stop = min(start + step, cols)
+            errors = torch.zeros_like(self.work[:, start:stop])
+            for i in range(start, stop):
+                if self.bits is not None and i % span == 0:
+                    self._choose_scale(slice(i, min(i + span, cols)))
+                if self.given is None and i % size == 0:
+                    self._choose(slice(i, i + size))
+                new = self._rounded(self.work[:, i]).masked_fill_(~self.kept[:, i], 0)
+                error = (self.work[:, i] - new) / self.factor[i, i]  # (out,)
+                self.work[:, i:stop].addr_(error, self.factor[i, i:stop], alpha=-1)
+                self.work[:, i] = new
+                errors[:, i - start] = error
+            self.work[:, stop:].addmm_(errors, self.factor[start:stop, stop:], alpha=-1)
+
+    def _choose_scale(self, span: slice) -> None:
+        """The scale of the values that are kept in some columns, by the weights as they are now."""
+        if self.given is None:
+            for first in range(span.start, span.stop, self.pattern.group):
+                group = slice(first, first + self.pattern.group)
+                self.kept[:, group] = keep_best(self._cost(group), self.pattern.keep, dim=1)
+        values = self.work[:, span] * self.kept[:, span]
+        self.scales.append(best_scales(values, self.factor.diagonal()[span] ** -2, self.bits or 0))
+
+    def _choose(self, group: slice) -> None:
+        """The mask of a group, by what each weight's loss costs now less what rounding it costs."""
+        cost = self._cost(group)
+        if self.bits is not None:
+            work = self.work[:, group]
+            cost -= ((work - self._rounded(work)) / self.factor.diagonal()[group]) ** 2
+        self.kept[:, group] = keep_best(cost, self.pattern.keep, dim=1)
+
+    def _cost(self, group: slice) -> torch.Tensor:
+        return self.work[:, group] ** 2 / self.factor.diagonal()[group] ** 2
+
+    def _rounded(self, weights: torch.Tensor) -> torch.Tensor:
+        """Weights (out, …) rounded by the scale at hand; a copy of them without one."""
+        if self.bits is None:
+            return weights.clone()
+        scale, lowest = self.scales[-1], -(1 << (self.bits - 1))
+        scale = scale if weights.dim() == 1 else scale[:, None]
+        return (weights / scale).round_().clamp_(lowest, -lowest - 1).mul_(scale)
