@@ -1,9 +1,12 @@
 """What a visitor sees until gradio has built the page: its outline, which travels inside the page's HTML."""
 
+import json
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from components.widgets.assets import plotly, widgets
+from components.address import PLACES
+from components.widgets.assets import plotly, script, widgets
 from eggs_core.assets import ASSETS
 
 PLACE = b"<gradio-app"  # gradio builds the page inside
@@ -17,7 +20,8 @@ class FirstScreen:
         early = "".join(f'<link rel="preload" as="script" href="{one().address}">' for one in (widgets, plotly))
         outline = (ASSETS / "first_screen.html").read_text(encoding="utf-8")
         logo = (ASSETS / "logo.svg").read_text(encoding="utf-8")
-        self._added = (early + outline.replace("<!-- logo -->", logo)).encode()
+        places = f"<script>{script('places').replace('/* places */{}', json.dumps(PLACES))}</script>"
+        self._added = (early + places + outline.replace("<!-- logo -->", logo)).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI asks."""
