@@ -17,11 +17,12 @@ class FirstScreen:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        early = "".join(f'<link rel="preload" as="script" href="{one().address}">' for one in (widgets, plotly))
+        early = f'<link rel="preload" as="script" href="{widgets().address}">'
         outline = (ASSETS / "first_screen.html").read_text(encoding="utf-8")
         logo = (ASSETS / "logo.svg").read_text(encoding="utf-8")
-        places = f"<script>{script('places').replace('/* places */{}', json.dumps(PLACES))}</script>"
-        self._added = (early + places + outline.replace("<!-- logo -->", logo)).encode()
+        places = script("places").replace("/* places */{}", json.dumps(PLACES))
+        places = places.replace("/* plotly */", plotly().address)
+        self._added = (early + f"<script>{places}</script>" + outline.replace("<!-- logo -->", logo)).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI asks."""

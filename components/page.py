@@ -20,7 +20,7 @@ from components.places.quality.tab import create_accuracy_tab
 from components.places.runs.compare.tab import create_compare_tab
 from components.places.runs.stored.tab import create_runs_tab
 from components.places.speed.latency.tab import create_latency_tab
-from components.scripts import CLOSE_SIDEBAR_ON_PHONES, HEADER, OPEN_MASK, SET_ADDRESS, START_PENDING, WHEN_IDLE
+from components.scripts import CLOSE_SIDEBAR_ON_PHONES, HEADER, OPEN_MASK, QUERY, SET_ADDRESS, START_PENDING, WHEN_IDLE
 from components.sidebar import SHOW_THE_END_OF_A_PATH, create_sidebar
 from components.sidebar_values import model_choices, read
 from components.state.workspace import Workspace
@@ -61,10 +61,11 @@ def create_page() -> None:
             runs = gr.Tab("All runs", id="runs")  # filled below, as it draws the others
             compare = gr.Tab("Compare", id="compare")
     hidden: dict[str, Any] = {"visible": "hidden", "show_label": False}
+    go_there = gr.Button("Go", elem_id="go", visible="hidden")
     link, gone, pending = (gr.Textbox(elem_id=name, **hidden) for name in ("address", "gone", "pending"))
     few, whole = (gr.Textbox("0", elem_id=f"draw-{name}", **hidden) for name in ("few", "whole"))
     tabs = (overview, plan, masks, graph, spectrum, accuracy, latency)
-    page = Page(state, sidebar, damaged, bars, *tabs, link, gone, pending, few, whole)
+    page = Page(state, sidebar, damaged, bars, *tabs, link, gone, go_there, pending, few, whole)
     create_compare_tab(compare, state)
     create_runs_tab(runs, place, state, joined([page.places, page.all, sidebar.tab]))
     create_api()
@@ -87,7 +88,7 @@ def _wire(page: Page) -> None:
     link.change(None, link, None, js=SET_ADDRESS, **script_only)
     places, *_ = (bar.select(page.open_tab, state, link, **EACH) for bar in page.bars.values())
     places.then(page.plan.follow, [state, *sidebar.inputs], page.plan.outputs, **FINISHED)  # it may be seen again
-    page.gone.input(page.go, [state, page.gone], page.drawn_again, **FINISHED)
+    page.go_there.click(page.go, [state, page.gone], page.drawn_again, js=QUERY, **FINISHED)
     root.load(None, None, None, js=CLOSE_SIDEBAR_ON_PHONES, **script_only)
     run_by_buttons(
         sidebar.start,

@@ -45,6 +45,7 @@ class Page:
     latency: Tab
     link: gr.Textbox
     gone: gr.Textbox  # the address that the browser went back to, or forward
+    go_there: gr.Button  # which the browser presses then
     pending: gr.Textbox
     # Whoever changes one of these has the page drawn: a run under way then fills few outputs itself.
     few: gr.Textbox

@@ -7,6 +7,7 @@ CLOSE_SIDEBAR_ON_PHONES = (
 )
 SET_ADDRESS = "query => places.told(query)"
 OPEN_MASK = "() => places.open('masks')"
+QUERY = "(state, _) => [state, location.search.slice(1)]"
 WHEN_IDLE = """state => new Promise(done => {
   const idle = window.requestIdleCallback ?? (go => setTimeout(go, 500));
   idle(() => done(state), { timeout: 3000 });

@@ -7,7 +7,7 @@ const places = (() => {
   const asked = query => placeOf(query.get('tab')) ? query.get('tab') : query.get('step') ? 'learn'
     : ['tab', 'run', 'model', 'layer'].some(name => query.get(name)) ? 'overview' : 'home';
   let expected = asked(new URLSearchParams(location.search)); // what the page is about to show
-  let told = false, run = '', clicked = false;
+  let told = false, run = '', awaited = '', clicked = false; // of runs their keys
 
   const inView = () => {
     const place = selected('#tabs');
@@ -35,9 +35,9 @@ const places = (() => {
       return;
     }
     mark(tab);
-    if (!clicked) return;                                      // the server opened it, which says so in a moment
+    const step = () => { if (told && !expected && inView() === tab && tab !== asked(new URLSearchParams(location.search))) changed({ tab }); };
+    if (clicked) step(); else setTimeout(step, 400);           // of what the server opened it says more in a moment
     clicked = false;
-    if (told && tab !== asked(new URLSearchParams(location.search))) changed({ tab });
   }
 
   function expect(tab) {                                      // no step of the history until it is in view
@@ -65,10 +65,9 @@ const places = (() => {
     open(asked(query), true);
     if (step) document.querySelector(`#lesson-steps input[value="${CSS.escape(step)}"]:not(:checked)`)?.click();
     if (query.get('run') && query.get('run') !== run) {
-      run = query.get('run');
-      const field = document.querySelector('#gone textarea, #gone input');
-      field.value = location.search.slice(1);
-      field.dispatchEvent(new Event('input', { bubbles: true }));
+      const wanted = awaited = run = query.get('run');
+      setTimeout(() => { if (awaited === wanted) awaited = ''; }, 5000);
+      document.querySelector('#go').click();
     }
   });
   addEventListener('click', event => {
@@ -77,9 +76,14 @@ const places = (() => {
   mark(expected);
   new MutationObserver(moved).observe(document.documentElement, { subtree: true, attributeFilter: ['aria-selected'] });
 
+  if (!['home', 'learn', 'overview', 'plan'].includes(expected)) // the others begin with charts
+    document.head.append(Object.assign(document.createElement('link'), { rel: 'preload', as: 'script', href: '/* plotly */' }));
+
   return {
     told(text) {                                              // the server says what is in view
       const shown = new URLSearchParams(location.search), next = new URLSearchParams(text);
+      if (awaited && next.get('run') !== awaited) return;     // of the run before
+      awaited = '';
       const another = told && run && next.get('run') !== run, moving = !told || another && next.get('tab') !== inView();
       const tab = moving ? next.get('tab') : expected || inView() || next.get('tab');
       if (tab === inView()) expected = '';

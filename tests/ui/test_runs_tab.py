@@ -144,4 +144,4 @@ def test_prune_shows_a_known_run_at_once_and_computes_it_again_if_asked(open_pag
     prune(page)
     page.wait_for_function("k => document.querySelector('#facts').textContent.includes(k)", arg=shipped.key)
     assert "kept since then" in page.inner_text("#progress")
-    assert data(page, "#layer-chart .plot")
+    assert data(page, "#overview-map .model-map")["drawn"]

@@ -21,7 +21,11 @@ def verdict(report: Report, label: str, speedup: float | None, here: bool) -> st
     layers = report["layers"]
     sizes = [layer["shape"][0] * layer["shape"][1] for layer in layers]
     gone = sum(n * layer["sparsity"] for n, layer in zip(sizes, layers, strict=True)) / max(sum(sizes), 1)
-    said = [_perplexity(report), _smaller(report), _faster(speedup, "on this machine" if here else "where it was run")]
+    said = [
+        _perplexity(report),
+        _smaller(report),
+        _faster(speedup, "on this machine" if here else "where the run was made"),
+    ]
     parts = [
         f'<span class="verdict-{mark}"><i aria-hidden="true">{MARKS[mark]}</i> {text}</span>' for mark, text in said
     ]

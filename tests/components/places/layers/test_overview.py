@@ -32,7 +32,7 @@ CASES = [
     (
         report(share=0.25, ratio=1.001),
         (1.41, False),
-        ["A quarter of the", "the same perplexity", "1.41 × as fast where it was run"],
+        ["A quarter of the", "the same perplexity", "1.41 × as fast where the run was made"],
         ["good", "good", "good"],
     ),
     (
