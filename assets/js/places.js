@@ -16,7 +16,8 @@ const places = (() => {
   const mark = tab => { document.documentElement.dataset.place = placeOf(tab); };
 
   function write(query, step) {                                // as a step of the history, or in place of the one at hand
-    history[step ? 'pushState' : 'replaceState'](null, '', `${location.pathname}?${query}${location.hash}`);
+    const next = `?${query}`;                                   // a needless write would stop a way back that has begun
+    if (step || next !== location.search) history[step ? 'pushState' : 'replaceState'](null, '', next + location.hash);
   }
 
   function changed(values) {
