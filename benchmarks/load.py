@@ -193,10 +193,10 @@ def visit(url: str, config: PruneConfig, draw: random.Random, timings: dict[str,
 
 def verify(visitor: Visitor, config: PruneConfig, draw: random.Random) -> None:
     """Open two tabs and a layer; raise Wrong unless they show this configuration's run."""
-    for tab in ("Masks", "Spectrum"):
-        query = visitor.cheap("tabs", "select", "address", {"value": tab, "index": 1})["address"]
+    for name, tab in (("Mask", "masks"), ("Spectrum", "spectrum")):
+        query = visitor.cheap("layers-tabs", "select", "address", {"value": name, "index": 1})["address"]
         found = {name: values[0] for name, values in parse_qs(query).items()}
-        if (found["run"], found["pattern"], found["tab"]) != (config.key(), str(config.pattern), tab.lower()):
+        if (found["run"], found["pattern"], found["tab"]) != (config.key(), str(config.pattern), tab):
             raise Wrong(f"{config.key()} {config.pattern} expected, {query} shown")
     layer = f"model.layers.{draw.randrange(6)}.mlp.down_proj"
     shown = visitor.cheap("model-map", "pick", "mask-canvas", {"layer": layer})["mask-canvas"]

@@ -123,9 +123,9 @@ def time_tabs(run: Run) -> dict[str, tuple[float, float]]:
     import gradio as gr
 
     from components.jobs.events import finish
-    from components.places.home.overview.tab import create_overview_tab
     from components.places.layers.graph.tab import create_graph_tab
     from components.places.layers.mask.tab import create_masks_tab
+    from components.places.layers.overview.tab import create_overview_tab
     from components.places.layers.spectrum.tab import create_spectrum_tab
     from components.places.quality.tab import create_accuracy_tab
     from components.places.speed.latency.tab import create_latency_tab

@@ -14,18 +14,33 @@ from eggs_core.registry import DIMENSIONS, OPTIONS, STAGES
 from eggs_core.rules import SEPARATOR
 from eggs_core.runs.run import Run
 
-TABS = {  # what a tab is called on the page -> its name in an address
+PLACES = {  # a place -> its tabs, by their names in an address, in the order of the page
+    "home": ("home",),
+    "learn": ("learn",),
+    "layers": ("overview", "plan", "masks", "graph", "spectrum"),
+    "quality": ("accuracy",),
+    "speed": ("latency",),
+    "runs": ("runs", "compare"),
+}
+CALLED = {  # a place -> what it is called on the page
+    "home": "Home",
+    "learn": "Learn",
+    "layers": "Layers",
+    "quality": "Quality",
+    "speed": "Speed",
+    "runs": "Runs",
+}
+TABS = {  # what a tab of a place with several is called on the page -> its name in an address
     "Overview": "overview",
     "Plan": "plan",
-    "Masks": "masks",
-    "Expander graph": "graph",
+    "Mask": "masks",
+    "Graph": "graph",
     "Spectrum": "spectrum",
-    "Accuracy": "accuracy",
-    "Latency & size": "latency",
+    "All runs": "runs",
     "Compare": "compare",
-    "Runs": "runs",
-    "Learn": "learn",
 }
+PLACE_OF = {tab: place for place, tabs in PLACES.items() for tab in tabs}
+IN_VIEW = ("tab", "run", "model", "layer")  # an address with none of them opens Home
 CHOICES = (*DIMENSIONS, *STAGES, "calibration", "bos", "values")
 COMPRESSED = "~"  # begins rules that are compressed
 MOST_PLAIN, MOST_PACKED, MOST_UNPACKED = 120, 4000, 1_000_000  # characters of a plan's rules
@@ -95,6 +110,15 @@ def _unpacked(text: str) -> str:
         raise EggsError("The plan in this link is damaged. Ask for it again.") from error
 
 
+def opened_tab(workspace: Workspace, called: str) -> str:
+    """The tab in view once a place, or a tab of one, of this name is opened: of a place the one that was seen last."""
+    workspace.seen[PLACE_OF[workspace.tab]] = workspace.tab
+    places = {name: place for place, name in CALLED.items()}
+    if called in places:
+        return workspace.seen.get(places[called], PLACES[places[called]][0])
+    return TABS.get(called, workspace.tab)
+
+
 def asked_run(query: Mapping[str, str]) -> Run | None:
     """The finished run that an address names, shipped or stored."""
     try:
@@ -105,8 +129,12 @@ def asked_run(query: Mapping[str, str]) -> Run | None:
 
 def restore(workspace: Workspace, query: Mapping[str, str]) -> None:
     """Open the tab, the layer and the window that an address names, as far as the run in view has them."""
-    if query.get("tab") in TABS.values():
+    if query.get("tab") in PLACE_OF:
         workspace.tab = query["tab"]
+    elif query.get("step"):
+        workspace.tab = "learn"
+    elif not any(query.get(name) for name in IN_VIEW):
+        workspace.tab = "home"
     layers = workspace.run.report["layers"] if workspace.run else []
     if query.get("layer") in [layer["name"] for layer in layers]:
         workspace.open_layer(query["layer"])

@@ -1,9 +1,12 @@
 """What a visitor sees until gradio has built the page: its outline, which travels inside the page's HTML."""
 
+import json
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from components.widgets.assets import plotly, widgets
+from components.address import PLACES
+from components.widgets.assets import plotly, script, widgets
 from eggs_core.assets import ASSETS
 
 PLACE = b"<gradio-app"  # gradio builds the page inside
@@ -14,10 +17,12 @@ class FirstScreen:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        early = "".join(f'<link rel="preload" as="script" href="{one().address}">' for one in (widgets, plotly))
+        early = f'<link rel="preload" as="script" href="{widgets().address}">'
         outline = (ASSETS / "first_screen.html").read_text(encoding="utf-8")
         logo = (ASSETS / "logo.svg").read_text(encoding="utf-8")
-        self._added = (early + outline.replace("<!-- logo -->", logo)).encode()
+        places = script("places").replace("/* places */{}", json.dumps(PLACES))
+        places = places.replace("/* plotly */", plotly().address)
+        self._added = (early + f"<script>{places}</script>" + outline.replace("<!-- logo -->", logo)).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI asks."""

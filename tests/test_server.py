@@ -55,7 +55,7 @@ def link(visitor: Visitor) -> dict[str, str]:
 
 
 def test_what_a_visit_sees_is_sent_first_and_the_rest_behind_it(public):
-    for query, seen in (({}, "cards"), ({"tab": "masks"}, "mask-canvas")):
+    for query, seen in (({"tab": "overview"}, "cards"), ({"tab": "masks"}, "mask-canvas")):
         visitor = Visitor(public[0], [], query)
         first = visitor.cheap("", "load", "progress")
         assert first[seen] and not skipped(first[seen]) and skipped(first["texts-table"])

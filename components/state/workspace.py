@@ -57,6 +57,7 @@ class Workspace:
     curves: list[BetaCurve] = field(default_factory=list)  # this visitor's own curves over β, newest last
     jobs: dict[str, object] = field(default_factory=dict)  # name of a job that may go on -> its token
     tab: str = "overview"  # that is open
+    seen: dict[str, str] = field(default_factory=dict)  # place -> its tab that was open last
     filled: set[str] = field(default_factory=set)  # tabs that the visit was sent at once
     # Times that the page was drawn, or the plan's canvas.
     draws: dict[str, int] = field(default_factory=lambda: {"few": 0, "whole": 0, "plan": 0})

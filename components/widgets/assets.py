@@ -14,9 +14,9 @@ from eggs_core.assets import ASSETS
 SCRIPTS = ASSETS / "js"
 WIDGETS = (
     *("plot", "model_map", "mask_canvas", "cell_detail", "graph_canvas", "mask_bench"),
-    *("plan_canvas", "plan_choices"),
+    *("plan_canvas", "plan_choices", "home"),
 )
-SHARED = ("downloads", "keyboard", "cell_grid")  # by several widgets, or by the page
+SHARED = ("downloads", "keyboard", "cell_grid", "living_mask")  # by several widgets, or by the page
 KEPT = "public, max-age=31536000, immutable"  # by browsers, as another text has another address
 
 
@@ -68,6 +68,12 @@ def widgets() -> Script:
     return Script("widgets", "\n".join(["var eggs = {};", *map(script, SHARED), *functions]))
 
 
+@cache
+def home_texts() -> Script:
+    """The texts that Home shows, which only Home fetches."""
+    return Script("home", f"const homeTexts = {(ASSETS / 'home.json').read_text(encoding='utf-8')};")
+
+
 def on_load(name: str, event: str = "") -> str:
     """The script of one widget's gr.HTML; gradio looks in it for the quoted name of the event that the widget has."""
     return f"eggs.{name}(element, trigger, props, watch);" + (f" // '{event}'" if event else "")
@@ -75,4 +81,4 @@ def on_load(name: str, event: str = "") -> str:
 
 def routes() -> list[Route]:
     """Where the scripts are served."""
-    return [Route(f"/{one.address}", one.answer) for one in (plotly(), widgets())]
+    return [Route(f"/{one.address}", one.answer) for one in (plotly(), widgets(), home_texts())]

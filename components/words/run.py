@@ -43,15 +43,17 @@ def overview_cards(run: Run, here: Latency | None = None) -> str:
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
+def decode_ratio(latency: Latency) -> float:
+    """How fast the packed model decodes, as a multiple of the dense one's rate."""
+    return latency["packed"]["decode_tokens_per_s"]["median"] / latency["dense"]["decode_tokens_per_s"]["median"]
+
+
 def latency_card(latency: Latency | None, where: str) -> str:
     """Decode speed, dense → packed, as a card that says where; why not, for a model larger than memory."""
     if latency is None:
         return _card(term("decode", "Decode speed"), "–", "–", "not measured: the model is larger than memory")
-    dense, packed = (
-        latency["dense"]["decode_tokens_per_s"]["median"],
-        latency["packed"]["decode_tokens_per_s"]["median"],
-    )
-    ratio = packed / dense
+    dense, packed = (latency[side]["decode_tokens_per_s"]["median"] for side in ("dense", "packed"))
+    ratio = decode_ratio(latency)
     word = "as fast" if even(ratio) else "faster" if ratio > 1 else "slower"
     return _card(
         term("decode", "Decode speed"),

@@ -11,9 +11,9 @@ from components.address import address
 from components.charts.layers import layer_chart
 from components.charts.sizes import size_bars
 from components.charts.speeds import SPEEDS, speed_bars
-from components.places.home.overview.words import measure_reading
 from components.places.layers.mask.view import map_value
 from components.places.layers.mask.words import layer_reading, model_summary
+from components.places.layers.overview.words import measure_reading
 from components.places.layers.spectrum.figures import gap_by_layer
 from components.places.layers.spectrum.words import gap_reading
 from components.places.quality.perplexity.figures import perplexity_forest, window_scatter

@@ -11,10 +11,10 @@ from components import sidebar_values
 from components.address import address, restore
 from components.api import analyze_layer
 from components.jobs.prune import run_job
-from components.places.home.overview import tab as overview_tab
-from components.places.home.overview.tab import create_overview_tab
 from components.places.layers.graph.tab import create_graph_tab
 from components.places.layers.mask.tab import create_masks_tab
+from components.places.layers.overview import tab as overview_tab
+from components.places.layers.overview.tab import create_overview_tab
 from components.places.layers.spectrum.tab import create_spectrum_tab
 from components.places.plan.painting.tab import InUse, create_plan_tab
 from components.places.quality.report.page import report_html, report_json
@@ -87,7 +87,7 @@ def tabs() -> dict:
         for name, create in zip(
             TABS,
             (
-                create_overview_tab,
+                lambda s: create_overview_tab(s).tab,
                 lambda s: create_plan_tab(s, [], InUse(gr.Textbox(), gr.HTML(), gr.Button()), sidebar_values.read).tab,
                 lambda s: create_masks_tab(s).tab,
                 lambda s: create_graph_tab(s).tab,

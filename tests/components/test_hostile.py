@@ -14,12 +14,14 @@ import torch
 import components
 from components import sidebar_values
 from components.jobs import messages
-from components.places.home.overview import words as home_words
+from components.places.home.sentence import view as home_view
+from components.places.home.sentence import words as home_words
 from components.places.layers.graph import words as graph_words
 from components.places.layers.graph.frame import frame_of
 from components.places.layers.graph.view import graphs
 from components.places.layers.mask import view as mask_view
 from components.places.layers.mask import words as mask_words
+from components.places.layers.overview import words as overview_words
 from components.places.layers.spectrum import words as spectrum_words
 from components.places.learn.lesson import scene as lesson
 from components.places.learn.lesson.steps import STEPS
@@ -66,6 +68,7 @@ EVIL = (
     "\0\u202egnp.exe\x1b[31m</td></div></script>"
 )
 TAGS = {
+    *("fieldset", "legend", "label", "input", "button", "canvas", "h3"),  # Home's controls
     "a",
     "abbr",
     "b",
@@ -101,6 +104,8 @@ PLAIN = {
     "sidebar_values.model_choices",  # names of the choices of a list
     "sidebar_values.name_of",
     "address.address",
+    "address.opened_tab",
+    "places.home.sentence.view.methods",  # names of the registry
     "charts.colors.color",
     "jobs.events.visitor",
     "jobs.messages.waiting",  # which is escaped where it is used
@@ -149,7 +154,7 @@ PLAIN = {
     "state.asked.shown",
     "state.known_runs.problems",
     "places.layers.graph.view.elsewhere",
-    "places.home.overview.words.unfinished_card",  # numbers
+    "places.layers.overview.words.unfinished_card",  # numbers
     "state.results.run_id",
     "state.workspace.farthest_from_topn",
     "state.results.model_id",
@@ -293,7 +298,7 @@ def words_of_a_run(run: Run) -> dict[Callable, Callable[[], str]]:
     protocol = {"windows": 1, "window": 2, "text": EVIL, "sha256": EVIL}
     config = dict.fromkeys(("model", "pattern", "score", "permutation", "reconstruction", "seed"), EVIL)
     return {
-        home_words.measure_reading: lambda: home_words.measure_reading(layers, "retained_score"),
+        overview_words.measure_reading: lambda: overview_words.measure_reading(layers, "retained_score"),
         graph_words.graph_heading: lambda: graph_words.graph_heading(dataclasses.replace(pair[1], label=EVIL), frame),
         graph_words.window_reading: lambda: graph_words.window_reading(EVIL, pair, frame),
         graph_words.pruned_cards: lambda: graph_words.pruned_cards(layer, pair),
@@ -380,6 +385,13 @@ def words_of_runs(run: Run) -> dict[Callable, Callable[[], str]]:
     }
 
 
+def evil_home(value):
+    """What Home shows with hostile texts; the names of patterns and methods stay."""
+    if isinstance(value, dict):
+        return {key: evil_home(item) for key, item in value.items()}
+    return [evil_home(item) for item in value] if isinstance(value, list) else EVIL if isinstance(value, str) else value
+
+
 def calls(run: Run) -> dict[Callable, Callable[[], str]]:
     """Every function that gives HTML, with hostile texts in its arguments."""
     lane = race_words.Lane(EVIL, [1])
@@ -388,6 +400,9 @@ def calls(run: Run) -> dict[Callable, Callable[[], str]]:
         **words_of_a_plan(run),
         **words_of_quality(run),
         **words_of_runs(run),
+        overview_words.verdict: lambda: overview_words.verdict(run.report, EVIL, 1.4, True),
+        home_words.frame: lambda: home_words.frame(evil_home(home_view.home())),
+        home_words.about: lambda: home_words.about(evil_home(home_view.home())),
         messages.progress_bar: lambda: messages.progress_bar(0.5, EVIL, 3.0),
         messages.message: lambda: messages.message(EVIL, bad=True),
         messages.refusal: lambda: messages.refusal(EggsError(EVIL)),

@@ -1,7 +1,7 @@
 """What browser tests do again and again."""
 
 TABS = {  # name -> charts and canvases that it draws
-    "Overview": ["#layer-chart .plot"],
+    "Overview": ["#overview-map .model-map"],
     "Plan": ["#plan-canvas .plan"],
     "Masks": ["#model-map .model-map", "#mask-canvas .mask-view", "#degree-chart .plot"],
     "Expander graph": ["#topn-graph .graph-view", "#mask-graph .graph-view"],
@@ -11,17 +11,33 @@ TABS = {  # name -> charts and canvases that it draws
     "Runs": [],
     "Latency & size": ["#size-chart .plot", "#decode-chart .plot", "#prefill-chart .plot"],
 }
+WHERE = {  # name -> its place on the page, and what it is called in there if that has tabs of its own
+    "Home": ("home", ""),
+    "Learn": ("learn", ""),
+    "Overview": ("layers", "overview"),
+    "Plan": ("layers", "plan"),
+    "Masks": ("layers", "masks"),
+    "Expander graph": ("layers", "graph"),
+    "Spectrum": ("layers", "spectrum"),
+    "Accuracy": ("quality", ""),
+    "Latency & size": ("speed", ""),
+    "Compare": ("runs", "compare"),
+    "Runs": ("runs", "runs"),
+}
+
+
+def tab_button(page, bar: str, name: str):
+    """The button of a place in the bar "#tabs", or of a tab in a bar of a place's own."""
+    return page.locator(f'{bar} > .tab-wrapper [role=tab][data-tab-id="{name}"]')
 
 
 def open_tab(page, name: str, empty: tuple[str, ...] = ()) -> None:
-    """Select a tab, also where it hides behind "More tabs", and wait until its figures are drawn, all but `empty`."""
-    visible = page.get_by_role("tab", name=name)
-    if visible.count():
-        visible.click()
-    else:
-        page.get_by_label("More tabs").first.click()
-        page.locator(".overflow-dropdown").first.get_by_text(name, exact=True).click()
-    for selector in TABS[name]:
+    """Open a place and its tab, and wait until the tab's figures are drawn, all but `empty`."""
+    place, tab = WHERE[name]
+    tab_button(page, "#tabs", place).click()
+    if tab:
+        tab_button(page, f"#{place}-tabs", tab).click()
+    for selector in TABS.get(name, ()):
         if selector not in empty:
             page.wait_for_function("s => document.querySelector(s)?.dataset.drawn > 0", arg=selector)
 

@@ -3,7 +3,19 @@
 from pathlib import Path
 
 import pytest
-from actions import TABS, choose, data, free_pattern, open_tab, pick, prune, refusal, small_calibration, wait_done
+from actions import (
+    TABS,
+    choose,
+    data,
+    free_pattern,
+    open_tab,
+    pick,
+    prune,
+    refusal,
+    small_calibration,
+    unfold,
+    wait_done,
+)
 
 from components.places.layers.graph.view import settle
 from components.state.known_runs import first_run
@@ -44,6 +56,7 @@ def test_a_first_visit_shows_a_finished_result(page):
     assert facts.startswith(f"{run.report['model']} · {run.report['pattern']} · computed {run.report['created'][:10]}")
     assert run.key in facts
     assert run_label(run) in page.inner_text("#overview-reading")
+    unfold(page, "#expert-measures")
     page.wait_for_function("document.querySelectorAll('#layer-chart .scatterlayer .trace').length > 3")
     page.wait_for_selector("#prune:enabled")
     assert page.is_disabled("#stop")
@@ -272,7 +285,7 @@ SOON = [("light", 1440), ("dark", 390)]  # the others are CI's
 def test_every_tab_fits_the_screen(open_page, theme, width):
     """No tab is wider than the screen; the pictures are for people to look at."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page = open_page(width, 900, f"?__theme={theme}")
+    page = open_page(width, 900, f"?tab=overview&__theme={theme}")
     assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
     if width < 800:
         page.screenshot(path=SCREENSHOTS / f"{theme}-{width}-first.png")

@@ -31,6 +31,7 @@ def hostile_model(tmp_path):
 @pytest.mark.slow
 def test_hostile_tokens_are_shown_as_text_on_every_tab(open_page, hostile_model):
     page = open_page(query="?step=${alert(4)}&run=<script>alert(5)</script>&layer=../../etc/passwd&tab=<b>")
+    open_tab(page, "Overview")
     page.fill("#model input", hostile_model)
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Advanced").click()

@@ -1,7 +1,7 @@
 """Masks in a real browser: colour the map, zoom, hover, compare; what is drawn is what the core computes."""
 
 import pytest
-from actions import data, open_tab, pick, wait_data
+from actions import data, open_tab, pick, tab_button, wait_data
 
 from components.state.known_runs import bundled_runs, first_run
 from components.words.glossary import MEASURES
@@ -154,7 +154,7 @@ def test_a_run_without_topn_says_so_on_the_masks_and_the_graph(open_page):
     kept = shipped.mask(LAYER)[0].tolist()
     for column in (kept.index(True), kept.index(False)):
         assert f": {'kept' if kept[column] else 'pruned'};" in hover(page, 0, column)
-    page.get_by_role("tab", name="Expander graph").click()
+    tab_button(page, "#layers-tabs", "graph").click()
     page.wait_for_function("document.querySelector('#mask-graph .graph-view')?.dataset.drawn > 0")
     assert "not recorded with this run" in page.inner_text("#topn-title")
     assert "top-N was not recorded with this run" in page.inner_text("#graph-legend")

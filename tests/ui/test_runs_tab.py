@@ -6,7 +6,7 @@ import json
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from actions import choose, data, open_tab, prune, small_calibration, wait_data, wait_done
+from actions import choose, data, open_tab, prune, small_calibration, tab_button, wait_data, wait_done
 
 from components.state.known_runs import bundled_runs, first_run
 from components.words.labels import run_label
@@ -27,7 +27,7 @@ def wait_query(page, **wanted) -> None:
 
 
 def test_a_link_opens_the_same_view(open_page):
-    page = open_page(query="?__theme=dark")
+    page = open_page(query="?__theme=dark&tab=overview")
     open_tab(page, "Masks")
     page.locator("#model-map [data-layer]").nth(9).click()
     layer = page.locator("#model-map [data-layer]").nth(9).get_attribute("data-layer")
@@ -35,7 +35,7 @@ def test_a_link_opens_the_same_view(open_page):
     other = open_page(query=f"?{urlsplit(page.url).query}")
     other.wait_for_function("document.querySelector('#mask-canvas .mask-view')?.dataset.drawn > 0")
     wait_data(other, "#mask-canvas .mask-view", layer=layer)
-    assert other.evaluate("document.querySelector('[role=tab][aria-selected=true]').textContent.trim()") == "Masks"
+    assert tab_button(other, "#layers-tabs", "masks").get_attribute("aria-selected") == "true"
 
 
 @pytest.mark.slow
@@ -144,4 +144,4 @@ def test_prune_shows_a_known_run_at_once_and_computes_it_again_if_asked(open_pag
     prune(page)
     page.wait_for_function("k => document.querySelector('#facts')?.textContent.includes(k)", arg=shipped.key)
     assert "kept since then" in page.inner_text("#progress")
-    assert data(page, "#layer-chart .plot")
+    assert data(page, "#overview-map .model-map")["drawn"]

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from components.jobs.messages import message, progress_bar
-from components.places.home.overview.words import unfinished_card
 from components.places.layers.mask.words import layer_reading
+from components.places.layers.overview.words import unfinished_card
 from components.places.speed.latency.words import latency_reading, size_reading
 from components.words.glossary import GLOSSARY, MEASURES
 from components.words.html import escape, term

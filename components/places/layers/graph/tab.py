@@ -108,7 +108,7 @@ class GraphPanel:
 
     def _render_now(self, workspace: Workspace, play: bool) -> Values:
         if workspace.run is None or not workspace.layer:
-            return self.empty("Choose a layer on the Masks tab.")
+            return self.empty("Choose a layer in the map of the Mask tab.")
         settle(workspace)
         still = workspace.still()
         view, place = still.graph, (still.layer, still.row, still.column)

@@ -26,7 +26,7 @@ SHOW_STEP = """() => setTimeout(() => {
   label.parentElement.scrollTo({ left: label.offsetLeft - label.parentElement.clientWidth / 2 });
   if (bar.getBoundingClientRect().top < 0) bar.scrollIntoView();
 }, 50)"""
-ADDRESS = "n => { const u = new URL(location); u.searchParams.set('step', n); history.replaceState(null, '', u); }"
+ADDRESS = "name => places.step(name)"
 TEACHERS = "teachers"  # ?step=teachers opens the teachers' page
 TEACHING = ROOT / "docs" / "teaching.md"
 NOTE = (

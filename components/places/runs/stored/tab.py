@@ -40,13 +40,12 @@ class Stored:
     note: gr.HTML
     compared: gr.HTML
     files: gr.File
-    tab_bar: gr.Tabs
     page: Tab
 
     @property
     def opened(self) -> list[Block]:
         """What opening a run fills."""
-        return [self.tab_bar, self.note, *self.page.outputs]
+        return [self.note, *self.page.outputs]
 
     def listing(self, workspace: Workspace, keys: list[str] | None) -> Values:
         """All runs; those chosen stay chosen."""
@@ -71,8 +70,7 @@ class Stored:
         try:
             workspace.show(open_run(words(wanted, "A run's key").partition(" ")[0]))
             workspace.tab = "overview"
-            opened = {self.tab_bar: gr.Tabs(selected="overview"), self.note: message("")}
-            return finish(self.opened, opened | self.page.render(workspace))
+            return finish(self.opened, {self.note: message(""), **self.page.render(workspace)})
         except EggsError as error:
             return finish(self.opened, {self.note: refusal(error)})
 
@@ -119,8 +117,8 @@ def click_row(keys: list[str], event: gr.EventData) -> tuple[Any, Any]:
     return rest if key in (keys or []) else [*rest, key][-MOST_COMPARED:], gr.skip()
 
 
-def create_runs_tab(tab: gr.Tab, tab_bar: gr.Tabs, state: gr.State, page: Tab) -> None:
-    """Fill a tab; `page` is what a run fills that is opened."""
+def create_runs_tab(tab: gr.Tab, place: gr.Tab, state: gr.State, page: Tab) -> None:
+    """Fill a tab of a place, which lists anew when either is opened; `page` is what a run fills that is opened."""
     with tab:
         sentence = gr.HTML(elem_id="runs-reading", padding=False)
         columns: dict[str, Any] = {"datatype": ["html", *["str"] * 11]}
@@ -142,8 +140,9 @@ def create_runs_tab(tab: gr.Tab, tab_bar: gr.Tabs, state: gr.State, page: Tab) -
         compared = gr.HTML(elem_id="runs-compared", padding=False)
         files = gr.File(label="Runs", file_count="multiple", interactive=False, elem_id="runs-files", visible=False)
         wanted = gr.Textbox(visible="hidden", elem_id="runs-wanted", show_label=False)
-    panel = Stored(sentence, table, chosen, wanted, name, note, compared, files, tab_bar, page)
-    listed = tab.select(panel.listing, [state, chosen], [sentence, table, chosen], **CHEAP)
+    panel = Stored(sentence, table, chosen, wanted, name, note, compared, files, page)
+    opened = [tab.select, place.select]
+    listed = gr.on(opened, panel.listing, [state, chosen], [sentence, table, chosen], **CHEAP)
     listed.then(None, None, None, js=NAME_THE_FILTER, queue=False, api_visibility="private")
     table.select(click_row, chosen, [chosen, wanted], **EACH)
     chosen.change(panel.compare, [state, chosen], [compared, name], **CHEAP)

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.mixture import mixture_run, time_tabs
 from components.charts.layers import layer_chart
-from components.places.home.overview.tab import create_overview_tab
 from components.places.layers.mask.view import map_value
+from components.places.layers.overview.tab import create_overview_tab
 from components.places.layers.spectrum.figures import gap_by_layer
 from components.places.speed.latency.words import gpu_cards, layer_table, size_reading
 from components.state.workspace import Workspace
