@@ -58,6 +58,7 @@ class PruneConfig:
 
     def __post_init__(self) -> None:
         self._check_names()
+        self.pattern.check_asked()
         for name in DIMENSIONS:
             entry(name, getattr(self, name))
         self._check_method()

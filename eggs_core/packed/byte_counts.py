@@ -52,8 +52,13 @@ def decode_bytes(model: PreTrainedModel) -> dict[str, int]:
 
 
 def layer_bytes(shape: tuple[int, int], pattern: NMPattern, itemsize: int, permuted: bool) -> tuple[int, int, int]:
-    """Bytes of one packed layer's values, positions and channel order; `shape` is (out, in)."""
+    """Bytes of one packed layer's values, positions and channel order; `shape` is (out, in).
+
+    A pattern that has no packed form takes what dense weights with zeros do.
+    """
     rows, columns = shape
+    if not pattern.packs:
+        return rows * columns * itemsize, 0, 0
     kept = pattern.groups(columns) * pattern.keep
     return rows * kept * itemsize, rows * layout.words_per_row(kept, pattern.position_bits) * 4, 4 * columns * permuted
 
@@ -139,6 +144,8 @@ def _not_pruned(model: PreTrainedModel, counted: Mapping[int, int]) -> dict[str,
 def _formula(case: tuple[NMPattern, int]) -> str:
     """The packed bytes per dense weight, spelt out."""
     pattern, size = case
+    if not pattern.packs:
+        return f"{pattern}: {size} B, no packed form"
     per_weight = size * pattern.keep / pattern.group + pattern.position_bits * pattern.keep / (8 * pattern.group)
     return (
         f"{pattern}: {size} B × {pattern.keep}/{pattern.group} + {pattern.position_bits} bit / 8 × "

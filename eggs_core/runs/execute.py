@@ -90,7 +90,7 @@ def execute(
 
     masks = {r.name: r.mask for r in layers}
     permutations = {r.name: r.permutation for r in layers if r.permutation is not None}
-    if latency is None:
+    if latency is None and all(pattern.packs for pattern in plan.patterns.values()):
         yield Progress("Measuring latency", 0.93)
         with memory_errors("Measuring latency"):
             latency = measure_generation(dense.model, model, evaluation[:1, :64], masks, plan.patterns, permutations)
