@@ -57,7 +57,7 @@ def test_the_signal_passes_an_orphan_by_until_it_gets_an_edge(open_page):
     number.press("Tab")
     page.get_by_text("After 2 steps").wait_for()
     assert share("inputs", 4) == "0%"
-    page.click('#lesson-bench [data-row="0"][data-col="3"]')
+    page.click('#lesson-bench [data-row="1"][data-col="3"]')  # output 2, which the first step reached
     page.wait_for_function("document.querySelector('#lesson-extra .inputs[data-channel=\"4\"]').dataset.share !== '0%'")
     assert "none" in page.inner_text("#lesson-measures")
     page.click("#lesson-anew")
@@ -139,12 +139,16 @@ def test_a_mask_is_edited_by_keys_alone(open_page):
     page.focus('#lesson-bench [data-row="0"][data-col="0"]')
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
-    before = page.get_attribute("#lesson-measures .minis", "data-gap")
+    cell = '#lesson-bench [data-row="1"][data-col="1"]'
+    before, pressed = (
+        page.get_attribute("#lesson-measures .minis", "data-gap"),
+        page.get_attribute(cell, "aria-pressed"),
+    )
     page.keyboard.press("Space")
     page.wait_for_function(
         "b => document.querySelector('#lesson-measures .minis').dataset.gap !== b", arg=before, timeout=20_000
     )
-    assert page.get_attribute('#lesson-bench [data-row="1"][data-col="1"]', "aria-pressed") == "true"
+    assert page.get_attribute(cell, "aria-pressed") == {"true": "false", "false": "true"}[pressed]
 
 
 @pytest.mark.slow
