@@ -12,7 +12,8 @@ MOST_NAMED = 3  # patterns beside the main one; more are counted together
 
 def layer_pattern(layer: LayerEntry, report: Report) -> NMPattern:
     """The pattern of a layer of a report; early runs gave all layers one."""
-    return NMPattern.parse(layer.get("pattern", report["pattern"])).on(layer["shape"][1])
+    own = NMPattern.parse(layer.get("pattern", report["pattern"]))
+    return own.on(layer["shape"][1]) if own.unstructured else own
 
 
 def pattern_counts(report: Report) -> list[tuple[NMPattern, int]]:
@@ -24,7 +25,7 @@ def pattern_counts(report: Report) -> list[tuple[NMPattern, int]]:
 
 def _asked(pattern: NMPattern, layer: LayerEntry, own: NMPattern) -> NMPattern:
     """The pattern as a person asked for it: an unstructured run's own stands for N of each layer's width."""
-    return own if own.on(layer["shape"][1]) == pattern else pattern
+    return own if own.unstructured and own.on(layer["shape"][1]) == pattern else pattern
 
 
 def pattern_words(report: Report) -> str:
