@@ -15,6 +15,7 @@ from components.sidebar_values import (
     OTHER,
     OWN_TEXT,
     PATTERNS,
+    REFERENCE,
     controls_of,
     method_note,
     name_of,
@@ -145,14 +146,24 @@ def _create_values() -> gr.Dropdown:
     )
 
 
+def _free_numbers(choice: str) -> tuple[gr.Row, gr.Number, gr.Number]:
+    """N and M for any pattern, per cent for an unstructured one, nothing for the usual ones."""
+    share = choice == REFERENCE
+    keep = gr.Number(label="per cent of each row, kept" if share else "N, kept")
+    return gr.Row(visible=choice in (OTHER, REFERENCE)), keep, gr.Number(visible=not share)
+
+
 def _create_pattern(controls: dict[str, Component]) -> None:
     """N:M, from the usual ones or free; here and below numbers have no bounds: gradio's refusal does not name them."""
-    pattern = gr.Radio([*PATTERNS, OTHER], value=DEFAULT_CHOICE[1], label="Pattern N:M", elem_id="pattern")
+    usual = [(name, name) for name in (*PATTERNS, OTHER)]
+    choices = [*usual, ("unstructured (reference)", REFERENCE)]
+    pattern = gr.Radio(choices, value=DEFAULT_CHOICE[1], label="Pattern N:M", elem_id="pattern")
     with gr.Row(visible=False, elem_id="free-pattern") as free:
         keep = gr.Number(2, label="N, kept", precision=0, elem_id="keep", min_width=80)
         group = gr.Number(4, label="of M", precision=0, elem_id="group", min_width=80)
     note = gr.HTML(pattern_note("2:4", 2, 4), elem_id="pattern-note", padding=False)
-    pattern.change(lambda choice: gr.Row(visible=choice == OTHER), pattern, free, **CHEAP)
+    pattern.change(_free_numbers, pattern, [free, keep, group], **CHEAP)
+    pattern.input(lambda choice: {REFERENCE: 50, OTHER: 2}.get(choice, gr.skip()), pattern, keep, **CHEAP)
     gr.on([pattern.change, keep.change, group.change], pattern_note, [pattern, keep, group], note, **CHEAP)
     controls |= {"pattern": pattern, "keep": keep, "group": group}
 

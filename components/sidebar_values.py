@@ -18,6 +18,7 @@ from eggs_core.text.sources import Text
 
 PATTERNS = ("1:4", "2:4", "3:4", "2:8", "4:8")
 OTHER = "other"
+REFERENCE = "unstructured"  # a share of each row: what structure costs
 AUTOMATIC = "automatic"  # what an option shows that holds no number
 DEFAULT_CHOICE = "tiny-llama", "2:4", DEFAULT_METHOD
 BUNDLED_TEXT, OWN_TEXT, DATASET = "bundled", "own", "dataset"
@@ -47,6 +48,11 @@ def pattern_note(choice: str, keep: float | None, group: float | None) -> str:
         pattern = read_pattern(choice, keep, group)
     except EggsError as error:
         return f'<p class="hint bad">{escape(error)}</p>'
+    if pattern.unstructured:
+        return (
+            f'<p class="hint">keeps the best {pattern} of every row, wherever they stand: a reference for what groups '
+            "cost; it has no packed form</p>"
+        )
     return f'<p class="hint">keeps {pattern.keep} of every {pattern.group} weights: {pattern.sparsity:.0%} pruned</p>'
 
 
@@ -58,13 +64,17 @@ def method_note(method: str) -> str:
 
 def read_pattern(choice: str, keep: float | None, group: float | None) -> NMPattern:
     """The chosen pattern; raises EggsError if the free N and M make none."""
+    if choice == REFERENCE:
+        return NMPattern.parse(f"{whole_number('' if keep is None else keep, 'The share')}%")
     if choice != OTHER:
         return NMPattern.parse(choice)
     try:
         kept, of = (whole_number("" if n is None else n, "N or M") for n in (keep, group))
     except EggsError as error:
         raise EggsError("Give N and M as whole numbers, for example N = 2 and M = 4.") from error
-    return NMPattern(kept, of)
+    pattern = NMPattern(kept, of)
+    pattern.check_asked()
+    return pattern
 
 
 def read(*values: Any) -> tuple[PruneConfig, dict[str, Text]]:
@@ -120,7 +130,7 @@ def _calibration(source: str, text: str, dataset: str) -> tuple[str, dict[str, T
 
 def controls_of(config: PruneConfig) -> list[Any]:
     """Values of the controls that describe a configuration, in the order of NAMES; the inverse of `read`."""
-    known = str(config.pattern) in PATTERNS
+    own, free = config.pattern, REFERENCE if config.pattern.unstructured else OTHER
     source, dataset = BUNDLED_TEXT, ""
     if config.calibration.startswith(PREFIX):
         source, dataset = DATASET, config.calibration.removeprefix(PREFIX)
@@ -128,9 +138,9 @@ def controls_of(config: PruneConfig) -> list[Any]:
         source = OWN_TEXT
     values = {
         "model": config.model,
-        "pattern": str(config.pattern) if known else OTHER,
-        "keep": config.pattern.keep,
-        "group": config.pattern.group,
+        "pattern": str(own) if str(own) in PATTERNS else free,
+        "keep": round(100 * own.density) if own.unstructured else own.keep,
+        "group": own.group,
         "method": config.method,
         **config.choices(),
         **{name: getattr(config, name) for name in STAGES},

@@ -75,6 +75,7 @@ class PruneConfig:
 
     def __post_init__(self) -> None:
         self._check_names()
+        self.pattern.check_asked()
         for name in (*DIMENSIONS, *STAGES):
             entry(name, getattr(self, name))
         values_entry(self.values)

@@ -74,7 +74,7 @@ def limits() -> Limits:
 def check_config(config: Asked) -> None:
     """Raise EggsError for a configuration that is more than this server allows."""
     most = limits()
-    if config.pattern.group > most.group:
+    if config.pattern.group > most.group and not config.pattern.unstructured:
         raise EggsError(f"This server takes groups of at most {most.group} weights; choose a smaller M, {OWN}.")
     if most.recovery_tokens and (tokens := getattr(config, "recovery_tokens", 0)) > most.recovery_tokens:
         raise EggsError(

@@ -194,7 +194,10 @@ class Choices(TypedDict):
 
 
 class Report(TypedDict):
-    """Everything of a run but its tensors; `latency` is None for a model that went block by block from disk."""
+    """Everything of a run but its tensors.
+
+    `latency` is None for a model that went block by block from disk, and where there is no packed form.
+    """
 
     schema: NotRequired[int]
     key: str

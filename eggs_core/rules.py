@@ -83,8 +83,12 @@ class Rule:
 
 
 def parse_choice(text: str) -> NMPattern | None:
-    """Read "N:M", or "dense" as None; raises EggsError for anything else."""
-    return None if text.strip().lower() == DENSE else NMPattern.parse(text)
+    """Read "N:M" or "50%", or "dense" as None; raises EggsError for anything else."""
+    if text.strip().lower() == DENSE:
+        return None
+    pattern = NMPattern.parse(text)
+    pattern.check_asked()
+    return pattern
 
 
 def choice_text(pattern: NMPattern | None) -> str:

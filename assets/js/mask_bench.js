@@ -45,6 +45,24 @@ function load() {
   root.dataset.drawn = Number(root.dataset.drawn || 0) + 1;
 }
 
+// Weights, lines of the graph, channels and rows of tables that belong together light up together, wherever one points.
+const LIT = '.bench button, .edge, .node, .lesson-table tr[data-row]';
+function light(at) {
+  const keys = at ? ['row', 'col'].filter(key => key in at) : [];
+  document.querySelectorAll('#lesson :is(' + LIT + ')').forEach(one => {
+    const shared = keys.filter(key => key in one.dataset);
+    one.classList.toggle('lit', shared.length > 0 && shared.every(key => one.dataset[key] === at[key]));
+  });
+}
+const lesson = document.querySelector('#lesson');
+if (lesson && !lesson.dataset.lights) {
+  lesson.dataset.lights = 'on';
+  for (const name of ['pointerover', 'focusin']) {
+    lesson.addEventListener(name, event => light(event.target.closest(LIT)?.dataset));
+  }
+  lesson.addEventListener('pointerleave', () => light(null));
+}
+
 root.addEventListener('click', event => {
   const cell = event.target.closest('button');
   if (!cell) return;

@@ -7,6 +7,8 @@ from eggs_core.runs.patterns import MOST_NAMED, others_words, pattern_counts
 from eggs_core.runs.run import Run
 from eggs_core.units import rate, size
 
+NO_PACKED_FORM = "no packed form: an unstructured pattern is a reference"
+
 
 def _card(label: str, before: str, after: str, note: str) -> str:
     return card(label, becomes(before, after), note)
@@ -36,9 +38,11 @@ def overview_cards(run: Run, here: Latency | None = None) -> str:
             size(space["dense_bytes"]),
             size(space["packed_bytes"]),
             f"packed, {share:.0%} of dense, {run.bits_per_weight:.3g} bits a weight in pruned layers; saved with zeros "
-            "it would not shrink",
+            "it would not shrink"
+            if run.packs
+            else NO_PACKED_FORM,
         ),
-        latency_card(here or run.report.get("latency"), "here" if here else "where the run was made"),
+        latency_card(here or run.report.get("latency"), "here" if here else "where the run was made", run.packs),
     ]
     return f'<div class="cards">{"".join(cards)}</div>'
 
@@ -48,10 +52,11 @@ def decode_ratio(latency: Latency) -> float:
     return latency["packed"]["decode_tokens_per_s"]["median"] / latency["dense"]["decode_tokens_per_s"]["median"]
 
 
-def latency_card(latency: Latency | None, where: str) -> str:
-    """Decode speed, dense → packed, as a card that says where; why not, for a model larger than memory."""
+def latency_card(latency: Latency | None, where: str, packs: bool = True) -> str:
+    """Decode speed, dense → packed, as a card that says where; why not, where there is none."""
     if latency is None:
-        return _card(term("decode", "Decode speed"), "–", "–", "not measured: the model is larger than memory")
+        why = "not measured: the model is larger than memory" if packs else NO_PACKED_FORM
+        return _card(term("decode", "Decode speed"), "–", "–", why)
     dense, packed = (latency[side]["decode_tokens_per_s"]["median"] for side in ("dense", "packed"))
     ratio = decode_ratio(latency)
     word = "as fast" if even(ratio) else "faster" if ratio > 1 else "slower"

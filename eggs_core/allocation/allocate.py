@@ -59,6 +59,8 @@ class Allocated:
 def parse_candidates(texts: Sequence[str]) -> list[Choice]:
     """Candidates from dense to the sparsest, each once; raises EggsError for what is none, and for none but dense."""
     found = sorted({parse_choice(text) for text in texts}, key=sparsity_order)
+    for choice in filter(None, found):
+        choice.check_packs()
     if not any(found):
         raise EggsError("Name at least one N:M pattern as a candidate, such as 4:8 and 3:8.")
     return found

@@ -57,9 +57,11 @@ def layer_bytes(
 ) -> tuple[int, int, int, int]:
     """Bytes of one packed layer's values, positions, channel order and scales; `shape` is (out, in).
 
-    `bits` are those of rounded values.
+    `bits` are those of rounded values. A pattern that has no packed form takes what dense weights with zeros do.
     """
     rows, columns = shape
+    if not pattern.packs:
+        return rows * columns * itemsize, 0, 0, 0
     kept = pattern.groups(columns) * pattern.keep
     width = kept * itemsize if bits is None else kept * bits // 8 if bits >= 8 else layout.words_per_row(kept, bits) * 4
     scales = 2 * rows * scales_per_row(kept, pattern) if bits is not None and bits <= 8 else 0
@@ -150,6 +152,8 @@ def _not_pruned(model: PreTrainedModel, counted: Mapping[int, int]) -> dict[str,
 def _formula(case: tuple[NMPattern, int, int | None]) -> str:
     """The packed bytes per dense weight, spelt out; bits where values are rounded."""
     pattern, size, bits = case
+    if not pattern.packs:
+        return f"{pattern}: {size} B, no packed form"
     if bits is not None:
         scale = f" + 16 / {values_per_scale(pattern)}" if bits <= 8 else ""
         each = bits_per_weight(bits, pattern)

@@ -49,6 +49,7 @@ class PackedLinear(nn.Module):
     ) -> None:
         super().__init__()
         pattern.check(name, (out_features, in_features))
+        pattern.check_packs()
         if dtype not in kernels.DTYPES:
             raise EggsError(f"Layer {name} can be packed in float32, bfloat16 or float16, not in {dtype}.")
         self.in_features, self.out_features, self.pattern, self.conv1d = in_features, out_features, pattern, conv1d

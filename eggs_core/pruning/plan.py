@@ -45,6 +45,7 @@ def plan_of(layers: Iterable[tuple[LinearLayer, str]], pattern: NMPattern, rules
         fitting = looked_up(layer)
         used.update(fitting)
         own = fitting[-1].pattern if fitting else pattern
+        own = own and own.on(layer.shape[1])
         if not why and own is None:
             why = f"the rule {fitting[-1]}"
         if not why and own is not None and layer.shape[1] % own.group:

@@ -94,7 +94,7 @@ def execute(
     grids = {r.name: r.grid for r in layers if r.grid is not None}
     course = Course(config, dense, masks, chosen.calibration, out)
     pruned_scores, recovery = yield from _evaluated(model, evaluation, course)
-    if latency is None:
+    if latency is None and all(pattern.packs for pattern in plan.patterns.values()):
         yield Progress("Measuring latency", 0.93)
         with memory_errors("Measuring latency"):
             prompt = evaluation[:1, :64]

@@ -69,6 +69,8 @@ def export_run(run: Run, kind: str, out: Path) -> Iterator[Progress]:
     from pruning once more. Raises EggsError, before any work, for a format or a folder that cannot be, and DiskFull.
     """
     check_format(kind)
+    if kind == "packed":
+        run.check_packs()
     out = Path(out)
     check_new(out)
     write: Callable[[Path], None]

@@ -48,6 +48,7 @@ def measure_speed(
     Speed depends on shapes, pattern and dtype, not on values. So the dense weights under the run's masks serve for
     every run of the same model and pattern. Raises EggsError when the model cannot be loaded.
     """
+    run.check_packs()
     report, cases = run.report, cases_of(run)
     check_in_memory(run)
     found = Measurement(cases, load=os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)

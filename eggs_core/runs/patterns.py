@@ -12,14 +12,20 @@ MOST_NAMED = 3  # patterns beside the main one; more are counted together
 
 def layer_pattern(layer: LayerEntry, report: Report) -> NMPattern:
     """The pattern of a layer of a report; early runs gave all layers one."""
-    return NMPattern.parse(layer.get("pattern", report["pattern"]))
+    own = NMPattern.parse(layer.get("pattern", report["pattern"]))
+    return own.on(layer["shape"][1]) if own.unstructured else own
 
 
 def pattern_counts(report: Report) -> list[tuple[NMPattern, int]]:
     """Each pattern with the number of its layers: first the run's own if a layer has it, then the most frequent."""
     own = NMPattern.parse(report["pattern"])
-    counts = Counter(layer_pattern(layer, report) for layer in report["layers"])
+    counts = Counter(_asked(layer_pattern(layer, report), layer, own) for layer in report["layers"])
     return sorted(counts.items(), key=lambda item: (item[0] != own, -item[1])) or [(own, 0)]
+
+
+def _asked(pattern: NMPattern, layer: LayerEntry, own: NMPattern) -> NMPattern:
+    """The pattern as a person asked for it: an unstructured run's own stands for N of each layer's width."""
+    return own if own.unstructured and own.on(layer["shape"][1]) == pattern else pattern
 
 
 def pattern_words(report: Report) -> str:

@@ -91,7 +91,7 @@ def _check_layers(layers: list[LayerEntry], pattern: str) -> None:
     _require(bool(layers), "layers must not be empty")
     for layer in layers:
         _require(len(layer["shape"]) == 2 and bool(layer["name"]), "layers must each have a name and a shape of two")
-        NMPattern.parse(layer.get("pattern", pattern)).check(layer["name"][:200], layer["shape"])
+        NMPattern.parse(layer.get("pattern", pattern)).on(layer["shape"][1]).check(layer["name"][:200], layer["shape"])
     _require(len({layer["name"] for layer in layers}) == len(layers), "layers must each have a name of their own")
 
 

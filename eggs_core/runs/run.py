@@ -59,6 +59,17 @@ class Run:
         """Each pruned layer's pattern by its name."""
         return {layer["name"]: layer_pattern(layer, self.report) for layer in self.report["layers"]}
 
+    def check_packs(self) -> None:
+        """Raise EggsError for a run that has no packed form, as one of its patterns is unstructured."""
+        self.pattern.check_packs()
+        for pattern in self.patterns.values():
+            pattern.check_packs()
+
+    @property
+    def packs(self) -> bool:
+        """Is there a packed form?"""
+        return all(pattern.packs for pattern in (self.pattern, *self.patterns.values()))
+
     @property
     def ratio(self) -> float:
         """Perplexity of the pruned model over that of the dense one."""

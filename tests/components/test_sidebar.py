@@ -139,6 +139,13 @@ def test_beta_means_the_same_everywhere_and_automatic_is_no_number(option, shown
     assert read(*given)[0] == config
 
 
+@pytest.mark.parametrize("pattern", ["50%", "30%", "3:8", "2:4"])
+def test_controls_describe_any_pattern(pattern):
+    config = make_config("tiny-llama", pattern, "wanda")
+    assert read(*controls_of(config))[0] == config
+    assert ("no packed form" in pattern_note(*controls_of(config)[1:4])) == pattern.endswith("%")
+
+
 def test_an_option_out_of_its_range_is_one_sentence():
     assert "between 0 (top-N) and 1" in refused(selection="degree", beta=150)
     assert "between 0 (top-N) and 1" in refused(selection="degree", beta=-1)

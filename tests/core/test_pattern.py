@@ -32,7 +32,9 @@ def test_text_round_trip(pair):
         ("5:4", "N cannot exceed M; got 5:4"),
         ("0:4", "at least 1; got 0:4"),
         ("-1:4", "at least 1"),
-        ("2:64", "at most 32"),
+        ("128%", "N cannot exceed M; got 128%"),
+        ("0%", "at least 1; got 0%"),
+        ("12.5%", "two whole numbers"),
         ("0:0", "at least 1"),
         ("", "two whole numbers"),
         ("2", "two whole numbers"),
@@ -56,7 +58,25 @@ def test_any_text_parses_or_is_refused(text):
         pattern = NMPattern.parse(text)
     except EggsError:
         return
-    assert 1 <= pattern.keep <= pattern.group <= MAX_GROUP
+    assert 1 <= pattern.keep <= pattern.group
+
+
+def test_an_unstructured_pattern_is_n_of_each_layers_width():
+    half = NMPattern.parse(" 50 % ")
+    assert (str(half), half.density, half.packs) == ("50%", 0.5, False)
+    assert half.on(192) == NMPattern(96, 192) and not half.on(192).packs
+    assert NMPattern.parse("1%").on(10) == NMPattern(1, 10)  # a row is never emptied
+    assert NMPattern.parse("2:4").on(192) == NMPattern.parse("2:4") and NMPattern.parse("2:4").packs
+    assert {str(NMPattern.parse(f"{share}%")) for share in range(1, 101)} == {f"{share}%" for share in range(1, 101)}
+
+
+def test_large_groups_cannot_be_asked_for_and_nothing_unstructured_packs():
+    with pytest.raises(EggsError, match="at most 32"):
+        NMPattern.parse("2:64").check_asked()
+    NMPattern.parse("50%").check_asked()
+    for text in ("50%", "32:64"):
+        with pytest.raises(EggsError, match="no packed form"):
+            NMPattern.parse(text).check_packs()
 
 
 def test_check_names_layer_shape_and_pattern():

@@ -5,6 +5,7 @@ import torch
 from actions import TABS, open_tab
 
 from components.places.learn.lesson.steps import KEYS, STEPS
+from eggs_core.graph.expansion import spread
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.toy_layer import judge, suggest, toy_layer
 
@@ -35,10 +36,10 @@ def test_a_click_is_judged_by_the_core(open_page, width):
 def test_steps_change_the_address_and_the_matrix(open_page):
     page = open_page(query="?step=weights")
     page.wait_for_selector("#lesson-bench [data-kept='64']")
-    page.get_by_label("14. Challenge").check()
+    page.get_by_label("16. Challenge").check()
     page.wait_for_selector("#lesson-bench .bench-degree.orphan")
     page.wait_for_selector("#lesson-words .katex")
-    assert "step=challenge" in page.url and "EGGS-PTP" in page.inner_text("#lesson-measures")
+    assert "step=challenge" in page.url and "☆☆☆" in page.inner_text("#lesson-measures")
 
 
 def test_the_signal_passes_an_orphan_by_until_it_gets_an_edge(open_page):
@@ -48,13 +49,15 @@ def test_the_signal_passes_an_orphan_by_until_it_gets_an_edge(open_page):
         return page.get_attribute(f"#lesson-extra .{side}[data-channel='{i}']", "data-share")
 
     page.get_by_text("After 1 step the").wait_for()
-    assert share("outputs", 1) == "17%" and share("outputs", 4) == "0%"
+    amounts = spread(suggest(toy_layer(), NMPattern(2, 4), "ria"), "inputs", torch.tensor([0]), 1)[1].amounts
+    for output in range(8):
+        assert share("outputs", output + 1) == f"{amounts[output].item():.0%}"
     number = page.locator("#lesson-slider input[type=number]")
     number.fill("2")
     number.press("Tab")
     page.get_by_text("After 2 steps").wait_for()
     assert share("inputs", 4) == "0%"
-    page.click('#lesson-bench [data-row="0"][data-col="3"]')
+    page.click('#lesson-bench [data-row="1"][data-col="3"]')  # output 2, which the first step reached
     channel = "#lesson-extra .inputs[data-channel='4']"
     page.wait_for_function("s => (document.querySelector(s)?.dataset.share ?? '0%') !== '0%'", arg=channel)
     assert "none" in page.inner_text("#lesson-measures")
@@ -71,7 +74,7 @@ def test_a_wrong_answer_is_told_why_and_a_right_one_is_ticked(open_page):
         page.locator("#lesson-feedback").get_by_text(words).wait_for()
     page.get_by_label("12. Order ✓").wait_for()
     assert page.get_by_label("12. Order ✓").is_checked()
-    page.get_by_label("regrouped and re-fitted", exact=True).check()
+    page.get_by_label("regrouped", exact=True).check()
     page.wait_for_function("(document.querySelector('#lesson-bench th:nth-child(2)')?.innerText ?? '1') !== '1'")
 
 
@@ -96,13 +99,40 @@ def test_the_teachers_page_has_an_address(open_page):
 
 
 def test_next_goes_through_every_step(open_page):
-    page = open_page(query="?step=weights")
-    page.wait_for_selector("#lesson-bench [data-kept='64']")
+    page = open_page(query="?step=why-prune")
+    page.get_by_role("heading", name="Why prune", exact=True).wait_for()
     for step in STEPS[1:]:
         page.click("#lesson-next")
         page.get_by_role("heading", name=step.name, exact=True).wait_for()
         assert page.get_by_label(step.right, exact=True).is_visible()
     page.wait_for_function("key => location.search.includes(key)", arg=STEPS[-1].key)
+    assert page.locator(".lesson-keep li").count() == 3 and page.is_visible("#lesson-print")
+
+
+def test_a_prediction_comes_before_the_figure(open_page):
+    page = open_page(query="?step=magnitude")
+    page.wait_for_selector("#lesson-bench [data-kept='64']")
+    number = page.locator("#lesson-slider input[type=number]")
+    assert number.is_disabled()
+    page.get_by_label("about a half", exact=True).check()
+    page.wait_for_selector("#lesson-bench [data-kept='32']")
+    page.wait_for_selector("#lesson-feedback .wrong")
+    assert number.input_value() == "32" and number.is_enabled()
+
+
+def test_a_weight_and_its_line_light_each_other(open_page):
+    page = open_page(query="?step=orphans")
+    line = page.locator("#lesson-extra .edge").first
+    line.wait_for()
+    place = f'[data-row="{line.get_attribute("data-row")}"][data-col="{line.get_attribute("data-col")}"]'
+    page.hover(f"#lesson-bench button{place}")
+    page.wait_for_selector(f"#lesson-extra .edge.lit{place}", state="attached")
+    assert page.locator("#lesson-extra .edge.lit").count() == 1
+    other = page.locator(f"#lesson-extra .edge:not({place})").first
+    other.locator("line").first.dispatch_event("pointerover")
+    row, column = (other.get_attribute(f"data-{name}") for name in ("row", "col"))
+    page.wait_for_selector(f'#lesson-bench button.lit[data-row="{row}"][data-col="{column}"]')
+    assert page.locator("#lesson-bench button.lit").count() == 1
 
 
 def test_a_mask_is_edited_by_keys_alone(open_page):
@@ -110,12 +140,16 @@ def test_a_mask_is_edited_by_keys_alone(open_page):
     page.focus('#lesson-bench [data-row="0"][data-col="0"]')
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
-    before = page.get_attribute("#lesson-measures .minis", "data-gap")
+    cell = '#lesson-bench [data-row="1"][data-col="1"]'
+    before, pressed = (
+        page.get_attribute("#lesson-measures .minis", "data-gap"),
+        page.get_attribute(cell, "aria-pressed"),
+    )
     page.keyboard.press("Space")
     page.wait_for_function(
         "b => (document.querySelector('#lesson-measures .minis')?.dataset.gap ?? b) !== b", arg=before, timeout=20_000
     )
-    assert page.get_attribute('#lesson-bench [data-row="1"][data-col="1"]', "aria-pressed") == "true"
+    assert page.get_attribute(cell, "aria-pressed") == {"true": "false", "false": "true"}[pressed]
 
 
 @pytest.mark.slow

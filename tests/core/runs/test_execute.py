@@ -16,6 +16,8 @@ from eggs_core.progress import Progress
 from eggs_core.runs import execute as pipeline
 from eggs_core.runs.events import Finished, LayerDone
 from eggs_core.runs.execute import execute
+from eggs_core.runs.export import export_run
+from eggs_core.runs.patterns import pattern_words
 from eggs_core.runs.run import load_run, save_run
 from eggs_core.text.sources import Text
 
@@ -160,3 +162,23 @@ def test_a_run_that_does_not_fit_is_refused_before_anything_is_copied(cache, mon
 def test_a_public_server_checks_the_configuration_first(cache, monkeypatch):
     monkeypatch.setenv(HOSTED, "1")
     assert "at most 256 windows" in refused(cache, calibration_windows=300)
+
+
+def test_an_unstructured_run_is_a_reference_without_a_packed_form(cache, tmp_path):
+    config = make_config("tiny-llama", "50%", "wanda", **SMALL)
+    run = list(execute(config, cache=cache))[-1].run
+    for layer in run.report["layers"]:
+        mask = run.mask(layer["name"])
+        assert (mask.sum(1) == layer["shape"][1] // 2).all() and layer["sparsity"] == 0.5
+    assert run.report["pattern"] == "50%" and pattern_words(run.report) == "50%"
+    size = run.report["size"]
+    assert run.report["latency"] is None and not run.packs
+    assert size["packed_bytes"] == size["dense_bytes"] and "no packed form" in size["formula"]
+    save_run(run, tmp_path / "run")
+    again = load_run(tmp_path / "run")
+    assert again.config == config and torch.equal(again.mask(layer["name"]), mask)
+    with pytest.raises(EggsError, match="no packed form"):
+        next(export_run(again, "packed", tmp_path / "packed"))
+    by_groups = list(execute(config.changed(pattern="2:4"), cache=cache))[-1].run
+    kept = [sum(layer["retained_score"] for layer in one.report["layers"]) for one in (run, by_groups)]
+    assert kept[0] > kept[1]  # whole rows leave the score more choice

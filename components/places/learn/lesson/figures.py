@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from functools import cache
 
-from components.places.learn.lesson.scene import Scene
-from components.state.known_runs import DEFAULT_RUN, bundled_runs
-from components.words.html import escape, hint, reading
-from components.words.run import overview_cards
+from components.places.learn.lesson.scene import HALF, Scene
+from components.words.html import hint, reading
+from components.words.phrases import plural
 from eggs_core.graph.expansion import spread
 from eggs_core.heavy import torch
 from eggs_core.pattern import NMPattern
-from eggs_core.pruning.toy_layer import SIZE, best_points, eggs_points, judge, largest, suggest, toy_layer
-from eggs_core.registry import METHODS
-from eggs_core.runs.run import Run
+from eggs_core.pruning.toy_layer import (
+    DEGREE,
+    SIZE,
+    judge,
+    largest,
+    promised,
+    star_marks,
+    star_points,
+    suggest,
+    toy_layer,
+    two_halves,
+)
 
 SIGNAL_STEPS = 6
 WIDTH, TOP, BOTTOM, RADIUS = 480, 42, 158, 14  # of the drawn graph
 LOUD_INPUT, SCALED_INPUT = 3, 4  # of the steps on Wanda and RIA, from 0
+BOTTLENECK_STEP = 8
 
 
 def outputs(scene: Scene, _level: float) -> str:
@@ -27,7 +36,8 @@ def outputs(scene: Scene, _level: float) -> str:
     now = (scene.layer.weight * scene.mask) @ token
     most = dense.abs().max().item()
     bars = "".join(
-        f'<tr><th scope="row">{r}</th><td>{_number(was)}</td><td><b>{_number(y)}</b></td><td class="out-bar">'
+        f'<tr data-row="{r - 1}"><th scope="row">{r}</th><td>{_number(was)}</td><td><b>{_number(y)}</b></td>'
+        f'<td class="out-bar">'
         f'<i class="was" style="{_bar(was, most)}"></i><i style="{_bar(y, most)}"></i></td></tr>'
         for r, (was, y) in enumerate(zip(dense.tolist(), now.tolist(), strict=True), 1)
     )
@@ -40,12 +50,12 @@ def outputs(scene: Scene, _level: float) -> str:
 
 def error_curve(scene: Scene, _level: float) -> str:
     """The output error over the number of weights kept, and where this mask is."""
-    errors = _errors()
+    found = errors()
 
     def at(kept: int, error: float) -> str:
         return f"{44 + 420 * (SIZE * SIZE - kept) / (SIZE * SIZE):.1f},{150 - 130 * min(error, 1):.1f}"
 
-    line = " ".join(at(SIZE * SIZE - k, e) for k, e in enumerate(errors))
+    line = " ".join(at(SIZE * SIZE - k, e) for k, e in enumerate(found))
     x, y = at(int(scene.mask.sum()), scene.judge().error).split(",")
     return (
         '<svg class="lesson-svg" viewBox="0 0 480 190" role="img" aria-label="Output error over weights kept">'
@@ -68,7 +78,7 @@ def stored(scene: Scene, _level: float) -> str:
             kept = [(scene.layer.weight[r, c].item(), c - first + 1) for c in group if scene.mask[r, c]]
             fits = "" if len(kept) == pattern.keep else ' class="misfit"'
             cells += f"<td{fits}>{' '.join(f'<span>{_number(w)}<sub>{place}</sub></span>' for w, place in kept)}</td>"
-        rows.append(f'<tr><th scope="row">{r + 1}</th>{cells}</tr>')
+        rows.append(f'<tr data-row="{r}"><th scope="row">{r + 1}</th>{cells}</tr>')
     bits = pattern.keep * (16 + (pattern.group - 1).bit_length())
     full = bool((scene.mask.view(SIZE, -1, pattern.group).sum(2) == pattern.keep).all())
     message = (
@@ -97,80 +107,49 @@ def kept_by_method(scene: Scene, _level: float) -> str:
 
 def graph(scene: Scene, _level: float) -> str:
     """The mask as a bipartite graph; orphans stand out."""
-    return _drawn(scene.mask, [""] * SIZE, [""] * SIZE)
+    return _drawn(scene.mask)
 
 
 def signal(scene: Scene, level: float) -> str:
     """The same graph, with the share of a signal from input 1 that every channel has after some steps."""
     steps = spread(scene.mask, "inputs", torch.tensor([0]), SIGNAL_STEPS)
     step, before = steps[int(level)], steps[int(level) - 1] if level else None
-    shares = [f"{amount:.0%}" for amount in step.amounts.tolist()]
-    none = [""] * SIZE
-    drawn = _drawn(
-        scene.mask,
-        shares if step.side == "inputs" else none,
-        shares if step.side == "outputs" else none,
-        step.amounts,
-        step.side,
-        before.amounts if before else None,
-    )
-    count = int(level)
+    even = scene.mask.sum(0 if step.side == "inputs" else 1) / scene.mask.sum().clamp_min(1)
+    drawn = _drawn(scene.mask, step.amounts, even, step.side, before.amounts if before else None)
     return drawn + reading(
-        f"After {count} step{'' if count == 1 else 's'} the signal is on the {step.side}; "
-        f"{step.uneven:.0%} of it would have to move for it to lie evenly on the edges."
+        f"After {plural(int(level), 'step')} the signal is on the {step.side}, {step.uneven:.0%} away from fully "
+        f"mixed: that is when every channel holds its goal, a share in proportion to its lines."
     )
 
 
-def costs(_scene: Scene, level: float) -> str:
-    """A shipped run's figures on a real model, and the perplexity of every method."""
-    runs = shipped()
-    if not runs:
-        return reading("No finished run ships with this copy of the app: press Prune, and see the Overview tab.")
-    method = list(METHODS)[int(level)]
-    cards = overview_cards(runs[method]) if method in runs else reading("No run of this method ships with the app.")
-    worst = max(run.report["evaluation"]["pruned"]["perplexity"] for run in runs.values())
+def promises(scene: Scene, level: float) -> str:
+    """Every promise of B weights for each input, by diagonals and exactly: least kept, score, gap and error."""
+    bound = round(level * DEGREE) if level <= 1 and scene.marks is None else int(level)
     rows = ""
-    for name, run in runs.items():
-        value = run.report["evaluation"]["pruned"]["perplexity"]
-        rows += (
-            f'<tr{" class=chosen" if name == method else ""}><th scope="row">{escape(METHODS[name].label)}</th>'
-            f'<td>{value:.1f}</td><td class="out-bar"><i style="left:0;width:{value / worst:.1%}"></i></td></tr>'
+    for count in range(DEGREE + 1):
+        by_diagonals, exact = (judge(toy_layer(), mask, HALF) for mask in promised(count))
+        cells = f"<td>{by_diagonals.retained:.1%}</td><td>{exact.retained:.1%}</td>"
+        cells += f"<td>{by_diagonals.error:.3f}</td><td>{exact.error:.3f}</td>"
+        gaps = (f"{one.gap:.3f}{'*' if one.orphans else ''}" for one in (by_diagonals, exact))
+        cells += "".join(f"<td>{gap}</td>" for gap in gaps)
+        rows += f'<tr{" class=chosen" if count == bound else ""}><th scope="row">{count or "0, top-N"}</th>{cells}</tr>'
+    halves = judge(toy_layer(), two_halves(0), HALF)
+    head = "".join(f'<th scope="colgroup" colspan="2">{name}</th>' for name in ("score kept", "error", "gap"))
+    kinds = '<th scope="col">diagonals</th><th scope="col">exact</th>' * 3
+    return hint("What each promise B costs, by diagonals and by the exact bound:") + (
+        '<div class="wide" tabindex="0" role="region" aria-label="What each promise costs"><table class="lesson-table">'
+        f'<thead><tr><th></th>{head}</tr><tr><th scope="col">B</th>{kinds}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+        + hint(
+            f"* of the other seven inputs; with the orphan it would be 0. The halves of step {BOTTLENECK_STEP} give "
+            f"every input {min(halves.in_degrees)} weights too, and their gap is {abs(halves.gap):.3f}."
         )
-    dense = next(iter(runs.values())).report["evaluation"]["dense"]["perplexity"]
-    message = hint(f"Perplexity of the tiny Llama at 2:4, one run each; with all weights it is {dense:.1f}:")
-    return f'{cards}{message}<table class="lesson-table"><tbody>{rows}</tbody></table>'
-
-
-def challenge(scene: Scene, _level: float) -> str:
-    """What stands between this mask and the score of EGGS-PTP."""
-    found, wanted = scene.judge(), eggs_points()
-    if found.wrong_groups:
-        row, group = found.wrong_groups[0]
-        return reading(f"No points yet: group {group + 1} of row {row + 1} does not keep exactly two weights.")
-    if found.orphans:
-        return reading(f"No points yet: input {found.orphans[0] + 1} is cut off. Keep one of its weights.")
-    if found.points <= wanted:
-        return reading(f"EGGS-PTP earns {wanted:.1f}; {wanted - found.points:.1f} to go. Which swap widens the gap?")
-    best = best_points()
-    more = (
-        f"The best mask that our search found earns {best:.1f}."
-        if found.points < best - 0.05
-        else ("That is as good as the best mask that our search found.")
     )
-    return reading(f"<b>You beat EGGS-PTP by {found.points - wanted:.1f} points.</b> {more}")
 
 
 @cache
-def shipped() -> dict[str, Run]:
-    """The bundled model's shipped runs at 2:4, by method, in the methods' order."""
-    model, pattern, _ = DEFAULT_RUN
-    same = [run for run in bundled_runs() if (run.report["model"], run.report["pattern"]) == (model, pattern)]
-    runs = {run.report["method"]: run for run in same}
-    return {name: runs[name] for name in METHODS if name in runs}
-
-
-@cache
-def _errors() -> list[float]:
+def errors() -> list[float]:
+    """The output error with 0 to 64 of the largest weights kept, from all kept to none."""
     layer = toy_layer()
     return [judge(layer, largest(layer, kept), NMPattern(2, 4)).error for kept in range(SIZE * SIZE, -1, -1)]
 
@@ -190,13 +169,12 @@ def _chosen(column: int) -> str:
 
 def _drawn(
     mask: torch.Tensor,
-    above: list[str],
-    below: list[str],
     amounts: torch.Tensor | None = None,
+    goals: torch.Tensor | None = None,
     side: str = "inputs",
     before: torch.Tensor | None = None,
 ) -> str:
-    """The graph as SVG: inputs above, outputs below; amounts fill one side, edges that just carried some stand out."""
+    """The graph as SVG, inputs above; one side's shares and goals beside it; edges that just carried some stand out."""
 
     def x(i: int) -> float:
         return WIDTH * (i + 0.5) / SIZE
@@ -204,22 +182,50 @@ def _drawn(
     lines, nodes = "", ""
     for r, c in mask.nonzero().tolist():
         carried = before is not None and before[r if side == "inputs" else c] > 0
-        lines += f'<line{" class=on" if carried else ""} x1="{x(c):.0f}" y1="{TOP}" x2="{x(r):.0f}" y2="{BOTTOM}"/>'
+        ends = f'x1="{x(c):.0f}" y1="{TOP}" x2="{x(r):.0f}" y2="{BOTTOM}"'
+        on = " on" if carried else ""
+        lines += f'<g class="edge{on}" data-row="{r}" data-col="{c}"><line {ends}/><line class="reach" {ends}/></g>'
     fill = amounts / amounts.max().clamp_min(1e-9) if amounts is not None else torch.zeros(SIZE)
-    for name, y, dy, shown, degrees in (
-        ("inputs", TOP, -20, above, mask.sum(0)),
-        ("outputs", BOTTOM, 30, below, mask.sum(1)),
+    for name, axis, y, dy, degrees in (
+        ("inputs", "col", TOP, -33, mask.sum(0)),
+        ("outputs", "row", BOTTOM, 30, mask.sum(1)),
     ):
         for i in range(SIZE):
             lost = " lost" if degrees[i] == 0 else ""
-            amount = float(fill[i]) if name == side else 0.0
+            amount, share, goal = 0.0, "", ""
+            if amounts is not None and goals is not None and name == side:
+                amount, share, goal = float(fill[i]), f"{amounts[i]:.0%}", f"of {goals[i]:.0%}"
             nodes += (
-                f'<g class="node {name}{lost}" data-channel="{i + 1}" data-share="{shown[i]}" '
+                f'<g class="node {name}{lost}" data-channel="{i + 1}" data-{axis}="{i}" data-share="{share}" '
                 f'style="--amount:{amount:.2f}"><circle cx="{x(i):.0f}" cy="{y}" r="{RADIUS}"/>'
                 f'<text x="{x(i):.0f}" y="{y + 5}">{i + 1}</text>'
-                f'<text class="share" x="{x(i):.0f}" y="{y + dy}">{shown[i]}</text></g>'
+                f'<text class="share" x="{x(i):.0f}" y="{y + dy}">{share}</text>'
+                f'<text class="share goal" x="{x(i):.0f}" y="{y + dy + 13}">{goal}</text></g>'
             )
     return (
-        '<svg class="lesson-svg lesson-graph" viewBox="0 0 480 200" role="img" aria-label="Inputs above, outputs '
+        '<svg class="lesson-svg lesson-graph" viewBox="0 -6 480 214" role="img" aria-label="Inputs above, outputs '
         f'below, a line for each of {int(mask.sum())} kept weights">{lines}{nodes}</svg>'
     )
+
+
+def challenge(scene: Scene, _level: float) -> str:
+    """What stands between this mask and the next star."""
+    found, goals = scene.judge(), star_points()
+    if found.wrong_groups:
+        row, group = found.wrong_groups[0]
+        return reading(f"No points yet: group {group + 1} of row {row + 1} does not keep exactly two weights.")
+    if found.orphans:
+        return reading(f"No points yet: input {found.orphans[0] + 1} is cut off. Keep one of its weights.")
+    names = ("EGGS-PTP’s mask", "the best exact bound", "the best mask that our search found")
+    rows = "".join(
+        f'<tr{" class=chosen" if found.points >= goal else ""}><th scope="row">{"★" * count}</th><td>{points:.1f}</td>'
+        f"<td>{name}</td></tr>"
+        for count, (goal, points, name) in enumerate(zip(goals, star_marks(), names, strict=True), 1)
+    )
+    stars = sum(found.points >= goal for goal in goals)
+    said = (
+        f"<b>{'★' * stars}{'☆' * (3 - stars)}</b> {goals[stars] - found.points:.1f} points to the next star."
+        if stars < 3
+        else "<b>★★★</b> As good as the best mask that our search found."
+    )
+    return f'<table class="lesson-table"><tbody>{rows}</tbody></table>{reading(said)}'

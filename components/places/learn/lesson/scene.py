@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.words.html import escape, hint, mini, reading, term
+from components.words.phrases import plural
 from eggs_core.heavy import torch
 from eggs_core.pattern import NMPattern
-from eggs_core.pruning.toy_layer import SIZE, Judgement, ToyLayer, eggs_points, judge, read_mask
+from eggs_core.pruning.toy_layer import SIZE, Judgement, ToyLayer, judge, read_mask, star_points, suggest, toy_layer
 
 HALF = NMPattern(2, 4)
 
@@ -56,6 +57,7 @@ class Step:
     extra: Callable[[Scene, float], str] = lambda scene, level: ""  # HTML under the matrix
     matrix: bool = True
     clicks_stay: bool = False  # when the slider moves: it changes something else than the mask
+    reveal: float | None = None  # where the control goes with an answer; until then it waits for a prediction
 
     @property
     def key(self) -> str:
@@ -71,6 +73,21 @@ class Step:
     def start(self) -> float:
         """Where the slider or the choice begins."""
         return self.slider[4] if self.slider else self.choice[2] if self.choice else 0
+
+
+def toy(mask: Callable[[float], torch.Tensor], pattern: NMPattern | None = HALF) -> Callable[[float], Scene]:
+    """The lesson's own layer with the mask that a control's level asks for."""
+    return lambda level: Scene(toy_layer(), mask(level), pattern)
+
+
+def of_four(score: str) -> Callable[[float], Scene]:
+    """The lesson's own layer pruned by a score, with as many of every four weights kept as the control says."""
+
+    def scene(level: float) -> Scene:
+        pattern = NMPattern(int(level), 4)
+        return Scene(toy_layer(), suggest(toy_layer(), pattern, score), pattern)
+
+    return scene
 
 
 def bench_value(scene: Scene) -> dict[str, Any]:
@@ -96,11 +113,14 @@ def measures(scene: Scene, shows: tuple[str, ...]) -> str:
     cells |= {
         "orphans": (term("orphans"), f"input {found.orphans[0] + 1}" if orphans == 1 else str(orphans or "none")),
         "degree": (term("min in-degree", "least kept"), f"{min(found.in_degrees)} / {SIZE}"),
-        "gap": (term("spectral gap", "gap"), f"{found.gap:.3f}"),
+        "gap": (
+            term("spectral gap", "gap"),
+            f"{found.gap:.3f}" + (f"<small>{plural(orphans, 'orphan')} left out</small>" if orphans else ""),
+        ),
         "error": (term("output error"), f"{found.error:.3f}"),
         "score": (term("score kept"), f"{found.retained:.1%}"),
         "points": ("your score", f"{found.points:.1f}"),
-        "eggs": ("EGGS-PTP’s", f"{eggs_points():.1f}"),
+        "stars": ("stars", "".join("★" if found.points >= goal else "☆" for goal in star_points())),
     }
     body = "".join(
         mini(label, f'<div class="after">{value}</div>')
@@ -113,7 +133,8 @@ def feedback(step: Step, answer: str | None) -> str:
     """Whether an answer is right, and why."""
     message = dict(step.answers).get(answer or "")
     if message is None:
-        return hint("Choose an answer; you can try again.")
+        first = "Choose an answer;" if step.reveal is None else "Predict: the figure shows it as soon as you answer;"
+        return hint(f"{first} you can try again.")
     right = answer == step.right
     words = f"<b>{'Right.' if right else 'Not quite.'}</b> {escape(message)}"
     return reading(words).replace('class="reading"', f'class="reading {"good" if right else "wrong"}"')

@@ -30,8 +30,8 @@ ADDRESS = "name => places.step(name)"
 TEACHERS = "teachers"  # ?step=teachers opens the teachers' page
 TEACHING = ROOT / "docs" / "teaching.md"
 NOTE = (
-    "Figures are computed by the same code that prunes real models. The matrix was picked so that every step shows "
-    "something: it illustrates the ideas and is no evidence for a method; the other tabs are."
+    "Figures are computed by the same code that prunes real models. The matrix was picked among 40,000 so that every "
+    "step shows something: it illustrates the ideas and is no evidence for a method; the other tabs are."
 )
 
 
@@ -52,6 +52,7 @@ class Lesson:
     following: gr.Button
     anew: gr.Button
     slides: gr.Button
+    printer: gr.Button
     clicked: gr.State  # the mask after clicks, as 64 characters
     done: gr.State  # steps answered rightly
 
@@ -64,7 +65,12 @@ class Lesson:
     def content(self) -> list[Block]:
         """What another step changes."""
         asked = [self.words, self.slider, self.choice, self.question, self.message]
-        return [*asked, self.back, self.following, self.anew, *self.seen]
+        return [*asked, self.back, self.following, self.anew, self.printer, *self.seen]
+
+    @property
+    def answered(self) -> list[Block]:
+        """What an answer changes."""
+        return [self.message, self.done, self.nav, self.slider, self.choice, *self.seen]
 
     def _figures(self, step: Step, scene: Scene, level: float) -> Values:
         shown = measures(scene, step.shows) if step.matrix else ""
@@ -87,19 +93,26 @@ class Lesson:
         step, number = step_of(key), place_of(key)
         label, low, high, by, start = step.slider or ("", 0, 1, 1, 0)
         asked, options, first = step.choice or ("", (), 0)
-        values = self._show(step, step.start)
+        values, free = self._show(step, step.start), step.reveal is None
         return {
             **values,
             self.words: f"## {step.name}\n\n{step.words}",
-            self.slider: gr.Slider(low, high, value=start, step=by, label=label, visible=step.slider is not None),
+            self.slider: gr.Slider(
+                low, high, value=start, step=by, label=label, visible=step.slider is not None, interactive=free
+            ),
             self.choice: gr.Radio(
-                list(options), value=options[first] if options else None, label=asked, visible=bool(options)
+                list(options),
+                value=options[first] if options else None,
+                label=asked,
+                visible=bool(options),
+                interactive=free,
             ),
             self.question: gr.Radio(sorted(answer for answer, _ in step.answers), value=None, label=step.question),
             self.message: feedback(step, None),
             self.back: gr.Button(interactive=number > 0),
             self.following: gr.Button(interactive=number < len(KEYS) - 1),
             self.anew: gr.Button(interactive=step.matrix),
+            self.printer: gr.Button(visible=number == len(KEYS) - 1),
             self.bench: MaskBench(values[self.bench], visible=step.matrix),
         }
 
@@ -126,10 +139,21 @@ class Lesson:
             raise gr.Error(str(error)) from error
 
     def answer(self, key: str, given: str | None, done: list[str]) -> Values:
-        """Whether an answer is right; a step that was answered rightly is ticked."""
+        """Whether an answer is right; a right one ticks the step, and any shows what was to be predicted."""
         step = step_of(key)
         done = [*done, key] if given == step.right and key not in done else done
-        return {self.message: feedback(step, given), self.done: done, self.nav: gr.Radio(_names(done), value=key)}
+        said: Values = {
+            self.message: feedback(step, given),
+            self.done: done,
+            self.nav: gr.Radio(_names(done), value=key),
+        }
+        if step.reveal is None or given is None:
+            return said
+        shown = self._show(step, step.reveal)
+        if step.slider:
+            return {**said, **shown, self.slider: gr.Slider(value=step.reveal, interactive=True)}
+        options = step.choice[1] if step.choice else ()
+        return {**said, **shown, self.choice: gr.Radio(value=options[int(step.reveal)], interactive=True)}
 
 
 def place_of(key: str | None) -> int:
@@ -194,8 +218,9 @@ def _build() -> Lesson:
                 following = gr.Button("Next →", variant="primary", elem_id="lesson-next", **small)
                 anew = gr.Button("Start over", elem_id="lesson-anew", **small)
                 slides = gr.Button("Full screen", elem_id="lesson-slides", **small)
+                printer = gr.Button("Print", elem_id="lesson-print", visible=False, **small)
     idea, figure, asked = (nav, words, slider, choice), (bench, measured, extra), (question, message)
-    buttons = (back, following, anew, slides)
+    buttons = (back, following, anew, slides, printer)
     return Lesson(*idea, *figure, *asked, *buttons, clicked=gr.State(None), done=gr.State([]))
 
 
@@ -211,11 +236,11 @@ def _wire(lesson: Lesson) -> None:
     slid = [lesson.slider.input, lesson.choice.input]
     gr.on(slid, lesson.slide, [*controls, lesson.clicked], lesson.seen, **CHEAP)
     lesson.anew.click(lesson.again, nav, [lesson.slider, lesson.choice, *lesson.seen], **CHEAP)
-    answered = [lesson.message, lesson.done, nav]
-    lesson.question.input(lesson.answer, [nav, lesson.question, lesson.done], answered, **CHEAP)
+    lesson.question.input(lesson.answer, [nav, lesson.question, lesson.done], lesson.answered, **CHEAP)
     lesson.bench.edit(lesson.edit, controls, [lesson.measures, lesson.extra, lesson.clicked], **EACH)
     lesson.slides.click(None, None, None, js=script("slides"), **script_only)
+    lesson.printer.click(None, None, None, js="() => window.print()", **script_only)
 
 
 def _names(done: Collection[str]) -> list[tuple[str, str]]:
-    return [(f"{i}. {step.name}{' ✓' if step.key in done else ''}", step.key) for i, step in enumerate(STEPS, 1)]
+    return [(f"{i}. {step.name}{' ✓' if step.key in done else ''}", step.key) for i, step in enumerate(STEPS)]

@@ -23,6 +23,12 @@ GPU_MEASURED = (
 
 def size_reading(run: Run, file_bytes: int | None = None) -> str:
     """Why the file is not smaller by itself, and what packing does, in words."""
+    if not run.packs:
+        return reading(
+            f"{escape(str(run.pattern))} keeps weights anywhere in a row: a reference for what structure costs. "
+            f"It has no packed form and stays at <b>{size(run.report['size']['dense_bytes'])}</b>.",
+            "n-m",
+        )
     space, ((pattern, _), *others) = run.report["size"], pattern_counts(run.report)
     also = f", and {others_words(others)} likewise" if others else ""
     share = space["packed_pruned"] / max(space["dense_pruned"], 1)
@@ -57,7 +63,9 @@ def _fastest(latency: Mapping[str, Any], kind: str) -> tuple[float, str]:
 def latency_reading(latency: Latency | None, where: str = "") -> str:
     """What was timed, and whether packing made it faster, in words."""
     if latency is None:
-        return reading("No speed was measured with this run, as its model went through block by block from disk.")
+        return reading(
+            "No speed was measured with this run: its model went through block by block, or has no packed form."
+        )
     new, old = latency["packed"], latency["dense"]
     decode = new["decode_tokens_per_s"]["median"] / old["decode_tokens_per_s"]["median"]
     prefill = new["prefill_tokens_per_s"]["median"] / old["prefill_tokens_per_s"]["median"]
