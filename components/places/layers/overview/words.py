@@ -29,10 +29,10 @@ def verdict(report: Report, label: str, speedup: float | None, here: bool) -> st
     parts = [
         f'<span class="verdict-{mark}"><i aria-hidden="true">{MARKS[mark]}</i> {text}</span>' for mark, text in said
     ]
-    share = SHARES.get(round(100 * gone), f"{gone:.0%} of")
+    share = f"{SHARES.get(round(100 * gone), f'{gone:.0%} of')} the weights gone" if gone else "All weights kept"
     return (
         f'<p class="verdict-earlier">Another run is computing. This is the earlier one: {escape(label)}.</p>'
-        f'<p class="verdict"><b>{share} the weights gone:</b> {", ".join(parts)}.</p>'
+        f'<p class="verdict"><b>{share}:</b> {", ".join(parts)}.</p>'
     )
 
 
