@@ -107,6 +107,22 @@ def create_sidebar() -> Sidebar:
     )
     about = gr.HTML(method_note(DEFAULT_METHOD), elem_id="method-note", padding=False)
     controls["values"] = _create_values()
+    choices, anew = _create_advanced(controls)
+    with gr.Accordion("Recovery", open=False, elem_id="recovery-fold"):
+        for name, stage in STAGES.items():
+            _create_choice(controls, name, next(iter(stage.entries)))
+    rules = controls["layers"] = gr.Textbox("", visible="hidden", elem_id="plan-rules", show_label=False)
+    plan_note = gr.HTML("", elem_id="plan-note", padding=False)
+    drop_plan = gr.Button("Drop the plan", size="sm", elem_id="plan-drop", visible=False)
+    start = gr.Button("Prune", variant="primary", elem_id=PRUNE)
+    stop = gr.Button("Stop", elem_id="stop", interactive=False)
+    progress = gr.HTML("", elem_id="progress", padding=False)
+    _link_method(method, choices, about)
+    return Sidebar([controls[name] for name in NAMES], about, rules, plan_note, drop_plan, anew, start, stop, progress)
+
+
+def _create_advanced(controls: dict[str, Component]) -> tuple[list[gr.Dropdown], gr.Checkbox]:
+    """What few people change, folded away: the method's own choices, texts, BOS, and whether a known run is redone."""
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         choices = _create_choices(controls)
         _create_calibration(controls)
@@ -121,17 +137,7 @@ def create_sidebar() -> Sidebar:
         anew = gr.Checkbox(
             False, label="Compute again", info="Even if this run is known already.", elem_id="anew", container=False
         )
-    with gr.Accordion("Recovery", open=False, elem_id="recovery-fold"):
-        for name, stage in STAGES.items():
-            _create_choice(controls, name, next(iter(stage.entries)))
-    rules = controls["layers"] = gr.Textbox("", visible="hidden", elem_id="plan-rules", show_label=False)
-    plan_note = gr.HTML("", elem_id="plan-note", padding=False)
-    drop_plan = gr.Button("Drop the plan", size="sm", elem_id="plan-drop", visible=False)
-    start = gr.Button("Prune", variant="primary", elem_id=PRUNE)
-    stop = gr.Button("Stop", elem_id="stop", interactive=False)
-    progress = gr.HTML("", elem_id="progress", padding=False)
-    _link_method(method, choices, about)
-    return Sidebar([controls[name] for name in NAMES], about, rules, plan_note, drop_plan, anew, start, stop, progress)
+    return choices, anew
 
 
 def _create_values() -> gr.Dropdown:

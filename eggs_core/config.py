@@ -115,7 +115,9 @@ class PruneConfig:
                         f"{dimension}."
                     )
         if not self.pattern.packs and self.values != AS_COMPUTED:
-            raise EggsError(f"The pattern {self.pattern} has no packed form that could hold {VALUES[self.values].label}.")
+            raise EggsError(
+                f"The pattern {self.pattern} has no packed form that could hold {VALUES[self.values].label}."
+            )
         if self.recovery != "none" and self.values != AS_COMPUTED:
             raise EggsError(
                 f"Recovery trains kept values, which {VALUES[self.values].label} would not hold; choose values "

@@ -40,7 +40,7 @@ def about(found: Home) -> str:
     return escape(
         f"{run['model']}, fp32, greedy, {run['new_tokens']} tokens, seed {run['seed']}; prompts fixed beforehand. "
         f"Calibrated on {calibrated['windows']} windows of {calibrated['window']} tokens ({calibrated['text']}); "
-        f"perplexity on {read['windows']} of {read['window']} ({read['text']}). Size: packed. Speed: medians in turn, "
+        f"perplexity on {read['windows']} of {read['window']} ({read['text']}). Size: packed. Speed: tokens in turn, "
         f"{run['threads']} thread{'s' if run['threads'] > 1 else ''}, {run['kernel']}, {run['machine']}. "
         f"Computed on {run['created'][:10]}. The window of weights: {tile['model']}, {tile['layer']}, "
         f"outputs from {tile['row']}, inputs from {tile['column']}."
