@@ -31,7 +31,7 @@ TEACHERS = "teachers"  # ?step=teachers opens the teachers' page
 TEACHING = ROOT / "docs" / "teaching.md"
 NOTE = (
     "Figures are computed by the same code that prunes real models. The matrix was picked among 40,000 so that every "
-    "step shows something: it illustrates the ideas and is no evidence for a method; the other tabs are."
+    "step shows something: it illustrates the ideas and is no evidence for a method; the other places are."
 )
 
 
