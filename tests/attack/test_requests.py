@@ -16,11 +16,11 @@ from app import build_app
 from components import api
 from components.jobs import events
 from components.jobs.queue import JobQueue
-from components.sidebar_values import read
+from components.sidebar_values import controls_of, read
 from components.state.asked import number, whole_number, words
 from components.state.known_runs import bundled_runs, first_run
 from components.state.workspace import Workspace
-from eggs_core.bos import EVERY
+from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 
 ODD = [float("nan"), float("inf"), -float("inf"), 10**400, "\ud800", {"path": "/etc/passwd"}, [[[[]]]], {"value": None}]
@@ -61,27 +61,7 @@ ASKED = (
 )
 asked_for = st.text(max_size=30) | st.sampled_from(["1" * 5000, "nan"])
 query = st.fixed_dictionaries({}, optional=dict.fromkeys(ASKED, asked_for))
-SIDEBAR = [
-    "tiny-llama",
-    "2:4",
-    2,
-    4,
-    "ria",
-    "ria",
-    "topn",
-    "none",
-    "none",
-    0,
-    0,
-    64,
-    256,
-    0,
-    "bundled",
-    "",
-    "",
-    EVERY,
-    "",
-]
+SIDEBAR = controls_of(make_config("tiny-llama", "2:4", "ria"))
 
 
 class Idle(JobQueue):
