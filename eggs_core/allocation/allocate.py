@@ -130,7 +130,7 @@ def measure_sensitivities(
         if timed:
             timing = decode_rates([layer.shape for layer in layers], patterns, dense.model.dtype, dense.device)
             rates = yield from part_of(timing, TIMING, 1.0)
-    rows = rows_of(sizes_in(dense.model), losses, config.permutation != "none", rates)
+    rows = rows_of(sizes_in(dense.model), losses, config, rates)
     return Sensitivities(config.model, config.in_words(), tokens.numel(), rows)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from eggs_core.allocation.rates import Rates
 from eggs_core.allocation.table import Cell, Choice, LayerRow
+from eggs_core.config import PruneConfig
 from eggs_core.device import best_device
 from eggs_core.heavy import torch
 from eggs_core.models.architectures import linear_layers
@@ -34,14 +35,15 @@ class LayerSize:
         """Does the pattern's group divide its inputs? Every layer can stay dense."""
         return choice is None or self.shape[1] % choice.group == 0
 
-    def cost(self, choice: Choice, permuted: bool) -> tuple[int, int]:
-        """Packed bytes and kept weights by a choice that it takes; `permuted` counts a channel order."""
+    def cost(self, choice: Choice, config: PruneConfig) -> tuple[int, int]:
+        """Packed bytes and kept weights by a choice that it takes, with the configuration's channel order and bits."""
         from eggs_core.packed.byte_counts import layer_bytes  # here, as it imports torch at once
 
         count = self.shape[0] * self.shape[1]
         if choice is None:
             return count * self.itemsize, count
-        return sum(layer_bytes(self.shape, choice, self.itemsize, permuted)), round(count * choice.density)
+        ordered = config.permutation != "none"
+        return sum(layer_bytes(self.shape, choice, self.itemsize, ordered, config.bits)), round(count * choice.density)
 
 
 def sizes_in(model: PreTrainedModel, itemsize: int | None = None) -> Iterator[LayerSize]:
@@ -61,14 +63,14 @@ def layer_sizes(name: str) -> list[LayerSize]:
 def rows_of(
     layers: Iterable[LayerSize],
     losses: Mapping[str, Mapping[NMPattern, float]],
-    permuted: bool,
+    config: PruneConfig,
     rates: Rates | None = None,
 ) -> tuple[LayerRow, ...]:
     """A row for each layer that losses were measured of, with the cell of each choice; `rates` tell seconds."""
 
     def cell(layer: LayerSize, choice: Choice, loss: float) -> Cell:
         seconds = None if rates is None else layer.share * rates[layer.shape, choice]
-        return Cell(loss, *layer.cost(choice, permuted), seconds)
+        return Cell(loss, *layer.cost(choice, config), seconds)
 
     return tuple(
         LayerRow(

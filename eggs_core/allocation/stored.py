@@ -54,7 +54,7 @@ class MeasuredLosses:
         parsed = {
             name: {NMPattern.parse(pattern): loss for pattern, loss in own.items()} for name, own in self.losses.items()
         }
-        rows = rows_of(layers, parsed, config.permutation != "none")
+        rows = rows_of(layers, parsed, config)
         return Sensitivities(config.model, config.in_words(), self.tokens, rows)
 
 

@@ -103,12 +103,13 @@ def test_measuring_leaves_the_model_as_it_was_also_when_it_is_stopped(tiny_model
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
-def test_a_plan_is_within_its_budget_and_a_run_prunes_as_it_says(small_folder, tmp_path):
-    config = small_config(small_folder)
-    found = end_of(allocate(config, 0.55))
-    assert found.plan.predicted.bytes <= 0.55 * found.plan.dense.bytes
-    assert found.plan.predicted.bytes > 0.5 * found.plan.dense.bytes and found.plan.gap < 1e-6
-    (file := tmp_path / "plan.yaml").write_text(plan_yaml(found, 0.55, "bytes"))
+@pytest.mark.parametrize(("values", "budget"), [("model", 0.55), ("int4", 0.12)])
+def test_a_plan_is_within_its_budget_and_a_run_prunes_as_it_says(small_folder, tmp_path, values, budget):
+    config = small_config(small_folder, values=values)
+    found = end_of(allocate(config, budget))
+    assert found.plan.predicted.bytes <= budget * found.plan.dense.bytes
+    assert found.plan.predicted.bytes > 0.9 * budget * found.plan.dense.bytes and found.plan.gap < 1e-6
+    (file := tmp_path / "plan.yaml").write_text(plan_yaml(found, budget, "bytes"))
     planned = read_plan(file)
     run = next(e.run for e in execute(config.changed(**planned)) if isinstance(e, Finished))
     pruned = {layer["name"]: layer_pattern(layer, run.report) for layer in run.report["layers"]}

@@ -117,15 +117,11 @@ class Planned:
         usual = {brush for brush in map(parse_choice, USUAL) if any(layer.takes(brush) for layer in self.layers)}
         return sorted(usual | named, key=sparsity_order)
 
-    @property
-    def permuted(self) -> bool:
-        """Does the method store a channel order?"""
-        return self.config.permutation != "none"
-
     def key(self) -> str:
         """What the canvas's value is told by: it is sent again only when this is another."""
+        stored = self.config.permutation, self.config.values
         made = self.losses and (self.losses.created, losses_key(self.config))
-        told = self.config.model, self.patterns, self.layers[0], len(self.layers), self.permuted, made, self.rates
+        told = self.config.model, self.patterns, self.layers[0], len(self.layers), stored, made, self.rates
         return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
 
 
@@ -152,7 +148,7 @@ def canvas_value(plan: Planned) -> dict[str, Any]:
         "patterns": [
             {"text": choice_text(p), "density": p.density if p else 1.0, "group": p.group if p else 1} for p in patterns
         ],
-        "shapes": [_shape(first[shape], patterns, plan.permuted, plan.rates) for shape in shapes],
+        "shapes": [_shape(first[shape], patterns, plan) for shape in shapes],
         "shape": base64_counts([place[layer.shape, layer.itemsize] for layer in layers]),
         "share": base64_floats([layer.share for layer in layers]),
         "losses": _losses(plan),
@@ -168,14 +164,14 @@ def _cell(cell: Cell[LayerName], first: int) -> dict[str, Any]:
     return drawn | {"head": cell.head, "tail": cell.tail, "numbers": None if plain else base64_counts(cell.numbers)}
 
 
-def _shape(layer: LayerSize, patterns: Sequence[Choice], permuted: bool, rates: Rates | None) -> dict[str, Any]:
+def _shape(layer: LayerSize, patterns: Sequence[Choice], plan: Planned) -> dict[str, Any]:
     """What a layer of this shape takes by each pattern, None by one that does not divide it."""
-    costs = [layer.cost(p, permuted) if layer.takes(p) else (None, None) for p in patterns]
+    costs = [layer.cost(p, plan.config) if layer.takes(p) else (None, None) for p in patterns]
     return {
         "shape": layer.shape,
         "bytes": [size for size, _ in costs],
         "weights": [count for _, count in costs],
-        "seconds": None if rates is None else [rates.get((layer.shape, p)) for p in patterns],
+        "seconds": None if plan.rates is None else [plan.rates.get((layer.shape, p)) for p in patterns],
     }
 
 
