@@ -31,6 +31,7 @@ function tiled(layout) {
   return { ...layout, grid: { ...layout.grid, columns, rows } };
 }
 async function draw() {
+  element.querySelector('.plot-box').classList.toggle('unfilled', !props.value); // no frame, no downloads without data
   while (!P) { P = window.Plotly; if (!P) await new Promise(done => setTimeout(done, 30)); }
   if (!props.value) { if (bound) { P.purge(gd); listed.replaceChildren(); bound = false; } return; }
   const figure = JSON.parse(props.value);

@@ -10,6 +10,7 @@ from eggs_core.reading import read_json
 from eggs_core.validation import build
 
 EVERY_WEIGHT = "1:1"  # the pattern of what is not pruned
+FEW_BITS = 3.5  # bits a weight up to which one asks whether pruning and rounding together win
 OURS, LLAMA_CPP = "EGGS Explorer", "llama.cpp"
 
 
@@ -73,6 +74,13 @@ def beside_plain(point: Point, points: Sequence[Point], maker: str = OURS) -> In
     share = 0.0 if high.bits == low.bits else (point.bits - low.bits) / (high.bits - low.bits)
     between = [(1 - share) * a + share * b for a, b in zip(low.window_nats, high.window_nats, strict=True)]
     return paired_ratio(between, point.window_nats)
+
+
+def best_beside_plain(front: Front, most_bits: float) -> tuple[Interval, Point] | None:
+    """Of the pruned points of at most so many bits the one that comes off best beside plain quantisation, and how."""
+    few = [point for point in front.points if point.pruned and point.bits <= most_bits]
+    found = [(ratio, point) for point in few if (ratio := beside_plain(point, front.points))]
+    return min(found, key=lambda pair: pair[0].value, default=None)
 
 
 def load_fronts(file: Path) -> list[Front]:

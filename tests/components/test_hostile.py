@@ -182,7 +182,8 @@ PLAIN = {
         for name in ("outputs", "error_curve", "stored", "kept_by_method", "graph", "signal", "promises", "challenge")
     ),
     *(  # of shipped runs
-        f"places.learn.lesson.model_figures.{name}" for name in ("memory", "costs", "plan", "takeaways", "page_to_keep")
+        f"places.learn.lesson.model_figures.{name}"
+        for name in ("memory", "costs", "plan", "takeaways", "page_to_keep", "prune_or_quantise")
     ),
     "places.learn.lesson.scene.measures",  # of masks of 64 bits
     *(  # these take HTML, or a name of our own

@@ -8,6 +8,7 @@ from math import ceil
 
 from components.places.learn.lesson.figures import errors
 from components.places.learn.lesson.scene import HALF, Scene
+from components.state.fronts import fronts
 from components.state.known_runs import DEFAULT_RUN, bundled_runs
 from components.words.glossary import GLOSSARY
 from components.words.html import escape, hint, reading
@@ -16,6 +17,7 @@ from eggs_core.allocation.allocate import Allocation, best_plan
 from eggs_core.allocation.sizes import LayerSize
 from eggs_core.allocation.stored import SHIPPED, load_losses
 from eggs_core.allocation.table import Choice, Estimate, LayerRow, Sensitivities, estimate
+from eggs_core.evaluation.front import FEW_BITS, best_beside_plain
 from eggs_core.evaluation.intervals import Interval, paired_ratio
 from eggs_core.pruning.toy_layer import SIZE, judge, promised, toy_layer
 from eggs_core.registry import METHODS
@@ -160,12 +162,27 @@ def takeaways() -> list[str]:
     return [f"<b>{claim}</b> {figure}" for claim, figure in zip(said, measured, strict=True)]
 
 
+def prune_or_quantise() -> str:
+    """Which of the two wins on the bundled model, where both take as many bits a weight."""
+    front = next((one for one in fronts() if one.model == DEFAULT_RUN[0]), None)
+    if front is None or (found := best_beside_plain(front, FEW_BITS)) is None:
+        return "No such comparison ships with this copy of the app."
+    ratio, point = found
+    wins = "pruning wins" if ratio.high < 1 else "quantising wins" if ratio.low > 1 else "neither wins for sure"
+    return (
+        f"On the tiny Llama, at {point.bits:.2f} bits a weight, {wins}: {escape(point.name)} has {ratio.value:.3f} × "
+        f"the perplexity of all weights in as many bits, 95 % interval {ratio.low:.3f} to {ratio.high:.3f}. All points: "
+        "<i>Runs</i>, <i>Compare</i>."
+    )
+
+
 def page_to_keep(_scene: Scene, _level: float) -> str:
     """The three takeaways, the terms and where to go on: a page that can be printed."""
     points = "".join(f"<li>{point}</li>" for point in takeaways())
     terms = "".join(f"<dt>{escape(name)}</dt><dd>{escape(GLOSSARY[name])}</dd>" for name in KEPT_TERMS)
     return (
         f'<article class="lesson-keep"><h3>Pruning a language model: what to keep</h3><ol>{points}</ol>'
+        f"<h3>Prune or quantise?</h3><p>{prune_or_quantise()}</p>"
         f"<h3>Words</h3><dl>{terms}</dl>"
         f'<p class="facts">The matrix illustrates and proves nothing; the runs are one each, on a small model. '
         f'EGGS-PTP: <a href="{PAPER}" target="_blank" rel="noopener">arXiv 2508.09471</a>. Figures by EGGS Explorer.'

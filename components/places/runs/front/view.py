@@ -1,18 +1,8 @@
-"""The measured fronts that ship with the app; no gradio here."""
+"""Which measured front is in view; no gradio here."""
 
-from functools import cache
-
-from eggs_core.assets import ASSETS
+from components.state.fronts import fronts
 from eggs_core.errors import EggsError
-from eggs_core.evaluation.front import Front, load_fronts
-
-SHIPPED = ASSETS / "fronts" / "fronts.json"  # written by benchmarks/front.py
-
-
-@cache
-def fronts() -> tuple[Front, ...]:
-    """All fronts; raises EggsError if their file is missing or damaged."""
-    return tuple(load_fronts(SHIPPED))
+from eggs_core.evaluation.front import Front
 
 
 def models() -> list[str]:

@@ -3,9 +3,7 @@
 from components.places.runs.front.figures import TOP
 from components.words.html import escape, facts_line, reading
 from components.words.phrases import plural
-from eggs_core.evaluation.front import LLAMA_CPP, Front, Point, beside_plain
-
-FEW_BITS = 3.5  # bits a weight up to which the sentence looks for the best pruned point
+from eggs_core.evaluation.front import FEW_BITS, LLAMA_CPP, Front, Point, beside_plain, best_beside_plain
 
 
 def front_reading(front: Front) -> str:
@@ -27,14 +25,9 @@ def front_reading(front: Front) -> str:
 
 def _beside(front: Front) -> str:
     """The best pruned point of few bits, beside plain quantisation of as many."""
-    found = [
-        (ratio, point)
-        for point in front.points
-        if point.pruned and point.bits <= FEW_BITS and (ratio := beside_plain(point, front.points))
-    ]
-    if not found:
+    if (found := best_beside_plain(front, FEW_BITS)) is None:
         return ""
-    ratio, point = min(found, key=lambda pair: pair[0].value)
+    ratio, point = found
     verdict = "pruning wins" if ratio.high < 1 else "plain bits win" if ratio.low > 1 else "neither wins for sure"
     return (
         f"At {point.bits:.2f} bits a weight {escape(point.name)} has {ratio.value:.3f} × the perplexity of plain "
@@ -54,8 +47,8 @@ def _fastest(front: Front) -> str:
     if ours is None or theirs is None:
         return ""
     return (
-        f"Fastest here: {escape(ours.name)} with {ours.tokens_per_s:.0f} tokens a second, and llama.cpp’s "
-        f"{escape(theirs.name)} with {theirs.tokens_per_s:.0f}."
+        f"Fastest here: {escape(ours.name)} with {ours.tokens_per_s:,.0f} tokens a second, and llama.cpp’s "
+        f"{escape(theirs.name)} with {theirs.tokens_per_s:,.0f}."
     )
 
 

@@ -6,8 +6,10 @@ import torch
 from components.places.learn.lesson import figures, model_figures
 from components.places.learn.lesson.scene import bench_value, feedback, measures
 from components.places.learn.lesson.steps import KEYS, STEPS
+from components.state.fronts import fronts
 from components.words.glossary import LESSONS
 from eggs_core.errors import EggsError
+from eggs_core.evaluation.front import beside_plain
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.toy_layer import BEST_FOUND, judge, promised, read_mask, star_marks, toy_layer, two_halves
 from eggs_core.registry import METHODS
@@ -193,6 +195,10 @@ def test_takeaways_are_three_and_say_what_was_measured():
     assert step_of("magnitude").scene(32).judge().error < 0.5  # "far less than half"
     assert f"{ratio.value:.3f}" in points[2] and f"{runs['ria']:.1f}" in points[1]
     page = model_figures.page_to_keep(step_of("takeaways").scene(0), 0)
+    front = next(front for front in fronts() if front.model == "tiny-llama")
+    pruned = [p for p in front.points if p.pruned and p.bits <= 3.5]
+    ratio = min((r for p in pruned if (r := beside_plain(p, front.points))), key=lambda r: r.value)
+    assert ratio.low > 1 and "quantising wins" in page and f"{ratio.value:.3f} ×" in page
     assert all(point in page for point in points) and "arxiv.org/abs/2508.09471" in page
 
 

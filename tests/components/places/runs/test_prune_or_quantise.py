@@ -8,6 +8,7 @@ import pytest
 from components.places.runs.front import view
 from components.places.runs.front.figures import bytes_figure, in_view, kind_of, speed_figure
 from components.places.runs.front.words import front_facts, front_reading
+from components.state import fronts
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.front import LLAMA_CPP, OURS, Front, Point
 
@@ -67,11 +68,11 @@ def test_names_are_escaped():
 
 
 def test_a_missing_file_is_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(view, "SHIPPED", tmp_path / "none.json")
-    view.fronts.cache_clear()
+    monkeypatch.setattr(fronts, "SHIPPED", tmp_path / "none.json")
+    fronts.fronts.cache_clear()
     with pytest.raises(EggsError, match="cannot be read"):
         view.front_named("tiny-llama")
-    view.fronts.cache_clear()
+    fronts.fronts.cache_clear()
 
 
 def test_what_ships_can_be_shown():
