@@ -171,8 +171,8 @@ def prune_or_quantise() -> str:
     wins = "pruning wins" if ratio.high < 1 else "quantising wins" if ratio.low > 1 else "neither wins for sure"
     return (
         f"On the tiny Llama, at {point.bits:.2f} bits a weight, {wins}: {escape(point.name)} has {ratio.value:.3f} × "
-        f"the perplexity of all weights in as many bits, 95 % interval {ratio.low:.3f} to {ratio.high:.3f}. All points: "
-        "<i>Runs</i>, <i>Compare</i>."
+        f"the perplexity of all weights in as many bits, 95 % interval {ratio.low:.3f} to {ratio.high:.3f}. All "
+        "points: <i>Runs</i>, <i>Compare</i>."
     )
 
 
