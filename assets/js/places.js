@@ -86,7 +86,8 @@ const places = (() => {
       if (awaited && next.get('run') !== awaited) return;     // of the run before
       awaited = '';
       const another = told && run && next.get('run') !== run, moving = !told || another && next.get('tab') !== inView();
-      const tab = moving ? next.get('tab') : expected || inView() || next.get('tab');
+      const tab = moving ? next.get('tab') : expected || inView() || asked(shown); // what was clicked may not be there yet
+      const step = another || told && !expected && tab !== asked(shown); // the server may answer a click before it is seen
       if (tab === inView()) expected = '';
       else if (moving) expect(tab);
       next.set('tab', tab);
@@ -95,7 +96,7 @@ const places = (() => {
         if (shown.has(name)) next.set(name, shown.get(name));
       told = true;
       run = next.get('run');
-      write(next, another);
+      write(next, step);
     },
     step(name) {                                              // another step of the lesson
       if (new URLSearchParams(location.search).get('step') !== name) changed({ tab: 'learn', step: name });

@@ -30,11 +30,11 @@ def test_a_suggestion_is_found_picked_and_refused_without_the_hub(open_page, wid
 def test_lists_close_behind_the_focus(page):
     for field in ("#model", "#method"):
         page.click(f"{field} input")
-        page.get_by_role("option").first.wait_for()
+        page.locator(f"{field} [role=option]").first.wait_for()
         page.keyboard.press("Tab")
-        page.wait_for_function("document.querySelectorAll('[role=option]').length === 0", timeout=5_000)
-    page.wait_for_timeout(300)  # for a list that opens again
-    assert page.get_by_role("option").count() == 0
+        page.wait_for_function("s => document.querySelectorAll(s).length === 0", arg=f"{field} [role=option]")
+        page.wait_for_timeout(300)  # for a list that opens again
+        assert page.locator(f"{field} [role=option]").count() == 0
 
 
 PATH = "/home/somebody/a/long/path/to/models/on/another/disk/SmolLM2-135M-Instruct.gguf"
