@@ -125,10 +125,18 @@ def test_a_failure_while_writing_is_a_sentence(ask, monkeypatch, stream):
 
 
 def test_too_many_at_once_and_too_long_a_wait_are_refused(ask, monkeypatch):
-    _, post = ask
+    writer, post = ask
+    step = writer.reader.step
+
+    def slow(token: int) -> int:  # so that all have asked before the first is done
+        time.sleep(0.03)
+        return step(token)
+
+    monkeypatch.setattr(writer.reader, "step", slow)
     monkeypatch.setattr(turns, "MOST_WAITING", 1)
-    found = post(5)
+    found = post(5, max_tokens=50)
     assert sorted(response.status_code for response in found) == [200, 200, 429, 429, 429]
-    assert "try again later" in found[-1].json()["error"]["message"]
+    refused = next(response for response in found if response.status_code == 429)
+    assert "try again later" in refused.json()["error"]["message"]
     monkeypatch.setattr(server, "WAIT_SECONDS", 0.001)
     assert 503 in {response.status_code for response in post(2)}
