@@ -187,7 +187,8 @@ def visit(url: str, config: PruneConfig, draw: random.Random, timings: dict[str,
                         visitor.cheap(name, "change", output, timings=timings["draw"])
         timings["prune"].append(time.perf_counter() - start)
         if not any("Done in" in text for text in said):
-            raise RuntimeError(f"no result: {said[-3:]}")
+            last = next((text for text in reversed(said) if "<" in text), "nothing")
+            raise RuntimeError(f"no result, the last that was said: {last[-400:]}")
         verify(visitor, config, draw)
 
 
