@@ -2,6 +2,7 @@
 
 gradio begins an event as soon as it was asked for, also if nobody ever reads its values; a few hundred such requests
 would hold all threads that watch heavy work. Here an event waits until its session listens, and goes if none does.
+Nor do requests of strangers, however many, make the server forget what a page that is open looks at.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from urllib.parse import parse_qs
 
 from gradio.blocks import Blocks
 from gradio.queueing import Event, Queue
+from gradio.state_holder import StateHolder
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -24,6 +26,7 @@ from eggs_core.limits import limits
 HEARD_SECONDS = 10.0  # within which a session must listen for its event
 MOST_UNHEARD = 64  # events of sessions that do not listen, and whose page is not open
 MOST_QUEUED = 16  # events of one session that wait
+MOST_PRESENT = 256  # sessions that are open or listen, and that are remembered
 IMPATIENT = f"{MOST_QUEUED} requests of this page wait already; wait until one is answered."
 UPLOADS = "Too many files came from your address within the hour; try again later."
 HOUR = 3600.0
@@ -60,7 +63,7 @@ class Sessions:
         return session in self._listening
 
     def is_open(self, session: str) -> bool:
-        """Is its page open?"""
+        """Is its page open, or a program's stream?"""
         return session in self._open
 
     def full(self, session: str, address: str) -> bool:
@@ -84,17 +87,15 @@ class FairQueue(Queue):
         if self.sessions.full(session, address):
             return False, CROWDED, "queue_full"
         found = await super().push(body, request, username)
-        if not self.sessions.is_open(session):
-            self._forget_first(session)
         self._drop_unheard()
         return found
 
-    def _forget_first(self, session: str) -> None:
-        """Let what gradio remembers of a stranger go before what it remembers of open pages."""
-        holder = self.blocks.state_holder
-        with holder.lock:
-            if session in holder.session_data:
-                holder.session_data.move_to_end(session, last=False)
+    def start(self) -> None:
+        """As gradio does it, once the server is there; from now on it forgets sessions as `Memory` does."""
+        memory = self.blocks.state_holder
+        memory.__class__ = Memory  # what it remembers stays
+        cast(Memory, memory).sessions = self.sessions
+        super().start()
 
     def get_events(self) -> tuple[list[Event], bool, str] | None:
         """The next event of a session that listens, as gradio asks for it."""
@@ -134,6 +135,26 @@ class FairQueue(Queue):
         if not pending:
             self.pending_event_ids_session.pop(session, None)
             self.pending_messages_per_session.pop(session, None)
+
+
+class Memory(StateHolder):
+    """What gradio remembers of each session; what is too much goes, that of sessions that are not open first."""
+
+    sessions: Sessions
+
+    def update(self, session_id: str) -> None:
+        """Note that a session was used just now, and forget others where there are too many."""
+        with self.lock:
+            if session_id in self.session_data:
+                self.session_data.move_to_end(session_id)
+            excess = len(self.session_data) - self.capacity
+            if excess <= 0:
+                return
+            others = [one for one in self.session_data if one != session_id]  # used longest ago first
+            closed = [one for one in others if not self.sessions.is_open(one)]
+            for one in closed[:excess] or others[: max(0, len(others) + 1 - MOST_PRESENT)]:
+                del self.session_data[one]
+                self.time_last_used.pop(one, None)
 
 
 class Hourly:
@@ -177,7 +198,8 @@ class Presence:
             await JSONResponse({"detail": UPLOADS}, 429)(scope, receive, send)
             return
         queue = scope["app"].get_blocks()._queue if scope["type"] == "http" and scope["method"] == "GET" else None
-        session, listens = self._stream(scope, queue) if queue else ("", False)
+        # An empty queue counts as false.
+        session, listens = self._stream(scope, queue) if queue is not None else ("", False)
         if queue is None or not session:
             await self._app(scope, receive, send)
             return
