@@ -2,76 +2,31 @@
 
 gradio begins an event as soon as it was asked for, also if nobody ever reads its values; a few hundred such requests
 would hold all threads that watch heavy work. Here an event waits until its session listens, and goes if none does.
-Nor do requests of strangers, however many, make the server forget what a page that is open looks at.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast
 from urllib.parse import parse_qs
 
 from gradio.blocks import Blocks
 from gradio.queueing import Event, Queue
-from gradio.state_holder import StateHolder
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from components.jobs.sessions import Memory, Sessions
 from eggs_core.limits import limits
 
 HEARD_SECONDS = 10.0  # within which a session must listen for its event
 MOST_UNHEARD = 64  # events of sessions that do not listen, and whose page is not open
 MOST_QUEUED = 16  # events of one session that wait
-MOST_PRESENT = 256  # sessions that are open or listen, and that are remembered
 IMPATIENT = f"{MOST_QUEUED} requests of this page wait already; wait until one is answered."
 UPLOADS = "Too many files came from your address within the hour; try again later."
 HOUR = 3600.0
 CROWDED = "Too many pages are open from your address; close one, or try again in a few minutes."
-
-
-class Sessions:
-    """The sessions that listen for values, and those whose pages are open, by the address that they come from."""
-
-    def __init__(self) -> None:
-        self._listening: Counter[str] = Counter()
-        self._open: Counter[str] = Counter()
-        self._addresses: dict[str, str] = {}  # of those that are open or listen
-
-    @contextmanager
-    def present(self, session: str, address: str, listens: bool) -> Iterator[None]:
-        """While a stream of a session is open; `listens` if values come over it."""
-        counts = [self._open, self._listening] if listens else [self._open]
-        for count in counts:
-            count[session] += 1
-        self._addresses[session] = address
-        try:
-            yield
-        finally:
-            for count in counts:
-                count[session] -= 1
-                if not count[session]:
-                    del count[session]
-            if session not in self._open:
-                self._addresses.pop(session, None)
-
-    def listens(self, session: str) -> bool:
-        """Do its events' values reach anybody?"""
-        return session in self._listening
-
-    def is_open(self, session: str) -> bool:
-        """Is its page open, or a program's stream?"""
-        return session in self._open
-
-    def full(self, session: str, address: str) -> bool:
-        """Are so many other sessions of this address open that one more would be too many?"""
-        most = limits().sessions
-        if most is None or self.is_open(session):
-            return False
-        return sum(one == address for one in self._addresses.values()) >= most
 
 
 class FairQueue(Queue):
@@ -135,26 +90,6 @@ class FairQueue(Queue):
         if not pending:
             self.pending_event_ids_session.pop(session, None)
             self.pending_messages_per_session.pop(session, None)
-
-
-class Memory(StateHolder):
-    """What gradio remembers of each session; what is too much goes, that of sessions that are not open first."""
-
-    sessions: Sessions
-
-    def update(self, session_id: str) -> None:
-        """Note that a session was used just now, and forget others where there are too many."""
-        with self.lock:
-            if session_id in self.session_data:
-                self.session_data.move_to_end(session_id)
-            excess = len(self.session_data) - self.capacity
-            if excess <= 0:
-                return
-            others = [one for one in self.session_data if one != session_id]  # used longest ago first
-            closed = [one for one in others if not self.sessions.is_open(one)]
-            for one in closed[:excess] or others[: max(0, len(others) + 1 - MOST_PRESENT)]:
-                del self.session_data[one]
-                self.time_last_used.pop(one, None)
 
 
 class Hourly:
