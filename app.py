@@ -31,7 +31,6 @@ from components.page import create_page  # noqa: E402
 from components.state.known_runs import bundled_runs  # noqa: E402
 from components.theme import theme  # noqa: E402
 from components.widgets.assets import ASSETS, routes  # noqa: E402
-from components.widgets.descriptions import describe_once  # noqa: E402
 from components.widgets.sentence_blocks import SentenceBlocks  # noqa: E402
 from eggs_core.heavy import import_all  # noqa: E402
 from eggs_core.limits import hosted, limits  # noqa: E402
@@ -45,7 +44,6 @@ def build_app() -> gr.Blocks:
     options: dict[str, Any] = {"analytics_enabled": False, "fill_width": True, "delete_cache": (3600, 7200)}
     with SentenceBlocks(title="EGGS Explorer", **options) as app:
         create_page()
-    describe_once(app)
     app.queue(max_size=2 * WATCHERS, default_concurrency_limit=8)
     admit_fairly(app)
     return app

@@ -1,23 +1,31 @@
-"""Zero-shot accuracy beside perplexity: dense and pruned models on four tasks through lm-eval.
+"""Zero-shot accuracy beside perplexity: dense and pruned models on five tasks through lm-eval.
 
     python benchmarks/accuracy.py [--quick] [--json FILE] [--methods NAME ...] [--seeds S ...] [--items COUNT]
 
-SmolLM2-135M as in quality.py, on the first items of ARC-easy, PIQA, OpenBookQA and WinoGrande from --tasks; --quick is
-tiny-llama on the bundled cloze task. Finished cells are kept under build/quality and not computed again unless the code
-of eggs_core has changed.
+SmolLM2-135M as in quality.py, on ARC-easy, PIQA, OpenBookQA and WinoGrande from --tasks, and on the last words of
+passages of WikiText-2's test split, made as the bundled cloze task is; --quick is tiny-llama on that one. Methods are
+compared on the mean of ARC-easy, PIQA and last words, as WinoGrande and OpenBookQA are near guessing from the start:
+differences are paired over items, each task weighs the same, intervals are a bootstrap over the items of each task.
+Finished cells are kept under build/quality and not computed again unless the code of eggs_core has changed.
 """
 
 import argparse
+import json
+import re
 import statistics
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
-from benchmarks.outcome import conclude  # noqa: E402
-from benchmarks.quality import DATA, SMOLLM2, known_cells, open_model, prune_and_score  # noqa: E402
+import build_cloze  # noqa: E402
+import numpy as np  # noqa: E402
+
+from benchmarks.outcome import check, conclude  # noqa: E402
+from benchmarks.quality import DATA, SMOLLM2, Opened, known_cells, open_model, prune_and_score  # noqa: E402
 from eggs_core.bos import EVERY  # noqa: E402
 from eggs_core.config import make_config  # noqa: E402
 from eggs_core.evaluation.intervals import paired_difference, paired_ratio  # noqa: E402
@@ -28,7 +36,11 @@ from eggs_core.registry import METHODS  # noqa: E402
 from eggs_core.text.windows import bos_of  # noqa: E402
 
 TASKS = ("arc_easy", "piqa", "openbook_qa", "winogrande")
+LAST_WORDS, PASSAGES = "last_words", 2000
+COUNTED = ("arc_easy", "piqa", LAST_WORDS)  # a dense model of this size is above chance there
 SHOWN = ("wanda", "ria-cp", "sparsegpt", "eggs-ptp", "eggs-ptp-plus")
+PEERS, BAR = ("sparsegpt", "ria-cp"), 0.02  # EGGS-PTP+ is to be so far ahead of both
+SAMPLES = 4000
 
 
 def task_scores(model, tokenizer, tasks: list[str], items: int) -> dict[str, Any]:
@@ -37,9 +49,37 @@ def task_scores(model, tokenizer, tasks: list[str], items: int) -> dict[str, Any
     return {"tasks": {score.task: score.to_dict() for score in found}}
 
 
+def last_words(opened: Opened, folder: Path) -> str:
+    """The file of a task made of the evaluation text: which word comes next where a passage breaks off?"""
+    words = " ".join(re.findall(r"\b[a-z]+\b", opened.calibration.content))  # no ends of words with a capital
+    items = build_cloze.build(opened.evaluation_text.content, words, PASSAGES)
+    file = folder / f"{LAST_WORDS}.jsonl"
+    file.write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
+    return str(file)
+
+
+def best(cell: dict[str, Any], task: str) -> list[int]:
+    """A task's items: 1 where the model was right, by normalised accuracy where the task has it."""
+    return cell["tasks"][task]["right_norm"] or cell["tasks"][task]["right"]
+
+
+def counted_difference(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[str, float]:
+    """By how much the mean of the counted tasks is higher, means over seeds, with a bootstrap 95 % interval."""
+    draws, total = np.random.default_rng(0), np.zeros(SAMPLES)
+    value = 0.0
+    for task in COUNTED:
+        sides = [np.mean([best(cell, task) for cell in cells], 0) for cells in (ours, theirs)]
+        difference = sides[0] - sides[1]
+        value += float(difference.mean()) / len(COUNTED)
+        for sample in range(SAMPLES):
+            total[sample] += difference[draws.integers(0, len(difference), len(difference))].mean() / len(COUNTED)
+    low, high = np.quantile(total, [0.025, 0.975])
+    return {"value": value, "low": float(low), "high": float(high)}
+
+
 def rights(cell: dict[str, Any]) -> list[int]:
     """All items of all tasks: 1 where the model was right, by normalised accuracy where the task has it."""
-    return [x for task in cell["tasks"].values() for x in (task["right_norm"] or task["right"])]
+    return [x for task in cell["tasks"] for x in best(cell, task)]
 
 
 def summary(cells: list[dict[str, Any]], dense: dict[str, Any]) -> dict[str, Any]:
@@ -54,36 +94,35 @@ def summary(cells: list[dict[str, Any]], dense: dict[str, Any]) -> dict[str, Any
         nats = mean([c["window_nats"] for c in cells])
         row["perplexity_against_dense"] = paired_ratio(dense["window_nats"], nats).to_dict()
     for task in dense["tasks"]:
-
-        def best(c, t=task):
-            return c["tasks"][t]["right_norm"] or c["tasks"][t]["right"]
-
         errors = [c["tasks"][task]["acc_norm_stderr"] or c["tasks"][task]["acc_stderr"] for c in cells]
-        right = mean([best(c) for c in cells])
+        right = mean([best(c, task) for c in cells])
         row[task] = {"accuracy": statistics.fmean(right), "stderr": statistics.fmean(errors), "items": len(right)}
-        row[task]["difference"] = paired_difference(best(dense), right).to_dict()
+        row[task]["difference"] = paired_difference(best(dense, task), right).to_dict()
     row["mean"] = statistics.fmean(row[task]["accuracy"] for task in dense["tasks"])
     row["mean_difference"] = paired_difference(rights(dense), mean([rights(c) for c in cells])).to_dict()
     return row
 
 
-def main() -> None:
-    """Measure, print the table, write JSON."""
+def main() -> int:
+    """Measure, print the table, write JSON, and return 1 when a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny-llama, 100 items of the bundled cloze task")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
     parser.add_argument("--pattern", default="2:4")
     parser.add_argument("--methods", nargs="+", default=list(SHOWN), choices=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--items", type=int, default=500, help="of each task, the first so many")
+    parser.add_argument("--items", type=int, help="of each task, the first so many; default: all")
     parser.add_argument("--smollm2", type=Path, default=SMOLLM2, help="the GGUF file, or a folder of safetensors")
     parser.add_argument("--data", type=Path, default=DATA, help="the folder of the two texts")
     parser.add_argument("--tasks", type=Path, default=DATA / "tasks", help="the folder of the four tasks")
     options = parser.parse_args()
+    folder = tempfile.TemporaryDirectory()
     name, tasks = "smollm2", [str(options.tasks / f"{task}.jsonl") for task in TASKS]
     if options.quick:
         name, tasks, options.items, options.methods = "tiny-llama", [CLOZE], 100, ["wanda", "sparsegpt"]
     opened, cell = open_model(name, options.smollm2, options.data), known_cells(name)
+    if not options.quick:
+        tasks.append(last_words(opened, Path(folder.name)))
 
     def answer(model):
         return task_scores(model, opened.dense.tokenizer, tasks, options.items)
@@ -92,10 +131,10 @@ def main() -> None:
         f"dense tasks {options.items}",
         lambda: evaluate(opened.dense.model, opened.evaluation).to_dict() | answer(opened.dense.model),
     )
-    rows = {"dense": summary([dense], dense)}
+    rows, seen = {"dense": summary([dense], dense)}, {}
     print_row("dense", rows["dense"])
     for method in options.methods:
-        cells = []
+        cells = seen[method] = []
         for seed in options.seeds:
             config = make_config(
                 "tiny-llama" if name == "smollm2" else name, options.pattern, method, seed=seed, **opened.windows
@@ -109,8 +148,8 @@ def main() -> None:
             cells.append(found)
         rows[method] = summary(cells, dense)
         print_row(METHODS[method].label, rows[method])
-    conclude(
-        [],
+    return conclude(
+        compared(rows, seen),
         options.json,
         packages=("lm_eval",),
         model=name,
@@ -120,6 +159,20 @@ def main() -> None:
         evaluation=protocol(opened.evaluation_text, opened.evaluation, bos_of(opened.dense.tokenizer, EVERY)),
         calibration={"text": opened.calibration.name, "sha256": opened.calibration.sha256, **opened.windows},
     )
+
+
+def compared(rows: dict[str, Any], seen: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Checks of EGGS-PTP+ against each peer that was measured, on the counted tasks; the rows get the differences."""
+    ours, checks = seen.get("eggs-ptp-plus"), []
+    for peer in PEERS if ours else ():
+        if peer not in seen or not set(COUNTED) <= set(ours[0]["tasks"]):
+            continue
+        found = rows["eggs-ptp-plus"][f"against {peer}"] = counted_difference(ours, seen[peer])
+        checks += [
+            check(f"plus_ahead_of_{peer}", found["value"], BAR, higher_is_better=True),
+            check(f"plus_ahead_of_{peer}_low", found["low"], 0.0, higher_is_better=True),
+        ]
+    return checks
 
 
 def print_row(label: str, row: dict[str, Any]) -> None:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast
 from urllib.parse import parse_qs
 
@@ -19,6 +17,7 @@ from gradio.queueing import Event, Queue
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from components.jobs.sessions import Memory, Sessions
 from eggs_core.limits import limits
 
 HEARD_SECONDS = 10.0  # within which a session must listen for its event
@@ -28,47 +27,6 @@ IMPATIENT = f"{MOST_QUEUED} requests of this page wait already; wait until one i
 UPLOADS = "Too many files came from your address within the hour; try again later."
 HOUR = 3600.0
 CROWDED = "Too many pages are open from your address; close one, or try again in a few minutes."
-
-
-class Sessions:
-    """The sessions that listen for values, and those whose pages are open, by the address that they come from."""
-
-    def __init__(self) -> None:
-        self._listening: Counter[str] = Counter()
-        self._open: Counter[str] = Counter()
-        self._addresses: dict[str, str] = {}  # of those that are open or listen
-
-    @contextmanager
-    def present(self, session: str, address: str, listens: bool) -> Iterator[None]:
-        """While a stream of a session is open; `listens` if values come over it."""
-        counts = [self._open, self._listening] if listens else [self._open]
-        for count in counts:
-            count[session] += 1
-        self._addresses[session] = address
-        try:
-            yield
-        finally:
-            for count in counts:
-                count[session] -= 1
-                if not count[session]:
-                    del count[session]
-            if session not in self._open:
-                self._addresses.pop(session, None)
-
-    def listens(self, session: str) -> bool:
-        """Do its events' values reach anybody?"""
-        return session in self._listening
-
-    def is_open(self, session: str) -> bool:
-        """Is its page open?"""
-        return session in self._open
-
-    def full(self, session: str, address: str) -> bool:
-        """Are so many other sessions of this address open that one more would be too many?"""
-        most = limits().sessions
-        if most is None or self.is_open(session):
-            return False
-        return sum(one == address for one in self._addresses.values()) >= most
 
 
 class FairQueue(Queue):
@@ -84,17 +42,15 @@ class FairQueue(Queue):
         if self.sessions.full(session, address):
             return False, CROWDED, "queue_full"
         found = await super().push(body, request, username)
-        if not self.sessions.is_open(session):
-            self._forget_first(session)
         self._drop_unheard()
         return found
 
-    def _forget_first(self, session: str) -> None:
-        """Let what gradio remembers of a stranger go before what it remembers of open pages."""
-        holder = self.blocks.state_holder
-        with holder.lock:
-            if session in holder.session_data:
-                holder.session_data.move_to_end(session, last=False)
+    def start(self) -> None:
+        """As gradio does it, once the server is there; from now on it forgets sessions as `Memory` does."""
+        memory = self.blocks.state_holder
+        memory.__class__ = Memory  # what it remembers stays
+        cast(Memory, memory).sessions = self.sessions
+        super().start()
 
     def get_events(self) -> tuple[list[Event], bool, str] | None:
         """The next event of a session that listens, as gradio asks for it."""
@@ -177,7 +133,8 @@ class Presence:
             await JSONResponse({"detail": UPLOADS}, 429)(scope, receive, send)
             return
         queue = scope["app"].get_blocks()._queue if scope["type"] == "http" and scope["method"] == "GET" else None
-        session, listens = self._stream(scope, queue) if queue else ("", False)
+        # An empty queue counts as false.
+        session, listens = self._stream(scope, queue) if queue is not None else ("", False)
         if queue is None or not session:
             await self._app(scope, receive, send)
             return

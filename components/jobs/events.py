@@ -127,6 +127,8 @@ class _Job:
         return buttons(self.start, self.stop, True)
 
     def run(self, work: Watched, workspace: Workspace, *values: Any) -> Iterator[list[Any]]:
+        if self.name not in workspace.begun:  # the server has forgotten this page since its button was pressed
+            workspace.begin(self.name)
         token = workspace.jobs.get(self.name)
         steps, filled = work(partial(QUEUE.follow, who=token, owner=visitor()), workspace, *values), False
         try:

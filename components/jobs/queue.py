@@ -267,7 +267,9 @@ class JobQueue:
 
     def _do(self, job: _Job) -> None:
         def unwanted() -> bool:
-            return job.ends or (bool(self._waiting) and self._abandoned(job))
+            with self._lock:  # who joins sees the same
+                job.ends = job.ends or (bool(self._waiting) and self._abandoned(job))
+                return job.ends
 
         work, most = job.work, self._most_seconds or self._allowed().seconds
         with closing(self._run(work, most, unwanted)) as values:
@@ -276,10 +278,8 @@ class JobQueue:
                     job.value, job.count = work.after(job.value, value), job.count + 1
                     job.changed.notify_all()
                 if unwanted():
-                    job.ends = True
                     return
-        job.ends = job.ends or unwanted()
-        if work.keep is not None and not job.ends:
+        if not unwanted() and work.keep is not None:
             work.keep(job.value)
 
 

@@ -56,6 +56,7 @@ class Workspace:
     spectrum: str = "spectral_gap"  # that the Spectrum tab compares
     curves: list[BetaCurve] = field(default_factory=list)  # this visitor's own curves over β, newest last
     jobs: dict[str, object] = field(default_factory=dict)  # name of a job that may go on -> its token
+    begun: set[str] = field(default_factory=set)  # names of all jobs that were ever begun
     tab: str = "overview"  # that is open
     seen: dict[str, str] = field(default_factory=dict)  # place -> its tab that was open last
     filled: set[str] = field(default_factory=set)  # tabs that the visit was sent at once
@@ -121,6 +122,7 @@ class Workspace:
 
     def begin(self, name: str) -> object:
         """Let a job of that name go on, and any older one of that name end; returns its token."""
+        self.begun.add(name)
         self.jobs[name] = object()
         return self.jobs[name]
 

@@ -1,5 +1,6 @@
 """Blocks whose events end with an answer or with one sentence, whatever a page or a program sends."""
 
+import copy
 import logging
 from typing import Any
 
@@ -9,6 +10,7 @@ from eggs_core.errors import EggsError
 from eggs_core.limits import sentence
 
 WRONG_KIND = "This request holds a value of another kind than the page sends; reload the page and try again."
+SKIP = gr.skip()
 log = logging.getLogger(__name__)
 
 
@@ -36,6 +38,22 @@ class SentenceBlocks(gr.Blocks):
             if not isinstance(error, EggsError):
                 log.exception("an event failed")
             raise gr.Error(sentence(error), print_exception=False) from None
+
+    async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list[Any]:
+        """As gradio does it, but for outputs that are skipped: it would build each of those components anew."""
+        values = predictions if isinstance(predictions, list | tuple) and len(block_fn.outputs) > 1 else ()
+        changed = [number for number, value in enumerate(values) if not (isinstance(value, dict) and value == SKIP)]
+        if len(values) != len(block_fn.outputs) or len(changed) == len(values):
+            return await super().postprocess_data(block_fn, predictions, state)
+        found: list[Any] = [dict(SKIP) for _ in values]
+        if changed:
+            fewer = copy.copy(block_fn)
+            fewer.outputs = [block_fn.outputs[number] for number in changed]
+            given = [values[number] for number in changed]
+            made = await super().postprocess_data(fewer, given if len(given) > 1 else given[0], state)
+            for number, value in zip(changed, made, strict=True):
+                found[number] = value
+        return found
 
 
 def _check_choice(block: Any, value: Any) -> None:

@@ -1,18 +1,19 @@
 """What the page tells the browser of its components."""
 
+import asyncio
 import copy
 
 import gradio as gr
 import pandas
 import plotly.graph_objects as go
 import pytest
-from gradio.blocks import BlocksConfig
 from gradio.state_holder import SessionState
 
 from app import build_app
 from components.jobs.events import finish
 from components.widgets.canvas import MaskCanvas
 from components.widgets.plot import Plot
+from components.widgets.sentence_blocks import SentenceBlocks
 
 
 def test_the_configuration_is_plain_data():
@@ -32,22 +33,6 @@ def test_the_configuration_is_plain_data():
                 assert value is None or isinstance(value, str | int | float | bool), (*path, type(value))
 
         walk(found, (component["type"], props.get("elem_id")))
-
-
-def test_visitors_start_with_gradios_own_description_and_share_no_changes():
-    app = build_app()
-    app.state_session_capacity = 2
-    one, other = SessionState(app), SessionState(app)
-    made_anew = {k: BlocksConfig.config_for_block(k, [k], block) for k, block in app.blocks.items()}
-    assert one.config_values == made_anew
-    key = next(k for k, block in app.blocks.items() if block.elem_id == "overview-reading")
-    one._update_value_in_config(key, "mine")
-    assert "mine" not in str(other.config_values[key]) and "mine" not in str(SessionState(app).config_values[key])
-    changed = type(app.blocks[key])(elem_id="another", render=False)
-    one[key] = changed
-    one._update_config(key)
-    assert one.config_values[key]["props"]["elem_id"] == "another"
-    assert other.config_values[key]["props"]["elem_id"] == "overview-reading"
 
 
 def test_no_event_of_the_page_tells_its_outputs_how_it_stands():
@@ -90,3 +75,26 @@ def test_an_output_without_a_value_stays_as_it_is_and_a_stray_value_is_an_error(
     assert finish([one, two], {two: "text"}) == [gr.skip(), "text"]
     with pytest.raises(ValueError, match="no outputs of this event"):
         finish([one, two], {other: "text"})
+
+
+def test_outputs_that_are_skipped_are_not_built_anew():
+    """A session's first sight of a page skips some hundred of them, in the thread that answers all events."""
+    with SentenceBlocks() as app:
+        boxes = [gr.Textbox() for _ in range(4)]
+        gr.Button().click(lambda: None, None, boxes)
+    (event,), state = app.fns.values(), SessionState(app)
+
+    def answer(*values):
+        return asyncio.run(app.postprocess_data(event, list(values), state))
+
+    assert answer(gr.skip(), "two", gr.skip(), gr.Textbox(label="four")) == [
+        gr.skip(),
+        "two",
+        gr.skip(),
+        {"label": "four", "__type__": "update"},
+    ]
+    assert [state[box._id] is box for box in boxes] == [True, True, True, False]
+    assert answer(*[gr.skip()] * 4) == [gr.skip()] * 4
+    assert answer("one", "two", "three", "four") == ["one", "two", "three", "four"]
+    with pytest.raises(ValueError, match="needed: 4"):
+        answer(gr.skip())

@@ -50,3 +50,17 @@ def test_every_start_is_followed_by_what_comes_after_success_and_after_failure()
             (True, False),
             (False, True),
         }
+
+
+def test_a_start_that_the_server_has_forgotten_is_done_all_the_same(job):
+    """Gradio forgets sessions where there are too many: the page must not wait for nothing."""
+    seen = list(job.run(lambda _follow, _workspace: ({job.outputs[0]: text} for text in ["Done."]), Workspace()))
+    assert [said for said, _ in seen] == ["Done."]
+
+
+def test_a_start_that_was_stopped_before_it_began_says_nothing_more(job):
+    workspace = Workspace()
+    job.begin(workspace)
+    workspace.end(job.name)
+    (values,) = job.run(lambda _follow, _workspace: ({job.outputs[0]: text} for text in ["Done."]), workspace)
+    assert "Done." not in values
