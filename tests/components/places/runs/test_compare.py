@@ -193,6 +193,6 @@ def test_the_shipped_sweep_is_whole_and_small():
 
 
 def test_an_empty_view_draws_nothing():
-    assert pareto_figure([], [], (1.0, 2.0), "size", "MB", []).data[0].x == (1.0,)
+    assert pareto_figure([], [], (1.0, 2.0), "size", "MB", [], {}).data[0].x == (1.0,)
     assert heat_figure([], "ratio", 1.0).data[0].z == ()
-    assert significance_figure([], "Wanda", []).data == ()
+    assert significance_figure([], "Wanda", [], {}).data == ()
