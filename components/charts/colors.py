@@ -1,5 +1,7 @@
 """A method's colour and symbol, the same in every figure."""
 
+from collections.abc import Iterable
+
 from components.words.labels import method_in
 
 # The same colour for the same method everywhere (Okabe and Ito's palette, safe for the colour-blind).
@@ -19,7 +21,28 @@ SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "
 
 OTHER = "#B79F00"
 
+TONES = (0.0, 0.55, -0.4, 0.3, -0.2)  # of a method's variants
+
 
 def color(label: str) -> str:
-    """A method's colour, which its plans share."""
+    """A method's colour, which its plans and options share."""
     return COLORS.get(method_in(label), OTHER)
+
+
+def shades(labels: Iterable[str]) -> dict[str, str]:
+    """A colour for each of the labels that stand side by side: variants of a method are lighter or darker than it.
+
+    The shortest label of a method, which says of no option, has the method's own colour.
+    """
+    found: dict[str, str] = {}
+    for label in sorted(set(labels), key=lambda label: (len(label), label)):
+        variants = sum(color(other) == color(label) for other in found)
+        found[label] = _toned(color(label), TONES[variants % len(TONES)])
+    return found
+
+
+def _toned(hue: str, tone: float) -> str:
+    """A colour mixed with so much white or, below 0, black."""
+    parts = (int(hue[start : start + 2], 16) for start in (1, 3, 5))
+    aim = 255 if tone > 0 else 0
+    return "#" + "".join(f"{round(part + abs(tone) * (aim - part)):02X}" for part in parts)

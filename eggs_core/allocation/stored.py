@@ -47,9 +47,13 @@ class MeasuredLosses:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         return cls(config.to_dict(), now, found.tokens, losses)
 
-    def sensitivities(self, layers: Sequence[LayerSize]) -> Sensitivities:
-        """The whole table, with the bytes that the layers take here; a layer without losses is left out."""
+    def sensitivities(self, layers: Sequence[LayerSize], values: str | None = None) -> Sensitivities:
+        """The whole table, with the bytes that the layers take here, by default with the values of its configuration.
+
+        A layer without losses is left out.
+        """
         config = PruneConfig.from_dict(self.config)
+        config = config if values is None else config.changed(values=values)
         parsed = {
             name: {NMPattern.parse(pattern): loss for pattern, loss in own.items()} for name, own in self.losses.items()
         }

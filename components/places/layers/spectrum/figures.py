@@ -3,7 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from components.charts.colors import COLORS, SYMBOLS, color
+from components.charts.colors import COLORS, SYMBOLS, color, shades
 from components.charts.layout import base_layout
 from components.charts.whiskers import whiskers
 from components.words.experts import expert_text
@@ -25,14 +25,15 @@ def gap_by_layer(runs: list[Run], measure: str = "spectral_gap") -> go.Figure:
     if not runs:
         return figure
     cells = [cells_of(run.report["layers"]) for run in runs]
-    rows = list(dict.fromkeys(cell.row for cell in cells[0]))
+    rows, hues = list(dict.fromkeys(cell.row for cell in cells[0])), shades(map(run_label, runs))
     for number, row in enumerate(rows):
         place = _tile(figure, number, row)
         if measure == "spectral_gap":
             _add_random_band(figure, [cell for cell in cells[0] if cell.row == row], place, number == 0)
         for i, run in enumerate(runs):
             own = [cell for cell in cells[i] if cell.row == row]
-            _add_line(figure, own, run_label(run), measure, place, i, number == 0)
+            label = run_label(run)
+            _add_line(figure, own, (label, hues[label]), measure, place, i, number == 0)
     figure.update_yaxes(title=MEASURES[measure][0], selector=0)
     tiles = {"count": len(rows), "width": 250, "height": 210}
     grid = {"pattern": "independent", "columns": 1, "rows": len(rows), "xgap": 0.22, "ygap": 0.42}
@@ -60,10 +61,10 @@ def _tile(figure: go.Figure, number: int, row: str) -> dict[str, str]:
 
 
 def _add_line(
-    figure: go.Figure, cells: list[Cell], label: str, measure: str, place: dict[str, str], i: int, named: bool
+    figure: go.Figure, cells: list[Cell], who: tuple[str, str], measure: str, place: dict[str, str], i: int, named: bool
 ) -> None:
-    """One method's layers of one projection; `named` in the legend once."""
-    name = MEASURES[measure][0]
+    """The layers of one projection of a run, `who`: its label and colour; `named` in the legend once."""
+    name, (label, hue) = MEASURES[measure][0], who
     figure.add_scatter(
         x=[cell.block + 1 for cell in cells],
         y=[cell.mean(lambda layer: measure_of(layer, measure)) for cell in cells],
@@ -73,8 +74,8 @@ def _add_line(
         name=label,
         legendgroup=label,
         showlegend=named,
-        marker={"size": 6, "symbol": SYMBOLS[i % len(SYMBOLS)], "color": color(label)},
-        line={"color": color(label), "width": 1.2},
+        marker={"size": 6, "symbol": SYMBOLS[i % len(SYMBOLS)], "color": hue},
+        line={"color": hue, "width": 1.2, "dash": "solid" if hue == color(label) else "dash"},
         hovertemplate=f"{label}<br>%{{customdata}}<br>{name} %{{text}}<extra></extra>",
         **place,
     )
@@ -91,6 +92,9 @@ def _add_random_band(figure: go.Figure, cells: list[Cell], place: dict[str, str]
     figure.add_scatter(x=blocks, y=high, showlegend=False, **edge)
     fill = {"fill": "tonexty", "fillcolor": "rgba(138,143,152,0.45)"}
     figure.add_scatter(x=blocks, y=low, name=name, showlegend=named, **fill, **edge)
+
+
+BELOW_INSET = 0.54  # of the height: what stands at the right ends below the inset and its ticks
 
 
 def density_end(layer: LayerEntry) -> float:
@@ -132,8 +136,9 @@ def density_figure(density: Density, random: Density | None, layer: LayerEntry, 
         count = round(density.shares[0] * min(layer["shape"]))
         figure.add_annotation(x=middles[0], y=tall, text=f"↑ {count:,} at 0", xanchor="left", yanchor="top", xshift=9)
         figure.update_annotations(showarrow=False)
-    _add_marks(figure, layer, tall)
-    if end < 0.9:
+    inset = end < 0.9
+    _add_marks(figure, layer, BELOW_INSET * tall if inset else tall)
+    if inset:
         _add_inset(figure, middles[inside], density.shares[inside], color(label))
     across, up = {"title": "singular value of Â", "range": [0, end]}, {"title": "density", "range": [0, tall * 1.02]}
     figure.update_layout(base_layout(xaxis=across, yaxis=up, bargap=0))
@@ -162,7 +167,8 @@ def _add_inset(figure: go.Figure, values: np.ndarray, shares: np.ndarray, hue: s
 def _add_marks(figure: go.Figure, layer: LayerEntry, tall: float) -> None:
     """σ₂, the Ramanujan edge and the band of random masks, up to a height."""
     mean, std = 1 - layer["null_gap_mean"], layer["null_gap_std"]
-    figure.add_vrect(x0=mean - 2 * std, x1=mean + 2 * std, fillcolor="rgba(138,143,152,0.45)", line_width=0)
+    band = {"x0": mean - 2 * std, "x1": mean + 2 * std, "y0": 0, "y1": tall}
+    figure.add_shape(type="rect", fillcolor="rgba(138,143,152,0.45)", line_width=0, **band)
     for name, x, hue, dash in (
         ("σ₂", layer["sigma2"], "#D55E00", "solid"),
         ("Ramanujan edge", layer["sigma2"] + layer["ramanujan_margin"], "#CC79A7", "dash"),

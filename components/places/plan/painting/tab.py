@@ -33,7 +33,7 @@ from eggs_core.rules import SEPARATOR
 from eggs_core.text.sources import Text
 
 TAB = "plan"  # as addresses call it
-LEAST, MOST, FIRST = 25, 100, 53  # per cent of the bytes
+MOST, FIRST = 100, 53  # per cent of the bytes; the least is what the model's layers can reach
 NO_RUN = "What a plan came to stands here once a run is finished."
 
 
@@ -53,6 +53,7 @@ class PlanPanel:
     in_use: InUse
     canvas: PlanCanvas
     choices: PlanChoices
+    budget: gr.Slider
     progress: gr.HTML
     sources: gr.HTML
     weakest: gr.HTML
@@ -64,7 +65,7 @@ class PlanPanel:
     def outputs(self) -> list[Block]:
         """What follows the sidebar's choices."""
         beside = [self.in_use.rules, self.in_use.note, self.in_use.drop]
-        return [self.canvas, self.choices, self.sources, self.weakest, *beside]
+        return [self.canvas, self.choices, self.budget, self.sources, self.weakest, *beside]
 
     @property
     def tab(self) -> Tab:
@@ -81,19 +82,19 @@ class PlanPanel:
             [self.outcome], [run], ("plan", predicted), lambda: {self.outcome: outcome_reading(run, predicted)}
         )
 
-    def open(self, workspace: Workspace, *values: Any) -> list[Any]:
-        """State and the sidebar's values in; the canvas and what stands beside Prune out, gone through `finish`."""
+    def open(self, workspace: Workspace, budget: float, *values: Any) -> list[Any]:
+        """State, budget and the sidebar's values in; canvas and what stands beside Prune out, gone through `finish`."""
         try:
-            return finish(self.outputs, self._draw(workspace, self.read(*values)[0]))
+            return finish(self.outputs, self._draw(workspace, number(budget, "The budget"), self.read(*values)[0]))
         except EggsError as error:
             workspace.plan_drawn = ""
             said = hint(escape(error), bad=True)
             return finish(self.outputs, {self.canvas: None, self.sources: said, self.weakest: ""})
 
-    def follow(self, workspace: Workspace, *values: Any) -> list[Any]:
+    def follow(self, workspace: Workspace, budget: float, *values: Any) -> list[Any]:
         """The same for a change in the sidebar; while the tab is closed, what stands beside Prune alone."""
         if workspace.tab == TAB:
-            return self.open(workspace, *values)
+            return self.open(workspace, budget, *values)
         try:
             config, _ = self.read(*values)
             beside = self._beside_prune(workspace, config, Planned.of(config) if config.layers else None)
@@ -101,13 +102,14 @@ class PlanPanel:
             beside = {}
         return finish(self.outputs, beside)
 
-    def _draw(self, workspace: Workspace, config: PruneConfig) -> Values:
+    def _draw(self, workspace: Workspace, budget: float, config: PruneConfig) -> Values:
         plan = Planned.of(config)
         values = self._beside_prune(workspace, config, plan)
         if plan.unused:
             config = config.changed(layers=[rule for rule in config.layers if rule not in plan.unused])
             plan = Planned.of(config)
         values[self.choices] = choices_value(plan)
+        values[self.budget] = gr.Slider(minimum=plan.least_budget, value=max(budget, plan.least_budget))
         if workspace.plan_drawn != plan.key():
             workspace.plan_drawn = plan.key()
             values[self.canvas] = canvas_value(plan)
@@ -193,7 +195,7 @@ def create_plan_tab(
     weakest = gr.HTML(elem_id="plan-weakest", padding=False)
     sources = gr.HTML(elem_id="plan-sources", padding=False)
     panel_heading("The best plan for a budget")
-    budget = gr.Slider(LEAST, MOST, FIRST, step=1, label="Budget, % of the layers’ dense bytes", elem_id="plan-budget")
+    budget = gr.Slider(1, MOST, FIRST, step=1, label="Budget, % of the layers’ dense bytes", elem_id="plan-budget")
     with gr.Row():
         start = gr.Button("Fill by budget", variant="primary", elem_id="plan-start", min_width=140, scale=2)
         measure = gr.Button("Measure what each layer loses", elem_id="plan-measure", min_width=270, scale=3)
@@ -203,12 +205,12 @@ def create_plan_tab(
     panel_heading("What became of it")
     outcome = gr.HTML(elem_id="plan-outcome", padding=False)
     again = gr.Textbox("0", visible="hidden", elem_id="plan-again", show_label=False)
-    panel = PlanPanel(in_use, canvas, choices, progress, sources, weakest, outcome, again, read)
-    sidebar = [state, *inputs]
-    gr.on([open_tab().select, again.change], panel.open, sidebar, panel.outputs, **FINISHED)
-    gr.on([control.change for control in inputs], panel.follow, sidebar, panel.outputs, **FINISHED)
-    canvas.paint(panel.paint, sidebar, in_use.rules, **EACH)
+    panel = PlanPanel(in_use, canvas, choices, budget, progress, sources, weakest, outcome, again, read)
+    asked = [state, budget, *inputs]
+    gr.on([open_tab().select, again.change], panel.open, asked, panel.outputs, **FINISHED)
+    gr.on([control.change for control in inputs], panel.follow, asked, panel.outputs, **FINISHED)
+    canvas.paint(panel.paint, [state, *inputs], in_use.rules, **EACH)
     in_use.drop.click(lambda: "", None, in_use.rules, **CHEAP)
     starts = {measure.click: panel.measure, timing.click: panel.time_layers, budget.release: panel.refill}
-    run_by_buttons(start, stop, panel.fill, [state, budget, *inputs], [progress, in_use.rules, again], starts=starts)
+    run_by_buttons(start, stop, panel.fill, asked, [progress, in_use.rules, again], starts=starts)
     return panel

@@ -117,6 +117,26 @@ class Planned:
         usual = {brush for brush in map(parse_choice, USUAL) if any(layer.takes(brush) for layer in self.layers)}
         return sorted(usual | named, key=sparsity_order)
 
+    @property
+    def least_budget(self) -> int:
+        """The least budget that some plan keeps to, in per cent of the dense bytes, by the patterns to choose from."""
+        usual, least, whole = self.patterns, 0, 0
+        for (patterns, _, _), alike in self._alike(usual).items():
+            choices = [choice for choice in patterns if alike[0].takes(choice)] or [None]
+            least += len(alike) * min(alike[0].cost(choice, self.config)[0] for choice in choices)
+            whole += len(alike) * alike[0].cost(None, self.config)[0]
+        return math.ceil(100 * least / whole) if whole else 1
+
+    def _alike(self, usual: list[Choice]) -> dict[tuple, list[LayerSize]]:
+        """The layers by the patterns that a plan may give them, their shape and the bytes of a weight."""
+        found: dict[tuple, list[LayerSize]] = {}
+        for layer in self.layers:
+            own = None if self.losses is None else self.losses.losses.get(layer.name)
+            patterns = tuple(usual) if self.losses is None else (None, *map(parse_choice, own or ()))
+            if self.losses is None or own is not None:  # a budget is of the layers that losses were measured of
+                found.setdefault((patterns, layer.shape, layer.itemsize), []).append(layer)
+        return found
+
     def key(self) -> str:
         """What the canvas's value is told by: it is sent again only when this is another."""
         stored = self.config.permutation, self.config.bits
@@ -210,9 +230,9 @@ def painted(plan: Planned, patterns: object, choices: object) -> tuple[str, ...]
     return rules_for(plan.layers, chosen, plan.config.pattern)
 
 
-def best_choices(losses: MeasuredLosses, layers: list[LayerSize], budget: float) -> dict[str, Choice]:
+def best_choices(losses: MeasuredLosses, layers: list[LayerSize], values: str, budget: float) -> dict[str, Choice]:
     """The choices of least predicted loss within a share of the dense bytes; raises EggsError for too small a one."""
-    return best_plan(losses.sensitivities(layers), budget).patterns
+    return best_plan(losses.sensitivities(layers, values), budget).patterns
 
 
 def fill(plan: Planned, budget: float) -> tuple[str, ...]:
@@ -222,7 +242,8 @@ def fill(plan: Planned, budget: float) -> tuple[str, ...]:
     """
     if plan.losses is None:
         raise EggsError("What the layers lose was not measured yet; press “Measure what each layer loses”.")
-    default, found = plan.config.pattern, PROCESSES.ask(best_choices, plan.losses, plan.layers, budget)
+    default, values = plan.config.pattern, plan.config.choice("values")
+    found = PROCESSES.ask(best_choices, plan.losses, plan.layers, values, budget)
     free = [layer for layer in plan.layers if layer.name in found]
     same = (layer for layer in free if found[layer.name] == _given(layer, default))  # what it gets without a rule
     return rules_for(free, found | {layer.name: default for layer in same}, default)

@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from components.charts.colors import COLORS, color
+from components.charts.colors import COLORS, color, shades
 from components.charts.layout import base_layout
 from components.charts.whiskers import whiskers
 from components.words.labels import run_label
@@ -12,7 +12,7 @@ from eggs_core.runs.run import Run
 
 def perplexity_forest(runs: list[Run]) -> go.Figure:
     """Perplexity of each method over that of the dense model, with bootstrap 95 % intervals."""
-    figure = go.Figure()
+    figure, hues = go.Figure(), shades(map(run_label, runs))
     for run in reversed(runs):
         evaluation, label = run.report["evaluation"], run_label(run)
         ratio = paired_ratio(evaluation["dense"]["window_nats"], evaluation["pruned"]["window_nats"])
@@ -22,7 +22,7 @@ def perplexity_forest(runs: list[Run]) -> go.Figure:
             mode="markers",
             name=label,
             showlegend=False,
-            marker={"size": 11, "color": color(label)},
+            marker={"size": 11, "color": hues[label]},
             error_x=whiskers([ratio.value], [ratio.low], [ratio.high], thickness=2, width=6),
             hovertemplate=f"{label}: × %{{x:.3f}} [{ratio.low:.3f}, {ratio.high:.3f}]<extra></extra>",
         )

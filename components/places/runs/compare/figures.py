@@ -1,7 +1,7 @@
 """Figures of a sweep, drawn with plotly; no gradio here."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -22,11 +22,6 @@ MEASURES = {  # of the heat map: name -> (title, figure of a group and the dense
 }
 
 
-def base_label(label: str) -> str:
-    """The method's name without its β, as colours are given to methods."""
-    return label.split(", β ")[0]
-
-
 def front_of(points: Sequence[tuple[float, float]]) -> list[int]:
     """Numbers of the points that no other beats in both costs, from the first cost's lowest to its highest."""
     on = np.flatnonzero(pareto_front(np.array(points).reshape(-1, 2)))
@@ -40,18 +35,20 @@ def pareto_figure(
     title: str,
     unit: str,
     patterns: Sequence[str],
+    hues: Mapping[str, str],
     named: bool = False,
 ) -> go.Figure:
     """Perplexity against a cost, one point per group and one for the dense model; what nothing beats is ringed.
 
-    `patterns` are all that are in view, each with a symbol; one figure is `named`: it fills the legend.
+    `patterns` are all that are in view, each with a symbol; `hues` are the labels' colours; one figure is `named`: it
+    fills the legend.
     """
     figure = go.Figure()
     points = [*zip(costs, (g.perplexity for g in groups), strict=True), dense]
     _add_front(figure, points, [f"{g.label}, {g.pattern}" for g in groups] + ["dense"])
     for label in dict.fromkeys(g.label for g in groups):
         own = [i for i, g in enumerate(groups) if g.label == label]
-        _add_method(figure, [groups[i] for i in own], [costs[i] for i in own], patterns, unit)
+        _add_method(figure, [groups[i] for i in own], [costs[i] for i in own], patterns, hues, unit)
     figure.add_scatter(
         x=[dense[0]],
         y=[dense[1]],
@@ -90,8 +87,15 @@ def _add_front(figure: go.Figure, points: list[tuple[float, float]], names: list
     )
 
 
-def _add_method(figure: go.Figure, own: list[Group], costs: list[float], patterns: Sequence[str], unit: str) -> None:
-    """The groups of one method, a symbol for each pattern, with whiskers over seeds."""
+def _add_method(
+    figure: go.Figure,
+    own: list[Group],
+    costs: list[float],
+    patterns: Sequence[str],
+    hues: Mapping[str, str],
+    unit: str,
+) -> None:
+    """The groups of one label, a symbol for each pattern, with whiskers over seeds; variants are outlined."""
     label, values, spread = own[0].label, [g.perplexity for g in own], [g.spread for g in own]
     figure.add_scatter(
         x=costs,
@@ -101,8 +105,8 @@ def _add_method(figure: go.Figure, own: list[Group], costs: list[float], pattern
         marker={
             "symbol": [SYMBOLS[patterns.index(g.pattern) % len(SYMBOLS)] for g in own],
             "size": 11,
-            "color": color(base_label(label)),
-            "line": {"width": 2 if ", β " in label else 0, "color": INK},
+            "color": hues[label],
+            "line": {"width": 2 if hues[label] != color(label) else 0, "color": INK},
         },
         error_y=whiskers(values, [low for low, _ in spread], [high for _, high in spread], width=4),
         customdata=[[g.pattern, len(g.cells)] for g in own],
@@ -147,7 +151,9 @@ def heat_figure(groups: list[Group], measure: str, dense: float) -> go.Figure:
     return figure
 
 
-def significance_figure(rows: list[tuple[Group, Interval, int]], baseline: str, patterns: Sequence[str]) -> go.Figure:
+def significance_figure(
+    rows: list[tuple[Group, Interval, int]], baseline: str, patterns: Sequence[str], hues: Mapping[str, str]
+) -> go.Figure:
     """Perplexity of each method over the baseline's with 95 % intervals; filled where the interval excludes 1."""
     figure = go.Figure()
     labels = list(dict.fromkeys(g.label for g, _, _ in rows))[::-1]
@@ -157,7 +163,7 @@ def significance_figure(rows: list[tuple[Group, Interval, int]], baseline: str, 
             continue
         offset = 0.55 * ((len(patterns) - 1) / 2 - number) / max(1, len(patterns))
         heights = [labels.index(g.label) + offset for g, _, _ in own]
-        _add_intervals(figure, own, heights, SYMBOLS[number % len(SYMBOLS)])
+        _add_intervals(figure, own, heights, SYMBOLS[number % len(SYMBOLS)], hues)
     figure.add_vline(x=1, line={"dash": "dot", "color": COLORS["Dense"]})
     figure.update_layout(
         base_layout(
@@ -178,7 +184,11 @@ def significance_figure(rows: list[tuple[Group, Interval, int]], baseline: str, 
 
 
 def _add_intervals(
-    figure: go.Figure, rows: list[tuple[Group, Interval, int]], heights: list[float], symbol: str
+    figure: go.Figure,
+    rows: list[tuple[Group, Interval, int]],
+    heights: list[float],
+    symbol: str,
+    hues: Mapping[str, str],
 ) -> None:
     """The intervals of one pattern, and its symbol in the legend."""
     pattern = rows[0][0].pattern
@@ -191,7 +201,7 @@ def _add_intervals(
         showlegend=False,
         marker={
             "size": 10,
-            "color": [color(base_label(g.label)) for g, _, _ in rows],
+            "color": [hues[g.label] for g, _, _ in rows],
             "line": {"width": 2},
             "symbol": [symbol if clear(found) else f"{symbol}-open" for _, found, _ in rows],
         },

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from components.charts.colors import shades
 from components.places.runs.compare.figures import heat_figure, pareto_figure, significance_figure
 from components.places.runs.compare.words import NO_SPEED, front_reading, heat_reading, left_out, significance_reading
 from components.state.reports import all_reports
@@ -103,6 +104,11 @@ def patterns_of(found: Sequence[Group]) -> list[str]:
     return list(dict.fromkeys(group.pattern for group in found))
 
 
+def hues_of(sweep: Sweep, model: str) -> dict[str, str]:
+    """The colours of a model's labels, whichever of them are in view."""
+    return shades(options_of(sweep, model)[1])
+
+
 def source_with(model: str, keys: Sequence[str]) -> str | None:
     """The first of these sources that holds a finished run of a model; None without one. What is damaged is skipped."""
     for key in keys:
@@ -123,7 +129,8 @@ def size_front(sweep: Sweep, found: list[Group], choice: Choice) -> Figure:
     """Perplexity against bytes."""
     dense = sweep.dense[choice.model]
     sizes, still = [group.packed_bytes / 1e6 for group in found], (dense["bytes"] / 1e6, dense["perplexity"])
-    figure = pareto_figure(found, sizes, still, "packed size, MB", "MB", patterns_of(found), named=True)
+    hues = hues_of(sweep, choice.model)
+    figure = pareto_figure(found, sizes, still, "packed size, MB", "MB", patterns_of(found), hues, named=True)
     return figure, front_reading(found, sizes, still, "MB", "size")
 
 
@@ -135,7 +142,7 @@ def speed_front(sweep: Sweep, found: list[Group], choice: Choice) -> Figure:
     timed, times = [group for group, _ in ratios], [ratio for _, ratio in ratios]
     still = (1.0, sweep.dense[choice.model]["perplexity"])
     title = "time per token ÷ dense, packed weights"
-    figure = pareto_figure(timed, times, still, title, "× dense", patterns_of(found))
+    figure = pareto_figure(timed, times, still, title, "× dense", patterns_of(found), hues_of(sweep, choice.model))
     tail = left_out(len(found) - len(timed))
     return figure, front_reading(timed, times, still, "× the time", "time per token", tail)
 
@@ -154,5 +161,7 @@ def significance(found: list[Group], everything: list[Group], choice: Choice) ->
         base = bases.get(group.pattern)
         if base is not None and group.label != choice.baseline and set(base.seeds) & set(group.seeds):
             rows.append((group, *against(group, base)))
-    figure = significance_figure(rows, choice.baseline, patterns_of(found)) if rows else None
-    return figure, significance_reading(rows, choice.baseline)
+    said, hues = significance_reading(rows, choice.baseline), shades(group.label for group in (*everything, *found))
+    if not rows:
+        return None, said
+    return significance_figure(rows, choice.baseline, patterns_of(found), hues), said

@@ -144,6 +144,15 @@ def test_losses_are_kept_by_method_and_calibration(follow, small_folder, monkeyp
     assert losses_of(config) is None
 
 
+@pytest.mark.parametrize("values", ["model", "int4"])
+def test_the_least_budget_can_be_kept_to_and_no_smaller_one(values):
+    plan = Planned.of(make_config("tiny-llama", "2:4", values=values))
+    assert plan.losses is not None and fill(plan, plan.least_budget / 100)
+    with pytest.raises(EggsError, match="below the least possible"):
+        fill(plan, (plan.least_budget - 1) / 100)
+    assert (plan.least_budget < 12) == (values == "int4")
+
+
 def test_the_best_plan_for_a_budget_is_within_it():
     plan = plan_of()
     for budget in (0.4, 0.6):

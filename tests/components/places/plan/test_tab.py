@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from components.places.plan.painting.tab import InUse, PlanPanel, create_plan_tab
+from components.places.plan.painting.tab import FIRST, InUse, PlanPanel, create_plan_tab
 from components.sidebar_values import controls_of, read
 from components.state.workspace import Workspace
 from eggs_core.config import PruneConfig, make_config
@@ -22,7 +22,7 @@ def panel() -> PlanPanel:
 
 
 def followed(panel: PlanPanel, workspace: Workspace, config: PruneConfig) -> dict[Any, Any]:
-    return dict(zip(panel.outputs, panel.follow(workspace, *controls_of(config)), strict=True))
+    return dict(zip(panel.outputs, panel.follow(workspace, FIRST, *controls_of(config)), strict=True))
 
 
 def test_rules_that_fit_nothing_are_let_go_and_that_is_said_until_others_come(panel):
@@ -53,9 +53,9 @@ def test_a_model_that_is_none_is_one_sentence_on_the_tab(panel):
     seen = followed(panel, workspace, make_config("/no/such/folder", "2:4", layers=["blocks 1=dense"]))
     assert seen[panel.canvas] is None and "bad" in seen[panel.sources] and seen[panel.in_use.rules] == SKIPPED
     workspace.tab = "overview"
-    assert set(map(str, panel.follow(workspace, *controls_of(make_config("/no", "2:4", layers=["a=dense"]))))) == {
-        str(SKIPPED)
-    }
+    assert set(
+        map(str, panel.follow(workspace, FIRST, *controls_of(make_config("/no", "2:4", layers=["a=dense"]))))
+    ) == {str(SKIPPED)}
 
 
 def test_filling_measures_first_where_it_must(panel, follow, small_folder):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from components.charts.colors import color, shades
 from components.places.runs.compare.figures import MEASURES, heat_figure, pareto_figure, significance_figure
 from components.places.runs.compare.tables import cell_table, group_table
 from components.places.runs.compare.view import (
@@ -115,6 +116,23 @@ def test_differences_from_the_baseline_are_told_with_their_certainty(sweep):
     assert figure is None and "choose another baseline" in said
 
 
+def test_variants_of_a_method_share_its_hue_and_are_told_apart(sweep):
+    sweep.cells += [cell("eggs-ptp-plus", "2:4", 0, [2.9, 3.0, 3.0], 105_000)]
+    sweep.cells[-1].config = sweep.cells[-1].config.changed(beta=0.9)
+    choice = Choice("tiny-llama", baseline="Wanda")
+    found = chosen(sweep, choice)
+    size, forest = size_front(sweep, found, choice)[0], significance(found, found, choice)[0]
+    drawn = {trace.name: trace.marker for trace in size.data}
+    plain, variant = drawn["EGGS-PTP+"], drawn["EGGS-PTP+, β 0.9"]
+    assert plain.color == color("EGGS-PTP+") == color("EGGS-PTP+, β 0.9") != variant.color
+    assert (plain.line.width, variant.line.width) == (0, 2)
+    assert {plain.color, variant.color} <= set(forest.data[0].marker.color)
+    alone = size_front(sweep, chosen(sweep, Choice("tiny-llama", methods=("EGGS-PTP+, β 0.9",))), choice)[0]
+    assert alone.data[1].marker.color == variant.color  # whatever else is in view
+    many = shades([f"EGGS-PTP+, β {number / 10}" for number in range(5)])
+    assert len(set(many.values())) == 5
+
+
 def test_whatever_a_file_says_is_shown_as_text(sweep):
     choice = Choice("tiny-llama")
     said = overview(sweep, chosen(sweep, choice), choice.model)
@@ -175,6 +193,6 @@ def test_the_shipped_sweep_is_whole_and_small():
 
 
 def test_an_empty_view_draws_nothing():
-    assert pareto_figure([], [], (1.0, 2.0), "size", "MB", []).data[0].x == (1.0,)
+    assert pareto_figure([], [], (1.0, 2.0), "size", "MB", [], {}).data[0].x == (1.0,)
     assert heat_figure([], "ratio", 1.0).data[0].z == ()
-    assert significance_figure([], "Wanda", []).data == ()
+    assert significance_figure([], "Wanda", [], {}).data == ()
