@@ -90,9 +90,8 @@ def _wire(page: Page) -> None:
     listed.then(None, None, None, js=SHOW_THE_END_OF_A_PATH, **script_only)  # a list that arrives shows the beginning
     link.change(None, link, None, js=SET_ADDRESS, **script_only)
     places, *_ = (bar.select(page.open_tab, state, link, **EACH) for bar in page.bars.values())
-    places.then(
-        page.plan.follow, [state, page.plan.budget, *sidebar.inputs], page.plan.outputs, **FINISHED
-    )  # it may be seen again
+    asked = [state, page.plan.budget, *sidebar.inputs]
+    places.then(page.plan.follow, asked, page.plan.outputs, **FINISHED)  # it may be seen again
     page.go_there.click(page.go, [state, page.gone], page.drawn_again, js=QUERY, **FINISHED)
     root.load(None, None, None, js=CLOSE_SIDEBAR_ON_PHONES, **script_only)
     run_by_buttons(
