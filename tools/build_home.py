@@ -190,19 +190,17 @@ def gather(kept: Path) -> dict:
 
 
 def speeds(found: dict) -> dict:
-    """Tokens a second of every cell, and of the dense model; a cell that was not timed has those of its layout."""
+    """Tokens a second of every cell, and of the dense model; nothing for a cell of a layout that was never timed."""
     timed = {cell: one for cell, one in found.items() if "tokens_per_second" in one}
     best = max(one["dense_tokens_per_second"] for one in timed.values())
-    ratios: dict = {}
+    ratios: dict[tuple, list[float]] = {}
     for cell, one in timed.items():
         ratios.setdefault(layout(*cell), []).append(one["tokens_per_second"] / one["dense_tokens_per_second"])
+    rates = {key: best * statistics.median(found) for key, found in ratios.items()}
+    known = {cell: rates.get(layout(*cell)) for cell in found}
     return {
-        cell: {
-            "tokens_per_second": best * statistics.median(ratios[layout(*cell)]),
-            "dense_tokens_per_second": best,
-        }
-        for cell in found
-        if layout(*cell) in ratios
+        cell: {} if rate is None else {"tokens_per_second": rate, "dense_tokens_per_second": best}
+        for cell, rate in known.items()
     }
 
 

