@@ -47,7 +47,7 @@ function available(pattern) {
   if (chosen('values').disabled) bits[0].checked = true;
   const missing = bits.filter(input => input.disabled).map(input => input.nextElementSibling.textContent);
   find('.home-why').textContent = [whole ? 'The whole model has no method: nothing is removed.' : '',
-    missing.length ? `Not computed for ${what}: ${missing.join(' and ')} bits.` : ''].join(' ').trim();
+    missing.length ? `Not computed for ${what}: ${missing.join(', ').replace(/, (\d+)$/, ' and $1')} bits.` : ''].join(' ').trim();
   return cell(pattern, method.value, chosen('values').value);
 }
 

@@ -24,8 +24,8 @@ def frame(found: Home) -> str:
     return (
         '<div class="home"><h2 class="home-title"><span class="home-removed"></span> Does it still make sense?</h2>'
         f'<div class="home-controls">{_group("Weights kept", "dial", dial)}'
-        f"{_group('Chosen by', 'methods', chosen)}{_group('Bits of a weight', 'values', bits)}</div>"
-        f'<p class="home-why" aria-live="polite"></p>{_group("Go on from", "prompts", prompts)}'
+        f"{_group('Chosen by', 'methods', chosen)}{_group('Bits of a weight', 'values', bits)}"
+        f'<p class="home-why" aria-live="polite"></p></div>{_group("Go on from", "prompts", prompts)}'
         '<div class="home-texts" aria-live="polite"></div>'
         '<div class="home-go"><button type="button" class="home-button first" data-open="learn">Show me how (5 min)'
         '</button><button type="button" class="home-button" data-open="overview">Prune your own</button></div>'
