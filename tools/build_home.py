@@ -1,11 +1,13 @@
 """Compute assets/home.json, which Home shows: five prompts, continued by a model dense and pruned; a tile of masks.
 
-    python tools/build_home.py SmolLM2-135M-Instruct.Q4_1.gguf
+    python tools/build_home.py SmolLM2-135M-Instruct.Q4_1.gguf             # what is missing, rounded values last
+    python tools/build_home.py SmolLM2-135M-Instruct.Q4_1.gguf --gather    # only write the file from what there is
 
-Every pattern and method is kept in ~/.cache/eggs/home once it is computed, and the file is written anew after each:
-what was interrupted goes on where it was. The prompts were fixed before any was run. Decoding is greedy. Tokens of the
-dense and the packed model are timed in turn, so other programs change their rates, but hardly their ratio: the dense
-rate is the best of all runs, a packed one that times the ratio, of methods with equal layouts the median one.
+Every pattern, method and number of bits is kept in ~/.cache/eggs/home once it is computed, and the file is written
+anew after each: what was interrupted goes on where it was. The prompts were fixed before any was run. Decoding is
+greedy. Tokens of the dense and the packed model are timed in turn, so other programs change their rates, but hardly
+their ratio: the dense rate is the best of all runs, a packed one that times the ratio, of methods with equal layouts
+the median one. A cell of a layout that was never timed has no rate.
 """
 
 import argparse
@@ -23,6 +25,7 @@ import torch  # noqa: E402
 from benchmarks.outcome import machine  # noqa: E402
 from eggs_core import registry  # noqa: E402
 from eggs_core.config import PruneConfig, make_config  # noqa: E402
+from eggs_core.registry import AS_COMPUTED  # noqa: E402
 from eggs_core.runs.events import Finished  # noqa: E402
 from eggs_core.runs.execute import execute  # noqa: E402
 from eggs_core.speed.generation import greedy  # noqa: E402
@@ -38,7 +41,10 @@ PROMPTS = (
 )
 NEW_TOKENS = 40
 PATTERNS = ("2:4", "3:4", "1:4")
+ALL = "1:1"  # every weight stays: with rounded values, quantisation alone
 METHODS = ("magnitude", "wanda", "ria", "sparsegpt", "eggs-ptp-plus")
+PLAIN = "magnitude"  # the method at 1:1, where all methods keep the same; it changes no value before it is rounded
+ROUNDED = ("int8", "int4", "bf16")
 TILE = ("tiny-llama", "model.layers.2.mlp.down_proj", 8, 16)  # a bundled model's layer, rows, columns
 WINDOWS = {"calibration_windows": 32, "evaluation_windows": 32}  # of 256 tokens
 
@@ -142,61 +148,91 @@ def tile() -> dict:
     }
 
 
+def cells() -> list[tuple[str, str, str]]:
+    """Pattern, method and values of all that Home has a place for, the quick and the telling ones first."""
+    pruned = [(pattern, method) for method in METHODS for pattern in PATTERNS]
+    best = METHODS[-1]
+    telling = [(ALL, PLAIN, "int8"), (ALL, PLAIN, "int4"), ("2:4", best, "int4"), ("2:4", best, "int8")]
+    rounded = [(p, m, values) for p, m in ((ALL, PLAIN), *reversed(pruned)) for values in ROUNDED]
+    return list(dict.fromkeys([*((p, m, AS_COMPUTED) for p, m in pruned), *telling, *rounded]))
+
+
+def place(kept: Path, pattern: str, method: str, values: str) -> Path:
+    """The file that keeps a cell."""
+    rounded = "" if values == AS_COMPUTED else f"-{values}"
+    return kept / f"{pattern.replace(':', 'of')}-{method}{rounded}.json"
+
+
 def gather(kept: Path) -> dict:
     """All that was computed so far, as one object."""
-    found = {(p, m): kept / f"{p.replace(':', 'of')}-{m}.json" for p in PATTERNS for m in METHODS}
-    cells = {key: json.loads(file.read_text(encoding="utf-8")) for key, file in found.items() if file.is_file()}
-    first = next(iter(cells.values()))
-    for key, cell in cells.items():
-        if cell["dense"]["texts"] != first["dense"]["texts"]:
-            raise SystemExit(f"{key} was computed with another dense model; remove {kept}.")
+    files = {cell: file for cell in cells() if (file := place(kept, *cell)).is_file()}
+    found = {cell: json.loads(file.read_text(encoding="utf-8")) for cell, file in files.items()}
+    first = next(iter(found.values()))
+    for cell, one in found.items():
+        if one["dense"]["texts"] != first["dense"]["texts"]:
+            raise SystemExit(f"{cell} was computed with another dense model; remove {files[cell]}.")
     pruned: dict = {}
-    for (pattern, method), speed in speeds({key: cell["pruned"] for key, cell in cells.items()}).items():
-        pruned.setdefault(pattern, {})[method] = cells[pattern, method]["pruned"] | speed
-    protocol = first["protocol"] | {"created": max(cell["protocol"]["created"] for cell in cells.values())}
+    rounded: dict = {}
+    for (pattern, method, values), speed in speeds({cell: one["pruned"] for cell, one in found.items()}).items():
+        place_in = pruned if values == AS_COMPUTED else rounded.setdefault(values, {})
+        place_in.setdefault(pattern, {})[method] = found[pattern, method, values]["pruned"] | speed
+    devices = sorted({one["protocol"]["device"].partition(",")[0] for one in found.values()})
+    protocol = first["protocol"] | {"created": max(one["protocol"]["created"] for one in found.values())}
     about = {
         "model": kept.name,
         "new_tokens": NEW_TOKENS,
         "machine": machine()["processor"],
         **protocol,
+        "devices": devices,
     }
-    texts = {"about": about, "prompts": PROMPTS, "dense": first["dense"], "pruned": pruned}
+    texts = {"about": about, "prompts": PROMPTS, "dense": first["dense"], "pruned": pruned, "rounded": rounded}
     return texts | {"tile": json.loads((kept / "tile.json").read_text(encoding="utf-8"))}
 
 
-def speeds(cells: dict) -> dict:
-    """Tokens a second of every pattern and method, and of the dense model."""
-    best = max(cell["dense_tokens_per_second"] for cell in cells.values())
-    ratios: dict = {}
-    for (pattern, method), cell in cells.items():
-        layout = pattern, registry.METHODS[method].permutation
-        ratios.setdefault(layout, []).append(cell["tokens_per_second"] / cell["dense_tokens_per_second"])
+def speeds(found: dict) -> dict:
+    """Tokens a second of every cell, and of the dense model; nothing for a cell of a layout that was never timed."""
+    timed = {cell: one for cell, one in found.items() if "tokens_per_second" in one}
+    best = max(one["dense_tokens_per_second"] for one in timed.values())
+    ratios: dict[tuple, list[float]] = {}
+    for cell, one in timed.items():
+        ratios.setdefault(layout(*cell), []).append(one["tokens_per_second"] / one["dense_tokens_per_second"])
+    rates = {key: best * statistics.median(found) for key, found in ratios.items()}
+    known = {cell: rates.get(layout(*cell)) for cell in found}
     return {
-        (pattern, method): {
-            "tokens_per_second": best * statistics.median(ratios[pattern, registry.METHODS[method].permutation]),
-            "dense_tokens_per_second": best,
-        }
-        for pattern, method in cells
+        cell: {} if rate is None else {"tokens_per_second": rate, "dense_tokens_per_second": best}
+        for cell, rate in known.items()
     }
 
 
+def layout(pattern: str, method: str, values: str) -> tuple[str, str, str]:
+    """What the speed of a packed model depends on."""
+    return pattern, values, registry.METHODS[method].permutation
+
+
 def main() -> None:
-    """Compute what is missing, the quick methods of every pattern first."""
+    """Compute what is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a GGUF file, a folder, or a bundled name")
-    model = parser.parse_args().model
-    kept = Path.home() / ".cache" / "eggs" / "home" / Path(model).name.partition(".")[0]
+    parser.add_argument("--gather", action="store_true", help="compute nothing")
+    options = parser.parse_args()
+    kept = Path.home() / ".cache" / "eggs" / "home" / Path(options.model).name.partition(".")[0]
     kept.mkdir(parents=True, exist_ok=True)
     if not (kept / "tile.json").is_file():
         (kept / "tile.json").write_text(json.dumps(tile()), encoding="utf-8")
-    for method in METHODS:
-        for pattern in PATTERNS:
-            file = kept / f"{pattern.replace(':', 'of')}-{method}.json"
-            if not file.is_file():
-                cell = measured(make_config(model, pattern, method, **WINDOWS))
-                file.write_text(json.dumps(cell, ensure_ascii=False), encoding="utf-8")
-                print(f"{pattern} {method}: perplexity {cell['pruned']['perplexity']:.1f}", flush=True)
-            HOME.write_text(json.dumps(gather(kept), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    for cell in [] if options.gather else cells():
+        pattern, method, values = cell
+        if (file := place(kept, *cell)).is_file():
+            continue
+        found = measured(make_config(options.model, pattern, method, values=values, **WINDOWS))
+        file.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
+        print(f"{pattern} {method} {values}: perplexity {found['pruned']['perplexity']:.1f}", flush=True)
+        write(kept)
+    write(kept)
+
+
+def write(kept: Path) -> None:
+    """Write the file anew."""
+    HOME.write_text(json.dumps(gather(kept), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

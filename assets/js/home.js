@@ -2,7 +2,7 @@
 const root = element.querySelector('.home'), find = selector => root.querySelector(selector);
 const chosen = name => find(`input[name=home-${name}]:checked`);
 const safe = text => text.replace(/[&<>"']/g, c => `&#${c.charCodeAt(0)};`);
-const { prompts, dense, pruned, tile } = homeTexts;
+const { prompts, dense, pruned, rounded, tile } = homeTexts, AS_COMPUTED = 'model';
 const REMOVED = { dense: 'Take a language model as it is.', '3:4': 'Remove a quarter of a language model.',
   '2:4': 'Remove half of a language model.', '1:4': 'Remove three quarters of a language model.' };
 const mega = bytes => `${Math.round(bytes / 1e6)} MB`, rate = speed => `${speed.toFixed(speed < 10 ? 1 : 0)} tokens/s`;
@@ -28,33 +28,56 @@ function card(kind, title, note, text, figures) {
     + `<p class="home-note">${note}</p><dl>${figures.join('')}</dl></article>`;
 }
 
-function show() {
-  const pattern = chosen('pattern').value, number = +chosen('prompt').value, bare = pattern === 'dense';
+function cell(pattern, method, values) {
+  if (values === AS_COMPUTED) return pruned[pattern]?.[method];
+  return pattern === 'dense' ? Object.values(rounded[values]?.['1:1'] ?? {})[0] : rounded[values]?.[pattern]?.[method];
+}
+
+// Grey out what was not computed, and say so; returns the cell that is chosen, undefined for the dense model as it is.
+function available(pattern) {
+  const whole = pattern === 'dense', bits = [...root.querySelectorAll('input[name=home-values]')];
   for (const input of root.querySelectorAll('input[name=home-method]'))
-    input.disabled = bare || !pruned[pattern]?.[input.value];
-  if (!bare && chosen('method').disabled) find('input[name=home-method]:enabled').checked = true;
-  const method = chosen('method'), found = bare ? null : pruned[pattern][method.value];
+    input.disabled = whole || !pruned[pattern]?.[input.value];
+  if (!whole && chosen('method').disabled) find('input[name=home-method]:enabled').checked = true;
+  const method = chosen('method'), what = whole ? 'the whole model' : `${method.nextElementSibling.textContent} at ${pattern}`;
+  for (const input of bits) {
+    input.disabled = input.value !== AS_COMPUTED && !cell(pattern, method.value, input.value);
+    input.parentElement.title = input.disabled ? `Not computed for ${what}.` : '';
+  }
+  if (chosen('values').disabled) bits[0].checked = true;
+  const missing = bits.filter(input => input.disabled).map(input => input.nextElementSibling.textContent);
+  find('.home-why').textContent = [whole ? 'The whole model has no method: nothing is removed.' : '',
+    missing.length ? `Not computed for ${what}: ${missing.join(', ').replace(/, (\d+)$/, ' and $1')} bits.` : ''].join(' ').trim();
+  return cell(pattern, method.value, chosen('values').value);
+}
+
+function show() {
+  const pattern = chosen('pattern').value, number = +chosen('prompt').value, found = available(pattern), bare = !found;
+  const method = chosen('method'), whole = pattern === 'dense';
+  const bits = chosen('values').value === AS_COMPUTED ? '' : chosen('values').nextElementSibling.textContent;
   const prompt = `<span class="home-prompt">${safe(prompts[number])}</span>`, pieces = dense.texts[number];
-  const label = bare ? '' : method.nextElementSibling.textContent;
-  find('.home-removed').textContent = REMOVED[pattern];
+  const label = whole ? '' : method.nextElementSibling.textContent;
+  find('.home-removed').textContent = !bits ? REMOVED[pattern] : whole ? `Round a language model to ${bits} bits.`
+    : REMOVED[pattern].replace('.', `, and round the rest to ${bits} bits.`);
   const read = bare ? null : found.prompts[number], count = read?.otherwise.length;
   const note = bare ? 'Turn the dial to see where it breaks.'
     : count ? `Marked: ${count} of ${pieces.length} tokens at which the pruned model, reading this text, would have gone on otherwise.`
       : 'The pruned model, reading this text, would have chosen every token of it.';
-  const speed = bare ? Object.values(Object.values(pruned)[0])[0].dense_tokens_per_second : found.dense_tokens_per_second;
+  const speed = Object.values(Object.values(pruned)[0])[0].dense_tokens_per_second;
   const was = [figure('Perplexity', perplexity(dense.perplexity)), figure('Size', mega(dense.bytes)), figure('Speed', rate(speed))];
   let cards = card('dense', 'The whole model', note, prompt + marked(pieces, read?.otherwise ?? []), was);
   if (!bare) {
-    const worse = found.perplexity / dense.perplexity, faster = found.tokens_per_second / speed;
+    const worse = found.perplexity / dense.perplexity, rated = found.tokens_per_second, faster = rated / speed;
     const is = [
       figure('Perplexity', perplexity(found.perplexity), `× ${worse < 10 ? worse.toFixed(2) : Math.round(worse).toLocaleString('en')}`, worse > 1.02 ? 'bad' : ''),
       figure('Size', mega(found.bytes), `− ${Math.round(100 * (1 - found.bytes / dense.bytes))} %`, 'good'),
-      figure('Speed', rate(found.tokens_per_second), `× ${faster.toFixed(2)}`, faster > 1.05 ? 'good' : faster < 0.95 ? 'bad' : ''),
+      rated ? figure('Speed', rate(rated), `× ${faster.toFixed(2)}`, faster > 1.05 ? 'good' : faster < 0.95 ? 'bad' : '')
+        : figure('Speed', 'not measured'),
     ];
-    cards += card('pruned', `${pattern} by ${safe(label)}`, 'Its own continuation of the same words.', prompt + safe(read.text), is);
+    cards += card('pruned', [whole ? 'Every weight kept' : `${pattern} by ${safe(label)}`, bits && `${bits} bits`].filter(Boolean).join(', '), 'Its own continuation of the same words.', prompt + safe(read.text), is);
   }
   find('.home-texts').innerHTML = cards;
-  move(pattern, bare ? '' : method.value, label);
+  move(pattern, whole ? '' : method.value, label);
 }
 
 let moving = '';
@@ -72,7 +95,7 @@ function move(pattern, method, label) {
 }
 
 // What is chosen stands behind the address's #, so that a link shows it to somebody else.
-const NAMES = ['pattern', 'method', 'prompt'], told = location.hash.slice(1).split(',');
+const NAMES = ['pattern', 'method', 'prompt', 'values'], told = location.hash.slice(1).split(',');
 NAMES.forEach((name, i) => {
   const input = [...root.querySelectorAll(`input[name=home-${name}]`)].find(one => one.value === told[i]);
   if (input) input.checked = true;

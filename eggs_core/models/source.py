@@ -41,11 +41,19 @@ BUNDLED = {
     "tiny-opt": "OPT architecture, 3.5 M parameters, trained on the same speeches",
 }
 
+WITHOUT_WEIGHTS = {  # models of shipped runs whose weights do not ship -> the model to prune instead
+    "HuggingFaceTB/SmolLM2-135M-Instruct (Q4_1)": "HuggingFaceTB/SmolLM2-135M-Instruct",
+}
+
 
 def model_source(name: str) -> tuple[str, dict[str, str]]:
     """The path or Hub id behind a name, and the extra arguments that from_pretrained needs for it."""
     if name in BUNDLED:
         return str(ASSETS / "models" / name), {}
+    if name in WITHOUT_WEIGHTS:
+        raise EggsError(
+            f"This needs the weights of {name}, which do not ship with the app; prune {WITHOUT_WEIGHTS[name]} instead."
+        )
     if not name or "\0" in name or len(name) > 500:
         raise EggsError(f"Choose a model: {', '.join(BUNDLED)}, a Hub id, a local folder or a GGUF file.")
     try:

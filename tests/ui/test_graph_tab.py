@@ -204,3 +204,19 @@ def test_the_whole_layer_is_drawn_in_bundles(page, layer):
             assert '<rect width="100%"' in download.value.path().read_text(encoding="utf-8")
     assert page.evaluate(INKED, "#topn-graph canvas") > 0.1, "the lines behind the chosen set are gone"
     assert len(download.value.path().read_text().splitlines()) == 1 + int(data(page, GRAPH)["edges"])
+
+
+def test_a_slider_moved_in_haste_leaves_no_markup_in_sight(page):
+    """By keys and by the mouse, faster than the server answers."""
+    open_tab(page, "Expander graph")
+    page.wait_for_selector("#graph-beta input[type=range]:enabled")
+    page.focus("#graph-beta input[type=range]")
+    for key in ["ArrowRight"] * 12 + ["ArrowLeft"] * 5 + ["PageUp", "End", "Home", "ArrowRight"]:
+        page.keyboard.press(key)
+    box = page.locator("#graph-beta input[type=range]").bounding_box()
+    for share in (0.2, 0.9, 0.4, 0.6):
+        page.mouse.click(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+        assert "<a " not in page.inner_text("body") and "lesson-link" not in page.inner_text("body")
+    stands = page.input_value("#graph-beta input[type=number]")
+    page.wait_for_selector(f"#beta-cards .minis[data-beta='{stands}%']")
+    assert "<a " not in page.inner_text("body") and "class=" not in page.inner_text("body")

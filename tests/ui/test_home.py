@@ -2,7 +2,9 @@
 
 import pytest
 
-from components.places.home.sentence.view import home
+from components.places.home.sentence.view import ALL, home
+from components.places.home.sentence.words import VALUES
+from eggs_core.registry import AS_COMPUTED
 
 pytestmark = pytest.mark.ui
 
@@ -57,6 +59,30 @@ def test_the_dial_turns_by_keys_and_its_window_of_weights_follows(open_page):
         orphans = sum("1" not in column for column in columns)
         assert (f"{orphans} input" if orphans else "still reaches") in page.inner_text(".home-mask-words")
     page.wait_for_function("document.querySelector('#home canvas').dataset.drawn === '1'")  # still: no motion is wanted
+
+
+def test_bits_stand_beside_the_pattern_and_what_was_not_computed_is_grey_with_a_reason(open_page):
+    page = open_page(query="?tab=home")
+    found = home()
+    values, pattern, method = next((v, p, m) for v, of in found["rounded"].items() for p, by in of.items() for m in by)
+    cell = found["rounded"][values][pattern][method]
+    dial = "dense" if pattern == ALL else pattern
+    choose(page, "pattern", dial)
+    if pattern != ALL:
+        choose(page, "method", method)
+    assert choose(page, "values", values)
+    assert f"to {VALUES[values]} bits" in page.inner_text(".home-title")
+    assert page.text_content(".home-text.pruned .home-written") == found["prompts"][1] + cell["prompts"][1]["text"]
+    assert f"{round(cell['bytes'] / 1e6)} MB" in page.inner_text(".home-text.pruned dl")
+    again = open_page(query="?" + page.url.partition("?")[2])
+    assert again.input_value("input[name=home-values]:checked") == values
+    there = found["rounded"][values]
+    missing = next((p, m) for p in found["pruned"] for m in found["pruned"][p] if m not in there.get(p, {}))
+    choose(page, "pattern", missing[0])
+    choose(page, "method", missing[1])
+    assert page.locator(f"input[name=home-values][value={values}]").is_disabled()
+    assert page.input_value("input[name=home-values]:checked") == AS_COMPUTED
+    assert VALUES[values] in page.inner_text(".home-why") and missing[0] in page.inner_text(".home-why")
 
 
 @pytest.mark.parametrize("width", [1440, 390])

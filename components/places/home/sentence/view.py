@@ -1,13 +1,14 @@
 """What Home shows, as tools/build_home.py computed it."""
 
 from functools import cache
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from eggs_core.assets import ASSETS
 from eggs_core.reading import read_json
 from eggs_core.registry import METHODS
 
 FILE = ASSETS / "home.json"
+ALL = "1:1"  # the pattern of a model that keeps every weight, and only rounds them
 
 
 class Written(TypedDict):
@@ -18,12 +19,12 @@ class Written(TypedDict):
 
 
 class Pruned(TypedDict):
-    """One pattern and method; speeds are medians of tokens that both models computed in turn."""
+    """One pattern, method and number of bits; speeds are medians of tokens that both models computed in turn."""
 
     perplexity: float
     bytes: int
-    tokens_per_second: float
-    dense_tokens_per_second: float
+    tokens_per_second: NotRequired[float]
+    dense_tokens_per_second: NotRequired[float]
     prompts: list[Written]
 
 
@@ -66,6 +67,7 @@ class About(TypedDict):
     kernel: str
     seed: int
     created: str
+    devices: list[str]
     calibration: Read
     evaluation: Read
 
@@ -76,7 +78,8 @@ class Home(TypedDict):
     about: About
     prompts: list[str]
     dense: Dense
-    pruned: dict[str, dict[str, Pruned]]
+    pruned: dict[str, dict[str, Pruned]]  # by pattern and method, values as computed
+    rounded: dict[str, dict[str, dict[str, Pruned]]]  # the same by values; of ALL each method says the same
     tile: Tile
 
 

@@ -3,11 +3,12 @@
 from components.places.home.sentence.view import Home, methods
 from components.words.html import escape, facts_line
 from eggs_core.pattern import NMPattern
-from eggs_core.registry import DEFAULT_METHOD, METHODS
+from eggs_core.registry import AS_COMPUTED, DEFAULT_METHOD, METHODS
 
 DENSE = "dense"
 FIRST_PATTERN, FIRST_PROMPT = "2:4", 1
 PATTERNS = (DENSE, "3:4", "2:4", "1:4")
+VALUES = {AS_COMPUTED: "32", "bf16": "16", "int8": "8", "int4": "4"}  # and their bits
 
 
 def frame(found: Home) -> str:
@@ -16,13 +17,15 @@ def frame(found: Home) -> str:
     first = DEFAULT_METHOD if DEFAULT_METHOD in known else known[-1]
     dial = "".join(_choice("pattern", p, _dial(p), p == FIRST_PATTERN) for p in PATTERNS)
     chosen = "".join(_choice("method", m, f"<b>{escape(METHODS[m].label)}</b>", m == first) for m in known)
+    bits = "".join(_choice("values", v, f"<b>{shown}</b>", v == AS_COMPUTED) for v, shown in VALUES.items())
     prompts = "".join(
         _choice("prompt", str(i), escape(p) + " …", i == FIRST_PROMPT) for i, p in enumerate(found["prompts"])
     )
     return (
         '<div class="home"><h2 class="home-title"><span class="home-removed"></span> Does it still make sense?</h2>'
         f'<div class="home-controls">{_group("Weights kept", "dial", dial)}'
-        f"{_group('Chosen by', 'methods', chosen)}</div>{_group('Go on from', 'prompts', prompts)}"
+        f"{_group('Chosen by', 'methods', chosen)}{_group('Bits of a weight', 'values', bits)}"
+        f'<p class="home-why" aria-live="polite"></p></div>{_group("Go on from", "prompts", prompts)}'
         '<div class="home-texts" aria-live="polite"></div>'
         '<div class="home-go"><button type="button" class="home-button first" data-open="learn">Show me how (5 min)'
         '</button><button type="button" class="home-button" data-open="overview">Prune your own</button></div>'
@@ -38,11 +41,12 @@ def about(found: Home) -> str:
     run, tile = found["about"], found["tile"]
     read, calibrated = run["evaluation"], run["calibration"]
     return escape(
-        f"{run['model']}, fp32, greedy, {run['new_tokens']} tokens, seed {run['seed']}; prompts fixed beforehand. "
-        f"Calibrated on {calibrated['windows']} windows of {calibrated['window']} tokens ({calibrated['text']}); "
-        f"perplexity on {read['windows']} of {read['window']} ({read['text']}). Size: packed. Speed: tokens in turn, "
-        f"{run['threads']} thread{'s' if run['threads'] > 1 else ''}, {run['kernel']}, {run['machine']}. "
-        f"Computed on {run['created'][:10]}. The window of weights: {tile['model']}, {tile['layer']}, "
+        f"{run['model']} from its Q4_1 file, dequantised to fp32; greedy, {run['new_tokens']} tokens, seed "
+        f"{run['seed']}; prompts fixed beforehand. Calibrated on {calibrated['windows']} windows of "
+        f"{calibrated['window']} tokens ({calibrated['text']}); perplexity on {read['windows']} of {read['window']} "
+        f"({read['text']}). Size: packed. Speed: tokens in turn, {run['threads']} thread"
+        f"{'s' if run['threads'] > 1 else ''}, {run['kernel']}, {run['machine']}. Computed on {run['created'][:10]} "
+        f"({' and '.join(run['devices'])}). The window of weights: {tile['model']}, {tile['layer']}, "
         f"outputs from {tile['row']}, inputs from {tile['column']}."
     )
 

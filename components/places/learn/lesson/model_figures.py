@@ -22,6 +22,7 @@ from eggs_core.evaluation.intervals import Interval, paired_ratio
 from eggs_core.pruning.toy_layer import SIZE, judge, promised, toy_layer
 from eggs_core.registry import METHODS
 from eggs_core.rules import choice_text
+from eggs_core.runs.model_card import shown_name
 from eggs_core.runs.run import Run, layer_shape
 
 PAPER = "https://arxiv.org/abs/2508.09471"
@@ -146,6 +147,7 @@ def takeaways() -> list[str]:
     if {"ria", "ria-cp", "eggs-ptp", "eggs-ptp-plus"} <= runs.keys():
         dense = next(iter(runs.values())).report["evaluation"]["dense"]["perplexity"]
         free = guarantee()
+        measured[0] += f" In perplexity EGGS-PTP+ costs {_prices()}."
         measured.insert(
             1,
             f"The tiny Llama at 2:4, perplexity {dense:.1f} with all weights: RIA {perplexity('ria')}, with another "
@@ -155,11 +157,18 @@ def takeaways() -> list[str]:
     else:
         measured.insert(1, "No finished runs ship with this copy of the app.")
     said = (
-        "Half of the weights can go, and far less than half of the sense.",
+        "Half of the weights can go, at a price that only measuring tells.",
         "N:M makes it pay; which half goes, in which order, and new values for the rest decide how good it is.",
         "A guarantee for every input is cheap if it is exact. It protects the worst channel, not the text.",
     )
     return [f"<b>{claim}</b> {figure}" for claim, figure in zip(said, measured, strict=True)]
+
+
+def _prices() -> str:
+    """What the last method costs at 2:4, model by model: each that ships with a finished run of it."""
+    _, pattern, method = DEFAULT_RUN
+    runs = [run for run in bundled_runs() if (run.report["pattern"], run.report["method"]) == (pattern, method)]
+    return ", ".join(f"{shown_name(run.report['model'])} {run.ratio - 1:.0%}" for run in runs)
 
 
 def prune_or_quantise() -> str:

@@ -67,7 +67,7 @@ MODELS = (
         "measured when they were made. **Perplexity** is how many next words the model hesitates between.\n\n"
         "$$\\text{ppl} = e^{-\\frac1n\\sum_i \\ln p(x_i)}$$\n\n"
         "x₁ … xₙ are the text’s tokens, p the model’s probability of each. Choose a method. One run each: whether a "
-        "difference is real, the Accuracy tab tells.",
+        "difference is real, *Quality* tells.",
         toy(lambda _: suggest(toy_layer(), HALF, "ria")),
         "2:4 drops half of the weights of the pruned layers. Why is the packed model not half as large?",
         (
@@ -127,7 +127,7 @@ MODELS = (
         "Takeaways",
         "That was the whole way: what a weight does, what dropping it costs, and what can be promised. The page beside "
         "this is yours to keep: print it, or save it as a PDF.\n\n"
-        "To go on: prune a model under *Prune*, and look at its masks and graphs.",
+        "To go on: prune a model of your own, or open a real one’s run under *Runs*, and look at its masks and graphs.",
         toy(lambda _: suggest(toy_layer(), HALF, "ria")),
         "A mask has equal degrees and a large gap. Is the model’s text good?",
         (

@@ -1,11 +1,13 @@
 """What Home shows: the file that ships, and the frame around it."""
 
+import itertools
+
 from components.places.home.sentence.view import FILE, home, methods
-from components.places.home.sentence.words import PATTERNS, about, frame
+from components.places.home.sentence.words import PATTERNS, VALUES, about, frame
 from components.widgets.assets import home_texts
 from eggs_core.models.source import BUNDLED
 from eggs_core.pattern import NMPattern
-from eggs_core.registry import METHODS
+from eggs_core.registry import AS_COMPUTED, METHODS
 
 
 def test_the_file_is_small_and_says_what_it_was_computed_with():
@@ -17,16 +19,35 @@ def test_the_file_is_small_and_says_what_it_was_computed_with():
     assert home_texts().text.startswith("const homeTexts = {")
 
 
+def cells(found) -> list[dict]:
+    """All that was computed: as the model's own values, and rounded."""
+    return [cell for of in (found["pruned"], *found["rounded"].values()) for by in of.values() for cell in by.values()]
+
+
 def test_marks_stand_at_tokens_of_the_dense_text_and_say_something_else():
     found = home()
     for of in found["pruned"].values():
         assert set(of) <= set(METHODS) and "magnitude" in of
-        for cell in of.values():
-            assert cell["perplexity"] > found["dense"]["perplexity"] * 0.9 and cell["bytes"] < found["dense"]["bytes"]
-            for pieces, written in zip(found["dense"]["texts"], cell["prompts"], strict=True):
-                places = [place for place, _ in written["otherwise"]]
-                assert places == sorted(set(places)) and all(0 <= place < len(pieces) for place in places)
-                assert all(pieces[place] != other for place, other in written["otherwise"])
+    for cell in cells(found):
+        assert cell["perplexity"] > found["dense"]["perplexity"] * 0.9 and cell["bytes"] < found["dense"]["bytes"]
+        for pieces, written in zip(found["dense"]["texts"], cell["prompts"], strict=True):
+            places = [place for place, _ in written["otherwise"]]
+            assert places == sorted(set(places)) and all(0 <= place < len(pieces) for place in places)
+            assert all(pieces[place] != other for place, other in written["otherwise"])
+
+
+def test_fewer_bits_are_smaller_and_cost_more():
+    """Of every pattern and method that has both; and quantisation alone is there."""
+    found, seen = home(), 0
+    assert set(found["rounded"]) <= set(VALUES) - {AS_COMPUTED}
+    by_bits = sorted(found["rounded"].items(), key=lambda item: int(VALUES[item[0]]))
+    for (_, fewer), (_, more) in itertools.combinations(by_bits, 2):
+        for pattern in fewer.keys() & more.keys():
+            for method in fewer[pattern].keys() & more[pattern].keys():
+                one, other = fewer[pattern][method], more[pattern][method]
+                assert one["bytes"] < other["bytes"] and one["perplexity"] > other["perplexity"] * 0.99
+                seen += 1
+    assert seen
 
 
 def test_more_weights_gone_means_more_tokens_chosen_otherwise():
@@ -52,6 +73,7 @@ def test_the_window_of_weights_keeps_what_its_pattern_says():
 
 def test_every_choice_has_a_control_and_one_of_each_is_chosen():
     found, html = home(), frame(home())
-    assert html.count(" checked") == 3
-    for name, values in (("pattern", PATTERNS), ("method", methods(found)), ("prompt", map(str, range(5)))):
+    assert html.count(" checked") == 4
+    groups = (("pattern", PATTERNS), ("method", methods(found)), ("prompt", map(str, range(5))), ("values", VALUES))
+    for name, values in groups:
         assert all(f'name="home-{name}" value="{value}"' in html for value in values)

@@ -20,6 +20,7 @@ from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.perplexity import evaluate
 from eggs_core.evaluation.task_file import CLOZE
+from eggs_core.models.source import BUNDLED
 from eggs_core.runs.later_measures import task_steps
 from eggs_core.runs.pruned_models import recover
 from eggs_core.text.sources import Text, bundled_text
@@ -56,7 +57,7 @@ def runs_of(run):
 
 
 def test_shipped_runs_have_their_scores_with_them(follow):
-    for one in bundled_runs():
+    for one in [run for run in bundled_runs() if run.report["model"] in BUNDLED]:
         [(dense, pruned)] = task_pairs(one, Results())
         assert dense.items == pruned.items == LIMIT and dense.chance == 0.25
         assert (

@@ -23,6 +23,7 @@ from components.places.runs.compare.view import (
 from components.places.runs.compare.words import facts, overview
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
+from eggs_core.models.source import WITHOUT_WEIGHTS
 from eggs_core.sweep.grid import load_grid
 from eggs_core.sweep.reading import DONE, FAILED
 from eggs_core.sweep.results import EXAMPLES, Cell, Sweep, from_reports, load_sweep, save_sweep
@@ -168,7 +169,9 @@ def test_sweeps_of_this_machine_and_all_runs_can_be_opened(sweep, tmp_path, monk
     assert ("mine: computed here", "own/mine") in sources()
     assert open_source("own/mine") == sweep
     runs = open_source(RUNS)
-    assert {c.config.model for c in runs.cells} == {"tiny-llama", "tiny-opt"} and runs.count("known") >= 11
+    assert {c.config.model for c in runs.cells} == {"tiny-llama", "tiny-opt", *WITHOUT_WEIGHTS} and runs.count(
+        "known"
+    ) >= 11
     for key in (str(path), "own/other", "own/../mine", "/etc/passwd"):
         with pytest.raises(EggsError, match="no longer here"):
             open_source(key)
