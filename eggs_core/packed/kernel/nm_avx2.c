@@ -240,6 +240,74 @@ TARGET void eggs_rows_avx2(const eggs_layer *l, const void *x, int64_t tokens, v
     }
 }
 
+/* Unpacking of groups of four: a shuffle puts the bytes of a group's kept weights into their columns and zeros between.
+   There is one shuffle for each of the 4^keep codes of positions. */
+typedef struct {
+    uint8_t of[64][16];
+} shuffles;
+
+INLINE void make_shuffles(shuffles *s, int keep, int size) {
+    memset(s->of, 0x80, (size_t)16 << 2 * keep); /* 0x80 gives zero */
+    for (int code = 0; code < 1 << 2 * keep; code++)
+        for (int i = 0; i < keep; i++)
+            for (int b = 0; b < size; b++) s->of[code][(code >> 2 * i & 3) * size + b] = (uint8_t)(i * size + b);
+}
+
+INLINE int code_of(const unsigned char *row, int64_t group, int keep) {
+    const int64_t bit = 2 * keep * group;
+    const int shift = (int)(bit & 7), bits = 2 * keep;
+    int code = row[bit >> 3] >> shift;
+    if (shift + bits > 8) code |= row[(bit >> 3) + 1] << (8 - shift);
+    return code & ((1 << bits) - 1);
+}
+
+INLINE __m128i some_bytes(const char *from, int count) { /* 2, 4, 6, 8 or 12 of them, and no more are read */
+    uint64_t low = 0;
+    uint32_t high = 0;
+    memcpy(&low, from, (size_t)(count < 8 ? count : 8));
+    if (count > 8) memcpy(&high, from + 8, 4);
+    return _mm_set_epi64x((int64_t)high, (int64_t)low);
+}
+
+/* keep and size are constants at each call; sixteen bytes of a dense row at a time. */
+INLINE void dense_groups(const eggs_layer *l, char *to, int64_t r0, int64_t r1, int keep, int size) {
+    shuffles table;
+    make_shuffles(&table, keep, size);
+    const int64_t groups = l->in / 4, bytes = keep * size;
+    const __m128i next = _mm_set1_epi8((char)bytes);
+    for (int64_t r = r0; r < r1; r++) {
+        const unsigned char *p = (const unsigned char *)(l->positions + r * l->words);
+        const char *v = (const char *)l->values + r * l->kept * size;
+        int64_t g = 0;
+        if (size == 4)
+            for (; g < groups; g++, v += bytes, to += 16) {
+                const __m128i how = _mm_loadu_si128((const __m128i *)table.of[code_of(p, g, keep)]);
+                _mm_storeu_si128((__m128i *)to, _mm_shuffle_epi8(some_bytes(v, 4 * keep), how));
+            }
+        for (; g + 2 <= groups; g += 2, v += 2 * bytes, to += 16) {
+            const __m128i first = _mm_loadl_epi64((const __m128i *)table.of[code_of(p, g, keep)]);
+            const __m128i second = _mm_loadl_epi64((const __m128i *)table.of[code_of(p, g + 1, keep)]);
+            const __m128i how = _mm_unpacklo_epi64(first, _mm_add_epi8(second, next));
+            _mm_storeu_si128((__m128i *)to, _mm_shuffle_epi8(some_bytes(v, 4 * keep), how));
+        }
+        if (g < groups) {
+            const __m128i how = _mm_loadl_epi64((const __m128i *)table.of[code_of(p, g, keep)]);
+            _mm_storel_epi64((__m128i *)to, _mm_shuffle_epi8(some_bytes(v, 2 * keep), how));
+            to += 8;
+        }
+    }
+}
+
+TARGET void eggs_dense_avx2(const eggs_layer *l, void *dense, int64_t r0, int64_t r1) {
+    const int wide = l->dtype == EGGS_FP32;
+    if (l->keep == 1 && wide) dense_groups(l, dense, r0, r1, 1, 4);
+    else if (l->keep == 1) dense_groups(l, dense, r0, r1, 1, 2);
+    else if (l->keep == 2 && wide) dense_groups(l, dense, r0, r1, 2, 4);
+    else if (l->keep == 2) dense_groups(l, dense, r0, r1, 2, 2);
+    else if (wide) dense_groups(l, dense, r0, r1, 3, 4);
+    else dense_groups(l, dense, r0, r1, 3, 2);
+}
+
 /* The sum of some floats, read as fast as memory gives them. */
 TARGET double eggs_sum_avx2(const float *data, int64_t length) {
     __m256 sums[8];
