@@ -242,7 +242,7 @@ def prefill_part() -> dict:
                 }
                 with kernels.force_path(path), thread_count(THREADS[-1]):
                     times = alternate(functions, rounds=30, seconds=2.0, warm_up=1)
-                row = {"dtype": dtype, "path": kernels.PATHS[kernels.PATHS.index(path)], "tokens": tokens}
+                row = {"dtype": dtype, "path": path, "tokens": tokens}
                 row |= {"ms": {name: 1e3 * q.median for name, q in times.items()}}
                 row["speedup"] = times["dense"].median / times["packed"].median
                 rows.append(row)
@@ -284,7 +284,7 @@ def checks_of(tables: dict[str, dict]) -> list[dict]:
         for short, path in paths().items():
             rows = [r for r in tables["kernel"]["rows"] if (r["path"] == "AVX2") == (path == "AVX2")]
             share = min(value for row in rows for value in row["read_share"].values())
-            checks.append(check(f"kernel_{short}_of_reading", share, 0.9, True))
+            checks.append(check(f"kernel_{short}_of_reading", share, 0.9 if path == "AVX2" else 0.75, True))
     if "sweep" in tables:
         one = [v for r in tables["sweep"]["rows"] for v in r["speedup"].values() if r["tokens"] == 1]
         checks.append(check("slowest_layer_one_token", min(one), 1.0, True))
@@ -299,6 +299,25 @@ def checks_of(tables: dict[str, dict]) -> list[dict]:
     for row in tables.get("peer", {}).get("rows", ()):
         checks.append(check(f"smollm2_bf16_of_llama_cpp_{row['threads']}threads", row["of_peer"], 1.4, True))
     return checks
+
+
+def table_of(tables: dict[str, dict]) -> list[str]:
+    """The decode parts as rows of a table in Markdown."""
+    lines = [
+        "| Model | Path | Threads | Context | Dense, ms | Packed, ms | Against dense | of the bytes' ratio "
+        "| of the memory's limit | Against transformers |",
+        "|" + "---|" * 10,
+    ]
+    for part, found in tables.items():
+        for row in found["rows"] if part.partition("-")[0] in PAIRS else ():
+            ms = row["ms_per_token"]
+            users = f"{row['of_transformers']:.1f} ×" if "of_transformers" in row else ""
+            lines.append(
+                f"| {part} | {row['path']} | {row['threads']} | {row['context']:,} | {ms['dense']:.2f} "
+                f"| {ms['packed']:.2f} | {row['speedup']:.2f} × | {row['speedup_of_bytes']:.2f} "
+                f"| {row['of_memory_limit']:.0%} | {users} |"
+            )
+    return lines if len(lines) > 2 else []
 
 
 def parts(quick: bool) -> dict[str, Callable[[], dict]]:
@@ -338,6 +357,7 @@ def main() -> int:
         tables[name] = measure() if options.quick else cell(name, measure, anew=bool(options.part))
         seconds[name] = round(time.monotonic() - started, 1)
     print(f"{time.monotonic() - begin:.0f} s", seconds)
+    print("\n".join(table_of(tables)))
     return conclude(checks_of(tables), options.json, quick=options.quick, tables=tables, kernel=kernels.kernel_path())
 
 

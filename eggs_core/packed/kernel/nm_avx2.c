@@ -174,7 +174,13 @@ INLINE float total(__m256 a) {
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-INLINE float row_of(const eggs_layer *l, const float *x, int64_t r, enum kind kind, int dtype, const decoder *d,
+/* The sums of four registers. */
+INLINE void totals(const __m256 *a, float *to) {
+    __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
+    _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
+}
+
+INLINE __m256 row_of(const eggs_layer *l, const float *x, int64_t r, enum kind kind, int dtype, const decoder *d,
                     const float *scales) {
     const int64_t steps = l->kept / 16, line = dtype == EGGS_FP32 ? 64 : dtype == EGGS_INT8 ? 16 : dtype == EGGS_INT4 ? 8 : 32;
     const char *v = (const char *)l->values + r * eggs_row_bytes(l);
@@ -192,7 +198,7 @@ INLINE float row_of(const eggs_layer *l, const float *x, int64_t r, enum kind ki
         else if (s % 3 == 1) sixteen(v, p, x, s, 1, kind, dtype, d, scales, &c, &e);
         else sixteen(v, p, x, s, 2, kind, dtype, d, scales, &a, &b);
     }
-    return total(_mm256_add_ps(_mm256_add_ps(a, b), _mm256_add_ps(c, e)));
+    return _mm256_add_ps(_mm256_add_ps(a, b), _mm256_add_ps(c, e));
 }
 
 /* The scale of each sixteen weights of a row. */
@@ -215,10 +221,13 @@ INLINE void rows_of(const eggs_layer *l, const float *x, int64_t tokens, char *y
         const int64_t n = r1 - r < EGGS_ROWS ? r1 - r : EGGS_ROWS;
         for (int64_t t = 0; t < tokens; t++) {
             float sums[EGGS_ROWS];
+            __m256 parts[EGGS_ROWS];
+            for (int64_t i = n; i < EGGS_ROWS; i++) parts[i] = _mm256_setzero_ps();
             for (int64_t i = 0; i < n; i++) {
                 if (dtype >= EGGS_INT8) spread(l, r + i, steps, scales);
-                sums[i] = row_of(l, x + t * stride, r + i, kind, dtype, &d, scales);
+                parts[i] = row_of(l, x + t * stride, r + i, kind, dtype, &d, scales);
             }
+            totals(parts, sums);
             eggs_finish(l, x + t * stride + rest, EGGS_FP32, y + t * step, r, n, 1, steps * 16, sums);
         }
     }
