@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from eggs_core.config import make_config
+from eggs_core.models.experts import open_experts
 from eggs_core.pruning import known_outputs
 from eggs_core.pruning.known_outputs import KnownOutputs
 from eggs_core.pruning.loop import prune
@@ -101,6 +102,7 @@ def test_pruning_gives_the_same_bits_with_it_as_without(tiny_model, kind, monkey
     for most in (known_outputs.MOST_BYTES, 0):
         monkeypatch.setattr(KnownOutputs.__init__, "__defaults__", (most,))
         model = tiny_model(kind)
+        open_experts(model)
         list(prune(model, windows, make_config("m", "2:4", "eggs-ptp-plus")))
         found.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.equal(*found)
