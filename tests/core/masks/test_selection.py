@@ -128,7 +128,6 @@ def test_default_diagonals_are_one_per_144_rows():
     assert select(scores[:100], NMPattern(2, 4), "diagonal").options == {"diagonals": 1}
 
 
-@settings(max_examples=60, deadline=None)
 @pytest.mark.parametrize("pattern", ["1:4", "2:4", "3:4", "4:8", "8:32"])
 def test_topn_in_an_order_is_that_of_the_ordered_columns(pattern):
     generator = torch.Generator().manual_seed(1)
@@ -137,6 +136,7 @@ def test_topn_in_an_order_is_that_of_the_ordered_columns(pattern):
     assert torch.equal(topn_in_order(scores, found, order), topn(scores[:, order], found)[:, order.argsort()])
 
 
+@settings(max_examples=60, deadline=None)
 @given(problems())
 def test_topn_equals_the_plain_loop(problem):
     scores, pattern = problem
