@@ -42,6 +42,8 @@ BARS = {
     "first_view_s": 2.5,
     "home_s": 2.5,
     "prune_tiny_llama_eggs_ptp_s": 10.0,
+    "first_spectrum_s": 1.0,
+    "first_speed_s": 1.0,
     "layer_click_to_paint_ms": 200.0,
     "layer_click_to_paint_210_layers_ms": 200.0,
     "lesson_click_to_figures_ms": 100.0,
@@ -184,6 +186,29 @@ def click_layers(browser, url: str, count: int) -> dict[str, float]:
     }
 
 
+FIRST = {  # the tab to click, and the figures that are waited for
+    "spectrum": ('#layers-tabs > .tab-wrapper [role=tab][data-tab-id="spectrum"]', ("#density-chart", "#gap-chart")),
+    "speed": ('#tabs > .tab-wrapper [role=tab][data-tab-id="speed"]', ("#size-chart", "#decode-chart")),
+}
+
+
+def visit_first(browser, url: str) -> dict[str, float]:
+    """Seconds from the click to the figures of tabs that nobody has opened since the server started."""
+    page, found = browser.new_page(viewport={"width": 1440, "height": 900}), {}
+    page.set_default_timeout(60_000)
+    page.goto(f"{url}?tab=overview")
+    page.wait_for_function("document.querySelector('#overview-map .model-map')?.dataset.drawn > 0")
+    page.wait_for_timeout(1500)  # the rest of the page is drawn
+    for name, (tab, figures) in FIRST.items():
+        start = time.perf_counter()
+        page.click(tab)
+        for selector in figures:
+            page.wait_for_function("s => document.querySelector(s + ' .plot')?.dataset.drawn > 0", arg=selector)
+        found[name] = time.perf_counter() - start
+    page.close()
+    return found
+
+
 def open_home(browser, url: str, count: int) -> list[float]:
     """Seconds until a visitor's first page shows both texts on Home, `count` times, each with an empty cache."""
     times = []
@@ -239,6 +264,7 @@ def time_page(quick: bool, tables: dict) -> dict[str, float]:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
             tables["chromium"] = browser.version
+            first = tables["first_visits_s"] = visit_first(browser, url)
             lesson = tables["lesson_clicks_ms"] = click_lesson(browser, url, 10 if quick else 60)
             small = tables["clicks_ms"] = click_layers(browser, url, 8 if quick else 42)
             home = tables["home_s"] = open_home(browser, url, 1 if quick else 5)
@@ -248,6 +274,7 @@ def time_page(quick: bool, tables: dict) -> dict[str, float]:
     return figures | {
         "first_view_s": small["first_view_s"],
         "home_s": statistics.median(home),
+        **{f"first_{name}_s": seconds for name, seconds in first.items()},
         "layer_click_to_paint_ms": small["median"],
         "layer_click_to_paint_210_layers_ms": large["median"],
         "lesson_click_to_figures_ms": lesson["median"],

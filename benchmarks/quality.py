@@ -51,13 +51,14 @@ BUNDLED_PATTERNS = ("1:4", "2:4", "4:8")
 BAR = 0.62  # EGGS-PTP+ against the better of SparseGPT and RIA+CP, smollm2 at 2:4
 
 
-def code_version() -> str:
+def code_version(names: Sequence[str] = SCORING) -> str:
     """SHA-256 of the modules that decide a figure: a cell from other code is not used again."""
     digest = hashlib.sha256()
-    for name in SCORING:
+    for name in names:
         place = ROOT / "eggs_core" / name
-        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            digest.update(file.read_bytes())
+        for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
+            if file.suffix in (".py", ".c", ".h"):
+                digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -136,18 +137,21 @@ def open_model(name: str, smollm2: Path = SMOLLM2, data: Path = DATA) -> Opened:
     )
 
 
-def known_cells(name: str, folder: Path = CACHE) -> Callable[[str, Callable], dict[str, Any]]:
-    """A function (key, compute) -> value that computes only what this code has not computed before."""
+def known_cells(name: str, folder: Path = CACHE, code: Sequence[str] = SCORING) -> Callable[..., dict[str, Any]]:
+    """A function (key, compute, anew=False) -> value that computes only what this code has not computed before.
+
+    `code` are the modules that decide a figure; `anew` computes all the same.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    log, version = folder / f"{name}.jsonl", code_version()
+    log, version = folder / f"{name}.jsonl", code_version(code)
     known = {}
     for line in log.read_text().splitlines() if log.exists() else []:
         entry = json.loads(line)
         if entry["code"] == version:
             known[entry["cell"]] = entry["value"]
 
-    def cell(key: str, compute) -> dict[str, Any]:
-        if key not in known:
+    def cell(key: str, compute, anew: bool = False) -> dict[str, Any]:
+        if anew or key not in known:
             known[key] = compute()
             with log.open("a") as file:
                 file.write(json.dumps({"code": version, "cell": key, "value": known[key]}) + "\n")

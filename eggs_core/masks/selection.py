@@ -39,6 +39,22 @@ def topn(scores: torch.Tensor, pattern: NMPattern) -> torch.Tensor:
     return _topn(scores, pattern)
 
 
+def topn_in_order(scores: torch.Tensor, pattern: NMPattern, order: torch.Tensor) -> torch.Tensor:
+    """The N best of every group of M where the columns are grouped in an order; the mask is in the original one.
+
+    scores: as for topn; order: (in_features,) int64, the original column at each place. Returns bool of scores' shape.
+    All first columns of groups come together, then all second ones: what is compared lies in one piece.
+    Raises EggsError as topn does.
+
+    >>> topn_in_order(torch.tensor([[1.0, 3.0, 2.0, 3.0]]), NMPattern(1, 2), torch.tensor([1, 3, 0, 2])).int().tolist()
+    [[0, 1, 1, 0]]
+    """
+    _check(scores, pattern)
+    places = order.view(-1, pattern.group).T.reshape(-1)
+    grouped = scores[:, places].view(len(scores), pattern.group, -1)
+    return keep_best(grouped, pattern.keep, dim=1).view(scores.shape)[:, places.argsort()]
+
+
 def diagonal(scores: torch.Tensor, pattern: NMPattern, diagonals: int | None = None) -> torch.Tensor:
     """Keep the B best cyclic diagonals of every strip, then fill each row up to N by score (our reading of EGGS-PTP).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from eggs_core.models.architectures import LinearLayer
 from eggs_core.models.hooks import InputHook, hooked
 from eggs_core.pruning.activation_store import Batches
 from eggs_core.pruning.block_calls import Arguments, Recorder, carries, filled, same_calls
+from eggs_core.pruning.known_outputs import KnownOutputs
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
@@ -175,12 +177,13 @@ class Activations:
         """Statistics of every layer's input over all batches; layers that share an input share its statistics."""
         return _gather(block, layers, self.calls(number), need_gram)
 
-    def advance(self, number: int, block: nn.Module) -> None:
-        """Go on to the next block, through this one as it is now."""
+    def advance(self, number: int, block: nn.Module, known: KnownOutputs | None = None) -> None:
+        """Go on to the next block, through this one as it is now; `known` outputs are not computed again."""
         if not self.runs(number):
             return
         for i, (batch, arguments) in enumerate(self.calls(number)):
-            self.hidden[i], *carried = run_whole(block, batch, arguments)
+            with known.batch(i) if known else nullcontext():
+                self.hidden[i], *carried = run_whole(block, batch, arguments)
             self._carried[i] = tuple(carried)
 
 

@@ -23,6 +23,7 @@ from eggs_core.pruning import stagewise
 from eggs_core.pruning.activations import Activations, InputStatistics, Statistics
 from eggs_core.pruning.block_check import check_block_by_block
 from eggs_core.pruning.expert_groups import gathered
+from eggs_core.pruning.known_outputs import KnownOutputs
 from eggs_core.pruning.plan import plan_for
 from eggs_core.pruning.problem import LayerProblem
 from eggs_core.pruning.scores import score
@@ -205,14 +206,17 @@ def prune_blocks(
             if not chosen:
                 activations.advance(number, block)
                 continue
+            known = None
             if number < staged:
-                stages = stagewise.stages(activations, chosen, number, block)
+                if isinstance(activations.hidden, list):  # out of core there is no room
+                    known = KnownOutputs(block, [layer.projection for layer in chosen])
+                stages = stagewise.stages(activations, chosen, number, block, known)
             else:
                 stages = gathered(activations, chosen, number, block, need_gram)
             for layers, statistics in stages:
                 yield from _prune_layers(layers, statistics, config, patterns, devices)
             if number < len(blocks) - 1:  # nothing reads the last block's output
-                activations.advance(number, block)
+                activations.advance(number, block, known)
 
 
 def _prune_layers(

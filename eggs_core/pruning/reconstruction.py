@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from eggs_core.heavy import torch
-from eggs_core.masks.selection import topn
+from eggs_core.masks.selection import topn_in_order
 from eggs_core.pruning.least_squares import least_squares, weighted_least_squares
 from eggs_core.pruning.problem import LayerProblem, Reconstruction, checked_gram
 from eggs_core.pruning.rounding import swept
@@ -67,7 +67,6 @@ def admm(problem: LayerProblem, *, iterations: int = ITERATIONS, ridge: float = 
     weight, choose, target, order = problem.weight, problem.choose, problem.target, problem.order()
     mask = problem.checked_mask(problem.mask, "admm")
     gram, notes = checked_gram(problem, "admm")
-    back = order.argsort()
     scale = gram.diagonal().sqrt()
     scale = torch.where(scale == 0, 1.0, scale)  # (in,)
     gram = gram / scale[:, None] / scale
@@ -89,7 +88,7 @@ def admm(problem: LayerProblem, *, iterations: int = ITERATIONS, ridge: float = 
             penalty = now
         candidate = dual + solve(goal + penalty * (kept - dual), penalty)  # W + U, (out, in)
         if i < choosing - LAST_CHOICES:
-            mask = topn(candidate.abs()[:, order], problem.pattern)[:, back]
+            mask = topn_in_order(candidate.abs(), problem.pattern, order)
         elif i < choosing and choose is not None:
             mask = choose((candidate / rows).abs())
         kept = candidate * mask

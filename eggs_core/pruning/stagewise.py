@@ -28,6 +28,7 @@ from eggs_core.pruning.activations import (
     run_block,
 )
 from eggs_core.pruning.block_calls import Arguments, StopForward
+from eggs_core.pruning.known_outputs import KnownOutputs
 from eggs_core.pruning.sensitivity import sensitivities
 
 if TYPE_CHECKING:
@@ -40,11 +41,20 @@ Twins = list[tuple[LinearLayer, LinearLayer]]  # layers of a block as it is, eac
 
 
 def stages(
-    activations: Activations, layers: list[LinearLayer], number: int, block: nn.Module
+    activations: Activations,
+    layers: list[LinearLayer],
+    number: int,
+    block: nn.Module,
+    known: KnownOutputs | None = None,
 ) -> Iterator[tuple[list[LinearLayer], Statistics]]:
-    """The stages of a block's layers, each with its input's statistics once those before it were pruned."""
+    """The stages of a block's layers, each with its input's statistics once those before it were pruned.
+
+    Layers that are yielded change until the next are asked for, and no more. `known` then keeps their outputs.
+    """
     calls = activations.calls(number)
     before = copy.deepcopy(block)
+    changing = [layer.projection for layer in layers]
+    outputs = known or KnownOutputs(block, changing, 0), KnownOutputs(before, changing, known.room if known else 0)
     named = {layer.name: layer for layer in layers}
     twins = {n: replace(x, module=cast("Linear", before.get_submodule(x.projection))) for n, x in named.items()}
     last = _last_write(before, list(twins.values()), *calls.first)
@@ -56,11 +66,13 @@ def stages(
         whole = any(last in names for names in stage)
         found = {
             name: replace(statistics, sensitivity=sensitivity.get(name))
-            for names, statistics in zip(stage, _gather_stage(block, before, pairs, calls, whole), strict=True)
+            for names, statistics in zip(stage, _gather_stage(block, before, pairs, calls, whole, outputs), strict=True)
             for name in names
             if statistics is not None
         }
         yield [named[name] for names in stage for name in names], found
+        for one in outputs:
+            one.settle(named[name].projection for names in stage for name in names)
 
 
 def _stages(inputs: list[list[str]], named: dict[str, LinearLayer]) -> Iterator[list[list[str]]]:
@@ -74,17 +86,24 @@ def _stages(inputs: list[list[str]], named: dict[str, LinearLayer]) -> Iterator[
 
 
 def _gather_stage(
-    pruned: nn.Module, before: nn.Module, pairs: Twins, calls: Calls, whole: bool
+    pruned: nn.Module,
+    before: nn.Module,
+    pairs: Twins,
+    calls: Calls,
+    whole: bool,
+    outputs: tuple[KnownOutputs, KnownOutputs],
 ) -> list[InputStatistics | None]:
     """Statistics of each layer's input, in the block as it is and as it was; None if no token reached it."""
     found: list[InputStatistics | None] = [None] * len(pairs)
     aligned = [True] * len(pairs)
     now, then = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     tokens = 0
-    for hidden, arguments in calls:
+    for number, (hidden, arguments) in enumerate(calls):
         tokens += len(flat(hidden))
-        inputs, rest = _inputs(pruned, now, hidden, arguments, whole)
-        dense_inputs, dense_rest = _inputs(before, then, hidden, arguments, whole)
+        with outputs[0].batch(number):
+            inputs, rest = _inputs(pruned, now, hidden, arguments, whole)
+        with outputs[1].batch(number):
+            dense_inputs, dense_rest = _inputs(before, then, hidden, arguments, whole)
         residual_gap = None if rest is None or dense_rest is None else flat(dense_rest - rest)
         for i, (x, y) in enumerate(zip(inputs, dense_inputs, strict=True)):
             if x is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from eggs_core.masks.selection import topn
 from eggs_core.models.architectures import is_linear, shape_of
 from eggs_core.packed.kernel import library as kernels
 from eggs_core.packed.kernel.huge_pages import Arena, huge_block
@@ -78,9 +80,7 @@ def random_layer(
     """A packed layer of random weights under a random mask, and the same weight with its zeros, (out, in)."""
     weight = torch.randn(out_features, in_features)
     pattern.check("to be measured", (out_features, in_features))
-    scores = weight.abs().view(out_features, -1, pattern.group)
-    mask = torch.zeros_like(scores, dtype=torch.bool).scatter_(2, scores.topk(pattern.keep, -1).indices, True)
-    mask = mask.view_as(weight)
+    mask = topn(weight.abs(), pattern)
     weight = (weight * mask).to(device, dtype)
     return PackedLinear.from_dense(weight, mask, pattern), weight
 
@@ -126,8 +126,8 @@ def measure_layers(
         layers: dict[str, list[tuple[PackedLinear, Tensor]]] = {}
         for dtype in dtypes:
             copies = 1 + beyond_cache // max(1, out_features * in_features * dtype.itemsize)
-            made = [random_layer(out_features, in_features, pattern, dtype, device) for _ in range(copies)]
-            layers[DTYPE_NAMES[dtype]] = [(arena.settle(layer), weight) for layer, weight in made]
+            layer, weight = random_layer(out_features, in_features, pattern, dtype, device)
+            layers[DTYPE_NAMES[dtype]] = [(arena.settle(copy.deepcopy(layer)), weight.clone()) for _ in range(copies)]
         blocks = {n: [_filled(m.nbytes) for m, _ in made] for n, made in layers.items()} if ceiling else {}
         for count in tokens:
             functions: dict[str, Callable[[], object]] = {

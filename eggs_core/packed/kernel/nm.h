@@ -78,6 +78,7 @@ void eggs_finish(const eggs_layer *, const void *x, int x_dtype, void *y, int64_
 typedef void (*eggs_dense)(const eggs_layer *layer, void *dense, int64_t r0, int64_t r1);
 eggs_dense eggs_dense_of(const eggs_layer *, int path);
 void eggs_dense_portable(const eggs_layer *, void *, int64_t, int64_t);
+void eggs_dense_avx2(const eggs_layer *, void *, int64_t, int64_t);
 void eggs_dense_avx512(const eggs_layer *, void *, int64_t, int64_t);
 void eggs_dense_vbmi2(const eggs_layer *, void *, int64_t, int64_t);
 double eggs_sum_avx512(const float *, int64_t);

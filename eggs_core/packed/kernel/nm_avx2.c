@@ -174,7 +174,13 @@ INLINE float total(__m256 a) {
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-INLINE float row_of(const eggs_layer *l, const float *x, int64_t r, enum kind kind, int dtype, const decoder *d,
+/* The sums of four registers. */
+INLINE void totals(const __m256 *a, float *to) {
+    __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
+    _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
+}
+
+INLINE __m256 row_of(const eggs_layer *l, const float *x, int64_t r, enum kind kind, int dtype, const decoder *d,
                     const float *scales) {
     const int64_t steps = l->kept / 16, line = dtype == EGGS_FP32 ? 64 : dtype == EGGS_INT8 ? 16 : dtype == EGGS_INT4 ? 8 : 32;
     const char *v = (const char *)l->values + r * eggs_row_bytes(l);
@@ -192,7 +198,7 @@ INLINE float row_of(const eggs_layer *l, const float *x, int64_t r, enum kind ki
         else if (s % 3 == 1) sixteen(v, p, x, s, 1, kind, dtype, d, scales, &c, &e);
         else sixteen(v, p, x, s, 2, kind, dtype, d, scales, &a, &b);
     }
-    return total(_mm256_add_ps(_mm256_add_ps(a, b), _mm256_add_ps(c, e)));
+    return _mm256_add_ps(_mm256_add_ps(a, b), _mm256_add_ps(c, e));
 }
 
 /* The scale of each sixteen weights of a row. */
@@ -215,10 +221,13 @@ INLINE void rows_of(const eggs_layer *l, const float *x, int64_t tokens, char *y
         const int64_t n = r1 - r < EGGS_ROWS ? r1 - r : EGGS_ROWS;
         for (int64_t t = 0; t < tokens; t++) {
             float sums[EGGS_ROWS];
+            __m256 parts[EGGS_ROWS];
+            for (int64_t i = n; i < EGGS_ROWS; i++) parts[i] = _mm256_setzero_ps();
             for (int64_t i = 0; i < n; i++) {
                 if (dtype >= EGGS_INT8) spread(l, r + i, steps, scales);
-                sums[i] = row_of(l, x + t * stride, r + i, kind, dtype, &d, scales);
+                parts[i] = row_of(l, x + t * stride, r + i, kind, dtype, &d, scales);
             }
+            totals(parts, sums);
             eggs_finish(l, x + t * stride + rest, EGGS_FP32, y + t * step, r, n, 1, steps * 16, sums);
         }
     }
@@ -238,6 +247,74 @@ TARGET void eggs_rows_avx2(const eggs_layer *l, const void *x, int64_t tokens, v
         CASE(DENSE) CASE(ONE_OF_2) CASE(TWO_OF_4) CASE(ONE_OF_4) CASE(THREE_OF_4) CASE(FOUR_OF_8) CASE(TWO_OF_8)
         default: break;
     }
+}
+
+/* Unpacking of groups of four: a shuffle puts the bytes of a group's kept weights into their columns and zeros between.
+   There is one shuffle for each of the 4^keep codes of positions. */
+typedef struct {
+    uint8_t of[64][16];
+} shuffles;
+
+INLINE void make_shuffles(shuffles *s, int keep, int size) {
+    memset(s->of, 0x80, (size_t)16 << 2 * keep); /* 0x80 gives zero */
+    for (int code = 0; code < 1 << 2 * keep; code++)
+        for (int i = 0; i < keep; i++)
+            for (int b = 0; b < size; b++) s->of[code][(code >> 2 * i & 3) * size + b] = (uint8_t)(i * size + b);
+}
+
+INLINE int code_of(const unsigned char *row, int64_t group, int keep) {
+    const int64_t bit = 2 * keep * group;
+    const int shift = (int)(bit & 7), bits = 2 * keep;
+    int code = row[bit >> 3] >> shift;
+    if (shift + bits > 8) code |= row[(bit >> 3) + 1] << (8 - shift);
+    return code & ((1 << bits) - 1);
+}
+
+INLINE __m128i some_bytes(const char *from, int count) { /* 2, 4, 6, 8 or 12 of them, and no more are read */
+    uint64_t low = 0;
+    uint32_t high = 0;
+    memcpy(&low, from, (size_t)(count < 8 ? count : 8));
+    if (count > 8) memcpy(&high, from + 8, 4);
+    return _mm_set_epi64x((int64_t)high, (int64_t)low);
+}
+
+/* keep and size are constants at each call; sixteen bytes of a dense row at a time. */
+INLINE void dense_groups(const eggs_layer *l, char *to, int64_t r0, int64_t r1, int keep, int size) {
+    shuffles table;
+    make_shuffles(&table, keep, size);
+    const int64_t groups = l->in / 4, bytes = keep * size;
+    const __m128i next = _mm_set1_epi8((char)bytes);
+    for (int64_t r = r0; r < r1; r++) {
+        const unsigned char *p = (const unsigned char *)(l->positions + r * l->words);
+        const char *v = (const char *)l->values + r * l->kept * size;
+        int64_t g = 0;
+        if (size == 4)
+            for (; g < groups; g++, v += bytes, to += 16) {
+                const __m128i how = _mm_loadu_si128((const __m128i *)table.of[code_of(p, g, keep)]);
+                _mm_storeu_si128((__m128i *)to, _mm_shuffle_epi8(some_bytes(v, 4 * keep), how));
+            }
+        for (; g + 2 <= groups; g += 2, v += 2 * bytes, to += 16) {
+            const __m128i first = _mm_loadl_epi64((const __m128i *)table.of[code_of(p, g, keep)]);
+            const __m128i second = _mm_loadl_epi64((const __m128i *)table.of[code_of(p, g + 1, keep)]);
+            const __m128i how = _mm_unpacklo_epi64(first, _mm_add_epi8(second, next));
+            _mm_storeu_si128((__m128i *)to, _mm_shuffle_epi8(some_bytes(v, 4 * keep), how));
+        }
+        if (g < groups) {
+            const __m128i how = _mm_loadl_epi64((const __m128i *)table.of[code_of(p, g, keep)]);
+            _mm_storel_epi64((__m128i *)to, _mm_shuffle_epi8(some_bytes(v, 2 * keep), how));
+            to += 8;
+        }
+    }
+}
+
+TARGET void eggs_dense_avx2(const eggs_layer *l, void *dense, int64_t r0, int64_t r1) {
+    const int wide = l->dtype == EGGS_FP32;
+    if (l->keep == 1 && wide) dense_groups(l, dense, r0, r1, 1, 4);
+    else if (l->keep == 1) dense_groups(l, dense, r0, r1, 1, 2);
+    else if (l->keep == 2 && wide) dense_groups(l, dense, r0, r1, 2, 4);
+    else if (l->keep == 2) dense_groups(l, dense, r0, r1, 2, 2);
+    else if (wide) dense_groups(l, dense, r0, r1, 3, 4);
+    else dense_groups(l, dense, r0, r1, 3, 2);
 }
 
 /* The sum of some floats, read as fast as memory gives them. */

@@ -42,8 +42,7 @@ INLINE void block(const eggs_layer *l, const decoder *d, const float *x, char *y
             UNROLL for (int k = 0; k < t; k++) sum[k][i] = _mm512_fmadd_ps(weight, pick(xs[k], lanes, wide), sum[k][i]);
         }
     }
-    UNROLL for (int k = 0; k < t; k++)
-        UNROLL for (int i = 0; i < ROWS; i++) sums[k * ROWS + i] = _mm512_reduce_add_ps(sum[k][i]);
+    UNROLL for (int k = 0; k < t; k++) totals(sum[k], sums + k * ROWS);
     eggs_finish(l, x, EGGS_FP32, y, r, n, t, windows * 16, sums);
 }
 
@@ -109,6 +108,8 @@ INLINE_VBMI void rows_one_token(const eggs_layer *l, const float *x, char *y, in
     for (int64_t r = r0; r < r1; r += ROWS) {
         const int64_t n = r1 - r < ROWS ? r1 - r : ROWS;
         float sums[ROWS];
+        __m512 parts[ROWS];
+        for (int64_t i = n; i < ROWS; i++) parts[i] = _mm512_setzero_ps();
         for (int64_t i = 0; i < n; i++) {
             const char *v = (const char *)l->values + (r + i) * l->kept * size;
             const char *p = (const char *)(l->positions + (r + i) * l->words);
@@ -129,8 +130,9 @@ INLINE_VBMI void rows_one_token(const eggs_layer *l, const float *x, char *y, in
                 for (int k = 0; k < (wide ? 4 : 2); k++) xs[k] = _mm512_loadu_ps(at + 16 * k);
                 a = _mm512_fmadd_ps(weights(v, 16 * w, dtype), pick(xs, lanes_of(p, w, 2, &one), wide), a);
             }
-            sums[i] = _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(a, b), _mm512_add_ps(c, e)));
+            parts[i] = _mm512_add_ps(_mm512_add_ps(a, b), _mm512_add_ps(c, e));
         }
+        totals(parts, sums);
         eggs_finish(l, x, EGGS_FP32, y, r, n, 1, windows * 16, sums);
     }
 }

@@ -52,6 +52,15 @@ INLINE __m512bh pick(const __m512i *x, __m512i lanes, int wide) {
     return (__m512bh)low;
 }
 
+/* The sums of four registers. */
+INLINE void totals(const __m512 *a, float *to) {
+    __m256 s[4];
+    UNROLL for (int i = 0; i < 4; i++)
+        s[i] = _mm256_add_ps(_mm512_castps512_ps256(a[i]), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a[i]), 1)));
+    s[0] = _mm256_hadd_ps(_mm256_hadd_ps(s[0], s[1]), _mm256_hadd_ps(s[2], s[3]));
+    _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(s[0]), _mm256_extractf128_ps(s[0], 1)));
+}
+
 /* Rows r … r+n−1 (n ≤ 4) times `t` tokens; two_bits, wide and t are constants at each call. */
 INLINE void block(const eggs_layer *l, const decoder *d, const uint16_t *x, char *y, int64_t r, int64_t n,
                   int two_bits, int wide, int t) {
@@ -80,8 +89,7 @@ INLINE void block(const eggs_layer *l, const decoder *d, const uint16_t *x, char
             UNROLL for (int k = 0; k < t; k++) sum[k][i] = _mm512_dpbf16_ps(sum[k][i], weight, pick(xs[k], lanes, wide));
         }
     }
-    UNROLL for (int k = 0; k < t; k++)
-        UNROLL for (int i = 0; i < ROWS; i++) sums[k * ROWS + i] = _mm512_reduce_add_ps(sum[k][i]);
+    UNROLL for (int k = 0; k < t; k++) totals(sum[k], sums + k * ROWS);
     eggs_finish(l, x, EGGS_BF16, y, r, n, t, windows * 32, sums);
 }
 
@@ -97,9 +105,50 @@ INLINE void rows_of(const eggs_layer *l, const uint16_t *x, int64_t tokens, char
     }
 }
 
+/* One token, positions of two bits: the rows one after the other, so that the weights are read in address order, which
+   the processor's own prefetchers follow; one line in two is asked for AHEAD of them (see eggs_rows_vbmi). */
+#define AHEAD 4096 /* weights */
+
+INLINE __m512 window(const uint16_t *v, const char *p, const uint16_t *x, int64_t w, const decoder *d, int wide, __m512 sum) {
+    __m512i xs[4];
+    const uint16_t *at = x + w * (wide ? 128 : 64);
+    xs[0] = _mm512_loadu_si512(at), xs[1] = _mm512_loadu_si512(at + 32);
+    if (wide) xs[2] = _mm512_loadu_si512(at + 64), xs[3] = _mm512_loadu_si512(at + 96);
+    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_loadu_si512(v + 32 * w), pick(xs, lanes_of(p, w, 2, d), wide));
+}
+
+INLINE void rows_one_token(const eggs_layer *l, const uint16_t *x, char *y, int64_t r0, int64_t r1, int wide) {
+    const decoder d = make_decoder(l);
+    const int64_t windows = l->kept / 32;
+    for (int64_t r = r0; r < r1; r += ROWS) {
+        const int64_t n = r1 - r < ROWS ? r1 - r : ROWS;
+        float sums[ROWS];
+        __m512 parts[ROWS];
+        for (int64_t i = n; i < ROWS; i++) parts[i] = _mm512_setzero_ps();
+        for (int64_t i = 0; i < n; i++) {
+            const uint16_t *v = (const uint16_t *)l->values + (r + i) * l->kept;
+            const char *p = (const char *)(l->positions + (r + i) * l->words);
+            __m512 a = _mm512_setzero_ps(), b = a, c = a, e = a;
+            int64_t w = 0;
+            for (; w + 4 <= windows; w += 4) {
+                _mm_prefetch((const char *)(v + 32 * w + AHEAD), _MM_HINT_T1);
+                a = window(v, p, x, w, &d, wide, a), b = window(v, p, x, w + 1, &d, wide, b);
+                _mm_prefetch((const char *)(v + 32 * w + 64 + AHEAD), _MM_HINT_T1);
+                c = window(v, p, x, w + 2, &d, wide, c), e = window(v, p, x, w + 3, &d, wide, e);
+            }
+            for (; w < windows; w++) a = window(v, p, x, w, &d, wide, a);
+            parts[i] = _mm512_add_ps(_mm512_add_ps(a, b), _mm512_add_ps(c, e));
+        }
+        totals(parts, sums);
+        eggs_finish(l, x, EGGS_BF16, y, r, n, 1, windows * 32, sums);
+    }
+}
+
 TARGET void eggs_rows_bf16(const eggs_layer *l, const void *x, int64_t tokens, void *y, int64_t r0, int64_t r1) {
     const int two = l->bits == 2, wide = 4 * l->keep == l->group;
-    if (two && !wide) rows_of(l, x, tokens, y, r0, r1, 1, 0);
+    if (tokens == 1 && two && !wide) rows_one_token(l, x, y, r0, r1, 0);
+    else if (tokens == 1 && two) rows_one_token(l, x, y, r0, r1, 1);
+    else if (two && !wide) rows_of(l, x, tokens, y, r0, r1, 1, 0);
     else if (two) rows_of(l, x, tokens, y, r0, r1, 1, 1);
     else if (!wide) rows_of(l, x, tokens, y, r0, r1, 0, 0);
     else rows_of(l, x, tokens, y, r0, r1, 0, 1);

@@ -3,25 +3,38 @@
 #include "step.h"
 #include <math.h>
 
-#define LANES 16
+#define LANES 32
 #define PLAIN static inline __attribute__((always_inline)) TARGET
 
 /* eˣ to a few units in the last place, without branches: 2ⁿ times a polynomial on |r| ≤ ln 2 / 2. */
 PLAIN float power_of_e(float x) {
-    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+    x = x < -87.0f ? -87.0f : x;
+    x = x > 88.0f ? 88.0f : x; /* both in one expression would be a branch, and no vectors */
     float t = x * 1.44269504f + 12582912.0f, n = t - 12582912.0f;
     float r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
     float p = 1.0f + r * (1.0f + r * (0.5f + r * (0.166666667f + r * (0.0416666667f + r * (0.00833333333f + r * 0.00138888889f)))));
     return p * eggs_from_bits((eggs_to_bits(t) << 23) + 0x3f800000u);
 }
 
+PLAIN float total(float *s) { /* pair by pair: one after the other would wait for each */
+    for (int half = LANES / 2; half; half /= 2) for (int k = 0; k < half; k++) s[k] += s[k + half];
+    return s[0];
+}
+
 PLAIN float dot(const float *a, const float *b, int64_t n) {
-    float s[LANES] = {0}, sum = 0;
+    float s[LANES] = {0}, rest = 0;
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES) for (int k = 0; k < LANES; k++) s[k] += a[i + k] * b[i + k];
-    for (; i < n; i++) sum += a[i] * b[i];
-    for (int k = 0; k < LANES; k++) sum += s[k];
-    return sum;
+    for (; i < n; i++) rest += a[i] * b[i];
+    return total(s) + rest;
+}
+
+PLAIN float sum_of(const float *a, int64_t n) {
+    float s[LANES] = {0}, rest = 0;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) for (int k = 0; k < LANES; k++) s[k] += a[i + k];
+    for (; i < n; i++) rest += a[i];
+    return total(s) + rest;
 }
 
 TARGET static void norm(const float *x, const float *w, int64_t n, float epsilon, float *y) {
@@ -38,18 +51,24 @@ TARGET static void rotate(float *x, const float *cosine, const float *sine, int6
 
 TARGET static void attend(const float *q, const float *keys, const float *values, int64_t tokens, int64_t dim, float scale,
                           float cap, float *scores, float *out) {
-    float most = -INFINITY, sum = 0;
+    float most = -INFINITY;
     for (int64_t t = 0; t < tokens; t++) {
         scores[t] = dot(q, keys + t * dim, dim) * scale;
         if (cap > 0) scores[t] = cap * tanhf(scores[t] / cap);
         if (scores[t] > most) most = scores[t];
     }
     for (int64_t t = 0; t < tokens; t++) scores[t] = power_of_e(scores[t] - most);
-    for (int64_t t = 0; t < tokens; t++) sum += scores[t];
-    for (int64_t i = 0; i < dim; i++) out[i] = 0;
-    for (int64_t t = 0; t < tokens; t++) {
-        const float weight = scores[t] / sum, *value = values + t * dim;
-        for (int64_t i = 0; i < dim; i++) out[i] += weight * value[i];
+    const float share = 1.0f / sum_of(scores, tokens);
+    int64_t i = 0;
+    for (; i + LANES <= dim; i += LANES) { /* sums that stay in registers */
+        float s[LANES] = {0};
+        for (int64_t t = 0; t < tokens; t++) for (int k = 0; k < LANES; k++) s[k] += scores[t] * values[t * dim + i + k];
+        for (int k = 0; k < LANES; k++) out[i + k] = s[k] * share;
+    }
+    for (; i < dim; i++) {
+        float s = 0;
+        for (int64_t t = 0; t < tokens; t++) s += scores[t] * values[t * dim + i];
+        out[i] = s * share;
     }
 }
 

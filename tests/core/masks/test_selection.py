@@ -11,7 +11,7 @@ from strategies import problems
 from eggs_core import EggsError, NMPattern
 from eggs_core.masks.bits import pack_bits, unpack_bits
 from eggs_core.masks.degree_bound import min_degree_bound
-from eggs_core.masks.selection import check_mask, degree, diagonal, retained_score, select, topn
+from eggs_core.masks.selection import check_mask, degree, diagonal, retained_score, select, topn, topn_in_order
 
 ROW = torch.tensor([[1.0, 9.0, 3.0, 7.0, 5.0, 5.0, 5.0, 2.0]])
 PAIR = torch.tensor([[9.0, 8.0, 1.0, 2.0], [9.0, 8.0, 2.0, 1.0]])
@@ -126,6 +126,14 @@ def test_default_diagonals_are_one_per_144_rows():
     scores = torch.rand(290, 8)
     assert select(scores, NMPattern(2, 4), "diagonal").options == {"diagonals": 2}
     assert select(scores[:100], NMPattern(2, 4), "diagonal").options == {"diagonals": 1}
+
+
+@pytest.mark.parametrize("pattern", ["1:4", "2:4", "3:4", "4:8", "8:32"])
+def test_topn_in_an_order_is_that_of_the_ordered_columns(pattern):
+    generator = torch.Generator().manual_seed(1)
+    scores = torch.randint(0, 9, (7, 64), generator=generator).float()  # with ties
+    order, found = torch.randperm(64, generator=generator), NMPattern.parse(pattern)
+    assert torch.equal(topn_in_order(scores, found, order), topn(scores[:, order], found)[:, order.argsort()])
 
 
 @settings(max_examples=60, deadline=None)

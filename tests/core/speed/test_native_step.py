@@ -2,11 +2,15 @@
 
 import itertools
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, DynamicCache
 
+from eggs_core.masks.selection import topn
+from eggs_core.models.architectures import linear_layers
+from eggs_core.models.loading import load
 from eggs_core.packed.grid import Grid
 from eggs_core.packed.kernel import library as kernels
 from eggs_core.packed.linear import PackedLinear
@@ -15,7 +19,9 @@ from eggs_core.pattern import NMPattern
 from eggs_core.speed import generation
 from eggs_core.speed.native_step import NATIVE, NativeStep, decode_path
 from eggs_core.speed.reader import Reader, written
+from eggs_core.text.windows import prompt_ids
 
+SMOLLM2 = Path.home() / ".cache" / "eggs" / "smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = {
@@ -139,6 +145,24 @@ def test_greedy_text_is_that_of_transformers(bundled):
         native = [token for token, _ in itertools.islice(generation.greedy(model, prompt), 128)]
         theirs = generation.greedy(model, prompt, native=False)
         assert native == [token for token, _ in itertools.islice(theirs, 128)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["dense", "packed"])
+def test_smollm2_says_what_it_says_through_transformers(form):
+    if not SMOLLM2.is_file():
+        pytest.skip(f"{SMOLLM2} is not there")
+    opened = load(str(SMOLLM2))
+    model = opened.model
+    if form == "packed":
+        pattern = NMPattern.parse("2:4")
+        masks = {layer.name: topn(layer.weight().abs(), pattern) for layer in linear_layers(model)}
+        model = packed_copy(model, masks, pattern)
+    assert decode_path(model) == NATIVE
+    ids = prompt_ids(opened.tokenizer, "The history of the United States begins with people who came from Asia.")
+    assert ids.shape[1] > 12 and worst_error(model, model, ids, (4,)) < 1e-4
+    native, theirs = (generation.greedy(model, ids, native=native) for native in (True, False))
+    assert [next(native)[0] for _ in range(128)] == [next(theirs)[0] for _ in range(128)]
 
 
 def test_the_cache_grows_and_threads_do_not_change_a_number():
