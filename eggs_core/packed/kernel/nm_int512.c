@@ -49,7 +49,22 @@ TARGET static decoder make_decoder(const eggs_layer *l, int bits, int position_b
     return d;
 }
 
-INLINE bytes some(const char *at, int count) { return _mm512_maskz_loadu_epi8(count == 64 ? ~0ull : (1ull << count) - 1, at); }
+/* Some bytes, and no byte more is read; a masked load would take longer. */
+INLINE bytes some(const char *at, int count) {
+    const __m128i few = count >= 16 ? _mm_loadu_si128((const __m128i *)at) : _mm_loadl_epi64((const __m128i *)at);
+    int32_t more;
+    if (count == 8 || count == 16) return _mm512_castsi128_si512(few);
+    if (count == 12) {
+        memcpy(&more, at + 8, 4);
+        return _mm512_castsi128_si512(_mm_insert_epi32(few, more, 2));
+    }
+    if (count == 24)
+        return _mm512_castsi256_si512(_mm256_inserti128_si256(_mm256_castsi128_si256(few), _mm_loadl_epi64((const __m128i *)(at + 16)), 1));
+    if (count < 32) return _mm512_maskz_loadu_epi8((1ull << count) - 1, at);
+    const __m256i half = _mm256_loadu_si256((const __m256i *)at);
+    if (count == 32) return _mm512_castsi256_si512(half);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(half), _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(at + 32))), 1);
+}
 
 INLINE bytes load(const int8_t *at) { return _mm512_loadu_si512(at); }
 
