@@ -18,10 +18,11 @@ from eggs_core.models.meta import plain_config
 from eggs_core.models.quantised import KEY, method_of
 from eggs_core.packed import layout
 from eggs_core.packed.file import CHECKSUM, PARTS, checksum, packed_layers
-from eggs_core.packed.grid import Grid
+from eggs_core.packed.grid import TABLE_BITS, Grid
 from eggs_core.packed.hf_folder import write_tokenizer
 from eggs_core.packed.model import pack_layer
-from eggs_core.packed.names import FILE, FORMAT, METHOD, ROUNDED, VERSION
+from eggs_core.packed.names import FILE, FORMAT, METHOD, ROUNDED, TABLES, VERSION
+from eggs_core.packed.tables import embedding_of, packed_tables
 from eggs_core.pattern import Patterns, pattern_of
 from eggs_core.reading import read_json
 
@@ -102,29 +103,36 @@ def _packed(
     """What a packed file holds: its tensors and its metadata."""
     layers = dict(packed_layers(model))
     places = {name for name, _ in packed_layers(model, tied=True)}
+    state, embedding = dict(model.state_dict()), embedding_of(model)
     if masks is not None:
         if pattern is None:
             raise EggsError("Saving a dense model as a packed file needs the N:M pattern beside its masks.")
         for name, mask in masks.items():
             order, grid = (permutations or {}).get(name), (grids or {}).get(name)
             layers[name] = pack_layer(model, name, mask, pattern_of(pattern, name), order, grid)
+        if found := packed_tables(model, grids):
+            embedding = found.embedding_name, found.embedding
+            layers[found.head_name] = found.head
+            del state[f"{found.embedding_name}.weight"]
+            state |= {f"{found.embedding_name}.{part}": t for part, t in found.embedding.named_buffers()}
     if not layers:
         raise EggsError("This model has no packed layers; give the masks and the pattern that it was pruned with.")
+    held: dict[str, Tensor] = {}
     tensors: dict[str, Tensor] = {}
     seen: dict[tuple, str] = {}
     tied: dict[str, str] = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in state.items():
         if name.rpartition(".")[0] in places | layers.keys():
             continue
+        held[name] = tensor
+    for name, layer in layers.items():
+        held |= {f"{name}.{part}": getattr(layer, part) for part in PARTS if getattr(layer, part) is not None}
+    for name, tensor in held.items():
         place = (tensor.data_ptr(), tensor.shape, tensor.stride())
         if tensor.numel() and seen.setdefault(place, name) != name:
             tied[name] = seen[place]  # to a tensor that is stored already
             continue
         tensors[name] = tensor.detach().cpu().contiguous()
-    for name, layer in layers.items():
-        for part in PARTS:
-            if getattr(layer, part) is not None:
-                tensors[f"{name}.{part}"] = getattr(layer, part).detach().cpu().contiguous()
     described = {
         name: {
             "in_features": layer.in_features,
@@ -137,12 +145,15 @@ def _packed(
     }
     metadata = {
         "format": FORMAT,
-        "format_version": VERSION if all(layer.bits is None for layer in layers.values()) else ROUNDED,
+        "format_version": TABLES if embedding else ROUNDED if any(x.bits for x in layers.values()) else VERSION,
         "config": plain_config(model).to_json_string(use_diff=False),
         "generation_config": json.dumps(model.generation_config.to_dict(), default=str),
         "layers": json.dumps(described),
         "info": json.dumps(dict(info or {})),
     }
+    if embedding is not None:
+        dtype = str(embedding[1].dtype).removeprefix("torch.")
+        metadata["embedding"] = json.dumps({"name": embedding[0], "bits": TABLE_BITS, "dtype": dtype})
     if tied:
         metadata["tied"] = json.dumps(tied)
     for name, tensor in tensors.items():
