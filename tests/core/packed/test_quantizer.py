@@ -89,7 +89,7 @@ def test_rounded_values_are_opened_by_transformers_too(kind, bits, tiny_model, t
     model = packed(tiny_model(kind), bits=bits)
     place = save_packed(model, tmp_path / "packed").parent
     said = json.loads((place / CONFIG).read_text())["quantization_config"]
-    assert said == {"quant_method": "eggs-nm", "format_version": "2"}
+    assert said == {"quant_method": "eggs-nm", "format_version": "3"}
     own, opened = load_packed(place), AutoModelForCausalLM.from_pretrained(place)
     assert torch.equal(logits(opened), logits(own)) and torch.allclose(logits(own), logits(model), atol=1e-5)
     assert held(opened) == held(own) == held(model)
@@ -172,10 +172,10 @@ def test_a_newer_or_broken_format_gets_a_sentence(folder):
         if version == 1:
             assert dict(packed_layers(AutoModelForCausalLM.from_pretrained(folder)))
         else:
-            refused("packed format .*; this version of eggs_core reads 1 and 2")
+            refused("packed format .*; this version of eggs_core reads 1, 2, 3")
     (folder / CONFIG).write_text(json.dumps(config))
-    changed(folder / FILE, format_version="3")
-    refused("has packed format '3'; this version reads 1 and 2")
+    changed(folder / FILE, format_version="4")
+    refused("has packed format '4'; this version reads 1, 2, 3")
     changed(folder / FILE, format_version="1", layers="[]")
     refused("do not match their checksum")
     (folder / FILE).write_bytes(data[:-1000])
