@@ -16,14 +16,12 @@ there is one), and joined with speeds measured on another that has those files. 
 """
 
 import argparse
-import copy
 import json
 import platform
 import statistics
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +32,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from benchmarks import llama_types  # noqa: E402
+from benchmarks.front_scores import llama_scores, pruned_scores  # noqa: E402
 from benchmarks.outcome import check, conclude, machine  # noqa: E402
 from benchmarks.quality import DATA, SMOLLM2, Opened, known_cells, open_model  # noqa: E402
 from eggs_core.config import make_config  # noqa: E402
@@ -45,19 +44,14 @@ from eggs_core.models.gguf_writing import write_gguf  # noqa: E402
 from eggs_core.packed.grid import (  # noqa: E402
     Grid,
     bits_per_weight,
-    columns_per_scale,
-    rounded_inputs,
     rounds_tables,
 )
 from eggs_core.packed.kernel import library as kernels  # noqa: E402
 from eggs_core.packed.linear import PackedLinear  # noqa: E402
 from eggs_core.packed.model import packed_copy  # noqa: E402
 from eggs_core.pattern import NMPattern  # noqa: E402
-from eggs_core.pruning.loop import prune  # noqa: E402
-from eggs_core.pruning.rounding import round_tables  # noqa: E402
 from eggs_core.registry import METHODS, VALUES  # noqa: E402
 from eggs_core.speed.generation import measure_generation  # noqa: E402
-from eggs_core.text.windows import calibration_windows  # noqa: E402
 
 TABLE = 8.5  # bits of a number of embedding and head, where weights have as many or fewer
 QUICK = (("2:4", "int4"), (EVERY_WEIGHT, "int4"), (EVERY_WEIGHT, "int3"))
@@ -77,65 +71,6 @@ def whole_bytes(model, bits: float, few: bool) -> int:
     weights = {id(one.weight): one.weight.numel() for one in tables(model)}
     rest = sum(p.numel() for p in model.parameters()) - layers - sum(weights.values())
     return round((layers * bits + sum(weights.values()) * (TABLE if few else 16)) / 8) + 2 * rest
-
-
-@contextmanager
-def inputs_rounded(model, columns: dict[str, int], orders: dict[str, torch.Tensor] | None = None):
-    """Inside, layers read inputs rounded to 8 bits, so many columns in packed order a scale; the head too."""
-
-    def rounding(span: int, order: torch.Tensor | None):
-        def hook(_module, inputs):
-            x = inputs[0]
-            if order is None:
-                return (rounded_inputs(x, span),)
-            return (rounded_inputs(x[..., order], span)[..., order.argsort()],)
-
-        return hook
-
-    found = [(layer.module, columns[layer.name], (orders or {}).get(layer.name)) for layer in linear_layers(model)]
-    found = [(module, span, None if order is None else order.to(model.device).long()) for module, span, order in found]
-    found.append((model.get_output_embeddings(), 32, None))
-    handles = [module.register_forward_pre_hook(rounding(span, order)) for module, span, order in found]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def both_scores(model, windows, columns: dict[str, int] | None, orders=None) -> dict[str, Any]:
-    """A model's scores with rounded inputs, and its perplexity without them; the same where none are rounded."""
-    plain = evaluate(model, windows).to_dict()
-    if columns is None:
-        return plain
-    with inputs_rounded(model, columns, orders):
-        return evaluate(model, windows).to_dict() | {"whole_inputs": plain["perplexity"]}
-
-
-def pruned_scores(opened: Opened, config) -> dict[str, Any]:
-    """One of our points: pruned and rounded as a run does, scored as the packed model computes."""
-    model = copy.deepcopy(opened.dense.model)
-    count, length = config.calibration_windows, config.calibration_length
-    windows = calibration_windows(opened.dense.tokenizer, opened.calibration, count, length, config.seed)
-    layers = list(prune(model, windows, config))
-    if not rounds_tables(config.bits):
-        return both_scores(model, opened.evaluation, None)
-    span = columns_per_scale(config.pattern)
-    orders = {layer.name: layer.permutation for layer in layers if layer.permutation is not None}
-    return both_scores(model, opened.evaluation, {layer.name: span for layer in linear_layers(model)}, orders)
-
-
-def llama_scores(opened: Opened, kind: str) -> dict[str, Any]:
-    """One of llama.cpp's types: layers as it makes them, inputs rounded in blocks of 32, or of 256 for K-types."""
-    model, weights, bits = copy.deepcopy(opened.dense.model), 0, 0.0
-    columns = {}
-    for layer in linear_layers(model):
-        chosen, weight = llama_types.type_for(kind, layer.shape[1]), layer.weight()
-        layer.set_weight(torch.from_numpy(llama_types.made(weight.float().cpu().numpy(), chosen)).to(weight))
-        columns[layer.name] = llama_types.BLOCK if chosen.endswith("_K") else 32
-        weights, bits = weights + weight.numel(), bits + weight.numel() * llama_types.bits_of(chosen)
-    round_tables(model)
-    return both_scores(model, opened.evaluation, columns) | {"bits": bits / weights}
 
 
 def packed_like(model, pattern: NMPattern, values: str):

@@ -102,15 +102,9 @@ def size_breakdown(
     counted: Counter[int] = Counter()
     table, head = embedding_of(model), model.get_output_embeddings()
     for name, module in modules.items():
-        if module is head and table is not None:
-            continue
-        if isinstance(module, PackedLinear):
-            shape, own, order = (
-                (module.out_features, module.in_features),
-                module.pattern,
-                module.permutation is not None,
-            )
-            size, few = module.dtype.itemsize, module.bits
+        if isinstance(module, PackedLinear) and not (module is head and table):
+            shape, own = (module.out_features, module.in_features), module.pattern
+            order, size, few = module.permutation is not None, module.dtype.itemsize, module.bits
         elif name in names and patterns is not None and is_linear(module):
             shape, weight = shape_of(module), module.weight
             own, order, size, few = pattern_of(patterns, name), name in permuted, weight.dtype.itemsize, bits
@@ -139,11 +133,8 @@ def size_breakdown(
         "rest": parts["rest"],
         "formula": " · ".join(map(_formula, sorted(used, key=str))),
     }
-    if scales:
-        found["scales"] = scales
-    if saved:
-        found["tables_saved"] = saved
-    return found
+    more = {name: count for name, count in (("scales", scales), ("tables_saved", saved)) if count}
+    return found | more  # type: ignore[return-value]
 
 
 def _saved_by_tables(model: PreTrainedModel, parts: dict[str, int], will_be: bool) -> int:

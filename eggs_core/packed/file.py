@@ -22,13 +22,12 @@ from eggs_core.errors import EggsError
 from eggs_core.models.architectures import is_linear, is_transposed, shape_of
 from eggs_core.models.meta import compute_buffers, skeleton
 from eggs_core.packed import layout
-from eggs_core.packed.grid import TABLE_BITS
 from eggs_core.packed.kernel.library import DTYPES
 from eggs_core.packed.kernel.library import ROUNDED as KERNEL_BITS
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.packed.model import join_siblings, put_packed
 from eggs_core.packed.names import FILE, FORMAT, VERSIONS
-from eggs_core.packed.tables import PackedEmbedding, embedding_of, untie
+from eggs_core.packed.tables import DTYPE_BY_NAME, embedding_of, put_embedding
 from eggs_core.pattern import NMPattern
 from eggs_core.reading import parse_json
 from eggs_core.validation import Natural, check
@@ -39,15 +38,6 @@ if TYPE_CHECKING:  # it takes transformers seconds to import its models
 CHECKSUM = "sha256"  # the metadata that holds the file's checksum; files written before it have none
 PARTS = ("values", "positions", "permutation", "bias", "scales")
 JsonObject = dict[str, Any]
-_DTYPES = {str(one).removeprefix("torch."): one for one in DTYPES}  # as a file names them
-
-
-class EmbeddingSpec(TypedDict):
-    """What the file says of an embedding that is rounded."""
-
-    name: str
-    bits: int
-    dtype: str  # of what is looked up
 
 
 class LayerSpec(TypedDict):
@@ -163,12 +153,6 @@ def packed_layers(model: nn.Module, tied: bool = False) -> Iterator[tuple[str, P
     return ((name, module) for name, module in found if isinstance(module, PackedLinear))
 
 
-def packed_parts(model: nn.Module) -> Iterator[tuple[str, PackedLinear | PackedEmbedding]]:
-    """All that is packed in a model, under every name: its layers, and an embedding in 8 bits."""
-    found = model.named_modules(remove_duplicate=False)
-    return ((name, module) for name, module in found if isinstance(module, PackedLinear | PackedEmbedding))
-
-
 def _model_of(file: PackedFile) -> PreTrainedModel:
     """The file's model on the meta device, its layers dense."""
     try:
@@ -209,22 +193,7 @@ def put_layers(model: nn.Module, file: PackedFile) -> None:
         raise EggsError(f"{file.name} is damaged: what it says of its layers cannot be read.") from error
     put_packed(model, {name: _layer_of(model, name, spec, file) for name, spec in described.items()})
     if "embedding" in file.metadata:
-        _put_embedding(model, file)
-
-
-def _put_embedding(model: nn.Module, file: PackedFile) -> None:
-    """Put the file's rounded embedding, on the meta device, into its model; raises EggsError unless it fits."""
-    try:
-        known = check(parse_json(file.metadata["embedding"]), EmbeddingSpec, "embedding")
-        old, dtype = model.get_submodule(known["name"]), _DTYPES[known["dtype"]]
-        if type(old) is not nn.Embedding or known["bits"] != TABLE_BITS:
-            raise ValueError("no embedding of 8 bits")
-    except (KeyError, ValueError, AttributeError, EggsError) as error:
-        raise EggsError(f"{file.name} is damaged: its description of the embedding does not fit its model.") from error
-    parent, _, child = known["name"].rpartition(".")
-    packed = PackedEmbedding(old.num_embeddings, old.embedding_dim, dtype, "meta")
-    setattr(model.get_submodule(parent), child, packed)
-    untie(model)
+        put_embedding(model, file.metadata["embedding"], file.name)
 
 
 def _layer_of(model: nn.Module, name: str, spec: object, file: PackedFile) -> PackedLinear:
@@ -240,7 +209,7 @@ def _layer_of(model: nn.Module, name: str, spec: object, file: PackedFile) -> Pa
         if bits is not None:
             if bits not in (16, *KERNEL_BITS):
                 raise ValueError(f"values of {bits} bits")
-            dtype = _DTYPES[known["dtype"]]
+            dtype = DTYPE_BY_NAME[known["dtype"]]
     except (KeyError, TypeError, ValueError, AttributeError, EggsError) as error:
         raise EggsError(f"{file.name} is damaged: its description of layer {name} does not fit its model.") from error
     if not is_linear(old) or size != shape_of(old)[::-1]:

@@ -92,7 +92,7 @@ class EggsQuantizer(HfQuantizer):
 
     def _set_dtype(self, model: PreTrainedModel) -> None:
         """Let the tensors that have the dtype of the stored weights be of the dtype that is asked for instead."""
-        from eggs_core.packed.file import packed_parts
+        from eggs_core.packed.tables import packed_parts
 
         layers = dict(packed_parts(model))
         stored = next((layer.dtype for layer in layers.values()), self._dtype)
@@ -112,7 +112,8 @@ class EggsQuantizer(HfQuantizer):
 
         What the model has by a second name alone, transformers has just drawn at random.
         """
-        from eggs_core.packed.file import fill, packed_parts
+        from eggs_core.packed.file import fill
+        from eggs_core.packed.tables import packed_parts
 
         for _, layer in packed_parts(model):
             for part, kind in layer.fixed.items():

@@ -1,16 +1,31 @@
 """Embedding and LM head in 8 bits: what a packed model has beside its layers where their values are rounded."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from typing_extensions import TypedDict
 
+from eggs_core.errors import EggsError
 from eggs_core.models.architectures import tables
 from eggs_core.packed.grid import TABLE_BITS, WHOLE, Grid, rounds_tables, scales_per_row, table_grid
 from eggs_core.packed.kernel.huge_pages import Arena
+from eggs_core.packed.kernel.library import DTYPES
 from eggs_core.packed.linear import PackedLinear
+from eggs_core.reading import parse_json
+from eggs_core.validation import check
+
+DTYPE_BY_NAME = {str(one).removeprefix("torch."): one for one in DTYPES}  # as a file names them
+
+
+class EmbeddingSpec(TypedDict):
+    """What a packed file says of an embedding in 8 bits."""
+
+    name: str
+    bits: int
+    dtype: str  # of what is looked up
 
 
 class PackedEmbedding(nn.Module):
@@ -103,6 +118,26 @@ def packed_tables(model: nn.Module, grids: Mapping[str, Grid] | None) -> Tables 
 def _head(weight: Tensor, bias: Tensor | None, name: str) -> PackedLinear:
     mask = torch.ones(weight.shape, dtype=torch.bool, device=weight.device)
     return PackedLinear.from_dense(weight, mask, WHOLE, bias, name=name, grid=table_grid(weight))
+
+
+def packed_parts(model: nn.Module) -> Iterator[tuple[str, PackedLinear | PackedEmbedding]]:
+    """All that is packed in a model, under every name: its layers, and an embedding in 8 bits."""
+    found = model.named_modules(remove_duplicate=False)
+    return ((name, module) for name, module in found if isinstance(module, PackedLinear | PackedEmbedding))
+
+
+def put_embedding(model: nn.Module, said: str, file: str) -> None:
+    """Put the embedding that a file describes, on the meta device, into its model; raises EggsError unless it fits."""
+    try:
+        known = check(parse_json(said), EmbeddingSpec, "embedding")
+        old, dtype = model.get_submodule(known["name"]), DTYPE_BY_NAME[known["dtype"]]
+        if type(old) is not nn.Embedding or known["bits"] != TABLE_BITS:
+            raise ValueError("no embedding of 8 bits")
+    except (KeyError, ValueError, AttributeError, EggsError) as error:
+        raise EggsError(f"{file} is damaged: its description of the embedding does not fit its model.") from error
+    parent, _, child = known["name"].rpartition(".")
+    setattr(model.get_submodule(parent), child, PackedEmbedding(old.num_embeddings, old.embedding_dim, dtype, "meta"))
+    untie(model)
 
 
 def embedding_of(model: nn.Module) -> tuple[str, PackedEmbedding] | None:

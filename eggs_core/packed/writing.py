@@ -20,6 +20,7 @@ from eggs_core.packed import layout
 from eggs_core.packed.file import CHECKSUM, PARTS, checksum, packed_layers
 from eggs_core.packed.grid import TABLE_BITS, Grid
 from eggs_core.packed.hf_folder import write_tokenizer
+from eggs_core.packed.linear import PackedLinear
 from eggs_core.packed.model import pack_layer
 from eggs_core.packed.names import FILE, FORMAT, METHOD, ROUNDED, TABLES, VERSION
 from eggs_core.packed.tables import embedding_of, packed_tables
@@ -117,38 +118,16 @@ def _packed(
             state |= {f"{found.embedding_name}.{part}": t for part, t in found.embedding.named_buffers()}
     if not layers:
         raise EggsError("This model has no packed layers; give the masks and the pattern that it was pruned with.")
-    held: dict[str, Tensor] = {}
-    tensors: dict[str, Tensor] = {}
-    seen: dict[tuple, str] = {}
-    tied: dict[str, str] = {}
-    for name, tensor in state.items():
-        if name.rpartition(".")[0] in places | layers.keys():
-            continue
-        held[name] = tensor
+    held = {name: tensor for name, tensor in state.items() if name.rpartition(".")[0] not in places | layers.keys()}
     for name, layer in layers.items():
         held |= {f"{name}.{part}": getattr(layer, part) for part in PARTS if getattr(layer, part) is not None}
-    for name, tensor in held.items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
-        if tensor.numel() and seen.setdefault(place, name) != name:
-            tied[name] = seen[place]  # to a tensor that is stored already
-            continue
-        tensors[name] = tensor.detach().cpu().contiguous()
-    described = {
-        name: {
-            "in_features": layer.in_features,
-            "out_features": layer.out_features,
-            "pattern": str(layer.pattern),
-            "conv1d": layer.conv1d,
-            **({} if layer.bits is None else {"bits": layer.bits, "dtype": str(layer.dtype).removeprefix("torch.")}),
-        }
-        for name, layer in layers.items()
-    }
+    tensors, tied = _stored_once(held)
     metadata = {
         "format": FORMAT,
         "format_version": TABLES if embedding else ROUNDED if any(x.bits for x in layers.values()) else VERSION,
         "config": plain_config(model).to_json_string(use_diff=False),
         "generation_config": json.dumps(model.generation_config.to_dict(), default=str),
-        "layers": json.dumps(described),
+        "layers": json.dumps({name: _described(layer) for name, layer in layers.items()}),
         "info": json.dumps(dict(info or {})),
     }
     if embedding is not None:
@@ -160,3 +139,29 @@ def _packed(
         if not layout.all_finite(tensor):
             raise EggsError(f"Tensor {name} has values that are NaN or infinite, so the model cannot be packed.")
     return tensors, metadata | {CHECKSUM: checksum(tensors, metadata)}
+
+
+def _stored_once(held: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors by name, and the names of those that are others by a second name, with the first."""
+    tensors: dict[str, Tensor] = {}
+    seen: dict[tuple, str] = {}
+    tied: dict[str, str] = {}
+    for name, tensor in held.items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if tensor.numel() and seen.setdefault(place, name) != name:
+            tied[name] = seen[place]
+            continue
+        tensors[name] = tensor.detach().cpu().contiguous()
+    return tensors, tied
+
+
+def _described(layer: PackedLinear) -> dict[str, object]:
+    """What the file says of a packed layer."""
+    rounded = {} if layer.bits is None else {"bits": layer.bits, "dtype": str(layer.dtype).removeprefix("torch.")}
+    return {
+        "in_features": layer.in_features,
+        "out_features": layer.out_features,
+        "pattern": str(layer.pattern),
+        "conv1d": layer.conv1d,
+        **rounded,
+    }
