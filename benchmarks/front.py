@@ -36,6 +36,7 @@ from benchmarks.front_scores import llama_scores, pruned_scores  # noqa: E402
 from benchmarks.outcome import check, conclude, machine  # noqa: E402
 from benchmarks.quality import DATA, SMOLLM2, Opened, known_cells, open_model  # noqa: E402
 from eggs_core.config import make_config  # noqa: E402
+from eggs_core.errors import EggsError  # noqa: E402
 from eggs_core.evaluation.front import EVERY_WEIGHT, LLAMA_CPP, OURS, Front, Point, beside_plain, leaders  # noqa: E402
 from eggs_core.evaluation.perplexity import evaluate  # noqa: E402
 from eggs_core.masks.selection import topn  # noqa: E402
@@ -104,7 +105,10 @@ def llama_speed(opened: Opened, kind: str) -> float | None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.gguf"
         model = opened.dense.model
-        write_gguf(model.state_dict(), model.config, opened.dense.tokenizer, file, kind, "front")
+        try:
+            write_gguf(model.state_dict(), model.config, opened.dense.tokenizer, file, kind, "front")
+        except EggsError:  # llama.cpp does not have the architecture
+            return None
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(file)
         parameters.n_ctx, parameters.n_parallel, parameters.n_gpu_layers = 256, 1, 0

@@ -1,6 +1,7 @@
 """Embedding and head in 8 bits: their numbers, their place in a model, its bytes and its file."""
 
 import copy
+import json
 
 import pytest
 import torch
@@ -85,8 +86,7 @@ def test_a_damaged_description_of_the_embedding_is_refused(bundled, tmp_path, sa
     file = save_packed(packed(bundled("tiny-llama").model), tmp_path / "model.safetensors")
     held = opened(file)
     words = {key: value for key, value in held.metadata.items() if key != "sha256"} | {"embedding": said}
-    stored = {name: t.clone() for name, t in held.tensors.items() if name not in held.metadata["tied"]}
-    stored = {name: t for name, t in stored.items() if not name.startswith("lm_head.values")}
+    stored = {name: t.clone() for name, t in held.tensors.items() if name not in json.loads(held.metadata["tied"])}
     save_file(stored, file, metadata=words)
     with pytest.raises(EggsError, match="description of the embedding does not fit"):
         load_packed(file)
