@@ -166,7 +166,7 @@ def test_a_newer_or_broken_format_gets_a_sentence(folder):
             AutoModelForCausalLM.from_pretrained(folder)
 
     config, data = json.loads((folder / CONFIG).read_text()), (folder / FILE).read_bytes()
-    for version in ("3", 1, None, ["1"]):
+    for version in ("4", 1, None, ["1"]):
         newer = config | {"quantization_config": {"quant_method": "eggs-nm", "format_version": version, "more": 1}}
         (folder / CONFIG).write_text(json.dumps(newer))
         if version == 1:

@@ -42,6 +42,7 @@ def test_a_table_is_rounded_by_the_largest_of_32_numbers():
 
 
 @pytest.mark.parametrize("name", ["tiny-llama", "tiny-opt"])
+@torch.no_grad()
 def test_embedding_and_head_follow_the_layers(bundled, name, tmp_path):
     dense = copy.deepcopy(bundled(name).model)
     embedding, head = tables(dense)
