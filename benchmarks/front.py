@@ -1,17 +1,21 @@
 """Prune or quantise: perplexity, bytes and tokens/s of N:M with few bits, of plain bits, and of llama.cpp's types.
 
     python benchmarks/front.py [--quick] [--json FILE] [--front FILE] [--models NAME ...] [--method NAME]
+                               [--no-speed]
 
-Bits are those of the decoder's linear layers; embeddings, head and norms stay as they are in every point, counted as
-fp16. Our points are pruned, re-fitted and rounded by one method; 1:1 keeps every weight and is quantisation alone.
-llama.cpp's types are made by its own package `gguf` from the same weights and read by our evaluation, without the
-rounding of activations that llama.cpp does while it computes; its speed is that of llama.cpp itself (xllamacpp), on
-files in which the other matrices have the same type. Models as in quality.py. Finished cells are kept under
-build/quality. `--front` writes what the app shows.
+Bits are those of the decoder's linear layers. Our points are pruned, re-fitted and rounded by one method; 1:1 keeps
+every weight and is quantisation alone. Plain types of llama.cpp are made by its own package `gguf`, K-types by its own
+C code (in xllamacpp), from the same weights; rows that are no whole blocks of 256 get the type that llama.cpp takes
+instead. Where weights have 8 bits or fewer, embedding and head have 8 in every point, and inputs of products are
+rounded to 8 bits as the makers' kernels do it; the figure without that stands beside. llama.cpp's speed is its own
+(xllamacpp), on files in which all matrices have the type; none for K-types, which `gguf` does not write. Models as in
+quality.py.
+
+Finished cells are kept under build/quality: perplexities can be computed on one machine (--no-speed, on CUDA where
+there is one), and joined with speeds measured on another that has those files. `--front` writes what the app shows.
 """
 
 import argparse
-import copy
 import json
 import platform
 import statistics
@@ -25,18 +29,24 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import gguf  # noqa: E402
 import torch  # noqa: E402
 
+from benchmarks import llama_types  # noqa: E402
+from benchmarks.front_scores import llama_scores, pruned_scores  # noqa: E402
 from benchmarks.outcome import check, conclude, machine  # noqa: E402
-from benchmarks.quality import DATA, SMOLLM2, Opened, known_cells, open_model, prune_and_score  # noqa: E402
+from benchmarks.quality import DATA, SMOLLM2, Opened, known_cells, open_model  # noqa: E402
 from eggs_core.config import make_config  # noqa: E402
+from eggs_core.errors import EggsError  # noqa: E402
 from eggs_core.evaluation.front import EVERY_WEIGHT, LLAMA_CPP, OURS, Front, Point, beside_plain, leaders  # noqa: E402
 from eggs_core.evaluation.perplexity import evaluate  # noqa: E402
 from eggs_core.masks.selection import topn  # noqa: E402
-from eggs_core.models.architectures import linear_layers  # noqa: E402
+from eggs_core.models.architectures import linear_layers, tables  # noqa: E402
 from eggs_core.models.gguf_writing import write_gguf  # noqa: E402
-from eggs_core.packed.grid import Grid, bits_per_weight  # noqa: E402
+from eggs_core.packed.grid import (  # noqa: E402
+    Grid,
+    bits_per_weight,
+    rounds_tables,
+)
 from eggs_core.packed.kernel import library as kernels  # noqa: E402
 from eggs_core.packed.linear import PackedLinear  # noqa: E402
 from eggs_core.packed.model import packed_copy  # noqa: E402
@@ -44,7 +54,7 @@ from eggs_core.pattern import NMPattern  # noqa: E402
 from eggs_core.registry import METHODS, entry  # noqa: E402
 from eggs_core.speed.generation import measure_generation  # noqa: E402
 
-TYPES = {"Q8_0": 8.5, "Q5_1": 6.0, "Q4_0": 4.5}  # bits a weight, scales included
+TABLE = 8.5  # bits of a number of embedding and head, where weights have as many or fewer
 QUICK = (("2:4", "int4"), (EVERY_WEIGHT, "int4"), (EVERY_WEIGHT, "int3"))
 POINTS = (
     *(("2:4", values) for values in ("bf16", "int8", "int4")),
@@ -56,20 +66,12 @@ WEIGHTS = {"smollm2": "Q4_1, which flatters types of four bits"}
 PROMPT, NEW, ROUNDS = 32, 24, 4  # tokens and repeats of a timing
 
 
-def whole_bytes(model, bits: float) -> int:
-    """Bytes of a model whose decoder's linear layers take `bits` bits a weight and all else two bytes."""
+def whole_bytes(model, bits: float, few: bool) -> int:
+    """Bytes of a model whose layers take `bits` bits a weight, its tables TABLE if they have `few`, the rest 16."""
     layers = sum(rows * columns for rows, columns in (layer.shape for layer in linear_layers(model)))
-    rest = sum(p.numel() for p in model.parameters()) - layers
-    return round(layers * bits / 8) + 2 * rest
-
-
-def by_llama_cpp(model, kind: str):
-    """A copy of a model whose decoder's linear layers hold what llama.cpp's type makes of them."""
-    copied, number = copy.deepcopy(model), gguf.GGMLQuantizationType[kind]
-    for layer in linear_layers(copied):
-        weight = layer.weight().numpy()
-        layer.set_weight(torch.from_numpy(gguf.quants.dequantize(gguf.quants.quantize(weight, number), number)))
-    return copied
+    weights = {id(one.weight): one.weight.numel() for one in tables(model)}
+    rest = sum(p.numel() for p in model.parameters()) - layers - sum(weights.values())
+    return round((layers * bits + sum(weights.values()) * (TABLE if few else 16)) / 8) + 2 * rest
 
 
 def packed_like(model, pattern: NMPattern, values: str):
@@ -103,7 +105,10 @@ def llama_speed(opened: Opened, kind: str) -> float | None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.gguf"
         model = opened.dense.model
-        write_gguf(model.state_dict(), model.config, opened.dense.tokenizer, file, kind, "front")
+        try:
+            write_gguf(model.state_dict(), model.config, opened.dense.tokenizer, file, kind, "front")
+        except EggsError:  # llama.cpp does not have the architecture
+            return None
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(file)
         parameters.n_ctx, parameters.n_parallel, parameters.n_gpu_layers = 256, 1, 0
@@ -154,42 +159,47 @@ def our_points(name: str, opened: Opened, cell, options) -> list[Point]:
         config = make_config(
             "tiny-llama" if name == "smollm2" else name, pattern, options.method, values=values, **opened.windows
         )
-        key = f"{pattern} {options.method} 0 {values}"
-        rows[pattern, values] = cell(
-            key, lambda c=config: prune_and_score(opened.dense, c, opened.calibration, opened.evaluation)
-        )
+        key = f"front {pattern} {options.method} 0 {values}"
+        rows[pattern, values] = cell(key, lambda c=config: pruned_scores(opened, c))
         print(f"{name} {pattern} {values}: {rows[pattern, values]['perplexity']:.2f}", flush=True)
-    speeds = our_speeds(opened, options.points)
+    speeds = our_speeds(opened, options.points) if options.speed else {}
     found = []
     for (pattern, values), row in rows.items():
         whole, bits = pattern in ("dense", EVERY_WEIGHT), entry("values", values).bits
         each = 16.0 if bits is None else bits_per_weight(bits, NMPattern.parse(EVERY_WEIGHT if whole else pattern))
         label = "dense" if bits is None else f"{bits} bits" if whole else f"{pattern} + {bits} bits"
-        speed = speeds["dense" if pattern == "dense" else f"{pattern} {values}"]
-        size, kept = whole_bytes(dense, each), EVERY_WEIGHT if whole else pattern
-        found.append(Point(label, OURS, kept, each, size, row["perplexity"], row["window_nats"], speed))
+        speed = speeds.get("dense" if pattern == "dense" else f"{pattern} {values}")
+        size, kept = whole_bytes(dense, each, rounds_tables(bits)), EVERY_WEIGHT if whole else pattern
+        found.append(_point(label, OURS, kept, each, size, row, speed))
     return found
 
 
-def llama_points(name: str, opened: Opened, cell) -> list[Point]:
-    """Each of llama.cpp's types."""
+def llama_points(name: str, opened: Opened, cell, options) -> list[Point]:
+    """Each of llama.cpp's types that can be made here."""
     found = []
-    for kind, bits in TYPES.items():
-        row = cell(
-            f"llama.cpp {kind}",
-            lambda k=kind: evaluate(by_llama_cpp(opened.dense.model, k), opened.evaluation).to_dict(),
-        )
-        size, nats = whole_bytes(opened.dense.model, bits), row["window_nats"]
-        speed = llama_speed(opened, kind)
+    kinds = llama_types.PLAIN + (() if options.quick or llama_types.library() is None else llama_types.K_TYPES)
+    for kind in kinds:
+        row = cell(f"llama.cpp {kind} rounded", lambda k=kind: llama_scores(opened, k))
+        speed = llama_speed(opened, kind) if options.speed and kind in llama_types.PLAIN else None
         print(f"{name} {kind}: {row['perplexity']:.2f}, {speed} tokens/s", flush=True)
-        found.append(Point(kind, LLAMA_CPP, EVERY_WEIGHT, bits, size, row["perplexity"], nats, speed))
+        size = whole_bytes(opened.dense.model, row["bits"], True)
+        found.append(_point(kind, LLAMA_CPP, EVERY_WEIGHT, row["bits"], size, row, speed))
     return found
+
+
+def _point(name, maker, pattern, bits, size, row, speed) -> Point:
+    whole = row.get("whole_inputs")
+    return Point(name, maker, pattern, bits, size, row["perplexity"], row["window_nats"], speed, whole)
 
 
 def front_of(name: str, options) -> Front:
     """All points of a model."""
     opened, cell = open_model(name, options.smollm2, options.data), known_cells(name)
-    points = [*our_points(name, opened, cell, options), *llama_points(name, opened, cell)]
+    if options.speed and opened.dense.model.device.type != "cpu":
+        raise SystemExit(
+            "Speeds are those of a CPU: use --no-speed here, and measure them where there is no accelerator."
+        )
+    points = [*our_points(name, opened, cell, options), *llama_points(name, opened, cell, options)]
     windows, length = opened.evaluation.shape
     found = machine()
     where = f"{found['processor']}, threads: {found['threads']}, {platform.system()}"
@@ -234,6 +244,7 @@ def main() -> int:
     parser.add_argument("--method", default="eggs-ptp-plus", choices=list(METHODS))
     parser.add_argument("--smollm2", type=Path, default=SMOLLM2, help="the GGUF file, or a folder of safetensors")
     parser.add_argument("--data", type=Path, default=DATA, help="the folder of the two texts")
+    parser.add_argument("--no-speed", dest="speed", action="store_false", help="perplexities alone, on any device")
     options = parser.parse_args()
     options.points = POINTS
     if options.quick:
@@ -241,7 +252,7 @@ def main() -> int:
     fronts = [front_of(name, options) for name in options.models]
     for front in fronts:
         print_front(front)
-    ratios = kernel_ratios()
+    ratios = kernel_ratios() if options.speed else []
     shown = [asdict(front) for front in fronts]
     if options.front:
         options.front.parent.mkdir(parents=True, exist_ok=True)

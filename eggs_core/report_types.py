@@ -102,6 +102,7 @@ class Size(TypedDict):
     positions: Count
     permutations: Count
     scales: NotRequired[Count]  # of rounded values
+    tables_saved: NotRequired[Count]  # by embedding and head in 8 bits
     untouched: Count
     embeddings: Count
     head: Count

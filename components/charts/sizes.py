@@ -16,11 +16,12 @@ PARTS = {  # part of a model's bytes -> (name, colour)
     "scales": ("scales of rounded values", "#8F5BA6"),
     "embeddings": ("embeddings", "#009E73"),
     "head": ("output head", "#56B4E9"),
+    "tables_saved": ("what embedding and head save in 8 bits", "#D6C9A0"),
     "rest": ("norms, biases, the rest", "#B79F00"),
     "header": ("file header", "#D55E00"),
 }
 
-DENSE_PARTS = ("dense_pruned", "embeddings", "head", "rest")
+DENSE_PARTS = ("dense_pruned", "embeddings", "head", "tables_saved", "rest")
 
 PACKED_PARTS = ("values", "positions", "permutations", "scales", "embeddings", "head", "rest")
 

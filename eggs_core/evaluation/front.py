@@ -22,10 +22,11 @@ class Point:
     maker: str
     pattern: str
     bits: float  # for each weight of the decoder's linear layers, with positions and scales
-    bytes: int  # of the whole model; embeddings, head and norms are stored alike in all points
+    bytes: int  # of the whole model; embedding and head have 8 bits where the layers have 8.5 or fewer, else 16
     perplexity: float
     window_nats: list[float]  # nats per token of each window
     tokens_per_s: float | None = None
+    whole_inputs: float | None = None  # perplexity where the inputs of products are not rounded, as kernels round them
 
     @property
     def pruned(self) -> bool:

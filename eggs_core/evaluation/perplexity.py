@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from eggs_core.errors import EggsError
 from eggs_core.heavy import no_grad, torch
+from eggs_core.models.architectures import vocabulary_of
 from eggs_core.report_types import Protocol, Scores
 from eggs_core.text.sources import Text
 
@@ -47,7 +48,7 @@ class WindowScores:
 
 def windows_at_once(model: PreTrainedModel, length: int) -> int:
     """How many windows of `length` tokens go through the model together, so that their logits stay small."""
-    return max(1, min(16, LOGITS_PER_BATCH // (length * model.get_output_embeddings().weight.shape[0])))
+    return max(1, min(16, LOGITS_PER_BATCH // (length * vocabulary_of(model))))
 
 
 @no_grad
@@ -57,7 +58,7 @@ def score_windows(model: PreTrainedModel, windows: torch.Tensor) -> Iterator[Win
     Raises EggsError if the model's output is not finite.
     """
     device = next((p.device for p in model.parameters() if not p.is_meta), "cpu")  # accelerate keeps some on "meta"
-    vocabulary = model.get_output_embeddings().weight.shape[0]
+    vocabulary = vocabulary_of(model)
     for batch in windows.split(windows_at_once(model, windows.shape[1])):
         logits = model(input_ids=batch.to(device), use_cache=False).logits.flatten(0, 1)
         targets = (

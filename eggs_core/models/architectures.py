@@ -108,6 +108,18 @@ class LinearLayer:
         weight.mul_((mask.T if is_transposed(self.module) else mask).to(weight.device))
 
 
+def tables(model: PreTrainedModel) -> tuple[nn.Embedding, nn.Linear] | None:
+    """A model's embedding and LM head, which may share a weight; None unless both do no more than their names say."""
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    return (embedding, head) if type(embedding) is nn.Embedding and type(head) is nn.Linear else None
+
+
+def vocabulary_of(model: PreTrainedModel) -> int:
+    """How many tokens a model's LM head tells apart."""
+    head = model.get_output_embeddings()
+    return head.out_features if hasattr(head, "out_features") else head.weight.shape[0]
+
+
 def find_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     """The path and the list of a causal LM's decoder blocks.
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from eggs_core.errors import EggsError
-from eggs_core.models.architectures import is_linear, shape_of
+from eggs_core.models.architectures import is_linear, shape_of, tables
 from eggs_core.models.expert_linear import ExpertLinear
 from eggs_core.models.experts import experts_in, read_shares
 from eggs_core.packed import layout
-from eggs_core.packed.grid import bits_per_weight, scales_per_row, values_per_scale
+from eggs_core.packed.grid import WHOLE, bits_per_weight, rounds_tables, scales_per_row, values_per_scale
 from eggs_core.packed.linear import PackedLinear
+from eggs_core.packed.tables import PackedEmbedding, embedding_of
 from eggs_core.pattern import NMPattern, Patterns, pattern_of
 from eggs_core.report_types import Size
 
@@ -39,6 +40,8 @@ def decode_bytes(model: PreTrainedModel) -> dict[str, int]:
         share = share_of(name)
         if isinstance(module, PackedLinear):
             linear += share * module.nbytes
+        elif isinstance(module, PackedEmbedding):
+            other += module.nbytes // max(1, module.num_embeddings)
         elif isinstance(module, nn.Embedding):
             other += module.weight.nbytes // max(1, module.num_embeddings)
         else:
@@ -74,11 +77,13 @@ def size_breakdown(
     patterns: Patterns | None = None,
     permutations: Iterable[str] | None = None,
     bits: int | None = None,
+    whole_tables: bool = False,
 ) -> Size:
     """Count a pruned model's bytes: dense with zeros, and packed split into values, positions and what is untouched.
 
     "dense_bytes" = "dense_pruned" (the pruned layers, zeros stored) + "untouched"; "packed_bytes" = "packed_pruned" +
-    "untouched"; "packed_pruned" = "values" + "positions" + "permutations" + "scales" (there if values are rounded);
+    "untouched"; "packed_pruned" = "values" + "positions" + "permutations" + "scales" (there if values are rounded).
+    Embedding and head in 8 bits take "tables_saved" more in "dense_bytes"; `whole_tables` leaves them as they are.
     "untouched" = "embeddings" + "head" (0 when tied to the embeddings) + "rest" (norms, biases, unpruned layers);
     "formula" spells out the bytes per weight.
 
@@ -95,14 +100,11 @@ def size_breakdown(
     dense = values = positions = orders = scales = 0
     used: set[tuple[NMPattern, int, int | None]] = set()
     counted: Counter[int] = Counter()
+    table, head = embedding_of(model), model.get_output_embeddings()
     for name, module in modules.items():
-        if isinstance(module, PackedLinear):
-            shape, own, order = (
-                (module.out_features, module.in_features),
-                module.pattern,
-                module.permutation is not None,
-            )
-            size, few = module.dtype.itemsize, module.bits
+        if isinstance(module, PackedLinear) and not (module is head and table):
+            shape, own = (module.out_features, module.in_features), module.pattern
+            order, size, few = module.permutation is not None, module.dtype.itemsize, module.bits
         elif name in names and patterns is not None and is_linear(module):
             shape, weight = shape_of(module), module.weight
             own, order, size, few = pattern_of(patterns, name), name in permuted, weight.dtype.itemsize, bits
@@ -115,9 +117,10 @@ def size_breakdown(
         values, positions, orders, scales = values + mine[0], positions + mine[1], orders + mine[2], scales + mine[3]
         used.add((own, size, few))
     parts = _not_pruned(model, counted)
+    saved = _saved_by_tables(model, parts, rounds_tables(bits) and not whole_tables)
     packed, untouched = values + positions + orders + scales, sum(parts.values())
     found: Size = {
-        "dense_bytes": dense + untouched,
+        "dense_bytes": dense + untouched + saved,
         "packed_bytes": packed + untouched,
         "dense_pruned": dense,
         "packed_pruned": packed,
@@ -130,7 +133,29 @@ def size_breakdown(
         "rest": parts["rest"],
         "formula": " · ".join(map(_formula, sorted(used, key=str))),
     }
-    return found | {"scales": scales} if scales else found
+    more = {name: count for name, count in (("scales", scales), ("tables_saved", saved)) if count}
+    return found | more  # type: ignore[return-value]
+
+
+def _saved_by_tables(model: PreTrainedModel, parts: dict[str, int], will_be: bool) -> int:
+    """Bytes that embedding and head take less than dense where they are in 8 bits, or will be packed so."""
+    packed, found = embedding_of(model), tables(model)
+    if packed is not None:
+        head, itemsize = model.get_output_embeddings(), packed[1].dtype.itemsize
+        own = head.values is not packed[1].values
+        parts["embeddings"] += packed[1].nbytes
+        parts["head"] += head.nbytes - (head.bias.nbytes if head.bias is not None else 0) if own else 0
+        numbers = packed[1].values.numel() + (head.values.numel() if own else 0)
+        return itemsize * numbers - packed[1].nbytes - (head.values.nbytes + head.scales.nbytes if own else 0)
+    if found is None or not will_be:
+        return 0
+    saved = 0
+    kinds = (("head", found[1].weight), ("embeddings", found[0].weight))
+    for part, weight in {id(weight): (part, weight) for part, weight in kinds}.values():
+        few = weight.numel() + 2 * weight.shape[0] * scales_per_row(weight.shape[1], WHOLE)
+        parts[part] -= weight.nbytes - few
+        saved += weight.nbytes - few
+    return saved
 
 
 def _not_pruned(model: PreTrainedModel, counted: Mapping[int, int]) -> dict[str, int]:

@@ -26,7 +26,8 @@ from eggs_core.packed.kernel.library import DTYPES
 from eggs_core.packed.kernel.library import ROUNDED as KERNEL_BITS
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.packed.model import join_siblings, put_packed
-from eggs_core.packed.names import FILE, FORMAT, ROUNDED, VERSION
+from eggs_core.packed.names import FILE, FORMAT, VERSIONS
+from eggs_core.packed.tables import DTYPE_BY_NAME, embedding_of, put_embedding
 from eggs_core.pattern import NMPattern
 from eggs_core.reading import parse_json
 from eggs_core.validation import Natural, check
@@ -141,9 +142,9 @@ def _object(metadata: Mapping[str, str], name: str) -> JsonObject:
 def _check_format(metadata: Mapping[str, str], file: str) -> None:
     if metadata.get("format") != FORMAT:
         raise EggsError(f"{file} is no packed N:M model; it was not written by this app's packed export.")
-    if metadata.get("format_version") not in (VERSION, ROUNDED):
+    if metadata.get("format_version") not in VERSIONS:
         version = str(metadata.get("format_version"))[:40]
-        raise EggsError(f"{file} has packed format {version!r}; this version reads {VERSION} and {ROUNDED}.")
+        raise EggsError(f"{file} has packed format {version!r}; this version reads {', '.join(VERSIONS)}.")
 
 
 def packed_layers(model: nn.Module, tied: bool = False) -> Iterator[tuple[str, PackedLinear]]:
@@ -191,6 +192,8 @@ def put_layers(model: nn.Module, file: PackedFile) -> None:
     except (KeyError, ValueError) as error:
         raise EggsError(f"{file.name} is damaged: what it says of its layers cannot be read.") from error
     put_packed(model, {name: _layer_of(model, name, spec, file) for name, spec in described.items()})
+    if "embedding" in file.metadata:
+        put_embedding(model, file.metadata["embedding"], file.name)
 
 
 def _layer_of(model: nn.Module, name: str, spec: object, file: PackedFile) -> PackedLinear:
@@ -206,7 +209,7 @@ def _layer_of(model: nn.Module, name: str, spec: object, file: PackedFile) -> Pa
         if bits is not None:
             if bits not in (16, *KERNEL_BITS):
                 raise ValueError(f"values of {bits} bits")
-            dtype = {str(one): one for one in DTYPES}[f"torch.{known['dtype']}"]
+            dtype = DTYPE_BY_NAME[known["dtype"]]
     except (KeyError, TypeError, ValueError, AttributeError, EggsError) as error:
         raise EggsError(f"{file.name} is damaged: its description of layer {name} does not fit its model.") from error
     if not is_linear(old) or size != shape_of(old)[::-1]:
@@ -247,7 +250,7 @@ def fill(model: PreTrainedModel, file: PackedFile) -> None:
         if tensor.dtype != wanted[name].dtype and not floats:
             raise EggsError(f"{file.name} is damaged: tensor {name} is {tensor.dtype}, not {wanted[name].dtype}.")
     model.load_state_dict(file.tensors, strict=False, assign=True)
-    model.tie_weights()
+    model.tie_weights(recompute_mapping=embedding_of(model) is None)  # which would find what untie has dropped
     if missing := [n for n, t in model.state_dict().items() if t.is_meta]:
         raise EggsError(f"{file.name} is damaged: tensor {missing[0]} is missing ({len(missing)} in all).")
     for name, layer in packed.items():

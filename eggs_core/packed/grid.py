@@ -9,6 +9,8 @@ from eggs_core.heavy import torch
 from eggs_core.pattern import NMPattern
 
 LEAST_GROUP = 32  # kept values that share a scale, as many as in llama.cpp's plain types
+TABLE_BITS = 8  # of embedding and LM head, where kept values have as many or fewer
+WHOLE = NMPattern(1, 1)  # every weight is kept
 WINDOW = 16  # kept values that the kernel takes at a time, which a scale covers as a whole
 SHRINKS = 12  # scales that are tried for each group, both signs
 NARROWEST = 0.55  # the smallest of them, as a share of that which reaches the largest value
@@ -30,6 +32,39 @@ def bits_per_weight(bits: int, pattern: NMPattern) -> float:
     """Bits that a weight takes when kept values take `bits`: with positions, and scales where there are any."""
     scales = 16 / values_per_scale(pattern) if bits <= 8 else 0.0
     return (bits + pattern.position_bits + scales) * pattern.density
+
+
+def rounds_tables(bits: int | None) -> bool:
+    """Are embedding and LM head stored in TABLE_BITS bits where kept values take `bits`?"""
+    return bits is not None and bits <= TABLE_BITS
+
+
+def table_grid(weight: torch.Tensor) -> Grid:
+    """The numbers that an embedding or head (rows, columns) is rounded to: 8 bits, the largest of 32 being ±127."""
+    rows, columns = weight.shape
+    span = values_per_scale(WHOLE)
+    padded = torch.nn.functional.pad(weight.detach().float(), (0, -columns % span)).view(rows, -1, span)
+    return Grid(TABLE_BITS, _stored(padded.abs().amax(2) / 127).half())
+
+
+def rounded_table(weight: torch.Tensor) -> torch.Tensor:
+    """An embedding's or head's weight (rows, columns) as `table_grid` keeps it, in its own dtype."""
+    grid = table_grid(weight)
+    return grid.values(grid.codes(weight.detach(), WHOLE), WHOLE).to(weight.dtype)
+
+
+def rounded_inputs(x: torch.Tensor, columns: int) -> torch.Tensor:
+    """Inputs (…, in) as the kernel rounds them for whole numbers: 8 bits, the largest of `columns` being ±127."""
+    width = x.shape[-1]
+    some = torch.nn.functional.pad(x.float(), (0, -width % columns)).unflatten(-1, (-1, columns))
+    largest = some.abs().amax(-1, keepdim=True)
+    times = torch.where(largest > 0, 127 / largest, 0)
+    return ((some * times).round_() * (largest / 127)).flatten(-2)[..., :width].to(x.dtype)
+
+
+def columns_per_scale(pattern: NMPattern) -> int:
+    """Columns that the kept values of one scale come from."""
+    return values_per_scale(pattern) // pattern.keep * pattern.group
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from eggs_core.files import filled, new_folder
 from eggs_core.models.experts import shared_again
 from eggs_core.models.meta import save_plain
 from eggs_core.packed.file import PARTS, packed_layers
+from eggs_core.packed.tables import embedding_of
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
@@ -42,6 +43,13 @@ def write_hf(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, 
         state[f"{name}.weight"] = dense.t().contiguous() if layer.conv1d else dense
         if layer.bias is not None:
             state[f"{name}.bias"] = layer.bias
+    if found := embedding_of(model):
+        name, embedding = found
+        state = {key: tensor for key, tensor in state.items() if key.rpartition(".")[0] != name}
+        state[f"{name}.weight"] = embedding.weight
+        for head, layer in packed_layers(model):
+            if layer.values is embedding.values:
+                state[f"{head}.weight"] = state[f"{name}.weight"]
     shared_again(model, state)
     save_plain(model, state, folder)
     write_tokenizer(tokenizer, folder)

@@ -16,6 +16,7 @@ from eggs_core.packed.kernel.call import Siblings
 from eggs_core.packed.kernel.huge_pages import Arena
 from eggs_core.packed.kernel.library import kernel_path
 from eggs_core.packed.linear import PackedLinear
+from eggs_core.packed.tables import embedding_of, packed_tables, unpack_embedding
 from eggs_core.pattern import NMPattern, Patterns, pattern_of
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def pack_model(
     """Swap the named nn.Linear and Conv1D layers of a model for packed ones, in place; returns the model.
 
     `masks[name]` is bool (out, in), True = kept; `permutations[name]` (in,) and `grids[name]`, where there is one.
-    Sibling projections are joined into one kernel call. Raises EggsError, with the model unchanged, for a name or a
-    mask that does not fit.
+    Where a grid has 8 bits or fewer, embedding and LM head get 8 (`packed_tables`). Sibling projections are joined into
+    one kernel call. Raises EggsError, with the model unchanged, for a name or a mask that does not fit.
     """
     permutations = permutations or {}
     if unknown := sorted(set(permutations) - set(masks)):
@@ -63,7 +64,11 @@ def pack_model(
         grid, pattern = (grids or {}).get(name), pattern_of(patterns, name)
         packed[name] = arena.settle(pack_layer(model, name, mask, pattern, permutations.get(name), grid))
         packed[name].train(model.training)
+    found = packed_tables(model, grids)
     put_packed(model, packed)
+    if found is not None:
+        found.settle(arena)
+        found.put(model)
     join_siblings(model)
     return model
 
@@ -113,6 +118,7 @@ def packed_copy(
 
 def unpack_model(model: Model) -> Model:
     """Undo pack_model in place: dense nn.Linear (or Conv1D) layers with zeros where weights were pruned."""
+    table, tied = embedding_of(model), None
     for name, layer in list(model.named_modules()):
         if not isinstance(layer, PackedLinear):
             continue
@@ -126,7 +132,13 @@ def unpack_model(model: Model) -> Model:
         dense.weight = nn.Parameter(weight, requires_grad=weight.is_floating_point())
         if layer.bias is not None:
             dense.bias = nn.Parameter(layer.bias.clone())
+        if table is not None and layer.values is table[1].values:
+            tied = dense
         set_submodule(model, name, dense.train(layer.training))
+    if table is not None:
+        unpack_embedding(model)
+        if tied is not None:
+            tied.weight = model.get_submodule(table[0]).weight
     return model
 
 

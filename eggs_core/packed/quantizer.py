@@ -6,6 +6,7 @@ its models comes inside functions.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,8 @@ from eggs_core.errors import EggsError
 from eggs_core.heavy import torch
 from eggs_core.models.experts import open_experts
 from eggs_core.models.meta import put, settle_released
-from eggs_core.packed.names import FILE, METHOD, ROUNDED, VERSION
+from eggs_core.packed.names import FILE, METHOD, VERSION, VERSIONS
+from eggs_core.reading import parse_json
 
 if TYPE_CHECKING:  # they import torch at once
     from torch import Tensor, dtype
@@ -58,8 +60,8 @@ class EggsQuantizer(HfQuantizer):
 
     def validate_environment(self, *_args: Any, **_options: Any) -> None:
         """Raise EggsError for a version of the format that is not read here."""
-        if (found := str(self.quantization_config.format_version)[:40]) not in (VERSION, ROUNDED):
-            known = f"{VERSION} and {ROUNDED}"
+        if (found := str(self.quantization_config.format_version)[:40]) not in VERSIONS:
+            known = ", ".join(VERSIONS)
             raise EggsError(f"This folder has packed format {found!r}; this version of eggs_core reads {known}.")
 
     def update_dtype(self, dtype: dtype) -> dtype:
@@ -79,6 +81,8 @@ class EggsQuantizer(HfQuantizer):
             owner, _, child = target.rpartition(".")
             model.get_submodule(owner)._parameters[child] = model.get_parameter(source)
         put_layers(open_experts(model), self._file)
+        second = (re.escape(name) for name in parse_json(self._file.metadata.get("tied", "{}")))
+        model._keys_to_ignore_on_load_missing = [*(model._keys_to_ignore_on_load_missing or ()), *second]
         fill(model, self._file)
         settle_released(model)
         self._set_dtype(model)
@@ -88,13 +92,13 @@ class EggsQuantizer(HfQuantizer):
 
     def _set_dtype(self, model: PreTrainedModel) -> None:
         """Let the tensors that have the dtype of the stored weights be of the dtype that is asked for instead."""
-        from eggs_core.packed.file import packed_layers
+        from eggs_core.packed.tables import packed_parts
 
-        layers = [layer for _, layer in packed_layers(model)]
-        stored = next((layer.dtype for layer in layers), self._dtype)
-        for layer in layers:
+        layers = dict(packed_parts(model))
+        stored = next((layer.dtype for layer in layers.values()), self._dtype)
+        for layer in layers.values():
             layer.dtype = self._dtype
-        fixed = {f"{name}.{part}" for name, layer in packed_layers(model, tied=True) for part in layer.fixed}
+        fixed = {f"{name}.{part}" for name, layer in layers.items() for part in layer.fixed}
         for name, tensor in model.state_dict().items() if self._dtype is not stored else ():
             if tensor.dtype is stored and name not in fixed:
                 put(model, name, torch.empty_like(tensor, dtype=self._dtype, device="meta"))
@@ -108,9 +112,10 @@ class EggsQuantizer(HfQuantizer):
 
         What the model has by a second name alone, transformers has just drawn at random.
         """
-        from eggs_core.packed.file import fill, packed_layers
+        from eggs_core.packed.file import fill
+        from eggs_core.packed.tables import packed_parts
 
-        for _, layer in packed_layers(model):
+        for _, layer in packed_parts(model):
             for part, kind in layer.fixed.items():
                 setattr(layer, part, None if (held := layer._buffers[part]) is None else held.to(kind))
         state = model.state_dict()

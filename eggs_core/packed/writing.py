@@ -18,10 +18,12 @@ from eggs_core.models.meta import plain_config
 from eggs_core.models.quantised import KEY, method_of
 from eggs_core.packed import layout
 from eggs_core.packed.file import CHECKSUM, PARTS, checksum, packed_layers
-from eggs_core.packed.grid import Grid
+from eggs_core.packed.grid import TABLE_BITS, Grid
 from eggs_core.packed.hf_folder import write_tokenizer
+from eggs_core.packed.linear import PackedLinear
 from eggs_core.packed.model import pack_layer
-from eggs_core.packed.names import FILE, FORMAT, METHOD, ROUNDED, VERSION
+from eggs_core.packed.names import FILE, FORMAT, METHOD, ROUNDED, TABLES, VERSION
+from eggs_core.packed.tables import embedding_of, packed_tables
 from eggs_core.pattern import Patterns, pattern_of
 from eggs_core.reading import read_json
 
@@ -102,50 +104,64 @@ def _packed(
     """What a packed file holds: its tensors and its metadata."""
     layers = dict(packed_layers(model))
     places = {name for name, _ in packed_layers(model, tied=True)}
+    state, embedding = dict(model.state_dict()), embedding_of(model)
     if masks is not None:
         if pattern is None:
             raise EggsError("Saving a dense model as a packed file needs the N:M pattern beside its masks.")
         for name, mask in masks.items():
             order, grid = (permutations or {}).get(name), (grids or {}).get(name)
             layers[name] = pack_layer(model, name, mask, pattern_of(pattern, name), order, grid)
+        if found := packed_tables(model, grids):
+            embedding = found.embedding_name, found.embedding
+            layers[found.head_name] = found.head
+            del state[f"{found.embedding_name}.weight"]
+            state |= {f"{found.embedding_name}.{part}": t for part, t in found.embedding.named_buffers()}
     if not layers:
         raise EggsError("This model has no packed layers; give the masks and the pattern that it was pruned with.")
-    tensors: dict[str, Tensor] = {}
-    seen: dict[tuple, str] = {}
-    tied: dict[str, str] = {}
-    for name, tensor in model.state_dict().items():
-        if name.rpartition(".")[0] in places | layers.keys():
-            continue
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
-        if tensor.numel() and seen.setdefault(place, name) != name:
-            tied[name] = seen[place]  # to a tensor that is stored already
-            continue
-        tensors[name] = tensor.detach().cpu().contiguous()
+    held = {name: tensor for name, tensor in state.items() if name.rpartition(".")[0] not in places | layers.keys()}
     for name, layer in layers.items():
-        for part in PARTS:
-            if getattr(layer, part) is not None:
-                tensors[f"{name}.{part}"] = getattr(layer, part).detach().cpu().contiguous()
-    described = {
-        name: {
-            "in_features": layer.in_features,
-            "out_features": layer.out_features,
-            "pattern": str(layer.pattern),
-            "conv1d": layer.conv1d,
-            **({} if layer.bits is None else {"bits": layer.bits, "dtype": str(layer.dtype).removeprefix("torch.")}),
-        }
-        for name, layer in layers.items()
-    }
+        held |= {f"{name}.{part}": getattr(layer, part) for part in PARTS if getattr(layer, part) is not None}
+    tensors, tied = _stored_once(held)
     metadata = {
         "format": FORMAT,
-        "format_version": VERSION if all(layer.bits is None for layer in layers.values()) else ROUNDED,
+        "format_version": TABLES if embedding else ROUNDED if any(x.bits for x in layers.values()) else VERSION,
         "config": plain_config(model).to_json_string(use_diff=False),
         "generation_config": json.dumps(model.generation_config.to_dict(), default=str),
-        "layers": json.dumps(described),
+        "layers": json.dumps({name: _described(layer) for name, layer in layers.items()}),
         "info": json.dumps(dict(info or {})),
     }
+    if embedding is not None:
+        dtype = str(embedding[1].dtype).removeprefix("torch.")
+        metadata["embedding"] = json.dumps({"name": embedding[0], "bits": TABLE_BITS, "dtype": dtype})
     if tied:
         metadata["tied"] = json.dumps(tied)
     for name, tensor in tensors.items():
         if not layout.all_finite(tensor):
             raise EggsError(f"Tensor {name} has values that are NaN or infinite, so the model cannot be packed.")
     return tensors, metadata | {CHECKSUM: checksum(tensors, metadata)}
+
+
+def _stored_once(held: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors by name, and the names of those that are others by a second name, with the first."""
+    tensors: dict[str, Tensor] = {}
+    seen: dict[tuple, str] = {}
+    tied: dict[str, str] = {}
+    for name, tensor in held.items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if tensor.numel() and seen.setdefault(place, name) != name:
+            tied[name] = seen[place]
+            continue
+        tensors[name] = tensor.detach().cpu().contiguous()
+    return tensors, tied
+
+
+def _described(layer: PackedLinear) -> dict[str, object]:
+    """What the file says of a packed layer."""
+    rounded = {} if layer.bits is None else {"bits": layer.bits, "dtype": str(layer.dtype).removeprefix("torch.")}
+    return {
+        "in_features": layer.in_features,
+        "out_features": layer.out_features,
+        "pattern": str(layer.pattern),
+        "conv1d": layer.conv1d,
+        **rounded,
+    }

@@ -17,7 +17,7 @@ from eggs_core.graph.measures import GraphMeasures, measure
 from eggs_core.heavy import nn, torch
 from eggs_core.masks.selection import Selection, retained_score, select, topn
 from eggs_core.models.architectures import LinearLayer, block_layers, find_blocks
-from eggs_core.packed.grid import Grid
+from eggs_core.packed.grid import Grid, rounds_tables
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning import stagewise
 from eggs_core.pruning.activations import Activations, InputStatistics, Statistics
@@ -26,6 +26,7 @@ from eggs_core.pruning.expert_groups import gathered
 from eggs_core.pruning.known_outputs import KnownOutputs
 from eggs_core.pruning.plan import plan_for
 from eggs_core.pruning.problem import LayerProblem
+from eggs_core.pruning.rounding import round_tables
 from eggs_core.pruning.scores import score
 from eggs_core.registry import entry
 from eggs_core.report_types import LayerEntry
@@ -171,12 +172,14 @@ def prune(
     """Prune a causal LM in place, yielding a report per layer; close the generator to stop after a layer.
 
     windows: (windows, length) int64 calibration tokens. Each block sees the activations of the pruned ones before it.
-    `devices` as for prune_blocks. Raises EggsError, before any work, if no layer can be pruned, and for a model
-    that is not the same block by block.
+    Embedding and head are rounded first where kept values are, see `round_tables`. `devices` as for prune_blocks.
+    Raises EggsError, before any work, if no layer can be pruned, and for a model that is not the same block by block.
     """
     patterns = plan_for(model, config.pattern, config.layers).patterns
     path, blocks = find_blocks(model)
     check_block_by_block(model, blocks, windows)
+    if rounds_tables(config.bits):
+        round_tables(model)
     activations = Activations(model, blocks, windows)
     yield from prune_blocks(BlocksInMemory(path, blocks), activations, config, patterns, devices=devices)
 

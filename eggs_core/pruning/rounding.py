@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from eggs_core.heavy import torch
+from eggs_core.heavy import no_grad, torch
 from eggs_core.masks.degree_bound import keep_best
-from eggs_core.packed.grid import Grid, best_scales, values_per_scale
+from eggs_core.models.architectures import tables
+from eggs_core.packed.grid import Grid, best_scales, rounded_table, values_per_scale
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.problem import LayerProblem, Reconstruction, checked_gram, damped_inverse
+
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
 
 SWEEP = 128  # columns that are updated before their errors are passed on, as published
 FLOATS = 16  # bits of values that need no scale
@@ -35,6 +40,13 @@ def rounded(problem: LayerProblem, found: Reconstruction, bits: int) -> Reconstr
     gram, _ = checked_gram(given, "obs")
     result = swept(given, gram, [])
     return replace(result, notes=found.notes + result.notes)
+
+
+@no_grad
+def round_tables(model: PreTrainedModel) -> None:
+    """Round a model's embedding and LM head in place to what the packed form keeps of them."""
+    for table in {id(one.weight): one.weight for one in tables(model) or ()}.values():
+        table.copy_(rounded_table(table))
 
 
 def swept(problem: LayerProblem, gram: torch.Tensor, notes: list[str]) -> Reconstruction:

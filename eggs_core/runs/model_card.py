@@ -56,7 +56,7 @@ def model_card(run: Run, layout: str) -> str:
 # {_text(name)}, pruned to {pattern_words(report)} by {config.label}
 
 Of every {main.group} consecutive weights of its decoder's {len(report["layers"])} linear layers
-{main.keep} are kept{but}{_values(run)}; embeddings, norms and LM head are untouched.{_rules(run)}{_order(run)}
+{main.keep} are kept{but}{_values(run)}; {_tables(run)}.{_rules(run)}{_order(run)}
 The licence of the original model applies.
 
 ```{"" if "gguf" in layout else "python"}
@@ -101,6 +101,13 @@ def _making(run: Run) -> str:
         "configuration": f"`{report['key']}`",
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+
+
+def _tables(run: Run) -> str:
+    """What became of all that is no such layer."""
+    if run.report["size"].get("tables_saved"):
+        return "embedding and LM head are rounded to 8 bits, norms are untouched"
+    return "embeddings, norms and LM head are untouched"
 
 
 def _values(run: Run) -> str:

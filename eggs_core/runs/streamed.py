@@ -170,7 +170,7 @@ def _finished(
         clock,
         layers=done.layers,
         scores=(done.dense, done.pruned),
-        size=size_breakdown(whole, names, plan.patterns, done.permutations, config.bits),
+        size=size_breakdown(whole, names, plan.patterns, done.permutations, config.bits, whole_tables=True),
         latency=None,
         coverage=Coverage.of(whole, plan, names),
     )

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -111,7 +111,7 @@ class Writer:
 
     def tokens(self, ids: list[int]) -> Tensor:
         """A prompt that is tokens already, as (1, tokens); raises EggsError for some that the model does not have."""
-        known = self.model.get_input_embeddings().get_parameter("weight").shape[0]
+        known = cast(int, self.model.get_input_embeddings().num_embeddings)
         if wrong := [token for token in ids if not 0 <= token < known]:
             raise EggsError(f"The model has no token {wrong[0]}; its tokens are 0 to {known - 1:,}.")
         return self._checked(torch.tensor([ids], dtype=torch.int64))

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from eggs_core.packed.grid import TABLE_BITS, WHOLE, values_per_scale
 from eggs_core.packed.kernel import library as kernels
 from eggs_core.packed.kernel.call import struct_of
 from eggs_core.packed.kernel.step_structs import ACTIVATIONS, CBlock, CModel
 from eggs_core.packed.linear import PackedLinear
+from eggs_core.packed.tables import PackedEmbedding
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
@@ -71,7 +73,7 @@ class Structs:
         self.model = CModel(
             blocks=self.blocks,
             head=self._layer(model.get_output_embeddings()),
-            embedding=self._pointer(embedding.weight),
+            embedding=self._table(embedding),
             norm=self._norm(decoder.norm),
             count=len(decoder.layers),
             hidden=config.hidden_size,
@@ -88,7 +90,6 @@ class Structs:
             if hasattr(embedding, "embed_scale")
             else 1.0,
             activation=ACTIVATIONS[_activation(config)],
-            embedding_dtype=kernels.DTYPES[embedding.weight.dtype],
         )
 
     def _pointer(self, tensor: Tensor) -> int:
@@ -112,6 +113,18 @@ class Structs:
             )
         found.result = kernels.DTYPES[torch.float32]
         return found
+
+    def _table(self, embedding: Any) -> kernels.CLayer:
+        """An embedding, dense or in 8 bits, as a matrix of which rows are read."""
+        rows, columns = embedding.num_embeddings, embedding.embedding_dim
+        plain = kernels.DTYPES[torch.float32]
+        if isinstance(embedding, PackedEmbedding):
+            places = self._pointer(embedding.values), None, None, None, self._pointer(embedding.scales)
+            kind, each = kernels.ROUNDED[TABLE_BITS], values_per_scale(WHOLE)
+        else:
+            places = self._pointer(embedding.weight), None, None, None, None
+            kind, each = kernels.DTYPES[embedding.weight.dtype], 0
+        return kernels.CLayer(*places, rows, columns, columns, 0, each, 1, 1, 0, kind, plain, plain)
 
     def _fill(self, to: CBlock, block: Any, rotary: Any, window: int) -> None:
         q, k, v, output, gate, up, down = (self._layer(layer) for layer in _projections(block))

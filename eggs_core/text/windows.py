@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from eggs_core.bos import EVERY, FIRST, NONE
 from eggs_core.errors import EggsError
@@ -65,7 +65,7 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, text: Text, special: bool = Tru
 
 def check_tokens(name: str, model: PreTrainedModel, *ids: torch.Tensor) -> None:
     """Raise EggsError if int64 ids, of any shape, hold a token that the model has no embedding for."""
-    rows = model.get_input_embeddings().get_parameter("weight").shape[0]
+    rows = cast(int, model.get_input_embeddings().num_embeddings)
     highest = max((int(some.max()) for some in ids if some.numel()), default=0)
     if highest >= rows:
         raise EggsError(

@@ -1,5 +1,5 @@
 /* N:M packed products: the portable path, and which path runs a layer. Compiled at first use, see compiler.py. */
-#include "nm.h"
+#include "nm_int.h"
 
 #define CHUNK 64 /* kept weights that the portable path decodes at a time */
 
@@ -27,12 +27,8 @@ static float dense_row(const eggs_layer *l, const float *x, int64_t r) {
     float s[16] = {0}, sum = 0;
     int64_t j = 0;
     for (; j + 16 <= l->in; j += 16) {
-        float v[16];
         if (l->dtype == EGGS_FP32) for (int k = 0; k < 16; k++) s[k] += ((const float *)l->values)[r * l->in + j + k] * x[j + k];
-        else {
-            decode(l, r, j, 16, v);
-            for (int k = 0; k < 16; k++) s[k] += v[k] * x[j + k];
-        }
+        else for (int k = 0; k < 16; k++) s[k] += eggs_read(l->values, r * l->in + j + k, l->dtype) * x[j + k];
     }
     for (; j < l->in; j++) sum += eggs_weight(l, r, j) * x[j];
     for (int k = 0; k < 16; k++) sum += s[k];
@@ -117,6 +113,8 @@ int eggs_best_path(void) {
         return EGGS_AVX512;
     }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) return EGGS_AVX2;
+#elif defined(__aarch64__)
+    return EGGS_NEON;
 #endif
     return EGGS_PORTABLE;
 }
@@ -126,18 +124,34 @@ int eggs_layer_path(const eggs_layer *l, int path) {
 #if defined(__x86_64__)
     if (path >= EGGS_BF16_DOT && eggs_bf16_takes(l)) return EGGS_BF16_DOT;
     if (path >= EGGS_AVX512 && (eggs_avx512_takes(l) || eggs_int512_takes(l))) return EGGS_AVX512;
-    if (path >= EGGS_AVX2 && eggs_avx2_takes(l)) return EGGS_AVX2;
+    if (path >= EGGS_AVX2 && (eggs_avx2_takes(l) || eggs_int_takes(l))) return EGGS_AVX2;
+#elif defined(__aarch64__)
+    if (path >= EGGS_NEON && eggs_int_takes(l)) return EGGS_NEON;
 #endif
     (void)l, (void)path;
     return EGGS_PORTABLE;
 }
 
+#define INT_WAY(NAME) (eggs_way){eggs_rows_int_##NAME, eggs_arrange_int_##NAME, eggs_room_int_##NAME(l), EGGS_FP32}
+
+static eggs_way int_way_of(const eggs_layer *l, int path) {
+    switch (eggs_layer_path(l, path)) {
+#if defined(__x86_64__)
+        case EGGS_AVX512: return INT_WAY(avx512);
+        case EGGS_AVX2: return INT_WAY(avx2);
+#elif defined(__aarch64__)
+        case EGGS_NEON: return INT_WAY(neon);
+#endif
+        default: return INT_WAY(portable);
+    }
+}
+
 eggs_way eggs_way_of(const eggs_layer *l, int path) {
+    if (l->scales) return int_way_of(l, path);
 #if defined(__x86_64__)
     switch (eggs_layer_path(l, path)) {
         case EGGS_BF16_DOT: return (eggs_way){eggs_rows_bf16, NULL, l->in, EGGS_BF16};
         case EGGS_AVX512:
-            if (l->scales) return (eggs_way){eggs_rows_int512, NULL, l->in, EGGS_FP32};
             return (eggs_way){path >= EGGS_BF16_DOT && __builtin_cpu_supports("avx512vbmi") ? eggs_rows_vbmi : eggs_rows_avx512,
                               NULL, l->in, EGGS_FP32};
         case EGGS_AVX2: return (eggs_way){eggs_rows_avx2, eggs_arrange_avx2, eggs_room_avx2(l), EGGS_FP32};

@@ -7,7 +7,7 @@
 
 /* From EGGS_INT8 on: whole numbers of eggs_bits bits times a scale. Only values are of such a kind. */
 enum eggs_dtype { EGGS_FP32 = 0, EGGS_BF16 = 1, EGGS_FP16 = 2, EGGS_INT8 = 3, EGGS_INT4 = 4, EGGS_INT3 = 5, EGGS_INT2 = 6 };
-enum eggs_path { EGGS_PORTABLE = 0, EGGS_AVX2 = 1, EGGS_AVX512 = 2, EGGS_BF16_DOT = 3 };
+enum eggs_path { EGGS_PORTABLE = 0, EGGS_AVX2 = 1, EGGS_AVX512 = 2, EGGS_BF16_DOT = 3, EGGS_NEON = 1 }; /* of a processor's own */
 
 /* One packed matrix, or a dense one: keep = group, no positions. library.py mirrors this struct field by field. */
 typedef struct {
@@ -42,7 +42,6 @@ double eggs_sum_avx2(const float *, int64_t);
 void eggs_rows_avx512(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 void eggs_rows_vbmi(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 void eggs_rows_bf16(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
-void eggs_rows_int512(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 
 /* What multiplies a layer, and how it reads x: in x_dtype and packed column order, or as `arrange` puts it. */
 typedef struct {
@@ -52,6 +51,16 @@ typedef struct {
     int x_dtype;
 } eggs_way;
 eggs_way eggs_way_of(const eggs_layer *, int path);
+
+/* Layers of whole numbers, whose x is rounded too: nm_int.h. */
+#define EGGS_INT_PATH(NAME) \
+    void eggs_rows_int_##NAME(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t); \
+    void eggs_arrange_int_##NAME(const eggs_layer *, const float *x, float *to); \
+    int64_t eggs_room_int_##NAME(const eggs_layer *);
+EGGS_INT_PATH(portable)
+EGGS_INT_PATH(avx2)
+EGGS_INT_PATH(avx512)
+EGGS_INT_PATH(neon)
 
 /* Layers that read the same x, as pieces of some rows each. */
 #define EGGS_MOST 8

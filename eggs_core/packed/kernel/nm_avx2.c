@@ -23,12 +23,7 @@ static enum kind kind_of(const eggs_layer *l) {
 /* Registers of x that eight weights pick from. */
 static inline int registers(enum kind kind) { return kind == DENSE ? 1 : kind == ONE_OF_4 || kind == TWO_OF_8 ? 4 : 2; }
 
-#define MOST_STEPS 4096 /* of sixteen whole numbers in a row */
-
-int eggs_avx2_takes(const eggs_layer *l) {
-    if (l->scales && (l->dtype > EGGS_INT4 || l->scaled % 16 || l->kept / 16 > MOST_STEPS)) return 0;
-    return kind_of(l) != NONE;
-}
+int eggs_avx2_takes(const eggs_layer *l) { return !l->scales && kind_of(l) != NONE; }
 
 int64_t eggs_room_avx2(const eggs_layer *l) { /* floats that the arranged x takes */
     return l->kept / 16 * 16 * registers(kind_of(l)) + l->in;
@@ -51,21 +46,8 @@ void eggs_arrange_avx2(const eggs_layer *l, const float *x, float *to) {
     for (int64_t c = steps * 16 / l->keep * l->group; c < l->in; c++) *to++ = x[perm ? perm[c] : c];
 }
 
-INLINE __m256 eight_codes(const char *at, __m256i left) { /* of 4 bits, each shifted to the top of its lane first */
-    int32_t codes;
-    memcpy(&codes, at, 4);
-    return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_sllv_epi32(_mm256_set1_epi32(codes), left), 28));
-}
-
-INLINE void weights(const char *row, int64_t j, int dtype, float scale, __m256 *a, __m256 *b) {
-    if (dtype >= EGGS_INT8) {
-        const __m256i left = _mm256_setr_epi32(28, 24, 20, 16, 12, 8, 4, 0);
-        if (dtype == EGGS_INT8) {
-            *a = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(row + j))));
-            *b = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(row + j + 8))));
-        } else *a = eight_codes(row + j / 2, left), *b = eight_codes(row + j / 2 + 4, left);
-        *a = _mm256_mul_ps(*a, _mm256_set1_ps(scale)), *b = _mm256_mul_ps(*b, _mm256_set1_ps(scale));
-    } else if (dtype == EGGS_FP32) {
+INLINE void weights(const char *row, int64_t j, int dtype, __m256 *a, __m256 *b) {
+    if (dtype == EGGS_FP32) {
         *a = _mm256_loadu_ps((const float *)row + j), *b = _mm256_loadu_ps((const float *)row + j + 8);
     } else if (dtype == EGGS_BF16) { /* the lower halves of both lanes, then the upper ones */
         __m256i raw = _mm256_loadu_si256((const __m256i *)((const uint16_t *)row + j));
@@ -156,13 +138,13 @@ INLINE __m256 pick(const float *x, __m256i at, enum kind kind, __m256 second) {
 
 /* Sixteen weights, the `turn`-th of three that 3:4 takes in turn. */
 INLINE void sixteen(const char *v, const unsigned char *p, const float *x, int64_t s, int turn, enum kind kind, int dtype,
-                    const decoder *d, const float *scales, __m256 *a, __m256 *b) {
+                    const decoder *d, __m256 *a, __m256 *b) {
     const int count = registers(kind);
     __m256 wa, wb;
     __m256i ia = _mm256_setzero_si256(), ib = ia;
     const int first = 4 * turn, next = dtype == EGGS_BF16 ? first + 1 : first + 2; /* first halves of both registers */
     if (kind != DENSE) positions(p, s, kind, dtype, d, &ia, &ib);
-    weights(v, 16 * s, dtype, dtype >= EGGS_INT8 ? scales[s] : 1.0f, &wa, &wb);
+    weights(v, 16 * s, dtype, &wa, &wb);
     x += 16 * count * s;
     *a = _mm256_fmadd_ps(wa, pick(x, ia, kind, d->second[first % 3]), *a);
     *b = _mm256_fmadd_ps(wb, pick(x + 8 * count, ib, kind, d->second[next % 3]), *b);
@@ -180,34 +162,24 @@ INLINE void totals(const __m256 *a, float *to) {
     _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
 }
 
-INLINE __m256 row_of(const eggs_layer *l, const float *x, int64_t r, enum kind kind, int dtype, const decoder *d,
-                    const float *scales) {
-    const int64_t steps = l->kept / 16, line = dtype == EGGS_FP32 ? 64 : dtype == EGGS_INT8 ? 16 : dtype == EGGS_INT4 ? 8 : 32;
-    const char *v = (const char *)l->values + r * eggs_row_bytes(l);
+INLINE __m256 row_of(const eggs_layer *l, const float *x, int64_t r, enum kind kind, int dtype, const decoder *d) {
+    const int64_t steps = l->kept / 16, line = dtype == EGGS_FP32 ? 64 : 32;
+    const char *v = (const char *)l->values + r * l->kept * eggs_size(dtype);
     const unsigned char *p = (const unsigned char *)(l->positions + r * l->words);
     __m256 a = _mm256_setzero_ps(), b = a, c = a, e = a;
     int64_t s = 0;
     for (; s + 6 <= steps; s += 6) {
         for (int k = 0; k < 6 * line; k += 64) _mm_prefetch(v + line * s + k + AHEAD, _MM_HINT_T0);
-        sixteen(v, p, x, s, 0, kind, dtype, d, scales, &a, &b), sixteen(v, p, x, s + 1, 1, kind, dtype, d, scales, &c, &e);
-        sixteen(v, p, x, s + 2, 2, kind, dtype, d, scales, &a, &b), sixteen(v, p, x, s + 3, 0, kind, dtype, d, scales, &c, &e);
-        sixteen(v, p, x, s + 4, 1, kind, dtype, d, scales, &a, &b), sixteen(v, p, x, s + 5, 2, kind, dtype, d, scales, &c, &e);
+        sixteen(v, p, x, s, 0, kind, dtype, d, &a, &b), sixteen(v, p, x, s + 1, 1, kind, dtype, d, &c, &e);
+        sixteen(v, p, x, s + 2, 2, kind, dtype, d, &a, &b), sixteen(v, p, x, s + 3, 0, kind, dtype, d, &c, &e);
+        sixteen(v, p, x, s + 4, 1, kind, dtype, d, &a, &b), sixteen(v, p, x, s + 5, 2, kind, dtype, d, &c, &e);
     }
     for (; s < steps; s++) {
-        if (s % 3 == 0) sixteen(v, p, x, s, 0, kind, dtype, d, scales, &a, &b);
-        else if (s % 3 == 1) sixteen(v, p, x, s, 1, kind, dtype, d, scales, &c, &e);
-        else sixteen(v, p, x, s, 2, kind, dtype, d, scales, &a, &b);
+        if (s % 3 == 0) sixteen(v, p, x, s, 0, kind, dtype, d, &a, &b);
+        else if (s % 3 == 1) sixteen(v, p, x, s, 1, kind, dtype, d, &c, &e);
+        else sixteen(v, p, x, s, 2, kind, dtype, d, &a, &b);
     }
     return _mm256_add_ps(_mm256_add_ps(a, b), _mm256_add_ps(c, e));
-}
-
-/* The scale of each sixteen weights of a row. */
-INLINE void spread(const eggs_layer *l, int64_t r, int64_t steps, float *scales) {
-    const uint16_t *from = l->scales + r * eggs_scales(l);
-    for (int64_t s = 0; s < steps; from++) {
-        const float scale = _cvtsh_ss(*from);
-        for (int64_t end = s + l->scaled / 16; s < end && s < steps; s++) scales[s] = scale;
-    }
 }
 
 /* All rows of a piece; further tokens while the weights of EGGS_ROWS rows are in cache. */
@@ -216,17 +188,13 @@ INLINE void rows_of(const eggs_layer *l, const float *x, int64_t tokens, char *y
     const int64_t steps = l->kept / 16, stride = eggs_room_avx2(l), step = l->out * eggs_size(l->result);
     const int64_t rest = 16 * registers(kind) * steps - steps * 16 / l->keep * l->group; /* from columns to their place */
     const decoder d = make_decoder(l, kind);
-    float scales[MOST_STEPS];
     for (int64_t r = r0; r < r1; r += EGGS_ROWS) {
         const int64_t n = r1 - r < EGGS_ROWS ? r1 - r : EGGS_ROWS;
         for (int64_t t = 0; t < tokens; t++) {
             float sums[EGGS_ROWS];
             __m256 parts[EGGS_ROWS];
             for (int64_t i = n; i < EGGS_ROWS; i++) parts[i] = _mm256_setzero_ps();
-            for (int64_t i = 0; i < n; i++) {
-                if (dtype >= EGGS_INT8) spread(l, r + i, steps, scales);
-                parts[i] = row_of(l, x + t * stride, r + i, kind, dtype, &d, scales);
-            }
+            for (int64_t i = 0; i < n; i++) parts[i] = row_of(l, x + t * stride, r + i, kind, dtype, &d);
             totals(parts, sums);
             eggs_finish(l, x + t * stride + rest, EGGS_FP32, y + t * step, r, n, 1, steps * 16, sums);
         }
@@ -237,8 +205,6 @@ INLINE void rows_of(const eggs_layer *l, const float *x, int64_t tokens, char *y
     case KIND: \
         if (l->dtype == EGGS_FP32) rows_of(l, x, tokens, y, r0, r1, KIND, EGGS_FP32); \
         else if (l->dtype == EGGS_BF16) rows_of(l, x, tokens, y, r0, r1, KIND, EGGS_BF16); \
-        else if (l->dtype == EGGS_INT8) rows_of(l, x, tokens, y, r0, r1, KIND, EGGS_INT8); \
-        else if (l->dtype == EGGS_INT4) rows_of(l, x, tokens, y, r0, r1, KIND, EGGS_INT4); \
         else rows_of(l, x, tokens, y, r0, r1, KIND, EGGS_FP16); \
         break;
 

@@ -1,102 +1,124 @@
-/* AVX-512 path for whole numbers of 8, 4, 3 or 2 bits: sixteen at a time become floats, and each scale multiplies the sum
-   of its products once. Rows go one after the other, so that weights are read in address order. */
-#include "nm_avx512.h"
+/* AVX-512 path for whole numbers, with the processor's dot products of bytes (VNNI) and its picks of bytes and bits
+   (VBMI): 64 kept weights of a row at a time. x is 128 more than it is, as VNNI wants it; that much is taken away. */
+#include "nm_int.h"
 #if defined(__x86_64__)
-#define MOST_SCALES 2048 /* of a row */
+#include <immintrin.h>
 
-int eggs_int512_takes(const eggs_layer *l) {
-    if (!l->scales || l->scaled % 16 || eggs_scales(l) > MOST_SCALES) return 0;
-    if (l->keep == l->group) return 1;
-    return power_of_two(l->group) && (2 * l->keep == l->group || 4 * l->keep == l->group) && l->group <= 32;
-}
+#define PATH avx512
+#define LANES 4
+#define FLIP 0x80
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi,avx512vnni,avx2,fma,f16c")))
+#define INLINE static inline __attribute__((always_inline)) TARGET
+#define AHEAD 4096 /* bytes of values that are asked for in advance */
+#define PER_SCALE(S) ((S) == EGGS_THREE ? 4 : 2) /* lanes that share a scale */
 
-/* How numbers below 8 bits become lanes: lane i picks the float of bits [i·bits, (i+1)·bits) of a window of 2·bits bytes
-   from a table, in which the bits above are ignored. */
+typedef __m512i bytes;
+typedef __m512 floats;
+
+/* How numbers of `bits` bits become bytes: eight of them are brought into 64 bits, which are then cut up. */
 typedef struct {
-    __m512i bytes, shift;
-    __m512 table;
-    __mmask16 window;
+    bytes pick, cut, mask, table; /* table: signed numbers, or what is added to positions */
 } codebook;
+typedef struct {
+    codebook values, positions;
+} decoder;
 
-INLINE codebook make_codebook(int bits) {
-    uint8_t bytes[64];
-    int32_t shift[16];
-    float table[16];
-    for (int i = 0; i < 16; i++) {
-        const int bit = i * bits, number = i & ((1 << bits) - 1);
-        shift[i] = bit & 7, table[i] = (float)(number >> (bits - 1) ? number - (1 << bits) : number);
-        bytes[4 * i] = (uint8_t)(bit >> 3), bytes[4 * i + 1] = (uint8_t)(((bit >> 3) + 1) & 15);
-        bytes[4 * i + 2] = bytes[4 * i + 3] = 0x80;
+int eggs_int512_takes(const eggs_layer *l) { /* a short row that leaves half a register goes faster through AVX2 */
+    const int64_t rest = l->kept % (LANES * eggs_each(eggs_spread_of(l)));
+    return eggs_int_takes(l) && 32 * rest <= l->kept && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
+}
+
+TARGET static codebook make_codebook(int bits, enum eggs_spread s) {
+    uint8_t pick[64], cut[64], mask[64], table[64];
+    const int each = eggs_each(s);
+    for (int i = 0; i < 64; i++) {
+        const int lane = i / 16, k = i % 16, bit = (lane * each + k / 8 * 8) * bits;
+        pick[i] = (uint8_t)(bits == 8 ? lane * each + k : bit / 8 + i % 8);
+        cut[i] = (uint8_t)(bit % 8 + i % 8 * bits);
+        mask[i] = (uint8_t)(k < each ? (1 << bits) - 1 : 0);
+        const int number = k & ((1 << bits) - 1);
+        table[i] = (uint8_t)(number >> (bits - 1) ? number - (1 << bits) : number);
     }
-    codebook c = {_mm512_loadu_si512(bytes), _mm512_loadu_si512(shift), _mm512_loadu_ps(table),
-                  (__mmask16)((1u << 2 * bits) - 1)};
-    return c;
+    return (codebook){_mm512_loadu_si512(pick), _mm512_loadu_si512(cut), _mm512_loadu_si512(mask), _mm512_loadu_si512(table)};
 }
 
-INLINE __m512 numbers(const char *row, int64_t w, int bits, const codebook *c) {
-    if (bits == 8) return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(row + 16 * w))));
-    const char *at = row + 2 * bits * w;
-    __m128i some = bits == 4 ? _mm_loadl_epi64((const __m128i *)at) : _mm_maskz_loadu_epi8(c->window, at);
-    __m512i raw = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(some), c->bytes);
-    return _mm512_permutexvar_ps(_mm512_srlv_epi32(raw, c->shift), c->table);
+TARGET static decoder make_decoder(const eggs_layer *l, int bits, int position_bits, enum eggs_spread s) {
+    decoder d = {make_codebook(bits, s), make_codebook(position_bits ? position_bits : 1, s)};
+    uint8_t base[64];
+    for (int k = 0; k < 64; k++) base[k] = (uint8_t)(k % 16 % (eggs_each(s) / eggs_parts(s)) / l->keep * l->group % BLOCK);
+    d.positions.table = _mm512_loadu_si512(base);
+    return d;
 }
 
-enum kind { WHOLE, HALF, QUARTER };
-
-INLINE __m512 chosen(const float *x, const char *p, int64_t w, int bits, const decoder *d, enum kind kind) {
-    if (kind == WHOLE) return _mm512_loadu_ps(x + 16 * w);
-    const float *at = x + w * (kind == HALF ? 32 : 64);
-    __m512 xs[4];
-    UNROLL for (int j = 0; j < 2; j++) xs[j] = _mm512_loadu_ps(at + 16 * j);
-    if (kind == QUARTER) UNROLL for (int j = 2; j < 4; j++) xs[j] = _mm512_loadu_ps(at + 16 * j);
-    return pick(xs, lanes_of(p, w, bits, d), kind == QUARTER);
+/* Some bytes, and no byte more is read; a masked load would take longer. */
+INLINE bytes some(const char *at, int count) {
+    const __m128i few = count >= 16 ? _mm_loadu_si128((const __m128i *)at) : _mm_loadl_epi64((const __m128i *)at);
+    int32_t more;
+    if (count == 8 || count == 16) return _mm512_castsi128_si512(few);
+    if (count == 12) {
+        memcpy(&more, at + 8, 4);
+        return _mm512_castsi128_si512(_mm_insert_epi32(few, more, 2));
+    }
+    if (count == 24)
+        return _mm512_castsi256_si512(_mm256_inserti128_si256(_mm256_castsi128_si256(few), _mm_loadl_epi64((const __m128i *)(at + 16)), 1));
+    if (count < 32) return _mm512_maskz_loadu_epi8((1ull << count) - 1, at);
+    const __m256i half = _mm256_loadu_si256((const __m256i *)at);
+    if (count == 32) return _mm512_castsi256_si512(half);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(half), _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(at + 32))), 1);
 }
 
-INLINE void rows_of(const eggs_layer *l, const float *x, int64_t tokens, char *y, int64_t r0, int64_t r1, int code_bits,
-                    enum kind kind, int two_bits) {
-    decoder d;
-    if (kind != WHOLE) d = make_decoder(l);
-    codebook c;
-    if (code_bits < 8) c = make_codebook(code_bits);
-    const int64_t windows = l->kept / 16, each = l->scaled / 16, count = eggs_scales(l), size = eggs_size(l->result);
-    const int bits = two_bits ? 2 : l->bits;
-    float scales[MOST_SCALES];
-    for (int64_t r = r0; r < r1; r++) {
-        const char *v = (const char *)l->values + r * eggs_row_bytes(l), *p = (const char *)(l->positions + r * l->words);
-        for (int64_t s = 0; s < count; s += 16) {
-            __mmask16 some = (__mmask16)(count - s < 16 ? (1u << (count - s)) - 1 : 0xffff);
-            _mm512_storeu_ps(scales + s, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(some, l->scales + r * count + s)));
-        }
-        for (int64_t t = 0; t < tokens; t++) {
-            const float *at = x + t * l->in;
-            __m512 sum = _mm512_setzero_ps();
-            float sums[EGGS_ROWS] = {0};
-            for (int64_t s = 0, w = 0; w < windows; s++) {
-                const int64_t end = w + each < windows ? w + each : windows;
-                __m512 a = _mm512_setzero_ps();
-                for (; w < end; w++) a = _mm512_fmadd_ps(numbers(v, w, code_bits, &c), chosen(at, p, w, bits, &d, kind), a);
-                sum = _mm512_fmadd_ps(a, _mm512_set1_ps(scales[s]), sum);
-            }
-            sums[0] = _mm512_reduce_add_ps(sum);
-            eggs_finish(l, at, EGGS_FP32, y + t * l->out * size, r, 1, 1, windows * 16, sums);
-        }
+INLINE bytes load(const int8_t *at) { return _mm512_loadu_si512(at); }
+
+INLINE bytes cut_up(const char *at, int bits, enum eggs_spread s, const codebook *c) {
+    return _mm512_multishift_epi64_epi8(c->cut, _mm512_permutexvar_epi8(c->pick, some(at, 4 * eggs_each(s) * bits / 8)));
+}
+
+INLINE bytes signed_numbers(const char *at, int bits, enum eggs_spread s, const codebook *c) {
+    if (bits < 8) return _mm512_shuffle_epi8(c->table, _mm512_and_si512(cut_up(at, bits, s, c), c->mask));
+    if (s != EGGS_THREE) return load((const int8_t *)at);
+    return _mm512_and_si512(_mm512_permutexvar_epi8(c->pick, some(at, 48)), c->mask);
+}
+
+INLINE bytes position_numbers(const char *at, int bits, enum eggs_spread s, const codebook *c) {
+    return _mm512_ternarylogic_epi32(cut_up(at, bits, s, c), c->mask, c->table, 0xea); /* (a & mask) | table */
+}
+
+INLINE bytes chosen(const int8_t *x, bytes at, enum eggs_spread s) {
+    bytes v = _mm512_shuffle_epi8(load(x), at);
+    if (s == EGGS_HALF) return _mm512_mask_shuffle_epi8(v, 0xff00ff00ff00ff00, load(x + 64), at);
+    if (s == EGGS_THREE) return v;
+    v = _mm512_mask_shuffle_epi8(v, 0x00f000f000f000f0, load(x + 64), at);
+    v = _mm512_mask_shuffle_epi8(v, 0x0f000f000f000f00, load(x + 128), at);
+    return _mm512_mask_shuffle_epi8(v, 0xf000f000f000f000, load(x + 192), at);
+}
+
+INLINE floats times(bytes values, bytes x) {
+    const bytes none = _mm512_setzero_si512(), added = _mm512_dpbusd_epi32(none, _mm512_set1_epi8((char)FLIP), values);
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_dpbusd_epi32(none, x, values), added));
+}
+
+INLINE floats no_floats(void) { return _mm512_setzero_ps(); }
+
+INLINE floats scaled_sum(floats products, const float *scale, enum eggs_spread s, floats sum) {
+    floats scales = _mm512_set1_ps(scale[0]);
+    if (s != EGGS_THREE) scales = _mm512_mask_blend_ps(0xff00, scales, _mm512_set1_ps(scale[1]));
+    return _mm512_fmadd_ps(products, scales, sum);
+}
+
+INLINE float total(floats a, floats b) { return _mm512_reduce_add_ps(_mm512_add_ps(a, b)); }
+
+INLINE void multiply_scales(const uint16_t *weights, const float *x, int64_t count, float *to) {
+    for (int64_t i = 0; i <= count; i += 16) { /* a 0 follows the last */
+        const __mmask16 left = (__mmask16)(count - i < 16 ? (1u << (count - i)) - 1 : 0xffff);
+        const floats w = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(left, weights + i));
+        _mm512_storeu_ps(to + i, _mm512_mul_ps(w, _mm512_maskz_loadu_ps(left, x + i)));
     }
 }
 
-#define KINDS(BITS) \
-    if (l->keep == l->group) rows_of(l, x, tokens, y, r0, r1, BITS, WHOLE, 0); \
-    else if (2 * l->keep == l->group && l->bits == 2) rows_of(l, x, tokens, y, r0, r1, BITS, HALF, 1); \
-    else if (2 * l->keep == l->group) rows_of(l, x, tokens, y, r0, r1, BITS, HALF, 0); \
-    else if (l->bits == 2) rows_of(l, x, tokens, y, r0, r1, BITS, QUARTER, 1); \
-    else rows_of(l, x, tokens, y, r0, r1, BITS, QUARTER, 0); \
-    return;
-
-TARGET void eggs_rows_int512(const eggs_layer *l, const void *x, int64_t tokens, void *y, int64_t r0, int64_t r1) {
-    switch (l->dtype) {
-        case EGGS_INT8: KINDS(8)
-        case EGGS_INT4: KINDS(4)
-        case EGGS_INT3: KINDS(3)
-        default: KINDS(2)
-    }
+INLINE void ask_for(const char *values) {
+    _mm_prefetch(values + AHEAD, _MM_HINT_T0);
+    _mm_prefetch(values + AHEAD + 64, _MM_HINT_T0);
 }
+
+#include "nm_int_rows.h"
 #endif

@@ -63,6 +63,20 @@ static void drop(eggs_layer *l) {
     free((void *)l->scales);
 }
 
+/* What layers of whole numbers read instead of x: the nearest of 255 numbers, a scale for each of theirs. */
+static void round_x(const eggs_layer *l, const float *x, float *to) {
+    const int64_t columns = l->scaled / l->keep * l->group;
+    for (int64_t c = 0; c < l->in; c += columns) {
+        const int64_t end = c + columns < l->in ? c + columns : l->in;
+        float largest = 0;
+        for (int64_t i = c; i < end; i++) largest = fmaxf(largest, fabsf(x[l->permutation ? l->permutation[i] : i]));
+        for (int64_t i = c; i < end; i++) {
+            const int64_t at = l->permutation ? l->permutation[i] : i;
+            to[at] = largest > 0 ? rintf(x[at] * (127 / largest)) * (largest / 127) : 0;
+        }
+    }
+}
+
 static int check(int keep, int group, int64_t groups, int64_t out, int kind, int64_t tokens, int permuted) {
     const int dtype = kind <= EGGS_FP16 ? kind : EGGS_FP32; /* of all but the values */
     const int64_t size = eggs_size(dtype), in = groups * group;
@@ -79,12 +93,14 @@ static int check(int keep, int group, int64_t groups, int64_t out, int kind, int
             void *raw = exactly(l[n].out * in * size);
             eggs_unpack(&l[n], raw, 0, l[n].out, 2, path, NULL);
             for (int64_t i = 0; i < l[n].out * in; i++) dense[i] = eggs_read(raw, i, dtype);
+            float *seen = exactly(tokens * in * 4);
+            for (int64_t i = 0; i < tokens * in; i++) seen[i] = eggs_read(x, i, dtype);
+            for (int64_t t = 0; t < tokens && l[n].scales; t++) round_x(&l[n], (const float *)x + t * in, seen + t * in);
             for (int64_t t = 0; t < tokens; t++)
                 for (int64_t r = 0; r < l[n].out; r++) {
                     double sum = eggs_bias(&l[n], r), scale = 1;
                     for (int64_t c = 0; c < in; c++) {
-                        double term = dense[r * in + c] *
-                                      eggs_read(x, t * in + (l[n].permutation ? l[n].permutation[c] : c), dtype);
+                        double term = dense[r * in + c] * seen[t * in + (l[n].permutation ? l[n].permutation[c] : c)];
                         sum += term, scale += fabs(term);
                     }
                     if (!(fabs(eggs_read(y, at + t * l[n].out + r, dtype) - sum) <= close * scale)) faults++;
@@ -92,7 +108,7 @@ static int check(int keep, int group, int64_t groups, int64_t out, int kind, int
             int64_t kept = 0;
             for (int64_t i = 0; i < l[n].out * in; i++) kept += dense[i] != 0;
             if (kept > l[n].out * l[n].kept) faults++;
-            free(dense), free(raw);
+            free(dense), free(raw), free(seen);
         }
     }
     if (faults) printf("%d faults: %d:%d in %d out %d dtype %d tokens %d\n", faults, keep, group, (int)in, (int)out, dtype,

@@ -119,7 +119,7 @@ static void lead(eggs_team *team, void *data) {
     const eggs_model *m = p->m;
     p->team = team;
     for (int64_t i = 0; i < m->hidden; i++)
-        p->x[i] = eggs_read(m->embedding, p->token * m->hidden + i, m->embedding_dtype) * m->embedding_scale;
+        p->x[i] = eggs_weight(&m->embedding, p->token, i) * m->embedding_scale;
     for (int64_t i = 0; i < m->count; i++) {
         const eggs_block *b = &m->blocks[i];
         if (!i || b->frequencies != b[-1].frequencies) turn(p, b);

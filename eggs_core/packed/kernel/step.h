@@ -18,14 +18,13 @@ typedef struct {
 
 typedef struct {
     eggs_block *blocks;
-    eggs_layer head;
-    const void *embedding; /* (vocabulary, hidden) in embedding_dtype */
+    eggs_layer head, embedding; /* (vocabulary, hidden) both; of the embedding rows are read */
     const float *norm;
     float *logits; /* (vocabulary) */
     void *room;    /* as many bytes as eggs_step_room says */
     int64_t count, hidden, heads, kv_heads, dim, inner, capacity;
     float epsilon, scale, soft_cap, final_cap, embedding_scale; /* a cap of 0 is none */
-    int32_t activation, embedding_dtype, pad;
+    int32_t activation;
 } eggs_model;
 
 /* The plain arithmetic between the products, compiled for each instruction set. */

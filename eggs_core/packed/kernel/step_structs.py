@@ -29,8 +29,9 @@ class CModel(ctypes.Structure):
     _fields_ = (
         ("blocks", ctypes.POINTER(CBlock)),
         ("head", CLayer),
-        *((name, ctypes.c_void_p) for name in ("embedding", "norm", "logits", "room")),
+        ("embedding", CLayer),
+        *((name, ctypes.c_void_p) for name in ("norm", "logits", "room")),
         *((name, ctypes.c_int64) for name in ("count", "hidden", "heads", "kv_heads", "dim", "inner", "capacity")),
         *((name, ctypes.c_float) for name in ("epsilon", "scale", "soft_cap", "final_cap", "embedding_scale")),
-        *((name, ctypes.c_int32) for name in ("activation", "embedding_dtype", "pad")),
+        *((name, ctypes.c_int32) for name in ("activation",)),
     )

@@ -5,7 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PREBUILT = Path(__file__).resolve().parent / "prebuilt"
-PRODUCTS = ("nm.c", "nm_avx2.c", "nm_avx512.c", "nm_bf16.c", "nm_int512.c", "product.c", "team.c")
+PRODUCTS = (
+    "nm.c",
+    "nm_avx2.c",
+    "nm_avx512.c",
+    "nm_bf16.c",
+    "nm_int.c",
+    "nm_int_avx2.c",
+    "nm_int512.c",
+    "nm_int_neon.c",
+    "product.c",
+    "team.c",
+)
 SOURCES = (*PRODUCTS, "step.c", "step_avx2.c", "step_portable.c")
 # Without traps a compiler may compute both sides of a choice, which is what makes vectors of the step's loops.
 FLAGS = ("-O3", "-std=gnu11", "-fno-trapping-math", "-shared", "-fPIC")

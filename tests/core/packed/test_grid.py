@@ -6,7 +6,15 @@ from random_masks import paths, random_mask
 
 from eggs_core.errors import EggsError
 from eggs_core.packed.byte_counts import layer_bytes
-from eggs_core.packed.grid import Grid, best_scales, bits_per_weight, scales_per_row, values_per_scale
+from eggs_core.packed.grid import (
+    Grid,
+    best_scales,
+    bits_per_weight,
+    columns_per_scale,
+    rounded_inputs,
+    scales_per_row,
+    values_per_scale,
+)
 from eggs_core.packed.kernel import library as kernels
 from eggs_core.packed.linear import PackedLinear
 from eggs_core.pattern import NMPattern
@@ -26,6 +34,16 @@ def packed(pattern: NMPattern, groups: int, out: int, bits: int, permuted: bool 
         weight, mask, pattern, torch.randn(out).to(dtype), permutation, grid=Grid(bits, scales)
     )
     return layer, weight, mask
+
+
+def as_read(x, layer):
+    """Inputs that the kernel reads as they are: rounding what is rounded already changes nothing."""
+    if layer.scales is None:
+        return x
+    order = torch.arange(layer.in_features) if layer.permutation is None else layer.permutation.long()
+    rounded = torch.empty_like(x)
+    rounded[:, order] = rounded_inputs(x[:, order], columns_per_scale(layer.pattern))
+    return rounded
 
 
 def test_values_go_to_the_nearest_number_of_their_scale():
@@ -60,7 +78,7 @@ def test_every_path_multiplies_rounded_values(pattern, bits):
     pattern = NMPattern.parse(pattern)
     for groups, out, tokens, permuted in ((1, 1, 1, False), (40, 7, 3, True), (67, 18, 40, False)):
         layer, weight, mask = packed(pattern, groups, out, bits, permuted)
-        x = torch.randn(tokens, groups * pattern.group)
+        x = as_read(torch.randn(tokens, groups * pattern.group), layer)
         with kernels.force_path("torch"):
             dense = layer.to_dense()
         assert not dense[~mask].any()
@@ -74,11 +92,32 @@ def test_every_path_multiplies_rounded_values(pattern, bits):
                 assert ((layer(x[:1]).double() - expected[:1]).abs() / scale[:1]).max() < 1e-5, (path, groups)
 
 
+def test_inputs_are_rounded_to_the_nearest_of_255_numbers():
+    x = torch.tensor([[0.0, 1.0, -2.54, 0.011, 0.0, 0.0, 127.0, 63.4]])
+    expected = torch.tensor([[0.0, 1.0, -2.54, 0.02, 0.0, 0.0, 127.0, 63.0]])
+    assert torch.allclose(rounded_inputs(x, 4), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "3:4", "1:4", "5:7", "1:1"])
+def test_every_path_rounds_inputs_alike(pattern):
+    """Inputs of few tokens are rounded as the reference does it, those of many are not."""
+    torch.manual_seed(0)
+    pattern = NMPattern.parse(pattern)
+    layer, _, _ = packed(pattern, 67, 18, 8, permuted=True)
+    x = torch.randn(3, layer.in_features)
+    expected = as_read(x, layer).double() @ layer.to_dense().double().T + layer.bias.double()
+    for path in (path for path in paths() if path != "torch"):
+        with kernels.force_path(path):
+            assert torch.allclose(layer(x).double(), expected, rtol=1e-4, atol=1e-3), path
+    many = torch.randn(40, layer.in_features)
+    assert torch.allclose(layer(many), many @ layer.to_dense().T + layer.bias, rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("bits", [8, 4])
 def test_rounded_values_are_computed_with_in_bf16_too(bits):
     torch.manual_seed(0)
     layer, _, _ = packed(NMPattern(2, 4), 32, 9, bits, dtype=torch.bfloat16)
-    x = torch.randn(2, 128).bfloat16()
+    x = as_read(torch.randn(2, 128).bfloat16(), layer)
     expected = x.float() @ layer.to_dense().float().T + layer.bias.float()
     assert layer(x).dtype == torch.bfloat16
     assert (layer(x).float() - expected).abs().max() < 0.02 * expected.abs().max()

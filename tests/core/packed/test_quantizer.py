@@ -89,7 +89,7 @@ def test_rounded_values_are_opened_by_transformers_too(kind, bits, tiny_model, t
     model = packed(tiny_model(kind), bits=bits)
     place = save_packed(model, tmp_path / "packed").parent
     said = json.loads((place / CONFIG).read_text())["quantization_config"]
-    assert said == {"quant_method": "eggs-nm", "format_version": "2"}
+    assert said == {"quant_method": "eggs-nm", "format_version": "2" if bits == 16 else "3"}
     own, opened = load_packed(place), AutoModelForCausalLM.from_pretrained(place)
     assert torch.equal(logits(opened), logits(own)) and torch.allclose(logits(own), logits(model), atol=1e-5)
     assert held(opened) == held(own) == held(model)
@@ -166,16 +166,16 @@ def test_a_newer_or_broken_format_gets_a_sentence(folder):
             AutoModelForCausalLM.from_pretrained(folder)
 
     config, data = json.loads((folder / CONFIG).read_text()), (folder / FILE).read_bytes()
-    for version in ("3", 1, None, ["1"]):
+    for version in ("4", 1, None, ["1"]):
         newer = config | {"quantization_config": {"quant_method": "eggs-nm", "format_version": version, "more": 1}}
         (folder / CONFIG).write_text(json.dumps(newer))
         if version == 1:
             assert dict(packed_layers(AutoModelForCausalLM.from_pretrained(folder)))
         else:
-            refused("packed format .*; this version of eggs_core reads 1 and 2")
+            refused("packed format .*; this version of eggs_core reads 1, 2, 3")
     (folder / CONFIG).write_text(json.dumps(config))
-    changed(folder / FILE, format_version="3")
-    refused("has packed format '3'; this version reads 1 and 2")
+    changed(folder / FILE, format_version="4")
+    refused("has packed format '4'; this version reads 1, 2, 3")
     changed(folder / FILE, format_version="1", layers="[]")
     refused("do not match their checksum")
     (folder / FILE).write_bytes(data[:-1000])

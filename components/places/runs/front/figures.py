@@ -5,6 +5,7 @@ from collections.abc import Callable
 import plotly.graph_objects as go
 
 from components.charts.layout import base_layout
+from components.places.runs.front.labels import places
 from eggs_core.evaluation.front import LLAMA_CPP, Front, Point, leaders
 
 KINDS = {  # what a point is -> (colour, symbol)
@@ -65,6 +66,11 @@ def speed_figure(front: Front) -> go.Figure:
 def _add_points(
     figure: go.Figure, front: Front, points: list[Point], cost: Callable[[Point], float | None], unit: str
 ) -> None:
+    """Points by kind; names stand where they do not lie on each other, those of the best first."""
+    best = [id(point) for point in leaders(points)]
+    ordered = sorted(points, key=lambda point: (id(point) not in best, point != front.dense))
+    spots = places([(point.name, cost(point) or 0.0, point.perplexity) for point in ordered])
+    named = {id(point): where for point, where in zip(ordered, spots, strict=True)}
     for kind, (hue, symbol) in KINDS.items():
         own = [point for point in points if kind_of(point, front) == kind]
         if not own:
@@ -74,12 +80,12 @@ def _add_points(
             y=[point.perplexity for point in own],
             mode="markers+text",
             name=kind,
-            text=[point.name for point in own],
-            textposition="top center",
+            text=[point.name if named[id(point)] else "" for point in own],
+            textposition=[named[id(point)] or "top center" for point in own],
             textfont={"size": 10},
             marker={"symbol": symbol, "size": 10, "color": hue},
-            customdata=[[point.maker, point.bits] for point in own],
-            hovertemplate="%{text}, made by %{customdata[0]}<br>perplexity %{y:.2f}, %{x:.1f} "
+            customdata=[[point.maker, point.bits, point.name] for point in own],
+            hovertemplate="%{customdata[2]}, made by %{customdata[0]}<br>perplexity %{y:.2f}, %{x:.1f} "
             + unit
             + "<br>%{customdata[1]:.2f} bits a weight<extra></extra>",
         )

@@ -4,23 +4,36 @@ from components.places.runs.front.figures import TOP
 from components.words.html import escape, facts_line, reading
 from components.words.phrases import plural
 from eggs_core.evaluation.front import FEW_BITS, LLAMA_CPP, Front, Point, beside_plain, best_beside_plain
+from eggs_core.evaluation.intervals import Interval
 
 
 def front_reading(front: Front) -> str:
-    """The answer: where pruning beats plain quantisation of as many bits, if anywhere, and by how much it does not."""
+    """The answer: where pruning beats plain quantisation of as many bits, if anywhere, where it loses, and how far."""
     ratios = [(point, beside_plain(point, front.points)) for point in front.points if point.pruned]
-    compared = [(point, ratio) for point, ratio in ratios if ratio]
-    if wins := [point for point, ratio in compared if ratio.high < 1]:
-        named = ", ".join(f"<b>{escape(p.name)}</b> ({p.bits:.2f} bits, {p.perplexity:.2f})" for p in wins[:4])
-        first = f"Pruning beats plain quantisation with as many bits at {named}."
+    compared = sorted(((p, ratio) for p, ratio in ratios if ratio), key=lambda pair: pair[1].value)
+    wins = [pair for pair in compared if pair[1].high < 1]
+    losses = [pair for pair in compared if pair[1].low > 1]
+    if wins:
+        lost = f" Plain bits win at {_named(losses)}." if losses else ""
+        first = f"Pruning beats plain quantisation with as many bits at {_named(wins)}.{lost}"
     elif not compared:
         first = "No pruned point has as many bits as plain quantisation was measured with."
     else:
         first = (
             f"<b>Pruning never wins here.</b> Of {plural(len(compared), 'pruned point')} none has surely a lower "
-            "perplexity than plain quantisation with as many bits: keep every weight in fewer bits."
+            f"perplexity than plain quantisation with as many bits: keep every weight in fewer bits. The nearest is "
+            f"{_named(compared[:1])}."
         )
     return reading(f"{first} {_beside(front)} {_fastest(front)}".strip(), "costs")
+
+
+def _named(pairs: list[tuple[Point, Interval]]) -> str:
+    """Some points with their perplexity over that of plain bits, and its interval."""
+    return ", ".join(
+        f"<b>{escape(p.name)}</b> ({p.bits:.2f} bits, {ratio.value:.3f} × the perplexity, {ratio.low:.3f} to "
+        f"{ratio.high:.3f})"
+        for p, ratio in pairs
+    )
 
 
 def _beside(front: Front) -> str:
@@ -57,7 +70,19 @@ def front_facts(front: Front) -> str:
     return facts_line(
         f"{escape(front.model)}, whose files keep weights in {escape(front.weights)}; {escape(front.text)}; "
         f"{escape(front.machine)}. Pruned points and plain bits by {escape(front.method)} and one sweep that rounds; "
-        "llama.cpp’s types made by its own package. Embeddings, head and norms are fp16 in all bytes and as they were "
-        "in all perplexities; llama.cpp’s speed is of files whose other matrices have the same type. "
+        "llama.cpp’s types made by its own code. Embedding and head have 8.5 bits a number where layers have 8.5 or "
+        "fewer, else 16; perplexities include that. llama.cpp’s speed is of files whose matrices all have the type. "
+        f"{_inputs(front)}"
         f"Points of more than {TOP:g} × the dense perplexity are not drawn."
+    )
+
+
+def _inputs(front: Front) -> str:
+    """What rounding the inputs of products costs."""
+    costs = [abs(p.perplexity / p.whole_inputs - 1) for p in front.points if p.whole_inputs]
+    if not costs:
+        return ""
+    return (
+        "Products of rounded layers read inputs rounded to 8 bits, as the kernels do; that moves a perplexity by "
+        f"{max(costs):.2%} at most. "
     )

@@ -32,14 +32,15 @@ def size_reading(run: Run, file_bytes: int | None = None) -> str:
     space, ((pattern, _), *others) = run.report["size"], pattern_counts(run.report)
     also = f", and {others_words(others)} likewise" if others else ""
     share = space["packed_pruned"] / max(space["dense_pruned"], 1)
+    rest = "Embeddings and head in 8 bits, and norms" if space.get("tables_saved") else "Embeddings, head and norms"
     on_disk = "" if file_bytes is None else f" Written to disk, the packed file has {size(file_bytes)}."
     return reading(
         f"A zero takes as many bytes as any other number, so a pruned model stored as usual stays at "
         f"<b>{size(space['dense_bytes'])}</b>. Packed, each group of {pattern.group} stores its {pattern.keep} kept "
         f"{_plural(pattern.keep, 'value')}{_rounded(run)} and where {'it sits' if pattern.keep == 1 else 'they sit'} "
         f"({pattern.position_bits} bits each){also}: the pruned layers shrink to <b>{share:.1%}</b>, the model to "
-        f"<b>{size(space['packed_bytes'])}</b>. Embeddings, head and norms, {size(space['untouched'])}, are not pruned "
-        f"and limit what can be saved.{on_disk}",
+        f"<b>{size(space['packed_bytes'])}</b>. {rest}, {size(space['untouched'])}, are not "
+        f"pruned and limit what can be saved.{on_disk}",
         "n-m",
     ) + formula_line(run)
 

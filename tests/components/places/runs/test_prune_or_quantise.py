@@ -7,6 +7,7 @@ import pytest
 
 from components.places.runs.front import view
 from components.places.runs.front.figures import bytes_figure, in_view, kind_of, speed_figure
+from components.places.runs.front.labels import places
 from components.places.runs.front.words import front_facts, front_reading
 from components.state import fronts
 from eggs_core.errors import EggsError
@@ -39,17 +40,20 @@ def test_the_sentence_says_that_pruning_never_wins():
 
 def test_the_sentence_says_where_pruning_wins_and_by_how_much():
     said = front_reading(front(point("2:4 + 4 bits", 3.25, 3.3, "2:4")))
-    assert "with as many bits at <b>2:4 + 4 bits</b> (3.25 bits, 27.11)" in said and "never wins" not in said
+    assert "with as many bits at <b>2:4 + 4 bits</b> (3.25 bits, 0.951 × the perplexity" in said
+    assert "never wins" not in said and "Plain bits win" not in said
     assert "At 3.25 bits a weight 2:4 + 4 bits has 0.951 ×" in said and "pruning wins" in said
     said = front_reading(front(point("2:4 + 4 bits", 3.25, 3.45, "2:4")))
     assert "1.105 ×" in said and "plain bits win" in said and "Pruning never wins here" in said
+    said = front_reading(front(point("2:4 + 4 bits", 3.25, 3.3, "2:4"), point("3:4 + 2 bits", 3.25, 3.6, "3:4")))
+    assert "Pruning beats" in said and "Plain bits win at <b>3:4 + 2 bits</b> (3.25 bits, 1.284 ×" in said
 
 
 def test_figures_hold_every_point_that_is_not_far_worse():
     shown = front(point("2:4 + 4 bits", 3.25, 3.3, "2:4", speed=120.0), point("1:4 + 4 bits", 2.1, 6.0, "1:4"))
-    drawn = {name for trace in bytes_figure(shown).data[1:] for name in trace.text}
+    drawn = {name for trace in bytes_figure(shown).data[1:] for *_, name in trace.customdata}
     assert drawn == {p.name for p in in_view(shown)} == {"dense", "4 bits", "2 bits", "Q8_0", "2:4 + 4 bits"}
-    assert {name for trace in speed_figure(shown).data for name in trace.text} == {
+    assert {name for trace in speed_figure(shown).data for *_, name in trace.customdata} == {
         "dense",
         "4 bits",
         "Q8_0",
@@ -58,6 +62,20 @@ def test_figures_hold_every_point_that_is_not_far_worse():
     kinds = {p.name: kind_of(p, shown) for p in shown.points}
     assert kinds["dense"] == "dense" and kinds["4 bits"] == "quantised alone" and kinds["Q8_0"] == LLAMA_CPP
     assert list(bytes_figure(shown).data[0].x) == [2.5, 3.25, 4.5, 8.5, 16.0]
+
+
+def test_names_lie_neither_on_each_other_nor_on_points():
+    crowd = [(f"name {n}", 1.0 + n % 8, 30.0 + n // 8) for n in range(64)]
+    found = places(crowd)
+    assert found[0] is not None and None in found  # the first one is named, and not all find room
+    apart = [("a", 1.0, 30.0), ("b", 2.0, 40.0), ("c", 3.0, 35.0)]
+    assert None not in places(apart) and places([("alone", 1.0, 2.0)]) and places([]) == []
+
+
+def test_what_rounding_inputs_costs_is_said():
+    exact = replace(PLAIN[1], whole_inputs=PLAIN[1].perplexity * 0.99)
+    said = front_facts(Front("m", "fp16", "t", "here", "EGGS-PTP+", [PLAIN[0], exact, *PLAIN[2:]]))
+    assert "moves a perplexity by 1.01% at most" in said
 
 
 def test_names_are_escaped():
