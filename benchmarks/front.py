@@ -41,7 +41,7 @@ from eggs_core.packed.kernel import library as kernels  # noqa: E402
 from eggs_core.packed.linear import PackedLinear  # noqa: E402
 from eggs_core.packed.model import packed_copy  # noqa: E402
 from eggs_core.pattern import NMPattern  # noqa: E402
-from eggs_core.registry import METHODS, VALUES  # noqa: E402
+from eggs_core.registry import METHODS, entry  # noqa: E402
 from eggs_core.speed.generation import measure_generation  # noqa: E402
 
 TYPES = {"Q8_0": 8.5, "Q5_1": 6.0, "Q4_0": 4.5}  # bits a weight, scales included
@@ -76,7 +76,7 @@ def packed_like(model, pattern: NMPattern, values: str):
     """A packed copy with a point's shapes, pattern and bits: speed depends on nothing else."""
     layers = [layer for layer in linear_layers(model) if layer.shape[1] % pattern.group == 0]
     masks = {layer.name: topn(layer.weight().abs(), pattern) for layer in layers}
-    bits = VALUES[values].bits
+    bits = entry("values", values).bits
     grids = {} if bits is None else {layer.name: Grid.ones(layer.shape, pattern, bits) for layer in layers}
     return packed_copy(model, masks, pattern, grids=grids)
 
@@ -120,7 +120,9 @@ def kernel_ratios(size: int = 2048, copies: int = 10, rounds: int = 30) -> list[
     """One token times 2:4 layers of size², bf16 values against 8 and 4 bits in turn, read from memory, on each path."""
     pattern, weight, x = NMPattern(2, 4), torch.randn(size, size), torch.randn(1, size)
     mask = topn(weight.abs(), pattern)
-    kinds = {name: Grid.ones((size, size), pattern, VALUES[name].bits or 0) for name in ("bf16", "int8", "int4")}
+    kinds = {
+        name: Grid.ones((size, size), pattern, entry("values", name).bits or 0) for name in ("bf16", "int8", "int4")
+    }
     layers = {
         name: [PackedLinear.from_dense(weight, mask, pattern, grid=grid) for _ in range(copies)]
         for name, grid in kinds.items()
@@ -160,7 +162,7 @@ def our_points(name: str, opened: Opened, cell, options) -> list[Point]:
     speeds = our_speeds(opened, options.points)
     found = []
     for (pattern, values), row in rows.items():
-        whole, bits = pattern in ("dense", EVERY_WEIGHT), VALUES[values].bits
+        whole, bits = pattern in ("dense", EVERY_WEIGHT), entry("values", values).bits
         each = 16.0 if bits is None else bits_per_weight(bits, NMPattern.parse(EVERY_WEIGHT if whole else pattern))
         label = "dense" if bits is None else f"{bits} bits" if whole else f"{pattern} + {bits} bits"
         speed = speeds["dense" if pattern == "dense" else f"{pattern} {values}"]

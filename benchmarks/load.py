@@ -176,7 +176,7 @@ def visit(url: str, config: PruneConfig, draw: random.Random, timings: dict[str,
                 raise Wrong(f"{bits} has {bits.count('1')} ones, shown is {answer['lesson-measures']}")
         start = time.perf_counter()
         controls = {"model": config.model, "pattern": str(config.pattern), "method": config.method, "anew": True}
-        controls |= {name: getattr(config, name) for name in ("score", "selection", "permutation", "reconstruction")}
+        controls |= config.choices()
         controls |= {"windows": config.calibration_windows, "length": config.calibration_length}
         said = []
         for message, changed in visitor.press("prune", "progress", **controls):

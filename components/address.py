@@ -10,7 +10,7 @@ from components.state.known_runs import find_run
 from components.state.workspace import Workspace
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
-from eggs_core.registry import DIMENSIONS, OPTIONS, STAGES
+from eggs_core.registry import OPTIONS, everything
 from eggs_core.rules import SEPARATOR
 from eggs_core.runs.run import Run
 
@@ -41,7 +41,7 @@ TABS = {  # what a tab of a place with several is called on the page -> its name
 }
 PLACE_OF = {tab: place for place, tabs in PLACES.items() for tab in tabs}
 IN_VIEW = ("tab", "run", "model", "layer")  # an address with none of them opens Home
-CHOICES = (*DIMENSIONS, *STAGES, "calibration", "bos", "values")
+CHOICES = (*everything(), "calibration", "bos")
 COMPRESSED = "~"  # begins rules that are compressed
 MOST_PLAIN, MOST_PACKED, MOST_UNPACKED = 120, 4000, 1_000_000  # characters of a plan's rules
 COUNTS = ("seed", "calibration_windows", "calibration_length")
@@ -55,7 +55,7 @@ def address(workspace: Workspace | None, asked: PruneConfig | None = None) -> st
     if workspace is None or (workspace.run is None and asked is None):
         return ""
     config = asked or workspace.shown.config
-    plain = make_config(config.model, config.pattern, config.method)
+    given, plain = config.to_dict(), make_config(config.model, config.pattern, config.method).to_dict()
     values: dict[str, Any] = {
         "run": config.key(),
         "model": config.model,
@@ -63,8 +63,8 @@ def address(workspace: Workspace | None, asked: PruneConfig | None = None) -> st
         "method": config.method,
     }
     for name in (*CHOICES, *COUNTS):
-        if getattr(config, name) != getattr(plain, name):
-            values[name] = getattr(config, name)
+        if given[name] != plain[name]:
+            values[name] = given[name]
     values |= dict(config.options) | {"layers": _packed(config.layers)}
     values |= {"tab": workspace.tab, "layer": workspace.layer}
     if workspace.row or workspace.column:

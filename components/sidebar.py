@@ -28,14 +28,13 @@ from eggs_core.config import PruneConfig
 from eggs_core.limits import hosted, limits
 from eggs_core.models.source import BUNDLED
 from eggs_core.registry import (
-    AS_COMPUTED,
     CUSTOM,
     DEFAULT_METHOD,
     DIMENSIONS,
     METHODS,
     OPTIONS,
     STAGES,
-    VALUES,
+    default,
     everything,
     reads,
 )
@@ -106,11 +105,8 @@ def create_sidebar() -> Sidebar:
         filterable=False,
     )
     about = gr.HTML(method_note(DEFAULT_METHOD), elem_id="method-note", padding=False)
-    controls["values"] = _create_values()
+    _create_stages(controls)
     choices, anew = _create_advanced(controls)
-    with gr.Accordion("Recovery", open=False, elem_id="recovery-fold"):
-        for name, stage in STAGES.items():
-            _create_choice(controls, name, next(iter(stage.entries)))
     rules = controls["layers"] = gr.Textbox("", visible="hidden", elem_id="plan-rules", show_label=False)
     plan_note = gr.HTML("", elem_id="plan-note", padding=False)
     drop_plan = gr.Button("Drop the plan", size="sm", elem_id="plan-drop", visible=False)
@@ -140,16 +136,15 @@ def _create_advanced(controls: dict[str, Component]) -> tuple[list[gr.Dropdown],
     return choices, anew
 
 
-def _create_values() -> gr.Dropdown:
-    """How kept weights are stored."""
-    return gr.Dropdown(
-        [(one.label, name) for name, one in VALUES.items()],
-        value=AS_COMPUTED,
-        label="Values",
-        info="How are kept weights stored? The pattern 1:1 keeps all: quantisation alone.",
-        filterable=False,
-        elem_id="values",
-    )
+def _create_stages(controls: dict[str, Component]) -> None:
+    """The lists for the registry's stages: first those without options, then the others, folded away."""
+    folded = [name for name, stage in STAGES.items() if any(one.options for one in stage.entries.values())]
+    for name in STAGES:
+        if name not in folded:
+            _create_choice(controls, name, default(name))
+    for name in folded:
+        with gr.Accordion(STAGES[name].label, open=False, elem_id=f"{name}-fold"):
+            _create_choice(controls, name, default(name))
 
 
 def _free_numbers(choice: str) -> tuple[gr.Row, gr.Number, gr.Number]:

@@ -10,7 +10,7 @@ from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
 from eggs_core.models.source import BUNDLED
 from eggs_core.pattern import NMPattern
-from eggs_core.registry import DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, STAGES, Option, method_of, reads
+from eggs_core.registry import DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, Option, everything, method_of, reads
 from eggs_core.rules import SEPARATOR
 from eggs_core.runs.suggestions import outlook, suggestions
 from eggs_core.text.datasets import PREFIX
@@ -24,10 +24,9 @@ DEFAULT_CHOICE = "tiny-llama", "2:4", DEFAULT_METHOD
 BUNDLED_TEXT, OWN_TEXT, DATASET = "bundled", "own", "dataset"
 NAMES = (  # of the controls, in the order in which their values come
     *("model", "pattern", "keep", "group", "method"),
-    *DIMENSIONS,
-    *STAGES,
+    *everything(),
     *OPTIONS,
-    *("windows", "length", "seed", "source", "text", "dataset", "bos", "layers", "values"),
+    *("windows", "length", "seed", "source", "text", "dataset", "bos", "layers"),
 )
 
 
@@ -86,7 +85,7 @@ def read(*values: Any) -> tuple[PruneConfig, dict[str, Text]]:
     calibration, texts = _calibration(
         given["source"], words(given["text"], "Your text"), words(given["dataset"], "The dataset").strip()
     )
-    choices = {name: given[name] for name in (*DIMENSIONS, *STAGES)}
+    choices = {name: given[name] for name in everything()}
     config = make_config(
         words(given["model"], "The model").strip(),
         read_pattern(given["pattern"], given["keep"], given["group"]),
@@ -97,7 +96,6 @@ def read(*values: Any) -> tuple[PruneConfig, dict[str, Text]]:
         calibration_windows=whole_number(given["windows"], "The number of calibration windows"),
         calibration_length=whole_number(given["length"], "The calibration length"),
         seed=whole_number(given["seed"], "The seed"),
-        values=words(given["values"], "Values"),
         bos=None if given["bos"] == EVERY else words(given["bos"], "BOS"),
         layers=list(filter(None, words(given["layers"], "The plan").split(SEPARATOR))),
     )
@@ -142,8 +140,7 @@ def controls_of(config: PruneConfig) -> list[Any]:
         "keep": round(100 * own.density) if own.unstructured else own.keep,
         "group": own.group,
         "method": config.method,
-        **config.choices(),
-        **{name: getattr(config, name) for name in STAGES},
+        **{name: config.choice(name) for name in everything()},
         **{name: _shown(option, config.option(name)) for name, option in OPTIONS.items()},
         "windows": config.calibration_windows,
         "length": config.calibration_length,
@@ -153,7 +150,6 @@ def controls_of(config: PruneConfig) -> list[Any]:
         "dataset": dataset,
         "bos": FIRST if config.bos == FIRST else EVERY,
         "layers": SEPARATOR.join(config.layers),
-        "values": config.values,
     }
     return [values[name] for name in NAMES]
 

@@ -12,20 +12,19 @@ from eggs_core.bos import FIRST, NONE, RULES, bos_rule, settled
 from eggs_core.errors import EggsError
 from eggs_core.pattern import NMPattern
 from eggs_core.registry import (
-    AS_COMPUTED,
     CUSTOM,
     DEFAULT_METHOD,
     DIMENSIONS,
     METHODS,
     OPTIONS,
-    RECOVERY_TOKENS,
     STAGES,
-    VALUES,
+    Entry,
+    default,
     entry,
+    everything,
+    method_words,
     readers,
-    spelled_out,
     stage_words,
-    values_entry,
 )
 from eggs_core.rules import parse_rules, plan_name
 
@@ -49,8 +48,8 @@ NUMBERS = {  # whole numbers of a configuration -> the least and the most
 class PruneConfig:
     """Everything that a pruning run depends on; equal configurations give equal masks.
 
-    `options` are those of registry.OPTIONS that are set, in alphabetical order; `option(name)` is None for any other,
-    which leaves it to the entry that reads it. Raises EggsError, before any work, for every value that cannot run.
+    `stages` are those of registry.STAGES that are not at their default, `options` those of registry.OPTIONS that are
+    set, both in alphabetical order. Raises EggsError, before any work, for every value that cannot run.
     """
 
     model: str
@@ -70,15 +69,12 @@ class PruneConfig:
     evaluation_length: int = 256
     layers: tuple[str, ...] = ()  # rules in order, in which some layers get a pattern of their own (rules.Rule)
     bos: str = NONE  # where windows begin with BOS; see `make_config` and `with_bos`
-    recovery: str = "none"  # what follows pruning, one of registry.STAGES; it reads the calibration text
-    values: str = AS_COMPUTED  # how kept values are stored, one of registry.VALUES
+    stages: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         self._check_names()
         self.pattern.check_asked()
-        for name in (*DIMENSIONS, *STAGES):
-            entry(name, getattr(self, name))
-        values_entry(self.values)
+        self.entries()
         self._check_method()
         if parse_rules(self.layers) != self.layers:
             raise EggsError("Rules for layers are written in one way; make the configuration with make_config.")
@@ -93,8 +89,9 @@ class PruneConfig:
                 raise EggsError(f"{name.replace('_', ' ')} {must}.")
 
     def _check_names(self) -> None:
-        for name in ("model", "method", *DIMENSIONS, *STAGES, "calibration", "evaluation", "values"):
-            if not isinstance(value := getattr(self, name), str):
+        texts = {name: getattr(self, name) for name in ("model", "method", "calibration", "evaluation")}
+        for name, value in (texts | {name: self.choice(name) for name in everything()}).items():
+            if not isinstance(value, str):
                 raise EggsError(f"{name.capitalize()} must be a text; got {str(value)[:40]}.")
         if not self.model or len(self.model) > 500:
             raise EggsError("Choose a model: a bundled name, a Hub id, a local folder or a GGUF file.")
@@ -106,31 +103,24 @@ class PruneConfig:
             raise EggsError(f"Unknown method {self.method[:40]!r}; choose one of {', '.join(METHODS)}.")
         if self.method != CUSTOM and METHODS[self.method].choices() != self.choices():
             raise EggsError(f"These choices are not those of the method {self.method!r}; call it {CUSTOM!r}.")
-        for dimension, name in self.choices().items():
-            chosen = entry(dimension, name)
+        for dimension, chosen in self.entries().items():
             for other, needed in chosen.needs.items():
-                if getattr(self, other) != needed:
+                if self.choice(other) != needed:
                     raise EggsError(
-                        f"The {dimension} {name} ({chosen.label}) needs the {other} {needed}; choose that, or another "
-                        f"{dimension}."
+                        f"The {dimension} {_named(self.choice(dimension), chosen)} needs the {other} "
+                        f"{_named(needed, entry(other, needed))}; choose that, or another {dimension}."
                     )
-        if not self.pattern.packs and self.values != AS_COMPUTED:
-            raise EggsError(
-                f"The pattern {self.pattern} has no packed form that could hold {VALUES[self.values].label}."
-            )
-        if self.recovery != "none" and self.values != AS_COMPUTED:
-            raise EggsError(
-                f"Recovery trains kept values, which {VALUES[self.values].label} would not hold; choose values "
-                f"{AS_COMPUTED}, or no recovery."
-            )
+        if not self.pattern.packs and self.bits is not None:
+            stored = self.entries()["values"].label
+            raise EggsError(f"The pattern {self.pattern} has no packed form that could hold {stored}.")
 
     def _check_option(self, name: str, value: object) -> None:
         if name not in OPTIONS:
             raise EggsError(f"Unknown option {name[:40]!r}; known are {', '.join(OPTIONS)}.")
         for dimension, names in readers(name).items():
-            if getattr(self, dimension) not in names:
+            if self.choice(dimension) not in names:
                 raise EggsError(
-                    f"{dimension.capitalize()} {getattr(self, dimension)} does not use {OPTIONS[name].called}; "
+                    f"{dimension.capitalize()} {self.choice(dimension)} does not use {OPTIONS[name].called}; "
                     f"leave it out or choose {dimension} {' or '.join(names)}."
                 )
         OPTIONS[name].check(value)
@@ -148,51 +138,52 @@ class PruneConfig:
         """An option's value, None where it is left to the entry that reads it."""
         return dict(self.options).get(name)
 
-    def in_words(self) -> str:
-        """The method's name, or its choices spelled out, with the options that are set; then its plan and recovery."""
-        later = {name for stage in STAGES for name in self.options_of(stage)}
-        options = {name: value for name, value in self.options if name not in later}
-        if self.method == CUSTOM:
-            method = spelled_out(self.choices(), options)
-        else:
-            method = self.label + "".join(f", {OPTIONS[name].symbol} {value:g}" for name, value in options.items())
-        kept = "" if self.values == AS_COMPUTED else VALUES[self.values].label
-        return " · ".join(filter(None, (method, kept, plan_name(self.layers), stage_words(self.to_dict()))))
+    def choice(self, name: str) -> str:
+        """The entry of a dimension or stage."""
+        return getattr(self, name) if name in DIMENSIONS else dict(self.stages).get(name, default(name))
 
-    def options_of(self, dimension: str) -> dict[str, float | None]:
-        """The options that this configuration's entry of a dimension reads, by name."""
-        return {name: self.option(name) for name in entry(dimension, getattr(self, dimension)).options}
+    def entries(self) -> dict[str, Entry]:
+        """The entry of each dimension and stage, with what the registry knows of it."""
+        return {name: entry(name, self.choice(name)) for name in everything()}
+
+    def in_words(self) -> str:
+        """What people call the run; see `words_of`."""
+        return words_of(self.to_dict())
+
+    def options_of(self, name: str) -> dict[str, float | None]:
+        """The options that this configuration's entry of a dimension or stage reads, by name."""
+        return {option: self.option(option) for option in entry(name, self.choice(name)).options}
 
     @property
     def refits(self) -> bool:
-        """Do kept weights get new values?"""
-        return entry("reconstruction", self.reconstruction).refits or self.values != AS_COMPUTED
+        """Do kept weights get new values when their layer is pruned?"""
+        return any(one.refits for one in self.entries().values())
 
     @property
     def bits(self) -> int | None:
         """Bits of a kept value that is rounded to a scale's whole numbers, or 16 for bf16; None as computed."""
-        return VALUES[self.values].bits
+        return entry("values", self.choice("values")).bits
 
     @property
     def recovery_tokens(self) -> int:
         """How many tokens recovery reads; 0 without recovery."""
-        return 0 if self.recovery == "none" else int(self.option("recovery_tokens") or RECOVERY_TOKENS)
+        if self.choice("recovery") == default("recovery"):
+            return 0
+        return int(self.option("recovery_tokens") or OPTIONS["recovery_tokens"].usual or 0)
 
-    def without_recovery(self) -> "PruneConfig":
-        """The same run without what follows pruning."""
-        return self.changed(**dict.fromkeys(STAGES, "none"), **{n: None for s in STAGES for n in self.options_of(s)})
+    def without(self, stage: str) -> "PruneConfig":
+        """The same run with a stage at its default."""
+        return self.changed(**{stage: default(stage)}, **dict.fromkeys(self.options_of(stage)))
 
     @property
     def stagewise(self) -> bool:
         """Is a block pruned stage by stage?"""
-        return entry("reconstruction", self.reconstruction).stagewise
+        return any(one.stagewise for one in self.entries().values())
 
     @property
     def sees_inputs(self) -> bool:
         """Does calibration change the result?"""
-        return VALUES[self.values].rounded or any(
-            entry(dimension, name).sees_inputs for dimension, name in self.choices().items()
-        )
+        return any(one.sees_inputs for one in self.entries().values())
 
     def changed(self, **values: Any) -> "PruneConfig":
         """The same configuration with other values, options among them; choices without a name are "custom"."""
@@ -203,11 +194,10 @@ class PruneConfig:
         return dataclasses.replace(self, bos=settled(self.bos, has))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; every option by its own name, None where it is not set."""
-        values = {
-            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("options", "layers")
-        }
-        values |= {"pattern": str(self.pattern)}
+        """Plain values, ready for JSON; every stage and option by its own name, options None where they are not set."""
+        own = (f.name for f in dataclasses.fields(self) if f.name not in ("options", "stages", "layers"))
+        values = {name: getattr(self, name) for name in own} | {"pattern": str(self.pattern)}
+        values |= {name: self.choice(name) for name in STAGES}
         rules = {"layers": list(self.layers)} if self.layers else {}
         return values | rules | {name: self.option(name) for name in OPTIONS}
 
@@ -216,15 +206,16 @@ class PruneConfig:
         """The inverse of to_dict; raises EggsError for what is no dict, and for unknown keys, by name."""
         if not isinstance(values, Mapping):
             raise EggsError(f"A configuration is an object of names and values; got {str(values)[:40]!r}.")
-        known = {f.name for f in dataclasses.fields(cls)} - {"options"} | set(OPTIONS)
+        known = {f.name for f in dataclasses.fields(cls)} - {"options", "stages"} | {*OPTIONS, *STAGES}
         if unknown := sorted(map(str, set(values) - known)):
             shown = ", ".join(map(repr, unknown))[:200]
             raise EggsError(f"Unknown option {shown}; known are {', '.join(sorted(known))}.")
-        plain = {name: value for name, value in values.items() if name not in OPTIONS}
+        plain = {name: value for name, value in values.items() if name not in OPTIONS and name not in STAGES}
+        stages = tuple((n, values[n]) for n in sorted(STAGES) if values.get(n, default(n)) != default(n))
         options = tuple((n, values[n]) for n in sorted(OPTIONS) if values.get(n) is not None)
         pattern = NMPattern.parse(values.get("pattern", "2:4"))
         rules = parse_rules(values.get("layers", ()))
-        return cls(**{"model": "", **plain, "pattern": pattern, "layers": rules, "options": options})
+        return cls(**{"model": "", **plain, "pattern": pattern, "layers": rules, "stages": stages, "options": options})
 
     def command_line(self) -> str:
         """The command that repeats this run; a text of one's own is left for its path to be filled in."""
@@ -232,10 +223,9 @@ class PruneConfig:
         words += ["--method", self.method, "--seed", str(self.seed)]
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         given: dict[str, Any] = self.choices() if self.method == CUSTOM else {}
-        given |= {name: getattr(self, name) for name in STAGES if getattr(self, name) != defaults[name]}
+        given |= dict(self.stages)
         given |= {name: value for name in OPTIONS if (value := self.option(name)) is not None}
         given |= {n: getattr(self, n) for n in NUMBERS if n != "seed" and getattr(self, n) != defaults[n]}
-        given |= {"values": self.values} if self.values != AS_COMPUTED else {}
         given |= {"bos": shlex.quote(FIRST)} if self.bos == FIRST else {}  # any other rule is the model's own
         for name, value in given.items():
             words += [f"--{name.replace('_', '-')}", str(value)]
@@ -255,7 +245,7 @@ class PruneConfig:
         What was no part of the first keys is left out at its default, and a method's revision until it is raised, so
         that runs keep their keys when configurations gain a field.
         """
-        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        defaults = {f.name: f.default for f in dataclasses.fields(self)} | {n: default(n) for n in STAGES}
         values = {n: v for n, v in self.to_dict().items() if n in ALWAYS_IN_KEY or v != defaults.get(n)}
         revision = METHODS[self.method].revision if self.method in METHODS else 1
         later = {"revision": revision} if revision > 1 else {}
@@ -279,3 +269,13 @@ def make_config(model: str, pattern: str | NMPattern, method: str = DEFAULT_METH
     if isinstance(model, str) and values.get("bos", NONE) in RULES:
         values["bos"] = bos_rule(model, values.get("bos"))
     return PruneConfig.from_dict(values)
+
+
+def _named(name: str, one: Entry) -> str:
+    return name if one.label == name else f"{name} ({one.label})"
+
+
+def words_of(values: Mapping[str, Any]) -> str:
+    """What people call a run, by its configuration's plain values: its method, then its plan, then its stages."""
+    stages = (stage_words(stage, values) for stage in STAGES)
+    return " · ".join(filter(None, (method_words(values), plan_name(values.get("layers", ())), *stages)))

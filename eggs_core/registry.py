@@ -1,15 +1,17 @@
-"""All that a run can choose: scores, selections, channel orders, reconstructions, their options, and the named methods.
+"""All that a run can choose: the dimensions of a method, the stages beside it, their options, and the named methods.
 
-The command line, the API, the sidebar, the page's address, sweep grids and model cards read these tables and nothing
-else. A new score costs a function and a row here, a new option a parameter and a row. Functions are named as
-"module:object" and imported when they are called, so that this file needs no torch.
+Configurations, the command line, the API, the sidebar, the page's address, sweep grids, labels and model cards read
+these tables and nothing else. A new score costs a function and a row here, a new option a parameter and a row, a new
+stage a row with its entries. Functions are named as "module:object" and imported when they are called, so that this
+file needs no torch.
 """
 
 import functools
 import importlib
 import inspect
 import math
-from collections.abc import Callable, Mapping
+import string
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -22,7 +24,10 @@ DEFAULT_METHOD = "eggs-ptp-plus"
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A number that one entry of the registry reads; None, always its default, lets the entry choose for itself."""
+    """A number that one entry of the registry reads; None, always its default, lets the entry choose for itself.
+
+    `usual` is the number that an entry then takes, where it is the same for all runs.
+    """
 
     label: str  # on the page, where a share, an option up to 1, stands in per cent
     symbol: str  # in tables
@@ -33,6 +38,7 @@ class Option:
     low: float
     high: float | None = None
     whole: bool = False
+    usual: float | None = None
 
     def check(self, value: object) -> None:
         """Raise EggsError for a value that the option cannot have."""
@@ -43,11 +49,12 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One way to choose in one dimension.
+    """One way to choose in one dimension or stage.
 
-    `sees_inputs`: it needs statistics of calibration. `refits`: it gives kept weights new values. `stagewise`: it goes
-    stage by stage through a block. `leaves_choice`: the reconstruction chooses the mask. `needs` names the entries of
-    other dimensions without which it cannot run.
+    `sees_inputs`: its result depends on calibration. `refits`: it gives kept weights new values when their layer is
+    pruned. `stagewise`: it goes stage by stage through a block. `leaves_choice`: the reconstruction chooses the mask.
+    `needs` names the entries of other dimensions without which it cannot run. `bits`: of a kept value, None for the
+    model's own dtype. `said` is what a run's name says of a stage, the label by itself; it may name options in braces.
     """
 
     label: str
@@ -59,6 +66,8 @@ class Entry:
     stagewise: bool = False
     leaves_choice: bool = False
     needs: Mapping[str, str] = field(default_factory=dict)
+    bits: int | None = None
+    said: str = ""
 
     def load(self) -> Callable[..., Any]:
         """The function behind this entry."""
@@ -100,6 +109,8 @@ _SCORES = "eggs_core.pruning.scores"
 _SELECTION = "eggs_core.masks.selection"
 _ORDERS = "eggs_core.pruning.permutation"
 _FITS = "eggs_core.pruning.reconstruction"
+_RECOVERY = "eggs_core.pruning.recovery"
+_ROUNDING = "eggs_core.pruning.rounding"
 
 DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
     {
@@ -210,8 +221,7 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
 )
 
 RECOVERY_TOKENS = 300_000  # that recovery reads unless a run says otherwise
-_RECOVERY = "eggs_core.pruning.recovery"
-# What can follow the pruning of any method; the first entry is the default, which no key names.
+# What any method can have beside its own choices; the first entry is the default, which no key and no name says.
 STAGES: Mapping[str, Dimension] = MappingProxyType(
     {
         "recovery": Dimension(
@@ -230,6 +240,7 @@ STAGES: Mapping[str, Dimension] = MappingProxyType(
                             called="recovery tokens",
                             help="Tokens of the calibration text to learn from",
                             automatic=f"{RECOVERY_TOKENS:,}",
+                            usual=RECOVERY_TOKENS,
                             rule="The number of recovery tokens must be a whole number from 256 to 1,000,000,000",
                             low=256,
                             high=1_000_000_000,
@@ -258,10 +269,32 @@ STAGES: Mapping[str, Dimension] = MappingProxyType(
                         ),
                     },
                     sees_inputs=True,
-                    refits=True,
+                    needs={"values": "model"},
+                    said="recovered on {recovery_tokens:,} tokens",
                 ),
             },
-        )
+        ),
+        "values": Dimension(
+            "Values",
+            "How are kept weights stored? The pattern 1:1 keeps all: quantisation alone.",
+            {
+                "model": Entry("as computed", "In the model's own dtype, fp32 on a CPU.", f"{_ROUNDING}:none"),
+                "bf16": Entry(
+                    "bf16", "Rounded to 16 bits, each by itself.", f"{_ROUNDING}:to_bf16", refits=True, bits=16
+                ),
+                **{
+                    f"int{bits}": Entry(
+                        f"{bits} bits", help, f"{_ROUNDING}:rounded", sees_inputs=True, refits=True, bits=bits
+                    )
+                    for bits, help in (
+                        (8, "Whole numbers times a scale for every 32 kept values."),
+                        (4, "As 8 bits; each value's error is passed on to those after it."),
+                        (3, "As 4 bits, of eight numbers."),
+                        (2, "As 4 bits, of four numbers."),
+                    )
+                },
+            },
+        ),
     }
 )
 
@@ -292,32 +325,6 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Values:
-    """How kept values are stored; `bits` of each, None for those of the model's own dtype."""
-
-    label: str
-    help: str  # one line
-    bits: int | None = None
-
-    @property
-    def rounded(self) -> bool:
-        """Are values rounded to whole numbers of a scale, each one's error passed on to those after it?"""
-        return self.bits is not None and self.bits <= 8
-
-
-AS_COMPUTED = "model"  # the values of a run that does not round them
-VALUES: Mapping[str, Values] = MappingProxyType(
-    {
-        AS_COMPUTED: Values("as computed", "In the model's own dtype, fp32 on a CPU."),
-        "bf16": Values("bf16", "Rounded to 16 bits, each by itself.", 16),
-        "int8": Values("8 bits", "Whole numbers times a scale for every 32 kept values.", 8),
-        "int4": Values("4 bits", "As 8 bits; each value's error is passed on to those after it.", 4),
-        "int3": Values("3 bits", "As 4 bits, of eight numbers.", 3),
-        "int2": Values("2 bits", "As 4 bits, of four numbers.", 2),
-    }
-)
-
 OPTIONS: Mapping[str, Option] = MappingProxyType(
     {
         name: option
@@ -329,7 +336,7 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
 
 
 def everything() -> dict[str, Dimension]:
-    """The dimensions of a method, and the stages that can follow it."""
+    """The dimensions of a method, and the stages beside it."""
     return {**DIMENSIONS, **STAGES}
 
 
@@ -341,11 +348,9 @@ def entry(dimension: str, name: str) -> Entry:
     return entries[name]
 
 
-def values_entry(name: str) -> Values:
-    """How values are stored under that name; raises EggsError, naming those that there are."""
-    if name not in VALUES:
-        raise EggsError(f"Unknown values {str(name)[:40]!r}; choose one of {', '.join(VALUES)}.")
-    return VALUES[name]
+def default(stage: str) -> str:
+    """The entry of a stage that changes nothing."""
+    return next(iter(STAGES[stage].entries))
 
 
 def method_of(choices: Mapping[str, str]) -> str:
@@ -367,32 +372,36 @@ def reads(choices: Mapping[str, str], option: str) -> bool:
     return any(choices.get(dimension) in names for dimension, names in readers(option).items())
 
 
-def spelled_out(choices: Mapping[str, str], options: Mapping[str, float] = MappingProxyType({})) -> str:
-    """A combination in a few words: its entries but for "none", then the options that are set."""
-    words = [choices[name] for name in DIMENSIONS if choices[name] != "none"]
-    return " · ".join(words) + "".join(f", {OPTIONS[name].symbol} {value:g}" for name, value in options.items())
+def with_options(words: str, names: Iterable[str], values: Mapping[str, Any]) -> str:
+    """Words, and those of the named options that `values` sets."""
+    given = ((OPTIONS[name].symbol, values.get(name)) for name in names)
+    return words + "".join(f", {symbol} {value:g}" for symbol, value in given if value is not None)
 
 
-def stage_of(name: str) -> str | None:
-    """The stage that an argument belongs to, by its own name or an option's; None for what is a method's."""
-    for stage, dimension in STAGES.items():
-        if name == stage or any(name in one.options for one in dimension.entries.values()):
-            return stage
-    return None
+def method_words(values: Mapping[str, Any]) -> str:
+    """What a configuration's plain values call a method: its name, or its entries but for "none"; with its options."""
+    if values["method"] in METHODS:
+        words = METHODS[values["method"]].label
+    else:
+        words = " · ".join(values[name] for name in DIMENSIONS if values[name] != "none")
+    return with_options(words, (name for name in OPTIONS if readers(name).keys() & DIMENSIONS.keys()), values)
 
 
-def stage_words(values: Mapping[str, Any]) -> str:
-    """What followed pruning by a configuration's plain values, with the options that are set; "" if nothing did."""
-    if values.get("recovery", "none") == "none":
+def stage_words(stage: str, values: Mapping[str, Any]) -> str:
+    """What a stage did by a configuration's plain values, with the options that are set; "" for its default."""
+    chosen = values.get(stage, default(stage))
+    if chosen == default(stage):
         return ""
-    words = f"recovered on {values.get('recovery_tokens') or RECOVERY_TOKENS:,} tokens"
-    later = [name for name in ("recovery_rate", "recovery_seed") if values.get(name) is not None]
-    return words + "".join(f", {OPTIONS[name].symbol} {values[name]:g}" for name in later)
+    one = entry(stage, chosen)
+    said = one.said or one.label
+    told = {name for _, name, _, _ in string.Formatter().parse(said) if name}
+    known = {name: OPTIONS[name].usual if values.get(name) is None else values[name] for name in told}
+    return with_options(said.format(**known), (name for name in one.options if name not in told), values)
 
 
 def plain_types() -> dict[str, Any]:
     """The type of every dimension's, stage's and option's argument; None keeps the method's own choice."""
-    kinds: dict[str, Any] = dict.fromkeys((*everything(), "values"), str | None)
+    kinds: dict[str, Any] = dict.fromkeys(everything(), str | None)
     return kinds | {name: (int if option.whole else float) | None for name, option in OPTIONS.items()}
 
 
@@ -402,8 +411,10 @@ def descriptions() -> dict[str, str]:
         name: f"Another {dimension.label.lower()} than the method's: {', '.join(dimension.entries)}."
         for name, dimension in DIMENSIONS.items()
     }
-    lines |= {name: f"{stage.help} One of {', '.join(stage.entries)}." for name, stage in STAGES.items()}
-    lines["values"] = f"How kept values are stored: {', '.join(VALUES)}; default: {AS_COMPUTED}, the model's own dtype."
+    lines |= {
+        name: f"{stage.help} One of {', '.join(stage.entries)}; default: {default(name)}."
+        for name, stage in STAGES.items()
+    }
     for name, option in OPTIONS.items():
         where = ", ".join(f"{dimension} {' or '.join(names)}" for dimension, names in readers(name).items())
         lines[name] = f"{option.symbol} of {where}. {option.help}; automatic: {option.automatic}."

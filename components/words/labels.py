@@ -1,15 +1,14 @@
 """What a run is called."""
 
-from eggs_core.registry import METHODS, stage_words
+from eggs_core.config import words_of
 from eggs_core.report_types import LayerEntry, Report
-from eggs_core.rules import plan_name
 from eggs_core.runs.run import Run
 
 SEPARATOR = " · "  # between a method, or its choices, and a plan
 
 
 def run_label(run: Run) -> str:
-    """The method's name, its plan's and what recovery read; a custom combination is spelled out."""
+    """The method's name with its options, its plan's name and its stages; a custom combination is spelled out."""
     return label_of(run.report)
 
 
@@ -20,15 +19,9 @@ def short_name(layer: LayerEntry) -> str:
 
 def label_of(report: Report) -> str:
     """What `run_label` gives, of a report."""
-    config = report["config"]
-    if report["method"] in METHODS:
-        choices = [METHODS[report["method"]].label]
-    else:
-        named = (config["score"], config["selection"], config["permutation"], config["reconstruction"])
-        choices = [choice for choice in named if choice != "none"]
-    return SEPARATOR.join(filter(None, (*choices, plan_name(config.get("layers", ())), stage_words(config))))
+    return words_of({**report["config"], "method": report["method"]})
 
 
 def method_in(label: str) -> str:
-    """The method's name in a label, which its plans share."""
-    return label.split(SEPARATOR)[0]
+    """The method's name in a label, which its plans and options share."""
+    return label.split(SEPARATOR)[0].split(", ")[0]

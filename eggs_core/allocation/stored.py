@@ -20,7 +20,6 @@ from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.pattern import NMPattern
 from eggs_core.progress import Progress
 from eggs_core.reading import read_json
-from eggs_core.registry import AS_COMPUTED
 from eggs_core.rules import choice_text
 from eggs_core.text.sources import Text
 from eggs_core.validation import Amount, Named, Natural, build, closed
@@ -73,7 +72,7 @@ def losses_key(config: PruneConfig) -> str:
     """What losses are told apart by: the model, the method and the calibration; a plan's pattern and rules are not."""
     # Whether a model has a BOS is its own and may not be known yet; where it stands can be chosen.
     bos = FIRST if config.bos == FIRST else NONE
-    return config.changed(pattern="2:4", layers=(), bos=bos, values=AS_COMPUTED).key()
+    return config.without("values").changed(pattern="2:4", layers=(), bos=bos).key()
 
 
 def save_losses(found: MeasuredLosses, path: Path) -> None:

@@ -20,7 +20,7 @@ from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.progress import memory_errors
 from eggs_core.pruning.loop import LayerReport, prune
 from eggs_core.reading import read_json
-from eggs_core.registry import CUSTOM
+from eggs_core.registry import CUSTOM, entry
 from eggs_core.report_types import Protocol, Scores
 from eggs_core.text.named import chosen_text
 from eggs_core.text.sources import Text
@@ -88,7 +88,7 @@ def curve_config(config: PruneConfig) -> PruneConfig:
 
     Raises EggsError for SparseGPT, which chooses its own mask: no bound can steer it.
     """
-    if config.score == "obs":
+    if entry("score", config.score).leaves_choice:
         raise EggsError("SparseGPT chooses its mask while it sweeps, so β cannot steer it; choose another method.")
     return config.changed(method=CUSTOM, selection="degree", diagonals=None, beta=0.0)
 

@@ -25,7 +25,6 @@ from eggs_core.pruning.block_check import check_block_by_block
 from eggs_core.pruning.expert_groups import gathered
 from eggs_core.pruning.plan import plan_for
 from eggs_core.pruning.problem import LayerProblem
-from eggs_core.pruning.rounding import rounded
 from eggs_core.pruning.scores import score
 from eggs_core.registry import entry
 from eggs_core.report_types import LayerEntry
@@ -111,8 +110,7 @@ def prune_weight(
             weight, gram, pattern, chosen.mask, choose, order, target, sensitivity=statistics.sensitivity
         )
     result = reconstruct(problem)
-    if config.bits is not None:
-        result = rounded(problem, result, config.bits)
+    result = entry("values", config.choice("values")).load()(problem, result, config.bits)
     kept = retained_score(scores, result.mask) / max(scores.sum(dtype=torch.float64).item(), 1e-30)
     topn_mask = topn(scores, pattern)
     return PrunedWeight(result.weight, result.mask, topn_mask, order, kept, choice, notes + result.notes, result.grid)

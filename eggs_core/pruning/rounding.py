@@ -14,16 +14,23 @@ SWEEP = 128  # columns that are updated before their errors are passed on, as pu
 FLOATS = 16  # bits of values that need no scale
 
 
-def rounded(problem: LayerProblem, found: Reconstruction, bits: int) -> Reconstruction:
-    """A reconstruction whose kept weights are rounded to `bits` bits, its mask as it was.
+def none(problem: LayerProblem, found: Reconstruction, bits: None = None) -> Reconstruction:
+    """A reconstruction as it is, in the model's dtype."""
+    return found
 
-    16 bits are bf16, each weight by itself. With fewer, the sweep goes over the mask and passes errors on.
-    Raises EggsError as obs does.
+
+def to_bf16(problem: LayerProblem, found: Reconstruction, bits: int = FLOATS) -> Reconstruction:
+    """A reconstruction whose kept weights are rounded to bf16, each by itself, its mask as it was."""
+    return replace(found, weight=found.weight.to(torch.bfloat16).float(), grid=Grid(bits))
+
+
+def rounded(problem: LayerProblem, found: Reconstruction, bits: int) -> Reconstruction:
+    """A reconstruction whose kept weights are rounded to `bits` bits, at most 8, its mask as it was.
+
+    The sweep goes over the mask and passes errors on; what it has rounded already stays. Raises EggsError as obs does.
     """
     if found.grid is not None:
         return found
-    if bits == FLOATS:
-        return replace(found, weight=found.weight.to(torch.bfloat16).float(), grid=Grid(bits))
     given = replace(problem, weight=found.weight, mask=found.mask, bits=bits)
     gram, _ = checked_gram(given, "obs")
     result = swept(given, gram, [])

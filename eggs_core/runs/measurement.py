@@ -37,7 +37,7 @@ def measure_key(run: Run) -> tuple[object, ...]:
         (layer["name"], *layer["shape"], layer["name"] in run.permutations, layer_pattern(layer, report))
         for layer in report["layers"]
     )
-    return report["model"], report.get("fingerprint", ""), report["pattern"], run.config.values, layers
+    return report["model"], report.get("fingerprint", ""), report["pattern"], run.config.bits, layers
 
 
 def cases_of(run: Run) -> list[Case]:

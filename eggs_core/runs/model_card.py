@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eggs_core.bos import bos_words
-from eggs_core.registry import AS_COMPUTED, DIMENSIONS, OPTIONS, VALUES
+from eggs_core.registry import DIMENSIONS, OPTIONS, STAGES, entry
 from eggs_core.report_types import Protocol
 from eggs_core.runs.patterns import others_words, pattern_counts, pattern_words
 from eggs_core.runs.report import left_dense
@@ -89,8 +89,8 @@ def _making(run: Run) -> str:
     """The choices, the text that guided them, and what the figures depend on, as a table."""
     report, config = run.report, run.config
     choices: dict[str, Any] = {DIMENSIONS[name].label.lower(): value for name, value in config.choices().items()}
+    choices |= {STAGES[stage].label.lower(): entry(stage, name).label for stage, name in config.stages}
     choices |= {OPTIONS[name].symbol: value for name, value in config.options}
-    choices |= {} if config.values == AS_COMPUTED else {"kept values": VALUES[config.values].label}
     calibration = report["calibration"]
     rows = choices | {
         "calibration": f"{_tokens(calibration)}, seed {report['seed']}",

@@ -26,7 +26,7 @@ from eggs_core.text.sources import Text
 
 def recovery_of(run: Run, tokens: int | None = None, rate: float | None = None, seed: int | None = None) -> PruneConfig:
     """The configuration of a one-shot run with recovery; raises EggsError for a run that is recovered already."""
-    if run.config.recovery != "none":
+    if run.config.recovery_tokens:
         raise EggsError("This run is recovered already; open the run before recovery to recover it otherwise.")
     asked = {"recovery_tokens": tokens, "recovery_rate": rate, "recovery_seed": seed}
     return run.config.changed(recovery="distil", **asked)

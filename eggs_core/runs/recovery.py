@@ -25,7 +25,6 @@ from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.activation_store import STATE, WORK
 from eggs_core.pruning.recovery import HELD_OUT, Lesson, RecoveryPoint, automatic_rate
 from eggs_core.pruning.trained import Trained
-from eggs_core.registry import entry
 from eggs_core.report_types import Recovery, Report, Scores
 from eggs_core.runs.inputs import Texts
 from eggs_core.runs.store import RunStore
@@ -105,7 +104,7 @@ def recovery_steps(
     """
     lesson = course.lesson()
     course.prepare()
-    steps = entry("recovery", course.config.recovery).load()(student, course.dense.model, course.masks, lesson)
+    steps = course.config.entries()["recovery"].load()(student, course.dense.model, course.masks, lesson)
     with memory_errors("Recovery"):
         try:
             while True:

@@ -106,7 +106,7 @@ def _check_windows(scores: Scores, place: str, windows: int) -> None:
 
 def _check_recovery(report: Report) -> None:
     """A run says what followed pruning if its configuration asks for it, and its figures are those after it."""
-    asked, found = report["config"].get("recovery", "none") != "none", report.get("recovery")
+    asked, found = bool(PruneConfig.from_dict(report["config"]).recovery_tokens), report.get("recovery")
     _require(asked == (found is not None), "recovery is not what its config asks for")
     if found is None:
         return

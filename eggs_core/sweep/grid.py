@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from eggs_core.config import PruneConfig, make_config
 from eggs_core.errors import EggsError
 from eggs_core.reading import MOST_YAML_BYTES, read_text
-from eggs_core.registry import AS_COMPUTED, CUSTOM, DEFAULT_METHOD, DIMENSIONS, METHODS, OPTIONS, STAGES, reads
+from eggs_core.registry import CUSTOM, DEFAULT_METHOD, METHODS, OPTIONS, everything, reads
 from eggs_core.rules import parse_rules
 from eggs_core.sweep.axes import (
     AUTO,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 COUNTS = ("calibration_windows", "calibration_length", "evaluation_windows", "evaluation_length")
 SOURCES = ("calibration_file", "calibration_dataset", "evaluation_file")
-CHOICES = ("method", *DIMENSIONS, *STAGES, "values", *(name for name in OPTIONS if name not in AXES.values()))
+CHOICES = ("method", *everything(), *(name for name in OPTIONS if name not in AXES.values()))
 SHOWN_PROBLEMS = 20
 
 
@@ -53,8 +53,8 @@ def describe(cell: PruneConfig) -> str:
     """A cell in a few words."""
     choices = cell.choices().values() if cell.method == CUSTOM else ()
     options = (f"{OPTIONS[name].symbol} {value:g}" for name, value in cell.options)
-    later = (getattr(cell, name) for name in STAGES)
-    words = (cell.model, str(cell.pattern), cell.method, *choices, *later, *options, f"seed {cell.seed}")
+    stages = (name for _, name in cell.stages)
+    words = (cell.model, str(cell.pattern), cell.method, *choices, *stages, *options, f"seed {cell.seed}")
     return " ".join(word for word in words if word != "none")
 
 
@@ -209,5 +209,5 @@ def _config(cell: dict[str, Any], options: dict[str, Any], keep_beta: bool) -> P
 
 def layouts(cells: Iterable[PruneConfig]) -> tuple[tuple[str, bool], ...]:
     """The packed layouts of some cells, (pattern, permuted), each once: speed depends on nothing else of a run."""
-    plain = (cell for cell in cells if cell.values == AS_COMPUTED)  # others are timed in their own run
+    plain = (cell for cell in cells if cell.bits is None)  # others are timed in their own run
     return tuple(dict.fromkeys((str(cell.pattern), cell.permutation != "none") for cell in plain))

@@ -14,7 +14,6 @@ from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.files import write_text
 from eggs_core.reading import read_json
-from eggs_core.registry import AS_COMPUTED
 from eggs_core.report_types import Latency, Protocol, Report, Scores
 from eggs_core.sweep.reading import FINISHED, KNOWN, WAITING, check_sweep
 
@@ -49,7 +48,7 @@ class Cell:
     @property
     def layout(self) -> tuple[str, str, bool]:
         """What its speed depends on: model, pattern with the values of it, and whether channels are permuted."""
-        values = "" if self.config.values == AS_COMPUTED else f" {self.config.values}"
+        values = "" if self.config.bits is None else f" {self.config.choice('values')}"
         return self.config.model, f"{self.config.pattern}{values}", self.config.permutation != "none"
 
 

@@ -19,7 +19,6 @@ from eggs_core.models.loading import LoadedModel, load
 from eggs_core.packed.byte_counts import size_breakdown
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.plan import plan_for
-from eggs_core.registry import AS_COMPUTED
 from eggs_core.report_types import Latency, Protocol
 from eggs_core.runs.events import Finished
 from eggs_core.runs.execute import execute
@@ -121,7 +120,7 @@ def run_cell(dense: LoadedModel, baseline: Baseline, config: PruneConfig, texts:
     started = time.monotonic()
     torch.set_num_threads(threads)  # Ray sets OMP_NUM_THREADS, which a worker that has computed before no longer reads
     try:
-        shared = config.values == AS_COMPUTED  # others are timed in their own run
+        shared = config.bits is None  # others are timed in their own run
         latency = baseline.latency.get((str(config.pattern), config.permutation != "none")) if shared else None
         models = SharedModel(_at_hand(dense))
         for event in execute(config, dict(texts), models, latency, dense_scores=baseline.scores):

@@ -57,6 +57,7 @@ from eggs_core.progress import Progress
 from eggs_core.pruning.beta_curve import BetaCurve
 from eggs_core.pruning.one_layer import BetaStep
 from eggs_core.pruning.recovery import RecoveryPoint
+from eggs_core.registry import DIMENSIONS
 from eggs_core.runs.run import Run
 from eggs_core.runs.store import RunStore
 from eggs_core.sweep.analysis import groups
@@ -300,7 +301,7 @@ def words_of_a_run(run: Run) -> dict[Callable, Callable[[], str]]:
     point = CurvePoint(1, 2.0, 2.0, 2.0, 2.0, 1.0)
     beta = BetaStep(**{f.name: 1 for f in dataclasses.fields(BetaStep)})
     protocol = {"windows": 1, "window": 2, "text": EVIL, "sha256": EVIL}
-    config = dict.fromkeys(("model", "pattern", "score", "permutation", "reconstruction", "seed"), EVIL)
+    config = dict.fromkeys(("model", "pattern", "method", *DIMENSIONS, "seed"), EVIL)
     return {
         overview_words.measure_reading: lambda: overview_words.measure_reading(layers, "retained_score"),
         graph_words.graph_heading: lambda: graph_words.graph_heading(dataclasses.replace(pair[1], label=EVIL), frame),

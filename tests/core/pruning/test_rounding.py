@@ -13,7 +13,7 @@ from eggs_core.pruning.activations import InputStatistics
 from eggs_core.pruning.loop import prune_weight
 from eggs_core.pruning.problem import LayerProblem
 from eggs_core.pruning.reconstruction import none, obs
-from eggs_core.pruning.rounding import rounded
+from eggs_core.pruning.rounding import rounded, to_bf16
 
 P24 = NMPattern(2, 4)
 
@@ -88,7 +88,7 @@ def test_a_finished_reconstruction_is_rounded_in_its_own_order_under_its_own_mas
 def test_sixteen_bits_are_bf16_and_need_no_gram():
     weight, _, _ = problem()
     given = LayerProblem(weight, None, P24, topn(weight.abs(), P24))
-    found = rounded(given, none(given), 16)
+    found = to_bf16(given, none(given))
     assert torch.equal(found.weight, none(given).weight.bfloat16().float()) and found.grid.scales is None
 
 

@@ -145,7 +145,7 @@ def test_keys_without_recovery_stay_and_labels_keep_both_apart():
     plain = config()
     recovered = plain.changed(**RECOVERY)
     assert plain.recovery_tokens == 0 and recovered.recovery_tokens == 1024
-    assert recovered.key() != plain.key() == recovered.without_recovery().key()
+    assert recovered.key() != plain.key() == recovered.without("recovery").key()
     assert plain.to_dict()["recovery"] == "none" and recovered.method == "magnitude"
     assert recovered.in_words() == "Magnitude · recovered on 1,024 tokens"
     assert "--recovery distil --recovery-tokens 1024" in recovered.command_line()

@@ -2,6 +2,7 @@
 
 from components.words.html import escape, facts_line, reading, term
 from eggs_core.bos import bos_words
+from eggs_core.config import words_of
 from eggs_core.pruning.beta_curve import BetaCurve
 from eggs_core.report_types import LayerEntry
 
@@ -39,8 +40,7 @@ def beta_reading(curve: BetaCurve) -> str:
 def curve_facts(curve: BetaCurve) -> str:
     """What a curve was measured on."""
     c, e = curve.config, curve.evaluation
-    choices = [f"{c['score']} score", "exact degree bound", c["permutation"], c["reconstruction"]]
-    made = " · ".join(escape(x) for x in (c["model"], c["pattern"], *choices) if x != "none")
+    made = " · ".join(map(escape, (c["model"], c["pattern"], words_of({**c, "beta": None}))))
     text = f"{e['windows']} × {e['window']} tokens of “{escape(e['text'])}”{bos_words(e)}"
     return facts_line(f"{made} · {text} · SHA-256 {escape(e['sha256'][:12])}… · seed {escape(c['seed'])}")
 

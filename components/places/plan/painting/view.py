@@ -119,7 +119,7 @@ class Planned:
 
     def key(self) -> str:
         """What the canvas's value is told by: it is sent again only when this is another."""
-        stored = self.config.permutation, self.config.values
+        stored = self.config.permutation, self.config.bits
         made = self.losses and (self.losses.created, losses_key(self.config))
         told = self.config.model, self.patterns, self.layers[0], len(self.layers), stored, made, self.rates
         return hashlib.sha256(repr(told).encode()).hexdigest()[:12]

@@ -8,7 +8,6 @@ from components.jobs.prune import Follow
 from components.jobs.work import Waiting, Work
 from components.state.known_runs import find_run
 from components.state.workspace import Workspace
-from components.words.labels import run_label
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
 from eggs_core.limits import check_config, sentence
@@ -57,9 +56,9 @@ class Row:
 
 def before_recovery(run: Run) -> Run:
     """The one-shot run behind a run, which may be itself; raises EggsError if it is not here."""
-    if run.config.recovery == "none":
+    if not run.config.recovery_tokens:
         return run
-    found = find_run(run.config.without_recovery().key())
+    found = find_run(run.config.without("recovery").key())
     if found is None:
         raise EggsError("The run before this recovery is no longer here; prune again without recovery first.")
     return found
@@ -116,7 +115,7 @@ def recovery_rows(workspace: Workspace) -> list[Row]:
     after: dict[str, list[Run]] = {}
     for run in runs:
         if run.report.get("recovery"):
-            after.setdefault(run.config.without_recovery().key(), []).append(run)
+            after.setdefault(run.config.without("recovery").key(), []).append(run)
     one_shot = {run.key: run for run in runs if not run.report.get("recovery")}
     for key in dict.fromkeys((*one_shot, *after)):
         first = one_shot.get(key) or after[key][0]
@@ -128,11 +127,11 @@ def recovery_rows(workspace: Workspace) -> list[Row]:
 def _row(first: Run, recovered: Run | None) -> Row:
     evaluation = (recovered or first).report["evaluation"]
     dense = evaluation["dense"]["perplexity"]
-    label = run_label(first) if not first.report.get("recovery") else first.config.without_recovery().in_words()
+    label = first.config.without("recovery").in_words()
     if recovered is None:
         return Row(label, dense, evaluation["pruned"]["perplexity"])
     found: Any = recovered.report["recovery"]
-    words = stage_words(recovered.report["config"]).removeprefix("recovered on ")
+    words = stage_words("recovery", recovered.report["config"]).removeprefix("recovered on ")
     return Row(label, dense, found["before"]["perplexity"], found["after"]["perplexity"], words, recovered.key)
 
 
@@ -140,8 +139,8 @@ def curve_of(workspace: Workspace) -> tuple[RecoveryPoint, ...]:
     """The curve of the run in view, or of the newest recovery of it; empty without one."""
     if workspace.run is None or not workspace.finished:
         return ()
-    key = workspace.run.config.without_recovery().key()
-    mine = [run for run in workspace.own.values() if run.config.without_recovery().key() == key]
+    key = workspace.run.config.without("recovery").key()
+    mine = [run for run in workspace.own.values() if run.config.without("recovery").key() == key]
     for run in (workspace.run, *reversed(mine)):
         if recovery := run.report.get("recovery"):
             return tuple(RecoveryPoint(**point) for point in recovery["losses"])

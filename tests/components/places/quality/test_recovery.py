@@ -55,7 +55,7 @@ def test_from_a_recovered_run_the_one_before_it_is_recovered_otherwise(micro, st
     assert before_recovery(done).key == run.key
     workspace.show(done)
     again = list(recover(follow, workspace, done, 256, 0.002))[-1].run
-    assert again.config.without_recovery().key() == run.key != again.key
+    assert again.config.without("recovery").key() == run.key != again.key
     assert len([row for row in recovery_rows(workspace) if row.label == "RIA"]) == 2
     assert [event.run for event in recover(follow, workspace, run, 256, None)][-1].key == done.key  # known by now
     store.remove(run.key)
