@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from eggs_core.device import free_memory
 from eggs_core.heavy import no_grad, torch
 from eggs_core.models.residual_stream import CannotRotate, Stream
+from eggs_core.models.rotation import Rotation
 from eggs_core.pattern import NMPattern
 from eggs_core.progress import Progress, part_of
 from eggs_core.pruning.rotated_layers import RotatedLayer, Turn, gather, rotated_layers
@@ -35,24 +36,6 @@ GATHERING = 0.15  # share of the work before the first step
 COPIES = 3.5  # of the model in fp32 that learning takes beside it: folded, weights, what gradients keep
 SAME = {2: 0.05, 4: 1e-3}  # relative difference of logits that rounding explains, by bytes of a value
 CHECKED = 64  # tokens on which logits are compared
-
-
-@dataclass(frozen=True, slots=True)
-class Rotation:
-    """Orthogonal matrices, fp32 on the CPU.
-
-    residual: (width, width), of the residual stream. values: (blocks, heads, head width, head width), of each head's
-    values; None where they do not turn.
-    """
-
-    residual: torch.Tensor
-    values: torch.Tensor | None = None
-
-    def fold_into(self, model: PreTrainedModel) -> None:
-        """Fold them into a model's weights, in place; it computes the same. Raises CannotRotate before any change."""
-        stream = Stream.of(model)
-        stream.fold_norms()
-        stream.rotate(self.residual, self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +71,9 @@ def learned(
     windows: (windows, length) int64 tokens. patterns: those of the layers that will be pruned, by name. Equal arguments
     give an equal rotation on one machine. Where none folds, the copy is as the model.
     """
-    turned = copy.deepcopy(model)
     try:
         _check_memory(Stream.of(model))
-        before = _logits(model, windows)
+        before, turned = _logits(model, windows), copy.deepcopy(model)
         stream = Stream.of(turned)
         stream.fold_norms()
         _check_same(before, turned, windows)
@@ -165,8 +147,11 @@ class _Skew:
 
     def rotation(self) -> Rotation:
         """The rotations as they are now, computed in double precision on the CPU."""
-        values = None if self.values is None else cayley(self.values.detach().double().cpu()).float()
-        return Rotation(cayley(self.residual.detach().double().cpu(), self.centred).float(), values)
+        residual, *values = (cayley(one.detach().double().cpu(), centred) for one, centred in self._pairs())
+        return Rotation(residual.float().contiguous(), *(one.float().contiguous() for one in values))
+
+    def _pairs(self) -> list[tuple[torch.Tensor, bool]]:
+        return [(self.residual, self.centred), *([] if self.values is None else [(self.values, False)])]
 
 
 def cayley(square: torch.Tensor, centred: bool = False) -> torch.Tensor:
