@@ -88,19 +88,17 @@ def execute(
     weights = Weights.of(dense)  # before the work: files may change meanwhile
     if dense_scores is None:
         dense_scores = yield from _dense_scores(dense, evaluation)
-    made, layers = yield from _pruned_copy(dense, calibration, config, plan, clock)
+    (model, rotation, said), layers = yield from _pruned_copy(dense, calibration, config, plan, clock)
     masks = {r.name: r.mask for r in layers}
     permutations = {r.name: r.permutation for r in layers if r.permutation is not None}
     grids = {r.name: r.grid for r in layers if r.grid is not None}
     course = Course(config, dense, masks, chosen.calibration, out)
-    pruned_scores, recovery = yield from _evaluated(made.model, evaluation, course)
+    pruned_scores, recovery = yield from _evaluated(model, evaluation, course)
     if latency is None and all(pattern.packs for pattern in plan.patterns.values()):
         yield Progress("Measuring latency", 0.93)
         with memory_errors("Measuring latency"):
             prompt = evaluation[:1, :64]
-            latency = measure_generation(
-                dense.model, made.model, prompt, masks, plan.patterns, permutations, grids=grids
-            )
+            latency = measure_generation(dense.model, model, prompt, masks, plan.patterns, permutations, grids=grids)
     report = new_report(
         config,
         inputs,
@@ -108,15 +106,15 @@ def execute(
         clock,
         layers=[layer.to_dict() for layer in layers],
         scores=(dense_scores, pruned_scores),
-        size=size_breakdown(made.model, masks, plan.patterns, permutations, config.bits),
-        coverage=Coverage.of(made.model, plan, masks.keys()),
+        size=size_breakdown(model, masks, plan.patterns, permutations, config.bits),
+        coverage=Coverage.of(model, plan, masks.keys()),
         latency=latency,
         recovery=recovery,
-        rotation=made.said,
+        rotation=said,
     )
     packed = {name: pack_bits(mask) for name, mask in masks.items()}
     packed_topn = {r.name: pack_bits(r.topn_mask) for r in layers} if keeps_topn(plan.shapes.values()) else {}
-    yield Finished(Run(report, packed, packed_topn, permutations, made.rotation), dense, made.model, grids)
+    yield Finished(Run(report, packed, packed_topn, permutations, rotation), dense, model, grids)
 
 
 def _dense_scores(dense: LoadedModel, windows: torch.Tensor) -> Generator[Event, None, WindowScores]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
@@ -24,8 +23,7 @@ if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from eggs_core.runs.run import Run
 
 
-@dataclass(frozen=True, slots=True)
-class Copied:
+class Copied(NamedTuple):
     """A copy of the dense model that will be pruned, the rotation in it, and what the report says of that."""
 
     model: PreTrainedModel
