@@ -137,16 +137,16 @@ class Stream:
             blocks = tuple(_block(model, family, path, number, block) for number, block in enumerate(modules))
         except AttributeError as error:
             raise CannotRotate(f"the model is not built as others of the architecture {kind!r} are ({error})") from None
-        width = cast(torch.Tensor, embeddings[0].weight).shape[1]
+        width = _weight(embeddings[0]).shape[1]
         norms = [norm, *(one for block in blocks for one, _ in block.reads)]
-        if any(cast(torch.Tensor, getattr(one, "weight", torch.empty(0))).shape != (width,) for one in norms):
-            raise CannotRotate("one of its norms is not as wide as the residual stream")
+        if any(getattr(getattr(one, "weight", None), "shape", None) != (width,) for one in norms):
+            raise CannotRotate("one of its norms has no gain as wide as the residual stream")
         return cls(model, width, isinstance(norm, nn.LayerNorm), embeddings, norm, blocks)
 
     @property
     def head(self) -> LinearLayer:
         """The LM head."""
-        return LinearLayer("lm_head", len(self.blocks), "lm_head", self.model.get_output_embeddings())
+        return LinearLayer("lm_head", len(self.blocks), "lm_head", cast(nn.Linear, self.model.get_output_embeddings()))
 
     @property
     def norms(self) -> list[tuple[nn.Module, tuple[LinearLayer, ...]]]:
@@ -172,7 +172,8 @@ class Stream:
         residual: (width, width) orthogonal; the stream x becomes x R. values: (blocks, heads, width, width), or None.
         """
         for embedding in self.embeddings:
-            embedding.weight.copy_(_exact(embedding.weight) @ _like(residual, embedding.weight))
+            weight = _weight(embedding)
+            weight.copy_(_exact(weight) @ _like(residual, weight))
         for number, block in enumerate(self.blocks):
             if values is not None and block.values is not None:
                 block.values.rotate(values[number])
@@ -224,9 +225,8 @@ def _values(
 
 def _fold(norm: nn.Module, layers: tuple[LinearLayer, ...]) -> None:
     """A norm's gain goes into the layers after it; so does its bias where they all have one, else it stays before."""
-    weight, bias = _exact(norm.weight), getattr(norm, "bias", None)
-    offset = 0 if isinstance(norm, nn.LayerNorm) else _offset(norm)
-    gain = weight + offset
+    bias, offset = getattr(norm, "bias", None), 0 if isinstance(norm, nn.LayerNorm) else _offset(norm)
+    gain = _exact(_weight(norm)) + offset
     biases = [getattr(layer.module, "bias", None) for layer in layers]
     if bias is not None:
         if all(one is not None for one in biases):
@@ -239,13 +239,17 @@ def _fold(norm: nn.Module, layers: tuple[LinearLayer, ...]) -> None:
             bias.copy_(_exact(bias) / gain)
     for layer in layers:
         layer.set_weight(_exact(layer.weight()) * gain)
-    norm.weight.copy_(torch.ones_like(gain) - offset)
+    _weight(norm).copy_(torch.ones_like(gain) - offset)
 
 
 def _offset(norm: nn.Module) -> int:
     """What a norm adds to its weight before it multiplies: 1 in Gemma's; a constant input comes out as the gain."""
-    weight = norm.weight.detach()
+    weight = _weight(norm)
     return round((norm(torch.full_like(weight, 1000.0)) - weight).mean().item())
+
+
+def _weight(module: nn.Module) -> torch.Tensor:
+    return cast(torch.Tensor, module.weight).detach()  # the same numbers in memory
 
 
 def _rotate_bias(module: nn.Module, residual: torch.Tensor) -> None:
@@ -263,7 +267,3 @@ def _like(rotation: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
 
 def _precise(tensor: torch.Tensor) -> torch.dtype:
     return torch.float32 if tensor.device.type == "mps" else torch.float64  # which MPS does not have
-
-
-def _set(parameter: torch.Tensor, value: torch.Tensor) -> None:
-    parameter.copy_(value)

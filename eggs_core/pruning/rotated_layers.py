@@ -168,7 +168,8 @@ def _hooks(stream: Stream, layers: list[RotatedLayer]) -> Iterator[RemovableHand
         return hook
 
     # Where no parameter takes gradients, those of the first hidden states let all others have one.
-    yield stream.model.get_input_embeddings().register_forward_hook(lambda _m, _a, out: out.detach().requires_grad_())
+    table = stream.model.get_input_embeddings()
+    yield table.register_forward_hook(lambda _module, _args, output: output.detach().requires_grad_())
     seen: set[int] = set()
     for one in layers:
         yield one.layer.module.register_forward_hook(writes(one))

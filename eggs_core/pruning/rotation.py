@@ -91,7 +91,8 @@ def _learned(
     clock = time.monotonic()
     layers = rotated_layers(stream, patterns)
     yield from part_of(gather(stream, layers, windows), 0.0, GATHERING)
-    weights = [layer.sensitivity / len(layer.weight) for layer in layers]
+    weights = torch.tensor([layer.sensitivity / len(layer.weight) for layer in layers], device=layers[0].weight.device)
+    weights /= weights.max().clamp_min(1e-30)  # only their ratios count
     skew, generator = _Skew.zero(stream, layers), torch.Generator().manual_seed(seed)
     before = _shares(layers, skew.turn())
     optimizer = torch.optim.Adam(skew.parameters, lr=RATE)
@@ -101,8 +102,8 @@ def _learned(
             group["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
         with torch.enable_grad():
             turn = skew.turn()
-            parts = (layer.importance(turn, PART, generator)[0] for layer in layers)
-            loss = sum(weight * part for weight, part in zip(weights, parts, strict=True))
+            parts = torch.stack([layer.importance(turn, PART, generator)[0] for layer in layers])
+            loss = (weights * parts).sum()
             scale = scale or max(loss.item(), 1e-30)
             optimizer.zero_grad()
             (loss / scale).backward()

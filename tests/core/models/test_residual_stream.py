@@ -81,6 +81,13 @@ def test_a_model_that_is_built_otherwise_is_refused(tiny_model):
         Stream.of(model)
 
 
+def test_norms_without_gains_are_refused(tiny_model):
+    with pytest.raises(CannotRotate, match="no gain as wide"):
+        Stream.of(tiny_model("opt", layer_norm_elementwise_affine=False))
+    with pytest.raises(CannotRotate, match="no gain as wide"):
+        Stream.of(tiny_model("opt", word_embed_proj_dim=16))
+
+
 def test_a_gain_of_zero_leaves_no_place_for_the_bias(tiny_model):
     model = scrambled(tiny_model("opt"))
     with torch.no_grad():
