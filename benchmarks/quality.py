@@ -1,11 +1,13 @@
 """What pruning costs in perplexity: every method on the same calibration windows, over seeds, in one process.
 
     python benchmarks/quality.py [--quick] [--json FILE] [--models NAME ...] [--patterns N:M ...] [--seeds S ...]
+                                 [--rotation learned]
 
 Models are the bundled ones, and smollm2 (SmolLM2-135M as a GGUF file, see --smollm2). The bundled models use 64 × 256
 tokens of the bundled calibration text and the first 64 × 256 of the held-out one; smollm2 uses 64 × 512 tokens of
 Wikipedia and the first 16 × 1,024 of WikiText-2's test split, from --data. Finished cells are kept under build/quality
-and not computed again unless the code of eggs_core has changed, so an interrupted run goes on where it was.
+and not computed again unless the code of eggs_core has changed, so an interrupted run goes on where it was. With
+--rotation every method prunes the rotated model, of which there is one for each pattern and seed.
 """
 
 import argparse
@@ -35,7 +37,8 @@ from eggs_core.evaluation.intervals import paired_ratio  # noqa: E402
 from eggs_core.evaluation.perplexity import evaluate, protocol  # noqa: E402
 from eggs_core.models.loading import LoadedModel, load  # noqa: E402
 from eggs_core.pruning.loop import prune  # noqa: E402
-from eggs_core.registry import METHODS  # noqa: E402
+from eggs_core.pruning.plan import plan_for  # noqa: E402
+from eggs_core.registry import METHODS, STAGES  # noqa: E402
 from eggs_core.text.sources import Text, bundled_text  # noqa: E402
 from eggs_core.text.windows import bos_of, calibration_windows, evaluation_windows  # noqa: E402
 
@@ -48,6 +51,7 @@ WINDOWS = {"smollm2": ((64, 512), (16, 1024))}
 BUNDLED_WINDOWS = ((64, 256), (64, 256))
 PATTERNS = {"smollm2": ("2:4", "4:8")}
 BUNDLED_PATTERNS = ("1:4", "2:4", "4:8")
+_ROTATED: dict[tuple, Any] = {}  # the rotated model in use
 BAR = 0.62  # EGGS-PTP+ against the better of SparseGPT and RIA+CP, smollm2 at 2:4
 
 
@@ -89,10 +93,11 @@ def prune_and_score(
     dense: LoadedModel, config, calibration: Text, evaluation: torch.Tensor, more: Callable | None = None
 ) -> dict[str, Any]:
     """One cell: prune a copy with one configuration and evaluate it; `more` gives further figures of the model."""
-    model = copy.deepcopy(dense.model)
     windows = calibration_windows(
         dense.tokenizer, calibration, config.calibration_windows, config.calibration_length, config.seed
     )
+    base, rotation = rotated(dense, config, windows) if config.rotates else (dense.model, {})
+    model = copy.deepcopy(base)
     reset_peak()
     wall, processor = time.perf_counter(), time.process_time()
     layers = list(prune(model, windows, config))
@@ -107,8 +112,30 @@ def prune_and_score(
         "seconds": wall,
         "processor_seconds": processor,
         "peak_mb": peak,
+        **rotation,
         **(more(model) if more else {}),
     }
+
+
+def rotated(dense: LoadedModel, config, windows: torch.Tensor) -> tuple[Any, dict[str, Any]]:
+    """The rotated model, kept for the next method, and figures of its rotation."""
+    asked = dense.fingerprint, str(config.pattern), config.layers, config.seed
+    if asked not in _ROTATED:
+        patterns = plan_for(dense.model, config.pattern, config.layers).patterns
+        steps = config.entries()["rotation"].load()(dense.model, windows, patterns, config.seed)
+        try:
+            while True:
+                print(f"\r  {next(steps).text:70}", end="", file=sys.stderr, flush=True)
+        except StopIteration as end:
+            found = end.value
+        print(file=sys.stderr)
+        if found.rotation is None:
+            raise SystemExit(f"{dense.name} is not rotated, as {found.why}.")
+        _ROTATED.clear()
+        _ROTATED[asked] = found
+    found = _ROTATED[asked]
+    dropped = {name: statistics.fmean(getattr(found, name).values()) for name in ("before", "after")}
+    return found.model, {"dropped": dropped, "rotation_seconds": found.seconds}
 
 
 @dataclass(slots=True)
@@ -182,10 +209,12 @@ def run_model(name: str, options, cells: dict[str, Any]) -> dict[str, Any] | Non
                     pattern,
                     method,
                     seed=seed,
+                    rotation=options.rotation,
                     **opened.windows,
                 )
-                sees_data = METHODS[method].score != "magnitude"  # the seed draws calibration windows, nothing else
-                key = f"{pattern} {method} {seed if sees_data else options.seeds[0]}"
+                # The seed draws calibration windows, nothing else.
+                key = f"{pattern} {method} {seed if config.sees_inputs else options.seeds[0]}"
+                key += " rotated" if config.rotates else ""
                 value = cell(key, lambda config=config: prune_and_score(dense, config, calibration, evaluation))
                 cells[f"{name} {pattern} {method} {seed}"] = value
                 print(
@@ -239,6 +268,16 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
             f"{row['method']:14}  {row['perplexity']:8.2f} {spread:8}  {cells[0]:22}  {cells[1]:22}  "
             f"{row['retained_score']:8.4f}  {row['min_in_degree']:11}  {row['orphans']:7.0f}  "
             f"{row['processor_seconds']:5.0f}  {row['peak_mb']:7.0f}"
+        )
+
+
+def print_rotations(cells: dict[str, Any]) -> None:
+    """What each rotation made of the share that the pattern drops, once for each model, pattern and seed."""
+    found = {tuple(name.split()[i] for i in (0, 1, -1)): cell for name, cell in cells.items() if "dropped" in cell}
+    for (model, pattern, seed), cell in found.items():
+        print(
+            f"{model} {pattern} seed {seed}: {cell['dropped']['after']:.4f} of w² h dropped after the rotation, "
+            f"{cell['dropped']['before']:.4f} before; learned in {cell['rotation_seconds']:.0f} s"
         )
 
 
@@ -300,6 +339,7 @@ def main() -> int:
     parser.add_argument("--patterns", nargs="+", help="at first 2:4 and 4:8 for smollm2, and 1:4 too for the others")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--rotation", default="none", choices=list(STAGES["rotation"].entries))
     parser.add_argument("--smollm2", type=Path, default=SMOLLM2, help="the GGUF file, or a folder of safetensors")
     parser.add_argument("--data", type=Path, default=DATA, help="the folder of the two texts")
     options = parser.parse_args()
@@ -311,15 +351,17 @@ def main() -> int:
     tables = {f"{m} {p}": table(m, p, options, cells) for m in models for p in patterns_of(m, options)}
     for title, rows in tables.items():
         print_table(title, rows)
+    print_rotations(cells)
     if options.json:
         draw(tables, models, options.json.with_suffix(".png"))
     return conclude(
-        checks_of(tables),
+        checks_of(tables) if options.rotation == "none" else [],
         options.json,
         quick=options.quick,
         tables=tables,
         models=models,
         seeds=options.seeds,
+        rotation=options.rotation,
         code=code_version(),
     )
 

@@ -165,6 +165,11 @@ class PruneConfig:
         return entry("values", self.choice("values")).bits
 
     @property
+    def rotates(self) -> bool:
+        """Is the residual stream turned before pruning?"""
+        return self.choice("rotation") != default("rotation")
+
+    @property
     def recovery_tokens(self) -> int:
         """How many tokens recovery reads; 0 without recovery."""
         if self.choice("recovery") == default("recovery"):

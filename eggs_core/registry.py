@@ -110,6 +110,7 @@ _SELECTION = "eggs_core.masks.selection"
 _ORDERS = "eggs_core.pruning.permutation"
 _FITS = "eggs_core.pruning.reconstruction"
 _RECOVERY = "eggs_core.pruning.recovery"
+_ROTATION = "eggs_core.pruning.rotation"
 _ROUNDING = "eggs_core.pruning.rounding"
 
 DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
@@ -224,6 +225,20 @@ RECOVERY_TOKENS = 300_000  # that recovery reads unless a run says otherwise
 # What any method can have beside its own choices; the first entry is the default, which no key and no name says.
 STAGES: Mapping[str, Dimension] = MappingProxyType(
     {
+        "rotation": Dimension(
+            "Rotation",
+            "Turn the residual stream first?",
+            {
+                "none": Entry("none", "The model's own basis.", f"{_ROTATION}:none"),
+                "learned": Entry(
+                    "learned",
+                    "Orthogonal matrices that fold into the weights, learned so that what is dropped matters less.",
+                    f"{_ROTATION}:learned",
+                    sees_inputs=True,
+                    said="rotated",
+                ),
+            },
+        ),
         "recovery": Dimension(
             "Recovery",
             "Train what was kept, after pruning?",

@@ -179,6 +179,21 @@ class Recovery(Protocol):
     weights: NotRequired[str]  # the file of the recovered values
 
 
+class Rotated(TypedDict):
+    """What became of the rotation that a run asked for.
+
+    `before` and `after` are the shares of importance that the pattern drops, by layer. A model that it does not fold
+    into stays as it was: then `why` is there instead.
+    """
+
+    steps: NotRequired[Natural]
+    seconds: NotRequired[Amount]
+    before: NotRequired[Named[Share]]
+    after: NotRequired[Named[Share]]
+    added_bytes: NotRequired[Count]  # of a head that was tied to the embeddings
+    why: NotRequired[str]
+
+
 class Choices(TypedDict):
     """What is read of a configuration as it stands; PruneConfig.from_dict reads the whole."""
 
@@ -223,6 +238,7 @@ class Report(TypedDict):
     left_out: NotRequired[Many[str]]  # what the model's files hold beside its language model, such as vision
     dequantised: NotRequired[str]  # how they keep the weights, such as fp8
     recovery: NotRequired[Recovery]
+    rotation: NotRequired[Rotated]
     checkpoint: NotRequired[str]  # the folder of the pruned model of a streamed run
 
 

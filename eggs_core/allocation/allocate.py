@@ -106,6 +106,8 @@ def measure_sensitivities(
 ) -> Generator[Progress, None, Sensitivities]:
     """What each layer of a model loses, takes and, if `timed`, costs by each candidate; arguments as for `allocate`."""
     check_config(config)
+    if config.rotates:
+        raise EggsError("What layers lose is measured without a rotation; choose the rotation none for the plan.")
     patterns = [pattern for pattern in candidates if pattern is not None]
     yield Progress(f"Loading {config.model}", 0.0)
     text = chosen_text(config.calibration, "calibration", texts)

@@ -61,6 +61,7 @@ def evaluate(
     from eggs_core.models.fingerprints import check_same_weights
     from eggs_core.models.loading import load
     from eggs_core.runs.masked import apply_masks
+    from eggs_core.runs.rotated import turn
     from eggs_core.text.sources import bundled_text
     from eggs_core.text.windows import evaluation_windows as windows_of
     from eggs_core.text.windows import has_beginning
@@ -76,6 +77,7 @@ def evaluate(
         check_same_weights(finished.report, loaded)
         if finished.config.refits or finished.config.recovery_tokens:
             typer.echo(REFITTED, err=True)
+        turn(finished, loaded.model)
         apply_masks(loaded.model, finished)
         row = "pruned"
     scores = score_all(loaded.model, windows).to_dict()

@@ -104,8 +104,9 @@ def prune(
 
     typer.echo(f"{config.label} {pattern_words(run.report)} on {config.model}: {len(run.report['layers'])} layers")
     from eggs_core.runs.report import left_dense
+    from eggs_core.runs.rotated import rotation_words
 
-    if sentence := left_dense(run.report):
+    for sentence in filter(None, (left_dense(run.report), rotation_words(run.report))):
         typer.echo(sentence)
     print_run_scores(run.report)
     typer.echo(f"saved in {out}")

@@ -90,6 +90,8 @@ def curve_config(config: PruneConfig) -> PruneConfig:
     """
     if entry("score", config.score).leaves_choice:
         raise EggsError("SparseGPT chooses its mask while it sweeps, so β cannot steer it; choose another method.")
+    if config.rotates:
+        raise EggsError("A curve over β is computed without a rotation; choose the rotation none.")
     return config.changed(method=CUSTOM, selection="degree", diagonals=None, beta=0.0)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +21,13 @@ from eggs_core.models.fingerprints import same_weights
 from eggs_core.models.loading import LoadedModel
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.loop import LayerReport, prune
-from eggs_core.pruning.plan import plan_for
+from eggs_core.pruning.plan import Plan, plan_for
 from eggs_core.report_types import Latency, Recovery
 from eggs_core.runs.events import Event, Finished, LayerDone
 from eggs_core.runs.inputs import Inputs, Texts
 from eggs_core.runs.new_report import Clock, Coverage, Weights, new_report
 from eggs_core.runs.recovery import Course, check_recovery, recovery_steps, scored
+from eggs_core.runs.rotated import Copied, copied
 from eggs_core.runs.run import Run
 from eggs_core.runs.streamed import checkpoint_of, execute_streamed, streams
 from eggs_core.text.sources import Text
@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
 
 ONE_SHOT = (0.8, 0.93)  # shares of a run when pruning ends, and when the pruned model is evaluated
+TURNED = 0.35  # share when a rotation is learned, which begins at 0.2 as pruning else does
 PARTS = (0.4, 0.45, 0.9, 0.93)  # the same with recovery, then when that ends, and when the recovered one is evaluated
 TRAINING = 3.0  # copies that recovery needs beside: gradients, and AdamW's two averages
 COPIES = 1.6  # of a model beside the dense one while it is pruned: the pruned copy, and its packed twin
@@ -85,10 +86,9 @@ def execute(
     inputs.check(dense)
     calibration, evaluation = inputs.calibration, inputs.evaluation
     weights = Weights.of(dense)  # before the work: files may change meanwhile
-
     if dense_scores is None:
         dense_scores = yield from _dense_scores(dense, evaluation)
-    model, layers = yield from _pruned_copy(dense, calibration, config, len(plan.patterns), clock)
+    (model, rotation, said), layers = yield from _pruned_copy(dense, calibration, config, plan, clock)
     masks = {r.name: r.mask for r in layers}
     permutations = {r.name: r.permutation for r in layers if r.permutation is not None}
     grids = {r.name: r.grid for r in layers if r.grid is not None}
@@ -110,10 +110,11 @@ def execute(
         coverage=Coverage.of(model, plan, masks.keys()),
         latency=latency,
         recovery=recovery,
+        rotation=said,
     )
     packed = {name: pack_bits(mask) for name, mask in masks.items()}
     packed_topn = {r.name: pack_bits(r.topn_mask) for r in layers} if keeps_topn(plan.shapes.values()) else {}
-    yield Finished(Run(report, packed, packed_topn, permutations), dense, model, grids)
+    yield Finished(Run(report, packed, packed_topn, permutations, rotation), dense, model, grids)
 
 
 def _dense_scores(dense: LoadedModel, windows: torch.Tensor) -> Generator[Event, None, WindowScores]:
@@ -127,27 +128,27 @@ def _dense_scores(dense: LoadedModel, windows: torch.Tensor) -> Generator[Event,
 
 
 def _pruned_copy(
-    dense: LoadedModel, windows: torch.Tensor, config: PruneConfig, total: int, clock: Clock
-) -> Generator[Event, None, tuple[PreTrainedModel, list[LayerReport]]]:
-    """A pruned copy of the model, and what happened to each of `total` layers; the clock learns how long it took."""
+    dense: LoadedModel, windows: torch.Tensor, config: PruneConfig, plan: Plan, clock: Clock
+) -> Generator[Event, None, tuple[Copied, list[LayerReport]]]:
+    """A pruned copy of the model, and what happened to each layer; the clock learns how long it took."""
     copies = COPIES + (TRAINING if config.recovery_tokens else 0)
     check_room(copies * dense.nbytes, dense.device, f"Pruning {config.model}")
     layers: list[LayerReport] = []
-    last = _parts(config)[0]
+    total, first, last = len(plan.patterns), TURNED if config.rotates else 0.2, _parts(config)[0]
     with memory_errors("Pruning"):
-        model = copy.deepcopy(dense.model)
-        yield Progress(f"Calibrating on {windows.numel():,} tokens", 0.2)
+        made = yield from copied(dense, windows, plan.patterns, config, 0.2, first)
+        yield Progress(f"Calibrating on {windows.numel():,} tokens", first)
         started = clock.seconds()
-        for layer in prune(model, windows, config):
+        for layer in prune(made.model, windows, config):
             layers.append(layer)
             clock.pruning = clock.seconds() - started
             yield LayerDone(layer, total)
             yield Progress(
                 f"Block {layer.block + 1}, {layer.projection}: layer {len(layers)} of {total}",
-                0.2 + (last - 0.2) * len(layers) / total,
+                first + (last - first) * len(layers) / total,
                 clock.pruning / len(layers) * (total - len(layers)),
             )
-    return model, layers
+    return made, layers
 
 
 def _parts(config: PruneConfig) -> tuple[float, ...]:

@@ -85,8 +85,8 @@ def export_run(run: Run, kind: str, out: Path) -> Iterator[Progress]:
         check_disk(out, sum(file.stat().st_size for file in files), "The copy")
         write = partial(_copy, files)
     else:
-        space = run.report["size"]
-        check_disk(out, space["dense_bytes" if kind == "hf" else "packed_bytes"], DOING)
+        space, more = run.report["size"], run.report.get("rotation", {}).get("added_bytes", 0)
+        check_disk(out, space["dense_bytes"] + more if kind == "hf" else space["packed_bytes"], DOING)
         models = yield from recover(run)
         yield Progress("Writing", 1.0)
         write = partial(_write_dense, models) if kind == "hf" else partial(_write_packed, run, models)
@@ -161,12 +161,13 @@ def _write_packed(run: Run, models: RecoveredModel, folder: Path) -> None:
 
 
 def _write_masks(run: Run, folder: Path) -> None:
-    """Masks and channel orders alone."""
+    """Masks, channel orders and the rotation of the weights that they are for."""
     shapes = {layer["name"]: layer["shape"] for layer in run.report["layers"]}
     masks = {name: mask.contiguous() for name, mask in run.packed_masks.items()}
     safetensors_torch.save_file(masks, folder / MASKS, {"shapes": json.dumps(shapes), "pattern": run.report["pattern"]})
-    if orders := {f"{n}.permutation": order.to(torch.int32) for n, order in run.permutations.items()}:
-        safetensors_torch.save_file(orders, folder / DETAILS)
+    details = {f"{n}.permutation": order.to(torch.int32) for n, order in run.permutations.items()}
+    if details := details | (run.rotation.tensors() if run.rotation else {}):
+        safetensors_torch.save_file(details, folder / DETAILS)
 
 
 def push_plan(folder: Path) -> list[tuple[str, int]]:

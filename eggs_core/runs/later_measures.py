@@ -16,6 +16,7 @@ from eggs_core.models.fingerprints import check_same_weights
 from eggs_core.models.loading import LoadedModel
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.runs.pruned_models import recover
+from eggs_core.runs.rotated import dense_copy
 from eggs_core.runs.run import Run
 from eggs_core.runs.streamed import check_in_memory
 from eggs_core.text.sources import Text, bundled_text
@@ -72,7 +73,8 @@ def breakdown_steps(
 ) -> Generator[Progress | tuple[list[BlockDrift], list[PartCost]], None, None]:
     """Progress, and at the end the drift behind every block and what each part costs, on the held-out speeches."""
     models = yield from recover(run)
-    dense, pruned = models.dense.model, models.zeros
+    dense = models.dense.model if run.rotation is None else dense_copy(run, models.dense)  # hidden states turned alike
+    pruned = models.zeros
     length = run.report["evaluation"]["window"]
     text = evaluation_windows(models.dense.tokenizer, bundled_text("heldout"), windows, length, run.config.bos)
     models.dense.check_tokens(text)

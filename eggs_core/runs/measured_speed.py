@@ -23,6 +23,7 @@ from eggs_core.packed.writing import save_packed
 from eggs_core.pattern import NMPattern, Patterns
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.runs.measurement import Measurement, cases_of
+from eggs_core.runs.rotated import dense_copy
 from eggs_core.runs.run import Run, layer_shape
 from eggs_core.runs.streamed import check_in_memory
 from eggs_core.speed.generation import measure_generation
@@ -71,7 +72,8 @@ def measure_speed(
         yield Progress("Generating text, dense and packed in turn", 0.75), found
         masks = {layer["name"]: run.mask(layer["name"]) for layer in report["layers"]}
         grids = _grids(run)
-        packed = packed_copy(dense.model, masks, run.patterns, run.permutations, grids)
+        base = dense.model if run.rotation is None else dense_copy(run, dense)
+        packed = packed_copy(base, masks, run.patterns, run.permutations, grids)
         found.dense_bytes, found.packed_bytes = decode_bytes(dense.model), decode_bytes(packed)
         found.bandwidth = memory_bandwidth(repeats=4) if device.type == "cpu" else 0.0
         if sum(t.nbytes for t in packed.state_dict().values()) < FILE_LIMIT:
@@ -79,7 +81,7 @@ def measure_speed(
         prompt = prompt_ids(dense.tokenizer, bundled_text("heldout").content[:4000])
         prompt = prompt[:, :PROMPT_TOKENS].to(device)
         dense.check_tokens(prompt)
-        others = {} if grids else _twins(dense.model, masks, run.patterns, run.permutations)
+        others = {} if grids else _twins(base, masks, run.patterns, run.permutations)
         found.generation = measure_generation(
             dense.model, packed, prompt, new_tokens=NEW_TOKENS, rounds=ROUNDS, others=others
         )

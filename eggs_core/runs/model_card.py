@@ -11,6 +11,7 @@ from eggs_core.registry import DIMENSIONS, OPTIONS, STAGES, entry
 from eggs_core.report_types import Protocol
 from eggs_core.runs.patterns import others_words, pattern_counts, pattern_words
 from eggs_core.runs.report import left_dense
+from eggs_core.runs.rotated import rotation_words
 from eggs_core.runs.run import Run
 
 NOT_RECORDED = "not recorded"
@@ -120,8 +121,8 @@ def _values(run: Run) -> str:
 
 def _rules(run: Run) -> str:
     rules = run.config.layers
-    said = f" By rule: {'; '.join(rules)}." if rules else ""
-    return f"{said} {left_dense(run.report)}".rstrip()
+    said = f"By rule: {'; '.join(rules)}." if rules else ""
+    return "".join(f" {one}" for one in (said, left_dense(run.report), rotation_words(run.report)) if one)
 
 
 def _order(run: Run) -> str:

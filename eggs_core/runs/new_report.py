@@ -18,7 +18,7 @@ from eggs_core.models.architectures import block_matrices
 from eggs_core.models.checkpoint import Checkpoint
 from eggs_core.models.loading import LoadedModel
 from eggs_core.pruning.plan import Plan
-from eggs_core.report_types import Choices, Latency, LayerEntry, Recovery, Report, Size
+from eggs_core.report_types import Choices, Latency, LayerEntry, Recovery, Report, Rotated, Size
 from eggs_core.runs.inputs import Inputs
 from eggs_core.runs.report import REPORT_SCHEMA
 
@@ -96,6 +96,7 @@ def new_report(
     latency: Latency | None,
     coverage: Coverage,
     recovery: Recovery | None = None,
+    rotation: Rotated | None = None,
 ) -> Report:
     """The report of a run that ends now; `scores` are those of the dense and of the pruned model."""
     dense, pruned = scores
@@ -126,6 +127,10 @@ def new_report(
     }
     if recovery is not None:
         report["recovery"] = recovery
+    if rotation is not None:
+        report["rotation"] = rotation
+        whole = size["dense_bytes"] - rotation.get("added_bytes", 0)  # the dense model still has its head tied
+        report["size"] = {**size, "dense_bytes": whole}
     if weights.left_out:
         report["left_out"] = list(weights.left_out)
     if weights.quantised:

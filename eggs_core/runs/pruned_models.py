@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from eggs_core.runs.events import Finished
 from eggs_core.runs.execute import COPIES
 from eggs_core.runs.masked import apply_masks
 from eggs_core.runs.recovery import Course, recovery_steps, take_up
+from eggs_core.runs.rotated import dense_copy
 from eggs_core.runs.run import Run
 from eggs_core.runs.streamed import check_in_memory
 from eggs_core.text.sources import bundled_text
@@ -148,16 +148,14 @@ def _made_anew(run: Run, dense: LoadedModel) -> Generator[Progress, None, Pruned
         if take_up(found.zeros, run.report, Course(config, dense, found.masks, text)):
             return found
         _check_text(config)
-    found = (
-        (yield from _prune_again(dense, config, len(run.report["layers"]))) if config.refits else _masked(run, dense)
-    )
+    found = (yield from _prune_again(run, dense)) if config.refits else _masked(run, dense)
     if config.recovery_tokens:
         yield from _progress(recovery_steps(found.zeros, Course(config, dense, found.masks, text), 0.0, 1.0))
     return found
 
 
 def _masked(run: Run, dense: LoadedModel) -> PrunedModel:
-    zeros = copy.deepcopy(dense.model)
+    zeros = dense_copy(run, dense)
     apply_masks(zeros, run)
     return PrunedModel(dense, zeros, _masks(run), run.permutations, "masked", {})
 
@@ -177,8 +175,9 @@ def _masks(run: Run) -> dict[str, torch.Tensor]:
     return {layer["name"]: run.mask(layer["name"]) for layer in run.report["layers"]}
 
 
-def _prune_again(dense: LoadedModel, config: PruneConfig, total: int) -> Generator[Progress, None, PrunedModel]:
+def _prune_again(run: Run, dense: LoadedModel) -> Generator[Progress, None, PrunedModel]:
     """Prune a copy as the run did; another machine may round otherwise, so its own masks are what counts."""
+    config, total = run.config, len(run.report["layers"])
     _check_text(config)
     windows = calibration_windows(
         dense.tokenizer,
@@ -190,7 +189,7 @@ def _prune_again(dense: LoadedModel, config: PruneConfig, total: int) -> Generat
     )
     dense.check_tokens(windows)
     yield Progress("The re-fitted weights are not stored: pruning again", 0.0)
-    model, masks, permutations, grids = copy.deepcopy(dense.model), {}, {}, {}
+    model, masks, permutations, grids = dense_copy(run, dense), {}, {}, {}
     for report in prune(model, windows, config):
         masks[report.name] = report.mask
         if report.permutation is not None:

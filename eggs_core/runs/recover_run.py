@@ -63,4 +63,4 @@ def recover_run(
         "seconds": {**spent, "total": spent["total"] + clock.seconds()},
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    yield Finished(Run(report, run.packed_masks, run.packed_topn, run.permutations), dense, student)
+    yield Finished(Run(report, run.packed_masks, run.packed_topn, run.permutations, run.rotation), dense, student)

@@ -33,6 +33,7 @@ def checked_report(value: object) -> Report:
         _check_layers(report["layers"], report["pattern"])
         _check_scores(report["evaluation"])
         _check_recovery(report)
+        _check_rotation(report)
         further = {name: side for name, side in (report["latency"] or {}).items() if name.startswith(SIDES)}
         check(further, dict[str, Side], "latency")
     except Mismatch as wrong:
@@ -102,6 +103,17 @@ def _check_scores(evaluation: Evaluation) -> None:
 
 def _check_windows(scores: Scores, place: str, windows: int) -> None:
     _require(len(scores["window_nats"]) == windows, f"{place}.window_nats must hold a number for each window")
+
+
+def _check_rotation(report: Report) -> None:
+    """A run says what became of a rotation if its configuration asks for one."""
+    asked = PruneConfig.from_dict(report["config"]).rotates
+    found = report.get("rotation")
+    _require(asked == (found is not None), "rotation is not what its config asks for")
+    if found is not None and "why" not in found:
+        _require(found.keys() >= {"steps", "before", "after"}, "rotation must say its steps and what is dropped")
+        names = {layer["name"] for layer in report["layers"]}
+        _require(names >= found["before"].keys() == found["after"].keys(), "rotation must name layers of the run")
 
 
 def _check_recovery(report: Report) -> None:

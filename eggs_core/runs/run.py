@@ -16,6 +16,7 @@ from eggs_core.errors import EggsError, OtherVersion
 from eggs_core.heavy import safetensors_torch, torch
 from eggs_core.masks.bits import unpack_bits
 from eggs_core.masks.codes import pack_masks, unpack_masks
+from eggs_core.models.rotation import Rotation
 from eggs_core.pattern import NMPattern
 from eggs_core.reading import read_json
 from eggs_core.report_types import LayerEntry, Report
@@ -37,6 +38,7 @@ class Run:
     packed_masks: dict[str, torch.Tensor]
     packed_topn: dict[str, torch.Tensor] = field(default_factory=dict)
     permutations: dict[str, torch.Tensor] = field(default_factory=dict)
+    rotation: Rotation | None = None  # folded into the weights that the masks are for
     _places: dict[str, int] = field(default_factory=dict, init=False, repr=False)  # of layers in the report
 
     @property
@@ -170,11 +172,16 @@ def _loaded(folder: Path) -> Run:
     patterns = {layer["name"]: layer_pattern(layer, report) for layer in report["layers"]}
     masks, about = _read(current(folder, MASKS))
     details, about_details = _read(file) if (file := current(folder, DETAILS)).is_file() else ({}, {})
-    if unknown := sorted(details.keys() - {f"{n}{kind}" for n in shapes for kind in (".topn", ".permutation")}):
+    rotation = Rotation.stored(details)
+    known = {f"{n}{kind}" for n in shapes for kind in (".topn", ".permutation")}
+    if unknown := sorted(details.keys() - known - (rotation.tensors().keys() if rotation else set())):
         raise EggsError(f"{DETAILS} holds {unknown[0][:200]!r}, which belongs to no layer of the report.")
     orders, topn = _orders(_named(details, ".permutation"), shapes), _named(details, ".topn")
     packed = unpack_masks(masks, about, shapes, patterns, orders)
-    return Run(report, packed, unpack_masks(topn, about_details, shapes, patterns, {}) if topn else {}, orders)
+    if (rotation is None) == ("before" in report.get("rotation", {})):
+        raise EggsError("Its rotation is not the one that its report tells of.")
+    best = unpack_masks(topn, about_details, shapes, patterns, {}) if topn else {}
+    return Run(report, packed, best, orders, rotation)
 
 
 def read_report(folder: Path) -> Report:
@@ -204,6 +211,7 @@ def _stored(run: Run) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor],
     topn = pack_masks(run.packed_topn, shapes, run.patterns, {})[0] if run.has_topn else {}
     details = {f"{name}.topn": mask for name, mask in topn.items()}
     details |= {f"{name}.permutation": order.to(torch.int32) for name, order in run.permutations.items()}
+    details |= run.rotation.tensors() if run.rotation else {}
     return masks, details, about
 
 

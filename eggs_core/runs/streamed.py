@@ -33,6 +33,7 @@ from eggs_core.runs.events import Event, Finished, LayerDone
 from eggs_core.runs.folder import has_run
 from eggs_core.runs.inputs import Inputs, Texts
 from eggs_core.runs.new_report import Clock, Coverage, Weights, new_report
+from eggs_core.runs.rotated import left_as_it_is
 from eggs_core.runs.run import Run, load_run, save_run
 from eggs_core.runs.store import RunStore
 from eggs_core.text.sources import Text
@@ -173,6 +174,7 @@ def _finished(
         size=size_breakdown(whole, names, plan.patterns, done.permutations, config.bits, whole_tables=True),
         latency=None,
         coverage=Coverage.of(whole, plan, names),
+        rotation=left_as_it_is(config, "it is pruned block by block from disk, and a rotation needs all of it at once"),
     )
     report["checkpoint"] = str(out.resolve())
     return Run(report, done.masks, done.topn, done.permutations)

@@ -31,6 +31,7 @@ from components.places.quality.perplexity import words as perplexity_words
 from components.places.quality.recovery import words as recovery_words
 from components.places.quality.recovery.view import Row
 from components.places.quality.report import page as report_page
+from components.places.quality.rotation import words as rotation_words
 from components.places.quality.tasks import words as tasks_words
 from components.places.quality.texts import words as texts_words
 from components.places.quality.tokens import words as tokens_words
@@ -352,6 +353,7 @@ def words_of_quality(run: Run) -> dict[Callable, Callable[[], str]]:
     parts = [PartCost(kind, EVIL, 1, 0.5, interval) for kind in ("block", "projection")]
     drifts = [BlockDrift(0, 0.1, 0.9), BlockDrift(1, 0.2, 0.8)]
     writers = [writing_words.Writer(EVIL, "#000", [1], parted) for parted in (None, 0)]
+    unturned = Run(run.report | {"rotation": {"why": EVIL}}, {})
     recovery, point = Row(EVIL, 1.0, 3.0, 2.0, EVIL, EVIL), RecoveryPoint(0, 0, 0.1)
     return {
         breakdown_words.breakdown_reading: lambda: breakdown_words.breakdown_reading(run, 2, drifts, parts),
@@ -361,6 +363,7 @@ def words_of_quality(run: Run) -> dict[Callable, Callable[[], str]]:
         ),
         recovery_words.recovery_table: lambda: recovery_words.recovery_table([recovery]),
         recovery_words.recovery_reading: lambda: recovery_words.recovery_reading([recovery], [point]),
+        rotation_words.rotation_reading: lambda: rotation_words.rotation_reading(unturned),
         tasks_words.task_table: lambda: tasks_words.task_table([(task, task)], EVIL),
         tasks_words.tasks_reading: lambda: tasks_words.tasks_reading(run, [(task, task)]),
         texts_words.texts_table: lambda: texts_words.texts_table(run, [row]),

@@ -40,6 +40,7 @@ DEFAULTS = {
     "selection": "topn",
     "permutation": "none",
     "reconstruction": "none",
+    "rotation": "none",
     "recovery": "none",
     "beta": None,
     "diagonals": None,

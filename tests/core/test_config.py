@@ -144,6 +144,7 @@ def test_every_field_counts_in_the_hash():
         "evaluation_length": 32,
         "bos": "every window",
         "recovery": "distil",
+        "rotation": "learned",
         "values": "int4",
     }
     keys = {base.key()} | {PruneConfig.from_dict({**base.to_dict(), k: v}).key() for k, v in others.items()}

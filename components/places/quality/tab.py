@@ -6,6 +6,7 @@ from components.places.quality.breakdown.tab import create_breakdown_panel
 from components.places.quality.perplexity.tab import create_perplexity_panel
 from components.places.quality.recovery.tab import create_recovery_panel
 from components.places.quality.report.tab import create_report_panel
+from components.places.quality.rotation.tab import create_rotation_panel
 from components.places.quality.tasks.tab import create_tasks_panel
 from components.places.quality.texts.tab import create_texts_panel
 from components.places.quality.tokens.tab import create_tokens_panel
@@ -19,6 +20,7 @@ def create_accuracy_tab(state: gr.State) -> Tab:
         with gr.Tab("Perplexity", id="perplexity"):
             panels = [create_perplexity_panel(), create_texts_panel(state)]
         for name, key, create in (
+            ("Rotation", "rotation", create_rotation_panel),
             ("Recovery", "recovery", create_recovery_panel),
             ("Zero-shot tasks", "tasks", create_tasks_panel),
             ("Token by token", "tokens", create_tokens_panel),

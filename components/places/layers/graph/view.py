@@ -30,6 +30,7 @@ from eggs_core.graph.spectrum import second_singular_value
 from eggs_core.heavy import networkx, torch
 from eggs_core.pruning.one_layer import BetaStep, beta_step, source_of_scores
 from eggs_core.runs.patterns import layer_pattern
+from eggs_core.runs.rotated import check_own_basis
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)
 STEPS = 8
@@ -81,6 +82,7 @@ def certified(graph: Graph) -> float:
 
 def step_of(workspace: Workspace, beta: float) -> BetaStep:
     """The exact degree-bounded selection of the chosen layer at a β; raises EggsError if its model is not at hand."""
+    check_own_basis(workspace.shown)
     report = workspace.shown.report
     return PROCESSES.ask(
         beta_step,
@@ -95,6 +97,7 @@ def step_of(workspace: Workspace, beta: float) -> BetaStep:
 
 def beta_steps(workspace: Workspace, beta: float) -> tuple[BetaStep, BetaStep, str]:
     """The selections at a β and at β = 0, and where their scores come from; raises EggsError as `step_of` does."""
+    check_own_basis(workspace.shown)
     report = workspace.shown.report
     asked = report["model"], workspace.layer, report["config"]["score"], report.get("fingerprint")
     source = PROCESSES.ask(source_of_scores, *asked)

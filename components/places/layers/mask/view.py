@@ -19,6 +19,7 @@ from eggs_core.heavy import torch
 from eggs_core.pruning.one_layer import layer_window
 from eggs_core.runs.layer_rows import Cell, cells_of
 from eggs_core.runs.patterns import layer_pattern
+from eggs_core.runs.rotated import check_own_basis
 from eggs_core.runs.run import Run, layer_shape
 
 TOPN = "top-N"
@@ -124,6 +125,7 @@ def _value(workspace: Workspace, label: str, mask: torch.Tensor, topn: torch.Ten
 
 def cell_values(workspace: Workspace, row: int, column: int, rows: int, columns: int) -> dict | None:
     """Dense weights and scores of a window of the chosen layer; raises EggsError if its model is not at hand."""
+    check_own_basis(workspace.shown)
     report = workspace.shown.report
     kind, recorded = report["config"]["score"], report.get("fingerprint")
     height, width = layer_shape(workspace.shown_layer)

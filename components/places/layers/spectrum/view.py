@@ -28,6 +28,7 @@ from eggs_core.pruning.beta_curve import CURVES, BetaCurve, beta_curve, curve_co
 from eggs_core.pruning.one_layer import weighted_sigma2
 from eggs_core.report_types import LayerEntry
 from eggs_core.runs.patterns import layer_pattern
+from eggs_core.runs.rotated import check_own_basis
 from eggs_core.runs.run import Run, layer_shape
 from eggs_core.text.sources import Text
 
@@ -58,6 +59,7 @@ def _weighted(workspace: Workspace, mask: torch.Tensor) -> float | None:
     """σ₂ of the kept weights' magnitudes; None while the model is not at hand."""
     run, name = workspace.shown, workspace.layer
     try:
+        check_own_basis(run)
         asked = run.report["model"], name, mask, run.report.get("fingerprint")
         return remember(("weighted", *run_id(run), name), lambda: PROCESSES.ask(weighted_sigma2, *asked))
     except EggsError:

@@ -1,0 +1,1 @@
+"""The rotation of the run in view."""
