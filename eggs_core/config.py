@@ -188,6 +188,11 @@ class PruneConfig:
         return entry("reconstruction", self.reconstruction).stagewise
 
     @property
+    def fits(self) -> bool:
+        """Is each block fitted by gradient once it is pruned? Rounded values are not: they would not stay rounded."""
+        return entry("reconstruction", self.reconstruction).fits and self.values == AS_COMPUTED
+
+    @property
     def sees_inputs(self) -> bool:
         """Does calibration change the result?"""
         return VALUES[self.values].rounded or any(

@@ -46,8 +46,8 @@ class Entry:
     """One way to choose in one dimension.
 
     `sees_inputs`: it needs statistics of calibration. `refits`: it gives kept weights new values. `stagewise`: it goes
-    stage by stage through a block. `leaves_choice`: the reconstruction chooses the mask. `needs` names the entries of
-    other dimensions without which it cannot run.
+    stage by stage through a block. `fits`: each block is then fitted by gradient. `leaves_choice`: the reconstruction
+    chooses the mask. `needs` names the entries of other dimensions without which it cannot run.
     """
 
     label: str
@@ -57,6 +57,7 @@ class Entry:
     sees_inputs: bool = False
     refits: bool = False
     stagewise: bool = False
+    fits: bool = False
     leaves_choice: bool = False
     needs: Mapping[str, str] = field(default_factory=dict)
 
@@ -203,6 +204,15 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
                     sees_inputs=True,
                     refits=True,
                     stagewise=True,
+                ),
+                "admm-fit": Entry(
+                    "ADMM, then a gradient fit",
+                    "ADMM block by block; then each block's kept weights and norms learn the dense model's output.",
+                    f"{_FITS}:admm",
+                    sees_inputs=True,
+                    refits=True,
+                    stagewise=True,
+                    fits=True,
                 ),
             },
         ),
