@@ -42,9 +42,9 @@ VARIANTS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "top-N instead of the degree bound": ({"selection": "topn"}, {}),
     "no reconstruction": ({"reconstruction": "none"}, {}),
     "gradient fit": (FIT, {}),
-    "gradient fit, half the rate": (FIT, {"RATE_TIMES_WIDTH": 0.1}),
-    "gradient fit, twice the rate": (FIT, {"RATE_TIMES_WIDTH": 0.4}),
-    "gradient fit, 2 epochs": (FIT, {"EPOCHS": 2}),
+    "gradient fit, half the rate": (FIT, {"RATE": 0.005}),
+    "gradient fit, twice the rate": (FIT, {"RATE": 0.02}),
+    "gradient fit, 1 epoch": (FIT, {"EPOCHS": 1}),
     "gradient fit, 8 epochs": (FIT, {"EPOCHS": 8}),
 }
 QUICK = (SHIPPED, "target: the layer's own output", "no reconstruction")

@@ -15,10 +15,12 @@ from eggs_core.heavy import nn, torch
 from eggs_core.models.architectures import LinearLayer
 from eggs_core.pruning.activations import TOKENS_PER_BATCH, Calls, block_output, flat
 from eggs_core.pruning.block_calls import Arguments
-from eggs_core.pruning.trained import RATE_TIMES_WIDTH, Trained, schedule
+from eggs_core.pruning.trained import Trained, schedule
 
 TOKENS_PER_STEP = 256  # or one window, where that is longer; measured on tiny-llama: 512 do worse at equal cost
-EPOCHS = 4  # times that the calibration text is read; measured on tiny-llama
+EPOCHS = 3  # times that the calibration text is read
+RATE = 0.01  # the highest learning rate, over the root mean square of a parameter's kept values
+SMALLEST = 1e-3  # root mean square that a parameter counts with at least
 BETAS = (0.9, 0.95)  # of Adam
 MEASURED = 16  # batches, at most, on which the error before and after is compared
 
@@ -61,11 +63,12 @@ def fit_block(
     order = torch.cat([torch.randperm(len(calls), generator=generator) for _ in range(EPOCHS)]).tolist()
     probe = order[: min(len(calls), MEASURED)]
     with Trained(block, layers, masks) as trained:
-        rate = RATE_TIMES_WIDTH / calls.hidden[0].shape[-1]
-        optimizer = torch.optim.Adam(trained.parameters.values(), lr=rate, betas=BETAS)
         began, before = trained.values(), _errors(block, calls, target, probe)
+        rates = [RATE * max(value.square().mean().sqrt().item(), SMALLEST) for value in began.values()]
+        optimizer = torch.optim.Adam([{"params": [p]} for p in trained.parameters.values()], betas=BETAS)
         for step, batch in enumerate(order):
-            optimizer.param_groups[0]["lr"] = rate * schedule(step, steps)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * schedule(step, steps)
             with torch.enable_grad():
                 _error(block, *_batch(calls, batch), target(batch)).backward()
             trained.mask_gradients()

@@ -20,7 +20,7 @@ from eggs_core.files import write_tensors
 from eggs_core.heavy import nn, no_grad, safetensors_torch, torch
 from eggs_core.models.architectures import linear_layers
 from eggs_core.progress import Progress
-from eggs_core.pruning.trained import RATE_TIMES_WIDTH, Trained, schedule
+from eggs_core.pruning.trained import Trained, schedule
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # it takes transformers seconds to import its models
 BATCH = 8  # windows that one step of the optimizer reads
 HELD_OUT = 16  # windows on which the curve is measured, at most
 POINTS = 12  # of the curve, after the one before training
+RATE_TIMES_WIDTH = 0.2  # the learning rate, unless a run says otherwise, is this over the model's width
 CLIP = 1.0  # norm of all gradients, at most
 PART_LOGITS = 2**25  # logits of the windows that go through a model together, 128 MB in fp32
 CHUNK_LOGITS = 2**22  # logits that are turned into probabilities together

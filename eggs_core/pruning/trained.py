@@ -9,7 +9,6 @@ from eggs_core.heavy import nn, no_grad, torch
 from eggs_core.models.architectures import LinearLayer, is_transposed
 from eggs_core.models.experts import is_expert
 
-RATE_TIMES_WIDTH = 0.2  # the learning rate, unless a run says otherwise, is this over the model's width
 WARM_UP = 0.05  # of all steps, in which the rate rises
 
 

@@ -40,23 +40,21 @@ def test_hidden_states_come_closer_to_the_dense_models_and_masks_stay(tiny_model
     dense, errors = tiny_model(kind), {}
     for name in ("admm-block", "admm-fit"):
         model = tiny_model(kind)
-        reports = list(prune(model, windows(), config(name)))
+        masks = {report.name: report.mask for report in prune(model, windows(), config(name))}
         errors[name] = [(hidden(model, i) - hidden(dense, i)).norm().item() for i in (1, 2)]
-        for report, layer in zip(reports, linear_layers(model), strict=True):
-            assert not layer.weight()[~report.mask].any()
+        assert not any(layer.weight()[~masks[layer.name]].any() for layer in linear_layers(model))
     assert all(fit < 0.97 * block for fit, block in zip(errors["admm-fit"], errors["admm-block"], strict=True))
 
 
 @pytest.mark.parametrize("kind", sorted(BLOCK_PATHS))
 def test_every_architecture_is_fitted_with_its_zeros_in_place(tiny_model, kind):
-    model, plain = tiny_model(kind), tiny_model(kind)
-    reports = list(prune(model, windows(), config()))
-    list(prune(plain, windows(), config("admm-block")))
-    for report, layer in zip(reports, linear_layers(model), strict=True):
-        assert torch.isfinite(layer.weight()).all()
-        assert not layer.weight()[~report.mask].any()
-    first = [find_blocks(one)[1][0].state_dict() for one in (model, plain)]
-    assert any(not torch.equal(first[0][name], first[1][name]) for name in first[0])
+    model, before = tiny_model(kind), parameters(tiny_model(kind))
+    masks = {report.name: report.mask for report in prune(model, windows(), config())}
+    assert not any(layer.weight()[~masks[layer.name]].any() for layer in linear_layers(model))
+    now = parameters(model)
+    norms = [name for name in now if "norm" in name or "ln_" in name]
+    assert all(torch.isfinite(value).all() for value in now.values())
+    assert any(not torch.equal(now[name], before[name]) for name in norms)
 
 
 def test_a_mixture_keeps_the_zeros_of_every_expert(tiny_model):
@@ -67,7 +65,8 @@ def test_a_mixture_keeps_the_zeros_of_every_expert(tiny_model):
     assert not any(layer.weight()[~masks[layer.name]].any() for layer in linear_layers(model))
 
 
-def test_the_same_seed_gives_the_same_weights(tiny_model):
+def test_the_same_seed_gives_the_same_weights(tiny_model, monkeypatch):
+    monkeypatch.setattr(block_fit, "TOKENS_PER_STEP", 40)
     found = []
     for seed in (0, 0, 1):
         model = tiny_model("llama")
@@ -113,7 +112,7 @@ def test_a_block_learns_and_all_but_kept_weights_and_norms_stays(tiny_model):
 def test_a_fit_that_does_harm_is_taken_back(tiny_model, monkeypatch):
     block, layers, masks, calls, wanted = pruned_block(tiny_model("llama"))
     began = parameters(block)
-    monkeypatch.setattr(block_fit, "RATE_TIMES_WIDTH", 1e3)
+    monkeypatch.setattr(block_fit, "RATE", 1e3)
     list(fit_block(block, layers, masks, calls, wanted.__getitem__, 0))
     assert all(torch.equal(value, began[name]) for name, value in parameters(block).items())
 
@@ -132,7 +131,7 @@ def test_it_stops_between_two_steps_and_gives_everything_back(tiny_model):
     steps = prune_steps(model, windows(), config())
     seen = [next(step for step in steps if isinstance(step, FitStep))]
     steps.close()
-    assert seen[0].text == "Block 1: fitting kept weights, step 1 of 8"
+    assert seen[0].text == "Block 1: fitting kept weights, step 1 of 6"
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
