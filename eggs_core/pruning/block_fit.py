@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eggs_core.config import PruneConfig
-from eggs_core.heavy import nn, torch
+from eggs_core.heavy import nn, no_grad, torch
 from eggs_core.models.architectures import LinearLayer
 from eggs_core.pruning.activations import TOKENS_PER_BATCH, Calls, block_output, flat
 from eggs_core.pruning.block_calls import Arguments
@@ -76,7 +76,15 @@ def fit_block(
             optimizer.zero_grad(set_to_none=True)
             yield FitStep(layers[0].block, step + 1, steps)
         if not _errors(block, calls, target, probe) < before:
+            _clear(trained)
             trained.set_values(began)
+
+
+@no_grad
+def _clear(trained: Trained) -> None:
+    """Zero all that is pruned, also where a gradient that was no number passed the masks."""
+    for name, mask in trained.masks.items():
+        trained.parameters[name].masked_fill_(~mask, 0)
 
 
 def _errors(block: nn.Module, calls: Calls, target: Callable[[int], torch.Tensor], batches: list[int]) -> float:
