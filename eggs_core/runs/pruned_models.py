@@ -191,7 +191,8 @@ def _prune_again(dense: LoadedModel, config: PruneConfig, total: int) -> Generat
     )
     dense.check_tokens(windows)
     yield Progress("The re-fitted weights are not stored: pruning again", 0.0)
-    model, masks, permutations, grids = copy.deepcopy(dense.model), {}, {}, {}
+    model, permutations, grids = copy.deepcopy(dense.model), {}, {}
+    masks: dict[str, torch.Tensor] = {}
     for event in prune_steps(model, windows, config):
         if isinstance(event, FitStep):
             yield Progress(f"Pruning again: {event.text}", len(masks) / total)
