@@ -186,6 +186,11 @@ class PruneConfig:
         return any(one.stagewise for one in self.entries().values())
 
     @property
+    def fits(self) -> bool:
+        """Is each block fitted by gradient once it is pruned? Rounded values are not: they would not stay rounded."""
+        return entry("reconstruction", self.reconstruction).fits and self.bits is None
+
+    @property
     def sees_inputs(self) -> bool:
         """Does calibration change the result?"""
         return any(one.sees_inputs for one in self.entries().values())

@@ -52,9 +52,10 @@ class Entry:
     """One way to choose in one dimension or stage.
 
     `sees_inputs`: its result depends on calibration. `refits`: it gives kept weights new values when their layer is
-    pruned. `stagewise`: it goes stage by stage through a block. `leaves_choice`: the reconstruction chooses the mask.
-    `needs` names the entries of other dimensions without which it cannot run. `bits`: of a kept value, None for the
-    model's own dtype. `said` is what a run's name says of a stage, the label by itself; it may name options in braces.
+    pruned. `stagewise`: it goes stage by stage through a block. `fits`: each block is then fitted by gradient.
+    `leaves_choice`: the reconstruction chooses the mask. `needs` names the entries of other dimensions without which it
+    cannot run. `bits`: of a kept value, None for the model's own dtype. `said` is what a run's name says of a stage,
+    the label by itself; it may name options in braces.
     """
 
     label: str
@@ -64,6 +65,7 @@ class Entry:
     sees_inputs: bool = False
     refits: bool = False
     stagewise: bool = False
+    fits: bool = False
     leaves_choice: bool = False
     needs: Mapping[str, str] = field(default_factory=dict)
     bits: int | None = None
@@ -215,6 +217,15 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
                     sees_inputs=True,
                     refits=True,
                     stagewise=True,
+                ),
+                "admm-fit": Entry(
+                    "ADMM, then a gradient fit",
+                    "ADMM block by block; then each block's kept weights and norms learn the dense model's output.",
+                    f"{_FITS}:admm",
+                    sees_inputs=True,
+                    refits=True,
+                    stagewise=True,
+                    fits=True,
                 ),
             },
         ),

@@ -32,6 +32,11 @@ class Batches(Protocol):
         """Add those of one more batch."""
 
 
+def latest(batches: Batches, index: int) -> torch.Tensor:
+    """What was written last at this place: of a Spool, the next generation's."""
+    return batches.ahead(index) if isinstance(batches, Spool) else batches[index]
+
+
 class Spool:
     """A list of tensors in generations: reading gives this generation's, writing makes the next one's.
 
@@ -54,17 +59,11 @@ class Spool:
     def __getitem__(self, index: int) -> torch.Tensor:
         if not 0 <= index < self._count:
             raise IndexError(index)
-        if self._memory is not None and index in self._memory:
-            return self._memory[index].to(self._device)
-        try:
-            tensor = safetensors_torch.load_file(self._file(self._generation, index))["hidden"]
-        except (OSError, SafetensorError, KeyError) as error:
-            raise EggsError(
-                f"The activations kept in {self._folder.parent} are damaged; delete that folder and start again."
-            ) from error
-        if self._memory is not None:
-            self._memory[index] = tensor
-        return tensor.to(self._device)
+        return self._read(self._generation, index)
+
+    def ahead(self, index: int) -> torch.Tensor:
+        """The next generation's tensor, once it is written."""
+        return self._read(self._generation + 1, index)
 
     def __setitem__(self, index: int, tensor: torch.Tensor) -> None:
         self._write(self._generation + 1, index, tensor)
@@ -83,6 +82,19 @@ class Spool:
         """Forget everything."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self._count = 0
+
+    def _read(self, generation: int, index: int) -> torch.Tensor:
+        if self._memory is not None and index in self._memory:  # the newest generation's
+            return self._memory[index].to(self._device)
+        try:
+            tensor = safetensors_torch.load_file(self._file(generation, index))["hidden"]
+        except (OSError, SafetensorError, KeyError) as error:
+            raise EggsError(
+                f"The activations kept in {self._folder.parent} are damaged; delete that folder and start again."
+            ) from error
+        if self._memory is not None:
+            self._memory[index] = tensor
+        return tensor.to(self._device)
 
     def _write(self, generation: int, index: int, tensor: torch.Tensor) -> None:
         tensor = tensor.cpu()

@@ -7,9 +7,9 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, cast
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from eggs_core.config import PruneConfig
 from eggs_core.errors import EggsError
@@ -20,8 +20,11 @@ from eggs_core.models.architectures import LinearLayer, block_layers, find_block
 from eggs_core.packed.grid import Grid, rounds_tables
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning import stagewise
+from eggs_core.pruning.activation_store import latest
 from eggs_core.pruning.activations import Activations, InputStatistics, Statistics
 from eggs_core.pruning.block_check import check_block_by_block
+from eggs_core.pruning.block_fit import FitStep, fit_block, tokens_per_batch
+from eggs_core.pruning.blocks import Blocks, BlocksInMemory
 from eggs_core.pruning.expert_groups import gathered
 from eggs_core.pruning.known_outputs import KnownOutputs
 from eggs_core.pruning.plan import plan_for
@@ -92,6 +95,8 @@ def prune_weight(
     notes = []
     if dead := int((statistics.squares == 0).sum()):
         notes.append(f"{dead} input channels were silent during calibration")
+    if entry("reconstruction", config.reconstruction).fits and not config.fits:
+        notes.append("kept values are rounded, so no gradient fit followed")
     reconstruct = entry("reconstruction", config.reconstruction).load()
     gram = None if statistics.gram is None else statistics.gram / statistics.tokens
     scores = score(config.score, weight, statistics.squares.sqrt())
@@ -138,34 +143,6 @@ def _output_error(weight: torch.Tensor, pruned: torch.Tensor, inputs: InputStati
     return ((inputs.sample @ pruned.T - target).norm() / target.norm().clamp_min(1e-30)).item()
 
 
-class Blocks(Protocol):
-    """A model's decoder blocks, each at hand while it is loaded; `path` is the name of their list in the model."""
-
-    @property
-    def path(self) -> str:
-        """Where the model keeps them."""
-
-    def __len__(self) -> int: ...
-
-    def load_block(self, number: int) -> AbstractContextManager[nn.Module]:
-        """The block, with its weights, for as long as the context lasts."""
-
-
-@dataclass(frozen=True, slots=True)
-class BlocksInMemory:
-    """The blocks of a model that is in memory as a whole."""
-
-    path: str
-    modules: nn.ModuleList
-
-    def __len__(self) -> int:
-        return len(self.modules)
-
-    def load_block(self, number: int) -> AbstractContextManager[nn.Module]:
-        """The block itself, as it is always there."""
-        return nullcontext(self.modules[number])
-
-
 def prune(
     model: PreTrainedModel, windows: torch.Tensor, config: PruneConfig, devices: Sequence[torch.device] = ()
 ) -> Iterator[LayerReport]:
@@ -175,13 +152,22 @@ def prune(
     Embedding and head are rounded first where kept values are, see `round_tables`. `devices` as for prune_blocks.
     Raises EggsError, before any work, if no layer can be pruned, and for a model that is not the same block by block.
     """
+    return (event for event in prune_steps(model, windows, config, devices) if isinstance(event, LayerReport))
+
+
+def prune_steps(
+    model: PreTrainedModel, windows: torch.Tensor, config: PruneConfig, devices: Sequence[torch.device] = ()
+) -> Iterator[LayerReport | FitStep]:
+    """As prune, yielding after each step of a block's fit, too."""
     patterns = plan_for(model, config.pattern, config.layers).patterns
     path, blocks = find_blocks(model)
     check_block_by_block(model, blocks, windows)
     if rounds_tables(config.bits):
         round_tables(model)
-    activations = Activations(model, blocks, windows)
-    yield from prune_blocks(BlocksInMemory(path, blocks), activations, config, patterns, devices=devices)
+    tokens = tokens_per_batch(config)
+    activations = Activations(model, blocks, windows, tokens_per_batch=tokens)
+    dense = Activations(model, blocks, windows, tokens_per_batch=tokens) if config.fits else None
+    yield from prune_blocks(BlocksInMemory(path, blocks), activations, config, patterns, devices=devices, dense=dense)
 
 
 def prune_blocks(
@@ -191,35 +177,54 @@ def prune_blocks(
     patterns: Mapping[str, NMPattern],
     first: int = 0,
     devices: Sequence[torch.device] = (),
-) -> Iterator[LayerReport]:
+    dense: Activations | None = None,
+) -> Iterator[LayerReport | FitStep]:
     """Prune block by block from number `first`, whose inputs `activations` holds; the loop that all pruning runs.
 
     patterns: those of the layers that are pruned, by name. With several `devices`, layers that read the same statistics
-    are pruned at once, each on one of them.
+    are pruned at once, each on one of them. dense: the same tokens on their way through the dense model; with them each
+    block is fitted once its layers are pruned (see block_fit.py). Its layers' reports come before.
     """
-    need_gram = config.refits
     # The last block is not pruned in stages: it loses by that (measured on SmolLM2-135M at 2:4).
     staged = len(blocks) - 1 if config.stagewise else 0
     for number in range(first, len(blocks)):
         with blocks.load_block(number) as block:
             if not activations.runs(number):  # such as one that only pictures pass
                 continue
-            stages: Iterable[tuple[list[LinearLayer], Statistics]]
+            if dense is not None:
+                dense.advance(number, block)
             chosen = [layer for layer in block_layers(blocks.path, number, block) if layer.name in patterns]
-            if not chosen:
-                activations.advance(number, block)
-                continue
             known = None
-            if number < staged:
-                if isinstance(activations.hidden, list):  # out of core there is no room
-                    known = KnownOutputs(block, [layer.projection for layer in chosen])
-                stages = stagewise.stages(activations, chosen, number, block, known)
-            else:
-                stages = gathered(activations, chosen, number, block, need_gram)
-            for layers, statistics in stages:
-                yield from _prune_layers(layers, statistics, config, patterns, devices)
-            if number < len(blocks) - 1:  # nothing reads the last block's output
+            if number < staged and chosen and isinstance(activations.hidden, list):  # out of core there is no room
+                known = KnownOutputs(block, [layer.projection for layer in chosen])
+            masks: dict[str, torch.Tensor] = {}
+            for layers, statistics in _statistics(activations, chosen, number, block, config, number < staged, known):
+                for report in _prune_layers(layers, statistics, config, patterns, devices):
+                    masks[report.name] = report.mask
+                    yield report
+            if dense is not None and masks:
+                seed, target = (config.seed << 16) + number, partial(latest, dense.hidden)
+                yield from fit_block(block, chosen, masks, activations.calls(number), target, seed)
+                known = None  # it knew outputs of other weights
+            if number < len(blocks) - 1 or not chosen:  # nothing reads the last block's output
                 activations.advance(number, block, known)
+
+
+def _statistics(
+    activations: Activations,
+    chosen: list[LinearLayer],
+    number: int,
+    block: nn.Module,
+    config: PruneConfig,
+    staged: bool,
+    known: KnownOutputs | None,
+) -> Iterable[tuple[list[LinearLayer], Statistics]]:
+    """A block's layers that are pruned, those that do not wait for each other together, with their statistics."""
+    if not chosen:
+        return ()
+    if staged:
+        return stagewise.stages(activations, chosen, number, block, known)
+    return gathered(activations, chosen, number, block, config.refits)
 
 
 def _prune_layers(

@@ -12,6 +12,7 @@ LIBRARIES = 550e6  # bytes of a process that has imported torch and transformers
 WORK = 17  # fp32 copies of the largest layer: scores, sorting and, the most of it, its graph's measures; measured
 CHUNKS = 4  # activations of the widest layer that are alive at once
 KEPT = 6  # such activations that a backward pass through a block keeps; saved tensors of Llama blocks: 4.5 to 5.3
+FITTED = 6  # fp32 copies of a block while it is fitted: itself, gradients, Adam's two averages, kept values, a margin
 GRAMS = 4  # a gram, its damped copy, factor and inverse
 
 
@@ -50,10 +51,10 @@ class Shapes:
 def peak_bytes(shapes: Shapes, config: PruneConfig, itemsize: int = 4) -> int:
     """Peak bytes of host memory, on a CPU that computes in fp32, of pruning block by block with this configuration.
 
-    The peak is LIBRARIES and the largest of three moments. Before the first block there are embeddings and a block.
+    The peak is LIBRARIES and the largest of four moments. Before the first block there are embeddings and a block.
     While a block is pruned there are the block, its grams, copies of its largest layer and a chunk of activations;
-    stage by stage, also the block as it was and what a backward pass keeps. In evaluation there are embeddings, LM head
-    and logits. itemsize: bytes of a value.
+    stage by stage, also the block as it was and what a backward pass keeps. A fit has copies of the block in their
+    place. In evaluation there are embeddings, LM head and logits. itemsize: bytes of a value.
     """
     tokens = min(TOKENS_PER_BATCH, config.calibration_windows * config.calibration_length)
     staged = config.stagewise
@@ -67,6 +68,7 @@ def peak_bytes(shapes: Shapes, config: PruneConfig, itemsize: int = 4) -> int:
     moments = (
         shapes.embedding + shapes.block + chunk,
         blocks + grams + WORK * shapes.layer + chunk + backward,
+        FITTED * shapes.block * 4 // itemsize + chunk + backward if config.fits else 0,
         shapes.embedding + shapes.head + LOGITS_PER_BATCH,
     )
     return int(LIBRARIES + itemsize * max(moments))

@@ -27,8 +27,9 @@ from eggs_core.models.checkpoint import Checkpoint
 from eggs_core.models.fingerprints import same_weights
 from eggs_core.models.folder import INDEX
 from eggs_core.pruning.activation_store import LOCK, STATE, WORK, Spool
-from eggs_core.pruning.activations import Activations
+from eggs_core.pruning.activations import TOKENS_PER_BATCH, Activations
 from eggs_core.pruning.block_calls import replaced
+from eggs_core.pruning.block_fit import FitStep, tokens_per_batch
 from eggs_core.pruning.loop import LayerReport, prune_blocks
 from eggs_core.pruning.plan import plan_for
 from eggs_core.report_types import LayerEntry
@@ -36,6 +37,8 @@ from eggs_core.report_types import LayerEntry
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
 
+CALIBRATION = ("calibration", "target")  # on its way through the pruned model; for a fit, through the dense one
+TENSOR_KINDS = (".mask", ".topn", ".permutation")
 MEMORY_SHARE = 8  # activations stay in memory if they take at most one part of so many of what is available
 
 
@@ -71,6 +74,7 @@ class StreamedPruning:
         self.plan = plan_for(checkpoint.model, config.pattern, config.layers)
         self.path, self._checkpoint, self._config = checkpoint.path, checkpoint, config
         self._windows = {"calibration": calibration, "dense": evaluation, "pruned": evaluation}
+        self._windows |= {"target": calibration} if config.fits else {}
         self._out, self._work, self._devices = Path(out), Path(out) / WORK, devices
         self._reports: list[LayerReport] = []
         self._shapes = self.plan.shapes
@@ -105,11 +109,12 @@ class StreamedPruning:
         checkpoint, whole = self._checkpoint, self.finished == len(self)
         with self._explained(), checkpoint.load_outer(head=False), checkpoint.load_block(0):
             for name, windows in self._windows.items():
-                if not (whole and name == "calibration"):  # nothing goes on from the last block but evaluation
+                if not (whole and name in CALIBRATION):  # nothing goes on from the last block but evaluation
                     spool = self._spools[name]
                     if self.finished >= 0 and not spool:
                         raise self._incomplete()
-                    found = Activations(checkpoint.model, checkpoint.blocks, windows, spool)
+                    tokens = tokens_per_batch(self._config) if name in CALIBRATION else TOKENS_PER_BATCH
+                    found = Activations(checkpoint.model, checkpoint.blocks, windows, spool, tokens)
                     if len(spool) != len(found.batches):
                         raise self._incomplete()
                     if not found.shared():
@@ -122,16 +127,18 @@ class StreamedPruning:
             if self.finished < 0:
                 self._commit(0)
 
-    def prune(self) -> Iterator[LayerReport]:
-        """Prune the blocks that are left, yielding a report per layer; a block is kept once it is complete."""
+    def prune(self) -> Iterator[LayerReport | FitStep]:
+        """Prune the blocks that are left, yielding layers and steps of fits; a block is kept once it is complete."""
         if self.finished == len(self):
             return
-        calibration = self._activations["calibration"]
-        streams = prune_blocks(self, calibration, self._config, self.plan.patterns, self.finished, self._devices)
+        tokens, patterns = self._activations, self.plan.patterns
+        calibration, target = tokens["calibration"], tokens.get("target")
+        streams = prune_blocks(self, calibration, self._config, patterns, self.finished, self._devices, target)
         with self._explained():
-            for report in streams:
-                self._reports.append(report)
-                yield report
+            for event in streams:
+                if isinstance(event, LayerReport):
+                    self._reports.append(event)
+                yield event
 
     @contextmanager
     def load_block(self, number: int) -> Iterator[nn.Module]:
@@ -279,9 +286,6 @@ class StreamedPruning:
         except DiskFull as error:
             done = f"{max(self.finished, 0)} of {len(self)} blocks are finished and kept"
             raise DiskFull(f"{error} {done}: free some space and start the same run again.") from error
-
-
-TENSOR_KINDS = (".mask", ".topn", ".permutation")
 
 
 def _score(model: PreTrainedModel, blocks: list[nn.Module], activations: Activations) -> WindowScores:

@@ -20,7 +20,7 @@ from eggs_core.files import write_tensors
 from eggs_core.heavy import nn, no_grad, safetensors_torch, torch
 from eggs_core.models.architectures import linear_layers
 from eggs_core.progress import Progress
-from eggs_core.pruning.trained import Trained
+from eggs_core.pruning.trained import Trained, schedule
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # it takes transformers seconds to import its models
 BATCH = 8  # windows that one step of the optimizer reads
 HELD_OUT = 16  # windows on which the curve is measured, at most
 POINTS = 12  # of the curve, after the one before training
-WARM_UP = 0.05  # of all steps, in which the rate rises
 RATE_TIMES_WIDTH = 0.2  # the learning rate, unless a run says otherwise, is this over the model's width
 CLIP = 1.0  # norm of all gradients, at most
 PART_LOGITS = 2**25  # logits of the windows that go through a model together, 128 MB in fp32
@@ -66,8 +65,7 @@ class Lesson:
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step, from 0: a short rise, then half a cosine down to 0."""
-        rise = min(1.0, (step + 1) / max(1.0, WARM_UP * self.steps))
-        return self.rate * rise * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return self.rate * schedule(step, self.steps)
 
 
 @dataclass(slots=True)
@@ -102,7 +100,7 @@ def distil(
     other parameters of both models stay as they are. Closed early, it writes a checkpoint and leaves the student as it
     is at that step. Raises EggsError if the divergence is not finite before the first step.
     """
-    with Trained(student, masks) as trained:
+    with Trained(student, linear_layers(student), masks) as trained:
         state = _State.begun(trained, lesson)
         started = time.monotonic() - state.seconds
         saved = time.monotonic()

@@ -1,28 +1,33 @@
-"""The parameters that recovery trains: kept weights and norms, and what is kept of them as vectors."""
+"""The parameters that are trained after pruning: kept weights and norms, and what is kept of them as vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Iterable, Mapping
 
 from eggs_core.heavy import nn, no_grad, torch
-from eggs_core.models.architectures import is_transposed, linear_layers
+from eggs_core.models.architectures import LinearLayer, is_transposed
 from eggs_core.models.experts import is_expert
 
-if TYPE_CHECKING:  # it takes transformers seconds to import its models
-    from transformers import PreTrainedModel
+WARM_UP = 0.05  # of all steps, in which the rate rises
+
+
+def schedule(step: int, steps: int) -> float:
+    """The share of the learning rate at a step, from 0: a short rise, then half a cosine down to 0."""
+    rise = min(1.0, (step + 1) / max(1.0, WARM_UP * steps))
+    return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 class Trained:
-    """The parameters of a model that are trained, in fp32, while the context lasts: kept weights and norms.
+    """The parameters of a model or block that are trained, in fp32, while the context lasts: kept weights and norms.
 
-    What is kept of a parameter is a vector: `mask` says where, None where all of it is.
+    layers: those of it that `masks`, bool (out, in) by name, may hold. What is kept of a parameter is a vector.
     """
 
-    def __init__(self, model: PreTrainedModel, masks: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, model: nn.Module, layers: Iterable[LinearLayer], masks: Mapping[str, torch.Tensor]) -> None:
         self._model, self._dtypes = model, {p: p.dtype for p in model.parameters()}
         self._required = {p: p.requires_grad for p in model.parameters()}
-        self.masks = _parameter_masks(model, masks)
+        self.masks = _parameter_masks(model, layers, masks)
         wanted = {id(p) for module in model.modules() if _is_norm(module) for p in module.parameters(recurse=False)}
         self.parameters = {n: p for n, p in model.named_parameters() if n in self.masks or id(p) in wanted}
 
@@ -78,11 +83,13 @@ def _is_norm(module: nn.Module) -> bool:
     return type(module).__name__.endswith("Norm")
 
 
-def _parameter_masks(model: PreTrainedModel, masks: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _parameter_masks(
+    model: nn.Module, layers: Iterable[LinearLayer], masks: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
     """Masks by parameter name, as the parameter lies; what is kept of a mixture's shared tensor is what is not zero."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found: dict[str, torch.Tensor] = {}
-    for layer in linear_layers(model):
+    for layer in layers:
         if layer.name not in masks:
             continue
         module = layer.module

@@ -20,7 +20,7 @@ from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.models.fingerprints import same_weights
 from eggs_core.models.loading import LoadedModel
 from eggs_core.progress import Progress, memory_errors
-from eggs_core.pruning.loop import LayerReport, prune
+from eggs_core.pruning.loop import LayerReport, prune_steps
 from eggs_core.pruning.plan import Plan, plan_for
 from eggs_core.report_types import Latency, Recovery
 from eggs_core.runs.events import Event, Finished, LayerDone
@@ -139,15 +139,16 @@ def _pruned_copy(
         made = yield from copied(dense, windows, plan.patterns, config, 0.2, first)
         yield Progress(f"Calibrating on {windows.numel():,} tokens", first)
         started = clock.seconds()
-        for layer in prune(made.model, windows, config):
-            layers.append(layer)
+        for event in prune_steps(made.model, windows, config):
             clock.pruning = clock.seconds() - started
-            yield LayerDone(layer, total)
-            yield Progress(
-                f"Block {layer.block + 1}, {layer.projection}: layer {len(layers)} of {total}",
-                first + (last - first) * len(layers) / total,
-                clock.pruning / len(layers) * (total - len(layers)),
-            )
+            if isinstance(event, LayerReport):
+                layers.append(event)
+                yield LayerDone(event, total)
+                text = f"Block {event.block + 1}, {event.projection}: layer {len(layers)} of {total}"
+            else:
+                text = event.text
+            left = clock.pruning / len(layers) * (total - len(layers))
+            yield Progress(text, first + (last - first) * len(layers) / total, left)
     return made, layers
 
 

@@ -17,7 +17,8 @@ from eggs_core.models.loading import LoadedModel
 from eggs_core.packed.grid import Grid
 from eggs_core.pattern import Patterns
 from eggs_core.progress import Progress, memory_errors
-from eggs_core.pruning.loop import prune
+from eggs_core.pruning.block_fit import FitStep
+from eggs_core.pruning.loop import prune_steps
 from eggs_core.runs.events import Finished
 from eggs_core.runs.execute import COPIES
 from eggs_core.runs.masked import apply_masks
@@ -189,12 +190,16 @@ def _prune_again(run: Run, dense: LoadedModel) -> Generator[Progress, None, Prun
     )
     dense.check_tokens(windows)
     yield Progress("The re-fitted weights are not stored: pruning again", 0.0)
-    model, masks, permutations, grids = dense_copy(run, dense), {}, {}, {}
-    for report in prune(model, windows, config):
-        masks[report.name] = report.mask
-        if report.permutation is not None:
-            permutations[report.name] = report.permutation
-        if report.grid is not None:
-            grids[report.name] = report.grid
+    model, permutations, grids = dense_copy(run, dense), {}, {}
+    masks: dict[str, torch.Tensor] = {}
+    for event in prune_steps(model, windows, config):
+        if isinstance(event, FitStep):
+            yield Progress(f"Pruning again: {event.text}", len(masks) / total)
+            continue
+        masks[event.name] = event.mask
+        if event.permutation is not None:
+            permutations[event.name] = event.permutation
+        if event.grid is not None:
+            grids[event.name] = event.grid
         yield Progress(f"Pruning again: layer {len(masks)} of {total}", len(masks) / total)
     return PrunedModel(dense, model, masks, permutations, "pruned again", grids)

@@ -20,6 +20,7 @@ from eggs_core.evaluation.steps import evaluate_steps
 from eggs_core.files import check_disk, write_json, write_tensors
 from eggs_core.heavy import safetensors_torch, torch
 from eggs_core.masks.bits import pack_bits
+from eggs_core.models.architectures import linear_layers
 from eggs_core.models.loading import LoadedModel
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.activation_store import STATE, WORK
@@ -149,7 +150,7 @@ def take_up(model: PreTrainedModel, report: Report, course: Course) -> bool:
 
     The report's own file counts before the run store's. Values of other masks or weights are not taken.
     """
-    trained, places = Trained(model, course.masks), []
+    trained, places = Trained(model, linear_layers(model), course.masks), []
     if (recovery := report.get("recovery")) and (said := recovery.get("weights")):
         places.append(Path(said))
     with suppress(EggsError):  # the run store may not be there

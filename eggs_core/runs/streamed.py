@@ -26,6 +26,7 @@ from eggs_core.models.quantised import VALUES_PER_BYTE, method_of
 from eggs_core.models.source import folder_here, model_source
 from eggs_core.network import reachable
 from eggs_core.progress import Progress, memory_errors
+from eggs_core.pruning.loop import LayerReport
 from eggs_core.pruning.memory_estimate import Shapes, peak_bytes
 from eggs_core.pruning.out_of_core import Streamed, StreamedPruning
 from eggs_core.pruning.plan import Plan
@@ -185,11 +186,13 @@ def _layers(job: StreamedPruning, kept: int) -> Iterator[Event]:
     started, total = time.monotonic(), job.total_layers
     before = total * kept // len(job)
     first, last = 0.03, 0.94
-    for done, report in enumerate(job.prune(), 1):
-        left = (time.monotonic() - started) / done * (total - before - done)
-        yield LayerDone(report, total)
-        yield Progress(
-            f"Streaming block {report.block + 1} of {len(job)}, {report.projection}",
-            first + (last - first) * (before + done) / total,
-            left,
-        )
+    done = 0
+    for event in job.prune():
+        if isinstance(event, LayerReport):
+            done += 1
+            yield LayerDone(event, total)
+            text = f"Streaming block {event.block + 1} of {len(job)}, {event.projection}"
+        else:
+            text = event.text
+        left = (time.monotonic() - started) / max(done, 1) * (total - before - done)
+        yield Progress(text, first + (last - first) * (before + done) / total, left)

@@ -34,9 +34,9 @@ def test_sparsegpt_is_its_own_choice_of_weights_and_values():
     assert make_config("m", "2:4", "ria", **expected).method == CUSTOM
 
 
-@pytest.mark.parametrize("reconstruction", ["none", "obs", "admm", "admm-block"])
+@pytest.mark.parametrize("reconstruction", ["none", "obs", "admm", "admm-block", "admm-fit"])
 def test_every_reconstruction_follows_every_choice_of_weights(reconstruction):
-    assert set(DIMENSIONS["reconstruction"].entries) == {"none", "obs", "admm", "admm-block"}
+    assert set(DIMENSIONS["reconstruction"].entries) == {"none", "obs", "admm", "admm-block", "admm-fit"}
     keys = set()
     for score in SCORES_OF_THEIR_OWN:
         config = make_config("m", "2:4", CUSTOM, score=score, selection="topn", reconstruction=reconstruction)

@@ -83,8 +83,8 @@ def stop_after(job, layers: int) -> None:
 
 
 def test_a_stop_keeps_the_finished_layers_and_leaves_no_hooks(follow, micro, store, make_config, monkeypatch):
-    copies, real = [], execute.prune
-    monkeypatch.setattr(execute, "prune", lambda model, *rest: copies.append(model) or real(model, *rest))
+    copies, real = [], execute.prune_steps
+    monkeypatch.setattr(execute, "prune_steps", lambda model, *rest: copies.append(model) or real(model, *rest))
     workspace, dense = Workspace(), micro.model
     before = [p.detach().clone() for p in dense.parameters()]
     stop_after(run_job(follow, workspace, make_config(), {}), 5)

@@ -53,10 +53,10 @@ def folder(tiny_model, tmp_path):
     return build
 
 
-def stream(place: Path, out: Path, method: str = "ria", stop: int | None = None, **options):
+def stream(place: Path, out: Path, method: str = "ria", stop: int | None = None, fit: bool = False, **options):
     """Prune into `out`; `stop` says after how many layers to give up. Returns the Streamed, None if given up."""
     checkpoint = Checkpoint(str(place), CPU)
-    config = make_config(str(place), "2:4", method)
+    config = make_config(str(place), "2:4", method, reconstruction="admm-fit" if fit else None)
     job = StreamedPruning(checkpoint, config, CALIBRATION, EVALUATION, out, **options)
     try:
         job.capture()
@@ -145,6 +145,21 @@ def test_a_stopped_run_goes_on_and_ends_the_same(folder, tmp_path, monkeypatch, 
     assert [x["name"] for x in done.layers] == [x["name"] for x in expected.layers]
     assert torch.equal(done.pruned.nats, expected.pruned.nats)
     assert torch.equal(done.dense.nats, expected.dense.nats)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_fitted_run_goes_on_and_ends_as_in_memory(folder, tmp_path, monkeypatch, in_memory):
+    place, out = folder("llama"), tmp_path / "parts"
+    if not in_memory:
+        monkeypatch.setattr(streaming, "free_memory", lambda _device: 0)
+    assert stream(place, out, stop=10, fit=True) is None  # seven layers, three steps of the first block's fit
+    assert stream(place, out, stop=13, fit=True) is None  # in the second block
+    stream(place, out, fit=True)
+    whole = load(str(place), CPU)
+    list(prune(whole.model, CALIBRATION, make_config("m", "2:4", "ria", reconstruction="admm-fit")))
+    expected = whole.model.state_dict()
+    for name, tensor in AutoModelForCausalLM.from_pretrained(out, dtype="auto").state_dict().items():
+        assert torch.equal(tensor, expected[name].to(torch.float16)), name
 
 
 def killed(place: Path, out: Path, count: int, after: bool) -> int:

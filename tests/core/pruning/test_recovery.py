@@ -141,7 +141,7 @@ def test_the_best_point_is_kept_where_training_does_harm(tiny_model):
 def test_every_architecture_learns_with_its_masks_in_place(tiny_model, kind):
     teacher = tiny_model(kind)
     student, masks = pruned(teacher)
-    with Trained(student, masks) as trained:
+    with Trained(student, linear_layers(student), masks) as trained:
         norms = [name for name in trained.parameters if name not in trained.masks]
         assert norms and set(trained.sizes()) == set(trained.parameters)
     learned, _ = run(distil(student, teacher, masks, lesson(1, length=8)))  # which checks the zeros
