@@ -160,7 +160,7 @@ class Stream:
         Raises CannotRotate, with the model half changed, for a gain that cannot be moved.
         """
         self.model.config.tie_word_embeddings = False
-        head = self.head.module
+        head = cast(nn.Linear, self.head.module)
         head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=head.weight.requires_grad)
         for norm, layers in self.norms:
             _fold(norm, layers)
@@ -227,9 +227,9 @@ def _fold(norm: nn.Module, layers: tuple[LinearLayer, ...]) -> None:
     """A norm's gain goes into the layers after it; so does its bias where they all have one, else it stays before."""
     bias, offset = getattr(norm, "bias", None), 0 if isinstance(norm, nn.LayerNorm) else _offset(norm)
     gain = _exact(_weight(norm)) + offset
-    biases = [getattr(layer.module, "bias", None) for layer in layers]
+    biases = [one for layer in layers if (one := getattr(layer.module, "bias", None)) is not None]
     if bias is not None:
-        if all(one is not None for one in biases):
+        if len(biases) == len(layers):
             for layer, one in zip(layers, biases, strict=True):
                 one.copy_(_exact(one) + _exact(layer.weight()) @ _exact(bias))
             bias.zero_()

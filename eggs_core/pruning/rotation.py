@@ -130,7 +130,7 @@ class _Skew:
         """Those of the identity."""
         device = layers[0].weight.device
         values = next((layer.values for layer in layers if layer.values), None)
-        shape = values and (len(stream.blocks), values.heads, values.width, values.width)
+        shape = None if values is None else (len(stream.blocks), values.heads, values.width, values.width)
         return cls(
             torch.zeros(stream.width, stream.width, device=device, requires_grad=True),
             None if shape is None else torch.zeros(shape, device=device, requires_grad=True),

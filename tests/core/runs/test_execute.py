@@ -1,5 +1,6 @@
 """Whole runs of the bundled models, as the app and the command line make them."""
 
+import copy
 import json
 
 import pytest
@@ -155,7 +156,7 @@ def test_running_out_of_memory_is_a_sentence():
 def test_a_run_that_does_not_fit_is_refused_before_anything_is_copied(cache, monkeypatch):
     cache.get("tiny-llama")
     monkeypatch.setattr(device, "free_memory", lambda _: 1_000_000)
-    monkeypatch.setattr(pipeline.copy, "deepcopy", lambda _: pytest.fail("copied"))
+    monkeypatch.setattr(copy, "deepcopy", lambda _: pytest.fail("copied"))
     assert "MB of memory, and 1.0 MB are free" in refused(cache, stream=False)
 
 

@@ -22,7 +22,7 @@ def create_rotation_panel(state: gr.State) -> Tab:
     def render(workspace: Workspace) -> Values:
         run = finished(workspace)
         shares = kept_shares(run) if run else []
-        drawn = {chart: kept_chart(shares, run_label(run))} if run and shares else alike([chart])
+        drawn: Values = {chart: kept_chart(shares, run_label(run))} if run and shares else alike([chart])
         return {sentence: rotation_reading(run), **drawn}
 
     return Tab([sentence, chart], render)
