@@ -25,7 +25,6 @@ import torch  # noqa: E402
 from benchmarks.outcome import machine  # noqa: E402
 from eggs_core import registry  # noqa: E402
 from eggs_core.config import PruneConfig, make_config  # noqa: E402
-from eggs_core.registry import AS_COMPUTED  # noqa: E402
 from eggs_core.runs.events import Finished  # noqa: E402
 from eggs_core.runs.execute import execute  # noqa: E402
 from eggs_core.speed.generation import greedy  # noqa: E402
@@ -45,6 +44,7 @@ ALL = "1:1"  # every weight stays: with rounded values, quantisation alone
 METHODS = ("magnitude", "wanda", "ria", "sparsegpt", "eggs-ptp-plus")
 PLAIN = "magnitude"  # the method at 1:1, where all methods keep the same; it changes no value before it is rounded
 ROUNDED = ("int8", "int4", "bf16")
+AS_COMPUTED = registry.default("values")
 TILE = ("tiny-llama", "model.layers.2.mlp.down_proj", 8, 16)  # a bundled model's layer, rows, columns
 WINDOWS = {"calibration_windows": 32, "evaluation_windows": 32}  # of 256 tokens
 

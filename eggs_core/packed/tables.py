@@ -149,7 +149,8 @@ def untie(model: nn.Module) -> None:
     """Let transformers forget what it would tie to an embedding in 8 bits: the head has its tensors already."""
     found, ties = embedding_of(model), getattr(model, "all_tied_weights_keys", None)
     if found is not None and ties:
-        model.all_tied_weights_keys = {to: source for to, source in ties.items() if source != f"{found[0]}.weight"}
+        left = {to: source for to, source in ties.items() if source != f"{found[0]}.weight"}
+        setattr(model, "all_tied_weights_keys", left)  # noqa: B010 - a module's type knows tensors alone
 
 
 def unpack_embedding(model: nn.Module) -> None:

@@ -118,6 +118,7 @@ class Structs:
         """An embedding, dense or in 8 bits, as a matrix of which rows are read."""
         rows, columns = embedding.num_embeddings, embedding.embedding_dim
         plain = kernels.DTYPES[torch.float32]
+        places: tuple[int | None, ...]
         if isinstance(embedding, PackedEmbedding):
             places = self._pointer(embedding.values), None, None, None, self._pointer(embedding.scales)
             kind, each = kernels.ROUNDED[TABLE_BITS], values_per_scale(WHOLE)

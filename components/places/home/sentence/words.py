@@ -3,11 +3,12 @@
 from components.places.home.sentence.view import Home, methods
 from components.words.html import escape, facts_line
 from eggs_core.pattern import NMPattern
-from eggs_core.registry import AS_COMPUTED, DEFAULT_METHOD, METHODS
+from eggs_core.registry import DEFAULT_METHOD, METHODS, default
 
 DENSE = "dense"
 FIRST_PATTERN, FIRST_PROMPT = "2:4", 1
 PATTERNS = (DENSE, "3:4", "2:4", "1:4")
+AS_COMPUTED = default("values")
 VALUES = {AS_COMPUTED: "32", "bf16": "16", "int8": "8", "int4": "4"}  # and their bits
 
 
