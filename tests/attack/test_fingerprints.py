@@ -20,6 +20,7 @@ from eggs_core.models.checkpoint import Checkpoint
 from eggs_core.models.dense_models import ModelCache
 from eggs_core.models.fingerprints import KEPT, PREFIX, Known, WeightFiles, check_same_weights, of_files, same_weights
 from eggs_core.models.loading import LoadedModel, load
+from eggs_core.models.source import WITHOUT_WEIGHTS
 from eggs_core.runs.execute import execute
 from eggs_core.runs.measured_speed import measure_speed
 from eggs_core.runs.pruned_models import WeightCache, keep, recover
@@ -227,6 +228,8 @@ def test_shipped_runs_are_still_of_the_shipped_models(bundled):
     """They were made before, so that their fingerprint is of the old kind, or with this version."""
     for folder in sorted((ROOT / "assets" / "runs").iterdir()):
         report = json.loads((folder / "report.json").read_text())
+        if report["model"] in WITHOUT_WEIGHTS:
+            continue
         check_same_weights(report, bundled(report["model"]))
         other = {"tiny-llama": "tiny-opt", "tiny-opt": "tiny-llama"}[report["model"]]
         assert not same_weights(report["fingerprint"], bundled(other))

@@ -109,6 +109,7 @@ PLAIN = {
     "address.opened_tab",
     "places.home.sentence.view.methods",  # names of the registry
     "charts.colors.color",
+    "charts.colors.shades",
     "jobs.events.visitor",
     "jobs.messages.waiting",  # which is escaped where it is used
     "jobs.prune.run_job",
@@ -167,7 +168,9 @@ PLAIN = {
     "widgets.encoding.base64_floats",
     "widgets.encoding.base64_counts",
     "widgets.encoding.base64_bytes",
-    *(f"words.experts.{name}" for name in ("means_hint", "mean_text", "spread_text", "expert_text")),  # numbers
+    *(f"words.experts.{name    "places.runs.compare.view.hues_of",
+    "places.runs.front.labels.places",
+}" for name in ("means_hint", "mean_text", "spread_text", "expert_text")),  # numbers
     "words.labels.run_label",
     "words.labels.label_of",
     "words.labels.short_name",  # of a button

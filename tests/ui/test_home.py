@@ -3,8 +3,7 @@
 import pytest
 
 from components.places.home.sentence.view import ALL, home
-from components.places.home.sentence.words import VALUES
-from eggs_core.registry import AS_COMPUTED
+from components.places.home.sentence.words import AS_COMPUTED, VALUES
 
 pytestmark = pytest.mark.ui
 

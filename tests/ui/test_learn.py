@@ -29,14 +29,14 @@ def test_a_click_is_judged_by_the_core(open_page, width):
     assert "no, 5 off" in page.inner_text("#lesson-measures")
     drawn = page.get_attribute("#lesson-bench .bench", "data-mask")
     assert torch.equal(torch.tensor([b == "1" for b in drawn]).view(8, 8), mask)
-    page.get_by_label("32", exact=True).check()
+    page.locator("#lesson").get_by_label("32", exact=True).check()
     page.wait_for_selector("#lesson-feedback .good")
 
 
 def test_steps_change_the_address_and_the_matrix(open_page):
     page = open_page(query="?step=weights")
     page.wait_for_selector("#lesson-bench [data-kept='64']")
-    page.get_by_label("16. Challenge").check()
+    page.locator("#lesson").get_by_label("16. Challenge").check()
     page.wait_for_selector("#lesson-bench .bench-degree.orphan")
     page.wait_for_selector("#lesson-words .katex")
     assert "step=challenge" in page.url and "☆☆☆" in page.inner_text("#lesson-measures")
@@ -70,11 +70,11 @@ def test_a_wrong_answer_is_told_why_and_a_right_one_is_ticked(open_page):
     page = open_page(query="?step=order")
     step = STEPS[KEYS.index("order")]
     for answer, words in reversed(step.answers):
-        page.get_by_label(answer, exact=True).check()
+        page.locator("#lesson").get_by_label(answer, exact=True).check()
         page.locator("#lesson-feedback").get_by_text(words).wait_for()
-    page.get_by_label("12. Order ✓").wait_for()
-    assert page.get_by_label("12. Order ✓").is_checked()
-    page.get_by_label("regrouped", exact=True).check()
+    page.locator("#lesson").get_by_label("12. Order ✓").wait_for()
+    assert page.locator("#lesson").get_by_label("12. Order ✓").is_checked()
+    page.locator("#lesson").get_by_label("regrouped", exact=True).check()
     page.wait_for_function("(document.querySelector('#lesson-bench th:nth-child(2)')?.innerText ?? '1') !== '1'")
 
 
@@ -104,7 +104,7 @@ def test_next_goes_through_every_step(open_page):
     for step in STEPS[1:]:
         page.click("#lesson-next")
         page.get_by_role("heading", name=step.name, exact=True).wait_for()
-        assert page.get_by_label(step.right, exact=True).is_visible()
+        assert page.locator("#lesson").get_by_label(step.right, exact=True).is_visible()
     page.wait_for_function("key => location.search.includes(key)", arg=STEPS[-1].key)
     assert page.locator(".lesson-keep li").count() == 3 and page.is_visible("#lesson-print")
 
@@ -114,7 +114,7 @@ def test_a_prediction_comes_before_the_figure(open_page):
     page.wait_for_selector("#lesson-bench [data-kept='64']")
     number = page.locator("#lesson-slider input[type=number]")
     assert number.is_disabled()
-    page.get_by_label("about a half", exact=True).check()
+    page.locator("#lesson").get_by_label("about a half", exact=True).check()
     page.wait_for_selector("#lesson-bench [data-kept='32']")
     page.wait_for_selector("#lesson-feedback .wrong")
     assert number.input_value() == "32" and number.is_enabled()

@@ -3,11 +3,11 @@
 import itertools
 
 from components.places.home.sentence.view import FILE, home, methods
-from components.places.home.sentence.words import PATTERNS, VALUES, about, frame
+from components.places.home.sentence.words import AS_COMPUTED, PATTERNS, VALUES, about, frame
 from components.widgets.assets import home_texts
 from eggs_core.models.source import BUNDLED
 from eggs_core.pattern import NMPattern
-from eggs_core.registry import AS_COMPUTED, METHODS
+from eggs_core.registry import METHODS
 
 
 def test_the_file_is_small_and_says_what_it_was_computed_with():
