@@ -50,7 +50,7 @@ CONTEXTS = (64, 1024)
 def paths() -> dict[str, str]:
     """This processor's best path, and AVX2 where it has more: short name -> name."""
     best = kernels.PATHS[kernels.path_number()]
-    return {"best": best} | ({"avx2": "AVX2"} if kernels.path_number() > kernels.PATHS.index("AVX2") else {})
+    return {"best": best} | ({"avx2": "AVX2"} if kernels.path_number() > 1 else {})
 
 
 def layer_rows(

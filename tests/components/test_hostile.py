@@ -168,9 +168,9 @@ PLAIN = {
     "widgets.encoding.base64_floats",
     "widgets.encoding.base64_counts",
     "widgets.encoding.base64_bytes",
-    *(f"words.experts.{name    "places.runs.compare.view.hues_of",
+    "places.runs.compare.view.hues_of",
     "places.runs.front.labels.places",
-}" for name in ("means_hint", "mean_text", "spread_text", "expert_text")),  # numbers
+    *(f"words.experts.{name}" for name in ("means_hint", "mean_text", "spread_text", "expert_text")),  # numbers
     "words.labels.run_label",
     "words.labels.label_of",
     "words.labels.short_name",  # of a button

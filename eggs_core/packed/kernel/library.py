@@ -3,6 +3,7 @@
 import ctypes
 import re
 import sys
+import platform
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ import torch
 from eggs_core.errors import EggsError
 from eggs_core.packed.kernel.compiler import BuildError, build, prebuilt
 
-PATHS = ("portable C", "AVX2", "AVX-512", "AVX-512 BF16")  # an eggs_path of nm.h indexes them
+ARM = platform.machine().lower() in ("aarch64", "arm64")
+PATHS = ("portable C", "NEON" if ARM else "AVX2", "AVX-512", "AVX-512 BF16")  # an eggs_path of nm.h indexes them
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 ROUNDED = {8: 3, 4: 4, 3: 5, 2: 6}  # bits of whole numbers -> an eggs_dtype
 DTYPE_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -119,7 +121,7 @@ def max_tokens() -> int:
 
 
 def kernel_path() -> str:
-    """What runs packed layers here: "AVX-512", "AVX2", "portable C" or "torch (…why no kernel…)"."""
+    """What runs packed layers here: "AVX-512", "AVX2", "NEON", "portable C" or "torch (…why no kernel…)"."""
     found = kernel()
     if found is not None:
         return PATHS[min(path_number(), 2)]  # a layer's own path says when bf16 has a faster one
