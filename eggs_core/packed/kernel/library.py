@@ -1,9 +1,9 @@
 """The C kernel for products with N:M packed weights: loads it once and names the path that runs."""
 
 import ctypes
+import platform
 import re
 import sys
-import platform
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
