@@ -209,10 +209,10 @@ def verify(visitor: Visitor, config: PruneConfig, draw: random.Random) -> None:
         raise Wrong(f"{layer} of {config.method} expected, {shown['name']} of {shown['label']} shown, {kept} kept")
 
 
-def memory(pid: int) -> float:
-    """Bytes of a process and its children that are in memory."""
+def memory(pid: int) -> tuple[int, int]:
+    """Bytes of a process and of its children that are in memory; what they share counts for each."""
     process = psutil.Process(pid)
-    return sum(p.memory_info().rss for p in (process, *process.children(recursive=True)))
+    return process.memory_info().rss, sum(p.memory_info().rss for p in process.children(recursive=True))
 
 
 def sit(url: str, start: float, seconds: float, timings: dict, errors: list, crossed: list, seat: int) -> int:
@@ -272,7 +272,7 @@ def run(visitors: int, seconds: float, quick: bool, hostile: bool) -> tuple[dict
 
         def watch() -> None:
             while not over.wait(1):
-                samples.append((time.monotonic() - start, memory(pid)))
+                samples.append((time.monotonic() - start, *memory(pid)))
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -286,7 +286,8 @@ def run(visitors: int, seconds: float, quick: bool, hostile: bool) -> tuple[dict
     errors, crossed = ([text for found in seen for text in found[kind]] for kind in (2, 3))
     cheap = sorted(timings["cheap"])
     # Caches and allocators fill first: growth is what the second half adds to the end of the first.
-    early, late = ([b for t, b in samples if low <= t / seconds < high] for low, high in ((0.4, 0.6), (0.8, 1.0)))
+    spans = ((0.4, 0.6), (0.8, 1.0))
+    early, late = ([a + b for t, a, b in samples if low <= t / seconds < high] for low, high in spans)
     growth = (statistics.mean(late) - statistics.mean(early)) / 1e6 if early and late else 0.0
     figures = {
         "errors": len(errors),
@@ -303,7 +304,9 @@ def run(visitors: int, seconds: float, quick: bool, hostile: bool) -> tuple[dict
         "errors": errors[:20],
         "crosstalk": crossed[:20],
         "events": {name: summary(values) for name, values in timings.items()},
-        "memory_mb": [(round(t), round(b / 1e6)) for t, b in samples[:: max(1, len(samples) // 60)]],
+        "memory_mb": [  # seconds, the server, its workers
+            (round(t), round(a / 1e6), round(b / 1e6)) for t, a, b in samples[:: max(1, len(samples) // 60)]
+        ],
     }
     return figures, tables
 
