@@ -82,7 +82,7 @@ def test_a_curve_is_measured_point_by_point_and_can_be_stopped(page):
     page.wait_for_selector("#sweep:enabled")
     points = page.evaluate(TRACES, "#sweep-perplexity")[0]
     assert points["x"][0] == 0 and len(points["y"]) < 6 and points["y"][0] > 30
-    assert "tiny-llama · 1:4 · ria score" in page.inner_text("#sweep-facts")
+    assert "tiny-llama · 1:4 · ria · degree" in page.inner_text("#sweep-facts")
 
 
 def test_sparsegpt_has_no_beta_to_vary(page):
