@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import select
 import socket
 import subprocess
 import sys
@@ -259,9 +260,16 @@ def test_a_person_stops_an_answer_and_goes_on(run):
     )
     shown, seen = "", 0
 
-    def until(words: str) -> None:
+    def until(words: str, again: bytes = b"") -> None:
         nonlocal shown, seen
+        end = time.monotonic() + 120
         while words not in shown[seen:]:
+            if not select.select([chatting.stdout], [], [], 2)[0]:
+                chatting.stdin.write(again)
+                if time.monotonic() > end:  # without this it would wait for ever
+                    chatting.kill()
+                    pytest.fail(f"no {words!r} in {shown!r}")
+                continue
             read = chatting.stdout.read(4096)
             assert read, shown
             shown += read.decode(errors="replace")
@@ -274,9 +282,7 @@ def test_a_person_stops_an_answer_and_goes_on(run):
     chatting.stdin.write(b"\x03")
     until(", native step")
     until("> ")
-    time.sleep(1)  # the prompt is shown before keys are waited for, and a signal in between waits for the next key
-    chatting.stdin.write(b"\x03")
-    until("Ctrl-C stops an answer.")
+    until("Ctrl-C stops an answer.", again=b"\x03")  # one that comes before keys are waited for waits for the next
     until("> ")
     chatting.stdin.write(b"\x04")
     shown += chatting.communicate(timeout=60)[0].decode(errors="replace")
