@@ -63,9 +63,9 @@ def smollm2() -> Path:
 
 
 @torch.no_grad()
-def magnitude_masks(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def magnitude_masks(model: torch.nn.Module, head: torch.nn.Module | None = None) -> dict[str, torch.Tensor]:
     """2:4 masks by magnitude of all linear layers but the head, applied to the weights as well."""
-    masks, head = {}, model.get_output_embeddings()
+    masks = {}
     for name, layer in model.named_modules():
         if isinstance(layer, torch.nn.Linear) and layer is not head:
             masks[name] = topn(layer.weight.float().abs(), P24)
@@ -76,13 +76,15 @@ def magnitude_masks(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def smollm2_pair(dtype: str) -> Pair:
     """SmolLM2-135M, pruned by magnitude."""
     dense = AutoModelForCausalLM.from_pretrained(smollm2(), dtype=DTYPES[dtype]).eval()
-    return Pair("smollm2", dense, packed_copy(dense, magnitude_masks(dense), P24))
+    return Pair("smollm2", dense, packed_copy(dense, magnitude_masks(dense, dense.get_output_embeddings()), P24))
 
 
 @torch.no_grad()
 def llama_pair(dtype: str) -> Pair:
     """A random Llama of 1.1 B parameters: its blocks hold copies of one block's weights, each in memory of its own."""
-    config = LlamaConfig(vocab_size=32000, num_hidden_layers=22, tie_word_embeddings=False, dtype=dtype, **LLAMA)
+    config = LlamaConfig(
+        vocab_size=32000, num_hidden_layers=22, tie_word_embeddings=False, dtype=DTYPES[dtype], **LLAMA
+    )
     with torch.device("meta"):
         dense = LlamaForCausalLM(config).to(DTYPES[dtype])
     dense = dense.to_empty(device="cpu").eval()
