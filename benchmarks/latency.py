@@ -197,7 +197,7 @@ def bytes_part(quick: bool) -> dict:
             files, disk = [], []
             for layers in (1, 1 + depth):  # equal shapes, so that both run the same code
                 model = LlamaForCausalLM(LlamaConfig(vocab_size=32, num_hidden_layers=layers, **sizes)).to(dtype)
-                masks = magnitude_masks(model)
+                masks = magnitude_masks(model, model.get_output_embeddings())
                 files.append(save_hf(model, None, Path(folder) / f"{layers}-dense"))
                 files.append(save_packed(model, Path(folder) / f"{layers}.safetensors", masks=masks, pattern=P24))
                 disk += [(files[-2] / "model.safetensors").stat().st_size, files[-1].stat().st_size]
