@@ -3,19 +3,9 @@
 import asyncio
 from types import SimpleNamespace
 
-import gradio as gr
 import pytest
 
-from components.jobs.admission import FairQueue, Presence, admit_fairly
-
-
-@pytest.fixture
-def page() -> gr.Blocks:
-    with gr.Blocks() as found:
-        gr.State(list)
-    found.queue()
-    admit_fairly(found)
-    return found
+from components.jobs.admission import FairQueue, Presence
 
 
 @pytest.mark.parametrize("path", ["/gradio_api/heartbeat/mine", "/gradio_api/queue/data"])

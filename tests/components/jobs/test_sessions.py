@@ -1,22 +1,11 @@
 """Which sessions count as open, and what the server keeps of them when there are too many."""
 
 import gradio as gr
-import pytest
 from gradio.state_holder import SessionState, StateHolder
 
 from app import build_app
 from components.jobs import sessions
-from components.jobs.admission import admit_fairly
 from components.jobs.sessions import Memory, Session, Sessions
-
-
-@pytest.fixture
-def page() -> gr.Blocks:
-    with gr.Blocks() as found:
-        gr.State(list)
-    found.queue()
-    admit_fairly(found)
-    return found
 
 
 def memory_of(page: gr.Blocks, capacity: int) -> Memory:
