@@ -4,6 +4,7 @@ import importlib.util
 import os
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,18 +85,46 @@ def result():
     return run
 
 
+class _Bundled(dict):
+    """The bundled models by name, each with a checksum of what it was when it was loaded."""
+
+    def __call__(self, name: str = "tiny-llama"):
+        """The model; tests must not change it."""
+        assert name in BUNDLED
+        if name not in self:
+            loaded = load(name, torch.device("cpu"))
+            self[name] = loaded, _checksum(loaded.model)
+        return self[name][0]
+
+    def changed(self) -> list[str]:
+        """The names of models that are no longer what they were; they are loaded anew when they are next asked for."""
+        names = [name for name, (loaded, before) in self.items() if _checksum(loaded.model) != before]
+        for name in names:
+            del self[name]
+        return names
+
+
+def _checksum(model: torch.nn.Module) -> int:
+    found = 0
+    for name, values in model.named_parameters():
+        raw = values.detach().contiguous().view(torch.uint8).numpy()
+        found = zlib.crc32(raw, zlib.crc32(f"{name} {values.dtype}".encode(), found))
+    return found
+
+
 @pytest.fixture(scope="session")
 def bundled():
-    """Load a bundled model by name, once per session; tests must not change it."""
-    cache = {}
+    """Load a bundled model by name, once per session."""
+    return _Bundled()
 
-    def get(name: str = "tiny-llama"):
-        assert name in BUNDLED
-        if name not in cache:
-            cache[name] = load(name, torch.device("cpu"))
-        return cache[name]
 
-    return get
+@pytest.fixture(autouse=True)
+def _bundled_models_stay(request):
+    """The test that changes a bundled model fails, not one that shares it later."""
+    shared = request.getfixturevalue("bundled") if "bundled" in request.fixturenames else None
+    yield
+    if shared and (names := shared.changed()):
+        pytest.fail(f"this test changed what others share: {', '.join(names)}")
 
 
 _SMALL = {

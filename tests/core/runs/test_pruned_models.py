@@ -55,6 +55,7 @@ def test_without_reconstruction_the_masks_are_enough_and_the_dense_model_stays()
     assert all(torch.equal(before[n], p) for n, p in models.dense.model.named_parameters())
 
 
+@pytest.mark.usefixtures("one_thread")  # texts are equal only where sums are
 @pytest.mark.parametrize("method", ["wanda", "sparsegpt"])
 def test_rounded_values_are_packed_as_they_were_evaluated(method):
     done, cache = finished(method, values="int4"), WeightCache()
