@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import time
 from contextlib import suppress
 from threading import Thread
 from typing import Any
@@ -32,11 +33,13 @@ from components.state.known_runs import bundled_runs  # noqa: E402
 from components.theme import theme  # noqa: E402
 from components.widgets.assets import ASSETS, routes  # noqa: E402
 from components.widgets.sentence_blocks import SentenceBlocks  # noqa: E402
+from eggs_core.freed_memory import return_freed_memory, share_heaps  # noqa: E402
 from eggs_core.heavy import import_all  # noqa: E402
 from eggs_core.limits import hosted, limits  # noqa: E402
 
 gc.enable()
 SESSIONS = 64  # whose pages gradio remembers, some megabytes each, also after they were closed; the latest ones
+TIDY_SECONDS = 30.0  # from one return of freed memory to the next
 
 
 def build_app() -> gr.Blocks:
@@ -94,15 +97,24 @@ def get_ready(app: gr.Blocks) -> None:
         gc.enable()
 
 
+def keep_house(app: gr.Blocks) -> None:
+    """Get ready; then give back from time to time what visitors who left no longer need."""
+    get_ready(app)
+    while True:
+        time.sleep(TIDY_SECONDS)
+        return_freed_memory()
+
+
 def main() -> None:
     """Start the server on GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, by default 127.0.0.1:7860."""
+    share_heaps()
     sys.setswitchinterval(0.001)  # seconds; a click waits less for the Python code of a job
     gc.disable()  # until all is there
     if not on_zero_gpu():
         QUEUE.run_with(PROCESSES.run)
     app = build_app()
     app.launch(**launch_options(), prevent_thread_lock=True)
-    Thread(target=get_ready, args=(app,), daemon=True).start()
+    Thread(target=keep_house, args=(app,), daemon=True).start()
     app.block_thread()
 
 

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 from components.jobs.work import NICENESS
 from eggs_core.errors import EggsError
+from eggs_core.freed_memory import return_freed_memory
 from eggs_core.heavy import import_all
 from eggs_core.progress import memory_errors
 
@@ -62,6 +63,7 @@ def serve(warm: bool) -> None:
         import_all()
     while True:
         _do(inbox.jobs.get(), sent, inbox)
+        return_freed_memory()
 
 
 def step_back() -> None:
