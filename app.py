@@ -36,6 +36,7 @@ from components.widgets.sentence_blocks import SentenceBlocks  # noqa: E402
 from eggs_core.freed_memory import return_freed_memory, share_heaps  # noqa: E402
 from eggs_core.heavy import import_all  # noqa: E402
 from eggs_core.limits import hosted, limits  # noqa: E402
+from eggs_core.network import KEEP_ALIVE_SECONDS  # noqa: E402
 
 gc.enable()
 SESSIONS = 64  # whose pages gradio remembers, some megabytes each, also after they were closed; the latest ones
@@ -114,6 +115,7 @@ def main() -> None:
         QUEUE.run_with(PROCESSES.run)
     app = build_app()
     app.launch(**launch_options(), prevent_thread_lock=True)
+    app.server.config.timeout_keep_alive = KEEP_ALIVE_SECONDS  # for connections from now on
     Thread(target=keep_house, args=(app,), daemon=True).start()
     app.block_thread()
 

@@ -1,4 +1,7 @@
-"""Is the Hugging Face Hub within reach? Asked in a moment, as its client tries for half a minute before it says no."""
+"""Is the Hugging Face Hub within reach? Asked in a moment, as its client tries for half a minute before it says no.
+
+And how long a server of ours keeps a connection on which nothing is asked.
+"""
 
 import socket
 import threading
@@ -8,6 +11,9 @@ from urllib.parse import urlsplit
 
 CONNECT_SECONDS = 1.5  # that a connection may take, finding the address included
 KNOWN_SECONDS = 15  # that an answer holds
+# Of an idle connection. Clients in Python let go after five seconds, as uvicorn does by itself: a request may go into
+# a connection that is being closed, and is lost.
+KEEP_ALIVE_SECONDS = 30
 _known: dict[tuple[str, int], tuple[float, bool]] = {}  # whom a connection was tried to, when, and whether it opened
 
 

@@ -1,12 +1,14 @@
 """The real server without a browser: what outlives a closed page or a killed process, and what is refused in public."""
 
+import http.client
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
@@ -75,6 +77,17 @@ def test_the_page_and_its_configuration_travel_compressed(public):
     with httpx.stream("GET", address, headers={"Accept-Encoding": "gzip, br"}) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         assert "content-encoding" not in stream.headers
+
+
+def test_a_connection_waits_longer_than_its_client(public):
+    """uvicorn's own five seconds are httpx's, too: one of the two sends while the other closes."""
+    visit(public[0])[0].close()  # the server has started in full
+    with closing(http.client.HTTPConnection(urlsplit(public[0]).netloc, timeout=60)) as connection:
+        for pause in (0, 6):
+            time.sleep(pause)
+            assert connection.sock is not None or not pause
+            connection.request("GET", "/gradio_api/startup-events")
+            assert connection.getresponse().read()
 
 
 @pytest.mark.slow

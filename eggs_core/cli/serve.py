@@ -13,6 +13,7 @@ import typer
 from eggs_core.cli.options import Answering, Dense, Threads
 from eggs_core.cli.output import open_answering, printable
 from eggs_core.errors import EggsError
+from eggs_core.network import KEEP_ALIVE_SECONDS
 
 if TYPE_CHECKING:
     from eggs_core.serving.writer import Writer
@@ -64,7 +65,12 @@ def _run(writer: "Writer", listening: socket.socket, threads: int | None) -> Non
     prepare = partial(torch.set_num_threads, threads or torch.get_num_threads())
     app = create_app(writer, local=local, log=say, prepare=prepare)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=3
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=3,
     )
     shown = f"[{host}]" if ":" in host else host
     say(f"{writer.name} ({writer.form}, {writer.path}) answers at http://{shown}:{port}/v1; Ctrl-C ends it.")
