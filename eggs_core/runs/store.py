@@ -138,8 +138,10 @@ class RunStore:
 
     def reports(self) -> list[Listed]:
         """The report of every run, newest first, each with its "label"; damaged ones are set aside."""
-        found = []
-        for place in runs(self.folder):
+        found, places = [], list(runs(self.folder))
+        with self._lock:
+            self._reports = {place: self._reports[place] for place in places if place in self._reports}
+        for place in places:
             if (before := stamp(place))[0] is None:  # removed meanwhile
                 continue
             try:

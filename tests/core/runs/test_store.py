@@ -89,6 +89,15 @@ def test_the_oldest_make_room_and_the_newest_stays(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["ee"]
 
 
+def test_reports_of_runs_that_are_gone_leave_memory(tmp_path):
+    store, other = RunStore(tmp_path), RunStore(tmp_path)
+    for key in ("aa11", "bb22"):
+        store.put(some_run(key))
+    assert len(store.reports()) == len(store._reports) == 2
+    other.remove("aa11")  # by another process
+    assert [report["key"] for report in store.reports()] == ["bb22"] and len(store._reports) == 1
+
+
 def test_names_are_kept_bounded_and_plain(tmp_path):
     store = RunStore(tmp_path)
     store.put(some_run("aa11"))
