@@ -36,6 +36,14 @@ def _browser_problem() -> str | None:
     return None
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Go on with the other tests of a file when one of them has ended its process."""
+    from whole_files import WholeFiles
+
+    return WholeFiles(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what this machine cannot run; with EGGS_REQUIRE_BROWSER=1 a missing browser is a failure."""
     if item.get_closest_marker("ui") and (problem := _browser_problem()):
