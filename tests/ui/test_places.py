@@ -62,7 +62,7 @@ def test_no_stop_is_shown_and_no_figure_is_titled_before_there_is_one(open_page)
         if name == "Spectrum":
             page.get_by_text("No curve for this model and pattern yet").wait_for()
             assert not page.get_by_role("heading", name="Retained score").is_visible()
-    page.get_by_text("This needs the weights of").first.wait_for()
+    page.locator("#layers-reading").get_by_text("This needs the weights of").wait_for()
     assert page.locator("#layers-reading .bad").count() == 0
 
 
