@@ -3,7 +3,8 @@
     python benchmarks/app.py [--quick] [--json FILE]
 
 The bars are those of a machine with two cores that does nothing else. The click figure of 210 layers comes from a run
-of random 2:4 masks in the shapes of SmolLM2-135M: 30 blocks of seven.
+of random 2:4 masks in the shapes of SmolLM2-135M: 30 blocks of seven. The real model's own run, which ships, is opened
+by its address; its graph and its spectrum are opened a second after a layer is picked.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,7 +48,17 @@ BARS = {
     "first_speed_s": 1.0,
     "layer_click_to_paint_ms": 200.0,
     "layer_click_to_paint_210_layers_ms": 200.0,
+    "shipped_first_view_s": 2.5,
+    "shipped_layer_click_to_paint_ms": 200.0,
+    "shipped_graph_to_paint_ms": 200.0,
+    "shipped_spectrum_to_paint_ms": 200.0,
     "lesson_click_to_figures_ms": 100.0,
+}
+SHIPPED = "smollm2-135m-2of4-eggs-ptp-plus"
+TAB = '#{}-tabs > .tab-wrapper [role=tab][data-tab-id="{}"]'
+OPENED = {  # a tab of Layers -> the sentence and the figures that it shows of a layer
+    "graph": ("#graph-reading", ["#topn-graph .graph-view", "#mask-graph .graph-view"]),
+    "spectrum": ("#density-reading", ["#density-chart .plot"]),
 }
 PRUNE = "prune --model tiny-llama --pattern 2:4 --method eggs-ptp --seed 0 --out"
 BLOCKS = 30
@@ -68,6 +80,22 @@ CLICK = """name => new Promise((resolve, reject) => {
     if (view.dataset.layer === name && +view.dataset.drawn > drawn)
       requestAnimationFrame(() => resolve(performance.now() - start));  // one frame on, it is on the screen
     else if (performance.now() - start > 20000) reject(new Error(`${name} was not painted within 20 s`));
+    else requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+})"""
+
+OPEN = """([button, reading, figures, name]) => new Promise((resolve, reject) => {
+  const drawn = selector => {
+    const figure = document.querySelector(selector);
+    return figure?.checkVisibility() && +figure.dataset.drawn > 0;
+  };
+  const start = performance.now();
+  document.querySelector(button).click();
+  const look = () => {
+    if (document.querySelector(reading)?.textContent.includes(name) && figures.every(drawn))
+      requestAnimationFrame(() => resolve(performance.now() - start));
+    else if (performance.now() - start > 20000) reject(new Error(`${name} was not shown within 20 s`));
     else requestAnimationFrame(look);
   };
   requestAnimationFrame(look);
@@ -154,20 +182,25 @@ def served(
                     process.wait(10)
 
 
-def click_layers(browser, url: str, count: int) -> dict[str, float]:
-    """Milliseconds from clicking a layer in the map to its mask on the screen, over `count` layers spread evenly."""
+def open_masks(browser, url: str) -> tuple[Any, float, list[str]]:
+    """A page at an address's masks; the seconds until its first view, verdict and map, was drawn; the other layers."""
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     page.set_default_timeout(60_000)
     start = time.perf_counter()
-    page.goto(f"{url}?tab=overview")
+    page.goto(url)
     page.wait_for_function("document.querySelectorAll('#cards .card .after').length === 4")
     page.wait_for_function("document.querySelector('#overview-map .model-map')?.dataset.drawn > 0")
     loaded = time.perf_counter() - start
-    page.click('#layers-tabs [data-tab-id="masks"]')
+    page.click(TAB.format("layers", "masks"))
     page.wait_for_function("document.querySelector('#mask-canvas .mask-view')?.dataset.drawn > 0")
     names = page.evaluate("[...document.querySelectorAll('#model-map [data-layer]')].map(e => e.dataset.layer)")
     shown = page.get_attribute("#mask-canvas .mask-view", "data-layer")
-    others = [name for name in names if name != shown]  # a click on the layer in view draws nothing
+    return page, loaded, [name for name in names if name != shown]  # a click on the layer in view draws nothing
+
+
+def click_layers(browser, url: str, count: int) -> dict[str, float]:
+    """Milliseconds from clicking a layer in the map to its mask on the screen, over `count` layers spread evenly."""
+    page, loaded, others = open_masks(browser, f"{url}?tab=overview")
     count, times = min(count, len(others)), []
     for i in range(-1, count):  # the first click warms up
         name = others[i * len(others) // count]
@@ -177,7 +210,7 @@ def click_layers(browser, url: str, count: int) -> dict[str, float]:
     page.close()
     times = sorted(times[1:])
     return {
-        "layers": len(names),
+        "layers": 1 + len(others),
         "clicks": count,
         "median": statistics.median(times),
         "p95": times[int(0.95 * count)],
@@ -186,8 +219,32 @@ def click_layers(browser, url: str, count: int) -> dict[str, float]:
     }
 
 
+def click_shipped(browser, url: str, count: int) -> dict[str, Any]:
+    """Seconds until the real model's shipped run is opened; milliseconds to a layer's mask, graph and spectrum."""
+    key = load_run(ROOT / "assets" / "runs" / SHIPPED).report["key"]
+    page, loaded, others = open_masks(browser, f"{url}?run={key}&tab=overview")
+    times: dict[str, list[float]] = {"mask": [], **{name: [] for name in OPENED}}
+    for i in range(-1, count):  # the first round warms up
+        name = others[i * len(others) // count]
+        times["mask"].append(page.evaluate(CLICK, name))
+        page.wait_for_timeout(1000)  # the mask is looked at first
+        for tab, (reading, figures) in OPENED.items():
+            times[tab].append(page.evaluate(OPEN, [TAB.format("layers", tab), reading, figures, name]))
+            page.wait_for_timeout(150)
+        page.click(TAB.format("layers", "masks"))
+        page.wait_for_function("document.querySelector('#mask-canvas .mask-view')?.checkVisibility()")
+    page.close()
+    rounds = {name: sorted(all_times[1:]) for name, all_times in times.items()}
+    return {
+        "layers": 1 + len(others),
+        "first_view_s": loaded,
+        **{name: statistics.median(sorted_times) for name, sorted_times in rounds.items()},
+        **{f"{name}_slowest": sorted_times[-1] for name, sorted_times in rounds.items()},
+    }
+
+
 FIRST = {  # the tab to click, and the figures that are waited for
-    "spectrum": ('#layers-tabs > .tab-wrapper [role=tab][data-tab-id="spectrum"]', ("#density-chart", "#gap-chart")),
+    "spectrum": (TAB.format("layers", "spectrum"), ("#density-chart", "#gap-chart")),
     "speed": ('#tabs > .tab-wrapper [role=tab][data-tab-id="speed"]', ("#size-chart", "#decode-chart")),
 }
 
@@ -267,6 +324,7 @@ def time_page(quick: bool, tables: dict) -> dict[str, float]:
             first = tables["first_visits_s"] = visit_first(browser, url)
             lesson = tables["lesson_clicks_ms"] = click_lesson(browser, url, 10 if quick else 60)
             small = tables["clicks_ms"] = click_layers(browser, url, 8 if quick else 42)
+            shipped = tables["shipped_run"] = click_shipped(browser, url, 4 if quick else 20)
             home = tables["home_s"] = open_home(browser, url, 1 if quick else 5)
             with served(__file__, "--serve", folder) as (url, _, _):
                 large = tables["clicks_210_layers_ms"] = click_layers(browser, url, 8 if quick else 70)
@@ -278,6 +336,10 @@ def time_page(quick: bool, tables: dict) -> dict[str, float]:
         "layer_click_to_paint_ms": small["median"],
         "layer_click_to_paint_210_layers_ms": large["median"],
         "lesson_click_to_figures_ms": lesson["median"],
+        "shipped_first_view_s": shipped["first_view_s"],
+        "shipped_layer_click_to_paint_ms": shipped["mask"],
+        "shipped_graph_to_paint_ms": shipped["graph"],
+        "shipped_spectrum_to_paint_ms": shipped["spectrum"],
     }
 
 
@@ -313,7 +375,7 @@ def main() -> int:
         return 0
     begin, tables = time.perf_counter(), {}
     figures = time_runs(options.quick, tables) | time_page(options.quick, tables)
-    for name in ("clicks_ms", "clicks_210_layers_ms", "lesson_clicks_ms"):
+    for name in ("clicks_ms", "clicks_210_layers_ms", "lesson_clicks_ms", "shipped_run"):
         if name in tables:
             print(f"     {name}: " + ", ".join(f"{k} {v:.4g}" for k, v in tables[name].items()))
     for name in ("run_s", "command_s", "app_ready_s"):

@@ -43,11 +43,13 @@ BOS = [("At the start of every window", EVERY), ("Before the text only, as in pu
 SOURCES = [("Bundled speeches", BUNDLED_TEXT), ("Text of your own", OWN_TEXT), ("Hub dataset", DATASET)]
 
 
-# What tells one path from another stands at its end, and a field shows the beginning.
+# What tells one path from another stands at its end, and a field shows the beginning; what it cuts stands beneath it.
 SHOW_THE_END_OF_A_PATH = """() => setTimeout(() => {
   const field = document.querySelector('#model input');
   if (!field) return;
   field.title = field.value;
+  document.querySelector('#model').toggleAttribute('data-whole', false);
+  if (field.scrollWidth > field.clientWidth) document.querySelector('#model').dataset.whole = field.value;
   if (field !== document.activeElement && /^[~.]?[\\/]|^[A-Za-z]:|\\.gguf$/i.test(field.value))
     field.scrollLeft = field.scrollWidth;
 }, 100)"""

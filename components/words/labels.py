@@ -1,5 +1,6 @@
-"""What a run is called."""
+"""What a run and its layers are called."""
 
+from components.words.html import escape
 from eggs_core.config import words_of
 from eggs_core.report_types import LayerEntry, Report
 from eggs_core.runs.run import Run
@@ -15,6 +16,11 @@ def run_label(run: Run) -> str:
 def short_name(layer: LayerEntry) -> str:
     """A layer by its block, counted from 1, and the last part of its name, for example Block 12 · v_proj."""
     return f"Block {layer['block'] + 1} · {layer['projection'].rpartition('.')[2]}"
+
+
+def layer_name(layer: LayerEntry) -> str:
+    """A layer's short name, and beside it what its module is called; HTML."""
+    return f'<b>{escape(short_name(layer))}</b> <span class="module">({escape(layer["name"])})</span>'
 
 
 def label_of(report: Report) -> str:

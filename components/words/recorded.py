@@ -4,6 +4,7 @@ from typing import Literal
 
 from components.words.html import escape, facts_line, hint
 from eggs_core.bos import bos_words
+from eggs_core.models.source import without_weights
 from eggs_core.report_types import Report
 from eggs_core.runs.patterns import pattern_words
 from eggs_core.runs.run import Run
@@ -28,7 +29,12 @@ def took(report: Report, part: Literal["total", "prune"] = "total") -> str:
 
 
 def weights_hint(run: Run | None, before: str = "") -> str:
-    """A line of HTML that says that what is asked of a run may need it pruned again; `before` stands in front of it."""
+    """A line of HTML: what is asked of a run needs weights that do not ship, or may need it pruned again.
+
+    `before` stands in front of it.
+    """
+    if run and (missing := without_weights(run.config.model)):
+        return hint(f"{before} {escape(missing)}".strip())
     if run is None or not run.config.refits or run.config.recovery_tokens:  # what recovery learned is stored
         return hint(before) if before else ""
     time = "" if seconds_of(run.report, "prune") is None else f" (it took {took(run.report, 'prune')})"

@@ -1,6 +1,7 @@
 """A run in words: cards, facts and sentences."""
 
 from components.words.html import becomes, card, escape, reading, term
+from components.words.labels import layer_name
 from components.words.phrases import even, plural
 from eggs_core.report_types import Latency, Report
 from eggs_core.runs.patterns import MOST_NAMED, others_words, pattern_counts
@@ -76,7 +77,7 @@ def overview_reading(run: Run, label: str) -> str:
     return reading(
         f"{escape(label)} kept {_kept(run.report)}; "
         f"perplexity {'rose' if ratio >= 1 else 'fell'} by {abs(ratio - 1):.0%}. {_orphans(orphans)} "
-        f"Of all layers the output of <b>{escape(worst['name'])}</b> is the furthest from its dense one "
+        f"Of all layers the output of {layer_name(worst)} is the furthest from its dense one "
         f"({term('output error')} {worst['output_error']:.2f}).",
         "costs",
     )

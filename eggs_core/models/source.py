@@ -46,14 +46,19 @@ WITHOUT_WEIGHTS = {  # models of shipped runs whose weights do not ship -> the m
 }
 
 
+def without_weights(name: str) -> str:
+    """Why what needs a shipped run's weights cannot be done, and what can; empty for any other model."""
+    if name not in WITHOUT_WEIGHTS:
+        return ""
+    return f"This needs the weights of {name}, which do not ship with the app; prune {WITHOUT_WEIGHTS[name]} instead."
+
+
 def model_source(name: str) -> tuple[str, dict[str, str]]:
     """The path or Hub id behind a name, and the extra arguments that from_pretrained needs for it."""
     if name in BUNDLED:
         return str(ASSETS / "models" / name), {}
-    if name in WITHOUT_WEIGHTS:
-        raise EggsError(
-            f"This needs the weights of {name}, which do not ship with the app; prune {WITHOUT_WEIGHTS[name]} instead."
-        )
+    if missing := without_weights(name):
+        raise EggsError(missing)
     if not name or "\0" in name or len(name) > 500:
         raise EggsError(f"Choose a model: {', '.join(BUNDLED)}, a Hub id, a local folder or a GGUF file.")
     try:

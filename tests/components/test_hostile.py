@@ -43,7 +43,7 @@ from components.places.speed.latency import words as latency_words
 from components.places.speed.race import words as race_words
 from components.state.workspace import Workspace
 from components.words import html as html_words
-from components.words import recorded
+from components.words import labels, recorded
 from components.words import run as run_words
 from eggs_core.allocation.stored import MeasuredLosses
 from eggs_core.config import make_config
@@ -308,7 +308,7 @@ def words_of_a_run(run: Run) -> dict[Callable, Callable[[], str]]:
     return {
         overview_words.measure_reading: lambda: overview_words.measure_reading(layers, "retained_score"),
         graph_words.graph_heading: lambda: graph_words.graph_heading(dataclasses.replace(pair[1], label=EVIL), frame),
-        graph_words.window_reading: lambda: graph_words.window_reading(EVIL, pair, frame),
+        graph_words.window_reading: lambda: graph_words.window_reading(layer, pair, frame),
         graph_words.pruned_cards: lambda: graph_words.pruned_cards(layer, pair),
         graph_words.set_table: lambda: graph_words.set_table([(EVIL, expansion)], "inputs"),
         graph_words.set_reading: lambda: graph_words.set_reading([(EVIL, expansion)], "inputs", 3),
@@ -332,6 +332,7 @@ def words_of_a_run(run: Run) -> dict[Callable, Callable[[], str]]:
         run_words.overview_cards: lambda: run_words.overview_cards(run),
         run_words.latency_card: lambda: run_words.latency_card(report["latency"], "here"),
         run_words.overview_reading: lambda: run_words.overview_reading(run, EVIL),
+        labels.layer_name: lambda: labels.layer_name(layer),
     }
 
 

@@ -97,7 +97,7 @@ def test_a_measurement_can_be_stopped_and_taken_again(page):
     page.wait_for_function("document.querySelector('#layers-reading')?.textContent.includes('starts anew')")
     page.wait_for_timeout(1500)  # nothing of the cancelled work arrives later
     page.wait_for_selector("#measure-again:enabled")
-    page.wait_for_selector("#measure-stop:disabled")
+    page.wait_for_selector("#measure-stop:disabled", state="attached")
     assert not page.query_selector("#layers-reading .progress")
     page.click("#measure-again")
     page.wait_for_function("document.querySelector('#layers-reading')?.textContent.includes('Kernel:')")

@@ -109,6 +109,25 @@ def test_next_goes_through_every_step(open_page):
     assert page.locator(".lesson-keep li").count() == 3 and page.is_visible("#lesson-print")
 
 
+PARTS = ["words", "slider", "choice", "bench", "measures", "question", "next"]
+BELOW = """names => [...names.map(name => `#lesson-${name}`), '#lesson .lesson-svg'].filter(selector => {
+  const part = document.querySelector(selector);
+  return part?.checkVisibility() && part.getBoundingClientRect().bottom > innerHeight;
+})"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768)])
+def test_what_one_reads_touches_and_sees_change_is_on_one_screen(open_page, width, height):
+    page = open_page(width, height, "?step=why-prune")
+    page.get_by_role("heading", name="Why prune", exact=True).wait_for()
+    for step in STEPS[1:]:
+        page.click("#lesson-next")
+        page.get_by_role("heading", name=step.name, exact=True).wait_for()
+        page.wait_for_timeout(200)  # for what follows the words
+        assert page.evaluate(BELOW, PARTS) == [], step.name
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_a_prediction_comes_before_the_figure(open_page):
     page = open_page(query="?step=magnitude")
     page.wait_for_selector("#lesson-bench [data-kept='64']")

@@ -1,6 +1,7 @@
 """The model's field suggests, filters as one types, shows a path by its end, and without the Hub refuses at once."""
 
 import pytest
+from actions import choose
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(600)]
 
@@ -48,6 +49,15 @@ def test_a_long_path_is_shown_by_its_end(page):
     page.locator("#model input").blur()
     page.wait_for_function(AT_ITS_END)
     assert page.get_attribute("#model input", "title") == PATH
+
+
+def test_a_name_that_the_field_cuts_stands_whole_beneath_it(open_page):
+    page = open_page(query="?run=af781be3ebf6b03e&tab=overview")  # of SmolLM2-135M, which ships
+    page.wait_for_function("document.querySelector('#model')?.dataset.whole?.endsWith('SmolLM2-135M-Instruct (Q4_1)')")
+    shown = page.evaluate("getComputedStyle(document.querySelector('#model'), '::after').content")
+    assert "SmolLM2-135M-Instruct" in shown
+    choose(page, model="tiny-llama")
+    page.wait_for_function("!('whole' in document.querySelector('#model').dataset)")
 
 
 def test_a_long_path_in_an_address_is_shown_by_its_end(open_page):

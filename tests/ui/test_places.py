@@ -53,6 +53,19 @@ def test_a_step_of_the_lesson_is_kept_and_gone_back_to(open_page):
     page.wait_for_function("location.search.includes('step=orphans')")
 
 
+def test_no_stop_is_shown_and_no_figure_is_titled_before_there_is_one(open_page):
+    page = open_page(query="?run=af781be3ebf6b03e&tab=overview")  # its weights do not ship: nothing measures itself
+    for name in ("Overview", "Plan", "Spectrum", "Accuracy", "Latency & size"):
+        open_tab(page, name, empty=("#plan-canvas .plan",))
+        page.wait_for_timeout(500)  # for what a tab begins when it is opened
+        assert page.locator("button[id$=stop]:visible").count() == 0, name
+        if name == "Spectrum":
+            page.get_by_text("No curve for this model and pattern yet").wait_for()
+            assert not page.get_by_role("heading", name="Retained score").is_visible()
+    page.locator("#layers-reading").get_by_text("This needs the weights of").wait_for()
+    assert page.locator("#layers-reading .bad").count() == 0
+
+
 def test_going_back_opens_the_run_that_was_in_view(open_page):
     page = open_page()
     keys = []

@@ -11,9 +11,11 @@ from components.places.layers.overview.words import unfinished_card
 from components.places.speed.latency.words import latency_reading, size_reading
 from components.words.glossary import GLOSSARY, MEASURES
 from components.words.html import escape, term
+from components.words.labels import layer_name
 from components.words.phrases import speed_beside
 from components.words.recorded import facts, weights_hint
 from components.words.run import latency_card, overview_cards, overview_reading
+from eggs_core.models.source import WITHOUT_WEIGHTS
 from eggs_core.units import seconds, size
 
 HOSTILE = "<img src=x onerror=alert(1)> ${alert(2)} {{value}} \"'&"
@@ -143,7 +145,7 @@ def test_the_overview_is_read_aloud(make_run):
     layers[3] |= {"name": "the.fourth", "output_error": 0.456}
     sentence = overview_reading(type(run)({**run.report, "layers": layers}, {}), "RIA")
     assert "RIA kept 2 of every 4 weights in 14 layers" in sentence
-    assert "<b>the.fourth</b>" in sentence and "0.46)" in sentence
+    assert "(the.fourth)</span>" in sentence and "0.46)" in sentence
 
 
 def test_the_number_of_orphans_is_said_in_good_english(make_run):
@@ -169,6 +171,21 @@ def test_a_layer_is_read_aloud(make_run):
     assert "3 to 19 weights" in sentence
     apart = layer_reading({**layer, "components": 3, "spectral_gap": 0.0})
     assert "falls into 3 separate parts" in apart
+
+
+def test_a_layer_is_called_by_its_block_counted_from_one_and_its_module_keeps_its_name(make_run):
+    layer = make_run("ria").report["layers"][-1]
+    said = layer_name(layer)
+    assert f"Block {layer['block'] + 1} · {layer['projection'].rpartition('.')[2]}" in said
+    assert layer["name"] in said and said in layer_reading(layer)
+
+
+def test_what_needs_weights_that_do_not_ship_says_so_and_promises_no_pruning_again(make_run):
+    run = make_run("ria")
+    name, instead = next(iter(WITHOUT_WEIGHTS.items()))
+    config = {**run.report["config"], "model": name}
+    said = weights_hint(type(run)({**run.report, "config": config}, {}), "Before.")
+    assert instead in said and "Before." in said and "pruned again" not in said
 
 
 def test_the_size_is_explained(make_run):

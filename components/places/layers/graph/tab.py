@@ -134,7 +134,7 @@ class GraphPanel:
         lead = f"Show where they differ most: {short_name(workspace.shown.layer(other))}" if other else ""
         return {
             self.apart: gr.Button(lead, visible=bool(other)),
-            self.title: window_reading(workspace.layer, pair, frame),
+            self.title: window_reading(workspace.shown_layer, pair, frame),
             self.window.row: max(frame.first["outputs"], 0),
             self.window.column: max(frame.first["inputs"], 0),
             self.left_title: graph_heading(topn, frame),

@@ -11,6 +11,7 @@ from components.places.layers.graph.view import (
 )
 from components.state.workspace import GraphView
 from components.words.html import ARROW, escape, heading, hint, lesson_link, mini, reading, term
+from components.words.labels import layer_name
 from components.words.phrases import NO_TOPN, plural
 from eggs_core.graph.expansion import SIDES, CurvePoint, Expansion, SpreadStep
 from eggs_core.pruning.one_layer import BetaStep
@@ -34,7 +35,7 @@ def graph_heading(graph: Graph | None, frame: Frame) -> str:
     return heading(escape(graph.label), f"{edges_in_view(graph, frame):,} edges in view · gap {1 - graph.sigma2:.3f}")
 
 
-def window_reading(layer: str, pair: Pair, frame: Frame) -> str:
+def window_reading(layer: LayerEntry, pair: Pair, frame: Frame) -> str:
     """Which part of the layer is in view, and what its graphs leave without connections."""
     known = [g for g in pair if g is not None]
     lost = " and ".join(f"{int((g.mask.sum(0) == 0).sum())} under {escape(g.label)}" for g in known)
@@ -50,7 +51,7 @@ def window_reading(layer: str, pair: Pair, frame: Frame) -> str:
     if pair[0] is not None and not differences_in_view(pair[0], pair[1], frame):
         message += " Both masks are identical here."
     return reading(
-        f"<b>{escape(layer)}</b>, {where}. {term('orphans', 'Orphans')} in the whole layer: {lost}; the "
+        f"{layer_name(layer)}, {where}. {term('orphans', 'Orphans')} in the whole layer: {lost}; the "
         f"worst-connected input keeps {fewest}.{message}",
         "orphans",
     )

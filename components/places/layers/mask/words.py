@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from components.words.html import escape, heading, reading, term
+from components.words.labels import layer_name
 from components.words.phrases import NO_TOPN, plural
 from eggs_core.graph.measures import summarize
 from eggs_core.heavy import torch
@@ -35,7 +36,7 @@ def layer_reading(layer: LayerEntry) -> str:
     )
     notes = "".join(f" Note: {escape(note)}." for note in layer["notes"])
     return reading(
-        f"<b>{escape(layer['name'])}</b>, {out_features} outputs × {in_features} inputs: every input keeps "
+        f"{layer_name(layer)}, {out_features} outputs × {in_features} inputs: every input keeps "
         f"{layer['min_in_degree']} to {layer['max_in_degree']} weights, {layer['orphans']} are "
         f"{term('orphans')}. The graph {connected}.{notes}",
         "expander",
@@ -47,12 +48,13 @@ def model_summary(layers: list[LayerEntry], label: str) -> str:
     if not layers:
         return ""
     s = summarize(layers)
+    weakest = next(layer for layer in layers if layer["name"] == s["weakest"])
     lost = f"{s['orphans']:,} of {plural(s['inputs'], 'input channel')} lost every connection"
     apart = f"; {plural(s['disconnected'], 'layer')} fall apart (gap 0)" if s["disconnected"] else ""
     return reading(
         f"Under {escape(label)}, {lost}, and none keeps fewer than {s['min_in_degree']}{apart}. The mean "
         f"{term('spectral gap')} of {plural(s['layers'], 'layer')} is {s['mean_gap']:.3f}; the weakest is "
-        f"<b>{escape(s['weakest'])}</b> with {s['min_gap']:.3f}, and {s['below_null']} lie clearly below random masks.",
+        f"{layer_name(weakest)} with {s['min_gap']:.3f}, and {s['below_null']} lie clearly below random masks.",
         "orphans",
     )
 

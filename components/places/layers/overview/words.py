@@ -4,6 +4,7 @@ from typing import Literal
 
 from components.words.glossary import MEASURES, measure_of
 from components.words.html import escape, reading
+from components.words.labels import layer_name
 from components.words.phrases import even, plural
 from eggs_core.report_types import LayerEntry, Report
 from eggs_core.units import rate
@@ -80,7 +81,7 @@ def measure_reading(layers: list[LayerEntry], key: str) -> str:
     if least == most:
         return reading(f"The {escape(name)} is {form.format(least)} in every layer.", "orphans")
     return reading(
-        f"The {escape(name)} runs from {form.format(least)} in <b>{escape(low['name'])}</b> to "
-        f"{form.format(most)} in <b>{escape(high['name'])}</b>.",
+        f"The {escape(name)} runs from {form.format(least)} in {layer_name(low)} to "
+        f"{form.format(most)} in {layer_name(high)}.",
         "orphans",
     )

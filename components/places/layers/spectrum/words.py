@@ -1,6 +1,7 @@
 """Sentences about singular values, gaps and the trade-off over β."""
 
 from components.words.html import escape, facts_line, reading, term
+from components.words.labels import layer_name
 from eggs_core.bos import bos_words
 from eggs_core.config import words_of
 from eggs_core.pruning.beta_curve import BetaCurve
@@ -14,7 +15,7 @@ def density_reading(layer: LayerEntry, exact: bool) -> str:
     how = "" if exact else " The density is a stochastic estimate, as the layer is large."
     apart = " The graph falls apart, so σ₂ is 1 and the gap 0." if layer["components"] > 1 else ""
     return reading(
-        f"<b>{escape(layer['name'])}</b>: {term('σ₂')} = {layer['sigma2']:.3f} lies {side} the "
+        f"{layer_name(layer)}: {term('σ₂')} = {layer['sigma2']:.3f} lies {side} the "
         f"{term('Ramanujan edge')} {edge:.3f} (degrees {layer['shape'][1] and layer['mean_in_degree']:.0f} per input, "
         f"{layer['mean_in_degree'] * layer['shape'][1] / layer['shape'][0]:.0f} per output); random masks have "
         f"σ₂ = {1 - layer['null_gap_mean']:.3f} ± {layer['null_gap_std']:.3f}.{apart}{how}",

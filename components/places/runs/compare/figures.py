@@ -116,11 +116,15 @@ def _add_method(
 
 
 def _log_ticks(values: list[float]) -> list[float]:
-    """1, 2 and 5 times powers of ten about the values."""
-    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-    return [
-        m * 10**e for e in range(low, high + 1) for m in (1, 2, 3, 5) if min(values) / 2 < m * 10**e < max(values) * 2
-    ]
+    """1, 2, 3 and 5 times powers of ten about the values; where they lie close, round steps between them."""
+    least, most = min(values), max(values)
+    low, high = math.floor(math.log10(least)), math.ceil(math.log10(most))
+    ticks = [m * 10**e for e in range(low, high + 1) for m in (1, 2, 3, 5) if least / 2 < m * 10**e < most * 2]
+    if least == most or sum(least <= tick <= most for tick in ticks) > 1:
+        return ticks
+    power = 10 ** math.floor(math.log10((most - least) / 5))
+    step = next(m * power for m in (1, 2, 5, 10) if (most - least) / (m * power) <= 5)
+    return [i * step for i in range(math.ceil(least / step), math.floor(most / step) + 1)]
 
 
 def heat_figure(groups: list[Group], measure: str, dense: float) -> go.Figure:

@@ -34,6 +34,7 @@ from components.widgets.heading import panel_heading
 from components.widgets.plot import Plot
 from components.words.html import reading
 from components.words.recorded import NOT_MEASURED, made_on
+from eggs_core.models.source import without_weights
 from eggs_core.runs.measurement import Measurement, cases_of
 from eggs_core.runs.run import Run
 
@@ -74,6 +75,9 @@ class Speed:
         """State in; what is said of the layers, and everything else that a measurement draws, out."""
         run = finished(workspace)
         if run is None:
+            return
+        if not anew and (missing := without_weights(run.config.model)):  # nobody asked: no fault
+            yield {self.layers_text: message(missing)}
             return
         if anew or not speed_here(run):
             for event in follow(measure_work(run)):

@@ -12,6 +12,7 @@ from components.places.runs.compare.view import (
     Choice,
     chosen,
     heat,
+    hues_of,
     models_of,
     open_source,
     options_of,
@@ -199,3 +200,14 @@ def test_an_empty_view_draws_nothing():
     assert pareto_figure([], [], (1.0, 2.0), "size", "MB", [], {}).data[0].x == (1.0,)
     assert heat_figure([], "ratio", 1.0).data[0].z == ()
     assert significance_figure([], "Wanda", [], {}).data == ()
+
+
+def test_values_that_lie_close_have_ticks_between_them(sweep):
+    found = [g for g in chosen(sweep, Choice("tiny-llama")) if g.pattern == "2:4"]
+    assert found
+    figure = pareto_figure(
+        found, [1.0] * len(found), (2.0, 1.02 * found[0].perplexity), "t", "u", ["2:4"], hues_of(sweep, "tiny-llama")
+    )
+    drawn = [y for trace in figure.data for y in trace.y or () if y is not None]
+    ticks = figure.layout.yaxis.tickvals
+    assert sum(min(drawn) <= tick <= max(drawn) for tick in ticks) > 1 and len(ticks) < 12
