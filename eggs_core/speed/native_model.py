@@ -144,9 +144,10 @@ class Structs:
         to.window = window
 
     def point(self, keys: Tensor, values: Tensor, logits: Tensor) -> None:
-        """Use `keys` (blocks, kv heads, capacity / 16, dim, 16), `values` (blocks, kv heads, capacity, dim) for the cache.
+        """Use these for the cache and the logits; all are fp32.
 
-        `logits` are (1, vocabulary); all are fp32.
+        keys: (blocks, kv heads, capacity / 16, dim, 16); values: (blocks, kv heads, capacity, dim); logits:
+        (1, vocabulary).
         """
         self.model.capacity, self.model.logits = values.shape[2], logits.data_ptr()
         for block, own_keys, own_values in zip(self.blocks, keys, values, strict=True):

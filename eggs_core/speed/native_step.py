@@ -31,7 +31,10 @@ def blocks(length: int) -> int:
 
 
 def side_by_side(keys: Tensor, length: int) -> Tensor:
-    """The last keys of a text of `length` tokens as C reads them: (heads, tokens, dim) → (heads, blocks, dim, BLOCK)."""
+    """A text's last keys (heads, tokens, dim) as C reads them: (heads, blocks, dim, BLOCK), zeros before them.
+
+    `length` is that of the text, which may be longer than what a sliding window has left of it.
+    """
     heads, seen, dim = keys.shape
     whole = torch.nn.functional.pad(keys, (0, 0, length - seen, blocks(length) * BLOCK - length))
     return whole.view(heads, -1, BLOCK, dim).transpose(2, 3)

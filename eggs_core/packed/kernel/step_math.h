@@ -52,15 +52,19 @@ PLAIN lanes load(const float *p) {
     return v;
 }
 
-/* Products of `heads` queries with whole blocks of keys: to[h · EGGS_CHUNK + t]. `heads` is a constant at each call. */
-PLAIN void scores_of(const float *q, int heads, const float *keys, int64_t blocks, int64_t dim, float *to) {
-    for (int64_t b = 0; b < blocks; b++, keys += dim * EGGS_BLOCK, to += EGGS_BLOCK) {
+/* Products of `heads` queries with whole blocks of keys: to[h · EGGS_CHUNK + t]; meanwhile the next block's keys are asked
+   for, and this block's values, which take as many bytes. `heads` is a constant at each call. */
+PLAIN void scores_of(const float *q, int heads, const float *keys, const float *values, int64_t blocks, int64_t dim, float *to) {
+    const int64_t each = dim * EGGS_BLOCK;
+    for (int64_t b = 0; b < blocks; b++, keys += each, values += each, to += EGGS_BLOCK) {
         lanes s[HEADS][EGGS_BLOCK / WIDTH] = {{{0}}};
-        for (int64_t d = 0; d < dim; d++)
+        for (int64_t d = 0; d < dim; d++) {
+            __builtin_prefetch(keys + each + d * EGGS_BLOCK, 0, 3), __builtin_prefetch(values + d * EGGS_BLOCK, 0, 2);
             for (int k = 0; k < EGGS_BLOCK / WIDTH; k++) {
                 const lanes key = load(keys + d * EGGS_BLOCK + k * WIDTH);
                 for (int h = 0; h < heads; h++) s[h][k] += q[h * dim + d] * key;
             }
+        }
         for (int h = 0; h < heads; h++) memcpy(to + h * EGGS_CHUNK, s[h], sizeof s[h]);
     }
 }
@@ -98,7 +102,7 @@ PLAIN void attend_some(const float *q, int heads, const float *keys, const float
     float scores[HEADS * EGGS_CHUNK];
     const int64_t first = from / EGGS_BLOCK * EGGS_BLOCK, skipped = from - first, n = to - from;
     int64_t i = 0;
-    scores_of(q, heads, keys + first * dim, (to - first + EGGS_BLOCK - 1) / EGGS_BLOCK, dim, scores);
+    scores_of(q, heads, keys + first * dim, values + first * dim, (to - first + EGGS_BLOCK - 1) / EGGS_BLOCK, dim, scores);
     for (int h = 0; h < heads; h++) sums[h].sum = softmax(scores + h * EGGS_CHUNK + skipped, n, scale, cap, &sums[h].most);
     values += from * dim;
     for (; i + PASS * WIDTH <= dim; i += PASS * WIDTH) weigh(scores + skipped, heads, values + i, n, dim, PASS, out + i);
