@@ -143,11 +143,15 @@ class Structs:
         to.rope_scale = getattr(rotary, f"{kind}attention_scaling")
         to.window = window
 
-    def point(self, memory: Tensor, logits: Tensor) -> None:
-        """Use `memory` (blocks, 2, kv heads, capacity, dim) for the cache, and `logits` (1, vocabulary); both fp32."""
-        self.model.capacity, self.model.logits = memory.shape[3], logits.data_ptr()
-        for block, (keys, values) in zip(self.blocks, memory, strict=True):
-            block.keys, block.values = keys.data_ptr(), values.data_ptr()
+    def point(self, keys: Tensor, values: Tensor, logits: Tensor) -> None:
+        """Use these for the cache and the logits; all are fp32.
+
+        keys: (blocks, kv heads, capacity / 16, dim, 16); values: (blocks, kv heads, capacity, dim); logits:
+        (1, vocabulary).
+        """
+        self.model.capacity, self.model.logits = values.shape[2], logits.data_ptr()
+        for block, own_keys, own_values in zip(self.blocks, keys, values, strict=True):
+            block.keys, block.values = own_keys.data_ptr(), own_values.data_ptr()
 
     def address(self) -> Any:
         """What C takes."""

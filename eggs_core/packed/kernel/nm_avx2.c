@@ -7,7 +7,7 @@
 
 #define TARGET __attribute__((target("avx2,fma,f16c")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
-#define AHEAD 2048 /* bytes of weights that are asked for in advance */
+#define AHEAD 8192 /* bytes of weights that are asked for in advance, and the positions beside them */
 
 enum kind { NONE, DENSE, ONE_OF_2, TWO_OF_4, ONE_OF_4, THREE_OF_4, FOUR_OF_8, TWO_OF_8 };
 
@@ -168,6 +168,7 @@ INLINE __m256 row_of(const eggs_layer *l, const float *x, int64_t r, enum kind k
     const unsigned char *p = (const unsigned char *)(l->positions + r * l->words);
     __m256 a = _mm256_setzero_ps(), b = a, c = a, e = a;
     int64_t s = 0;
+    for (int k = 0; k < 4 * l->words; k += 64) _mm_prefetch((const char *)p + k + AHEAD * 4 / line, _MM_HINT_T0);
     for (; s + 6 <= steps; s += 6) {
         for (int k = 0; k < 6 * line; k += 64) _mm_prefetch(v + line * s + k + AHEAD, _MM_HINT_T0);
         sixteen(v, p, x, s, 0, kind, dtype, d, &a, &b), sixteen(v, p, x, s + 1, 1, kind, dtype, d, &c, &e);
@@ -175,6 +176,7 @@ INLINE __m256 row_of(const eggs_layer *l, const float *x, int64_t r, enum kind k
         sixteen(v, p, x, s + 4, 1, kind, dtype, d, &a, &b), sixteen(v, p, x, s + 5, 2, kind, dtype, d, &c, &e);
     }
     for (; s < steps; s++) {
+        _mm_prefetch(v + line * s + AHEAD, _MM_HINT_T0);
         if (s % 3 == 0) sixteen(v, p, x, s, 0, kind, dtype, d, &a, &b);
         else if (s % 3 == 1) sixteen(v, p, x, s, 1, kind, dtype, d, &c, &e);
         else sixteen(v, p, x, s, 2, kind, dtype, d, &a, &b);

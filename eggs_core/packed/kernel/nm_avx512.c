@@ -70,12 +70,11 @@ TARGET void eggs_rows_avx512(const eggs_layer *l, const void *x, int64_t tokens,
     CASES(EGGS_FP32) CASES(EGGS_BF16) CASES(EGGS_FP16)
 }
 
-/* One token, positions of two bits, with AVX-512 VBMI: the rows one after the other, so that the weights are read in
-   address order, which the processor's own prefetchers follow; one line in four is asked for AHEAD of them. Asking for
-   every line, or reading four rows at a time, fills the core's miss buffers and reads a fifth less from memory. One
+/* One token, positions of two bits, with AVX-512 VBMI: the rows one after the other, so that weights and positions are read
+   in address order; every line is asked for AHEAD, as the processor's own prefetchers begin anew with each layer. One
    multishift takes the place of a broadcast and a shift: the fewer instructions a line takes, the more lines are under
    way at once. */
-#define AHEAD 8192 /* bytes */
+#define AHEAD 8192 /* bytes of weights, and the positions beside them */
 #define TARGET_VBMI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi,avx2,fma,f16c")))
 #define INLINE_VBMI static inline __attribute__((always_inline)) TARGET_VBMI
 
@@ -115,15 +114,18 @@ INLINE_VBMI void rows_one_token(const eggs_layer *l, const float *x, char *y, in
             const char *p = (const char *)(l->positions + (r + i) * l->words);
             __m512 a = _mm512_setzero_ps(), b = a, c = a, e = a;
             int64_t w = 0;
+            for (int64_t k = 0; k < 4 * l->words; k += 64) _mm_prefetch(p + k + AHEAD * 4 / 16 / size, _MM_HINT_T0);
             for (; w + 8 <= windows; w += 8) {
-                _mm_prefetch(v + 16 * w * size + AHEAD, _MM_HINT_T1);
+                for (int64_t k = 0; k < 128 * size; k += 64) _mm_prefetch(v + 16 * w * size + k + AHEAD, _MM_HINT_T0);
                 add_pair(v, p, x, w, &d, dtype, wide, &a, &b);
                 add_pair(v, p, x, w + 2, &d, dtype, wide, &c, &e);
-                if (dtype == EGGS_FP32) _mm_prefetch(v + 16 * w * size + 256 + AHEAD, _MM_HINT_T1);
                 add_pair(v, p, x, w + 4, &d, dtype, wide, &a, &b);
                 add_pair(v, p, x, w + 6, &d, dtype, wide, &c, &e);
             }
-            for (; w + 2 <= windows; w += 2) add_pair(v, p, x, w, &d, dtype, wide, &a, &b);
+            for (; w + 2 <= windows; w += 2) {
+                _mm_prefetch(v + 16 * w * size + AHEAD, _MM_HINT_T0);
+                add_pair(v, p, x, w, &d, dtype, wide, &a, &b);
+            }
             if (w < windows) {
                 __m512 xs[4];
                 const float *at = x + w * (wide ? 64 : 32);

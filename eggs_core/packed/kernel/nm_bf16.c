@@ -98,9 +98,8 @@ INLINE void rows_of(const eggs_layer *l, const uint16_t *x, int64_t tokens, char
     }
 }
 
-/* One token, positions of two bits: the rows one after the other, so that the weights are read in address order, which
-   the processor's own prefetchers follow; one line in two is asked for AHEAD of them (see eggs_rows_vbmi). */
-#define AHEAD 4096 /* weights */
+/* One token, positions of two bits: the rows one after the other, and every line asked for AHEAD (see eggs_rows_vbmi). */
+#define AHEAD 8192 /* bytes of weights, and the positions beside them */
 
 INLINE __m512 window(const uint16_t *v, const char *p, const uint16_t *x, int64_t w, const decoder *d, int wide, __m512 sum) {
     __m512i xs[4];
@@ -123,13 +122,16 @@ INLINE void rows_one_token(const eggs_layer *l, const uint16_t *x, char *y, int6
             const char *p = (const char *)(l->positions + (r + i) * l->words);
             __m512 a = _mm512_setzero_ps(), b = a, c = a, e = a;
             int64_t w = 0;
+            for (int64_t k = 0; k < 4 * l->words; k += 64) _mm_prefetch(p + k + AHEAD / 8, _MM_HINT_T0);
             for (; w + 4 <= windows; w += 4) {
-                _mm_prefetch((const char *)(v + 32 * w + AHEAD), _MM_HINT_T1);
+                for (int k = 0; k < 4; k++) _mm_prefetch((const char *)(v + 32 * (w + k)) + AHEAD, _MM_HINT_T0);
                 a = window(v, p, x, w, &d, wide, a), b = window(v, p, x, w + 1, &d, wide, b);
-                _mm_prefetch((const char *)(v + 32 * w + 64 + AHEAD), _MM_HINT_T1);
                 c = window(v, p, x, w + 2, &d, wide, c), e = window(v, p, x, w + 3, &d, wide, e);
             }
-            for (; w < windows; w++) a = window(v, p, x, w, &d, wide, a);
+            for (; w < windows; w++) {
+                _mm_prefetch((const char *)(v + 32 * w) + AHEAD, _MM_HINT_T0);
+                a = window(v, p, x, w, &d, wide, a);
+            }
             parts[i] = _mm512_add_ps(_mm512_add_ps(a, b), _mm512_add_ps(c, e));
         }
         totals(parts, sums);

@@ -12,7 +12,8 @@ typedef struct {
     eggs_team *team;
     int64_t token, position, best;
     int path, threads;
-    float *x, *normed, *q, *k, *v, *mixed, *gate, *up, *cosine, *sine, *scores;
+    float *x, *normed, *q, *k, *v, *mixed, *gate, *up, *cosine, *sine, *parts;
+    eggs_sum *sums;
     void *room; /* for products */
 } passage;
 
@@ -33,13 +34,16 @@ static int64_t products_room(const eggs_model *m, int path) {
 /* Puts the passage's numbers one after the other, each on a cache line of its own; returns the bytes used. */
 static int64_t lay_out(passage *p) {
     const eggs_model *m = p->m;
+    const int64_t chunks = m->heads * (m->capacity / EGGS_CHUNK + 2); /* and heads */
+    float *sums;
     const int64_t sizes[] = {m->hidden, m->hidden, m->heads * m->dim, m->kv_heads * m->dim, m->kv_heads * m->dim,
                              larger(m->hidden, m->heads * m->dim), m->inner, m->inner, m->dim, m->dim,
-                             m->heads * m->capacity};
-    float **places[] = {&p->x, &p->normed, &p->q, &p->k, &p->v, &p->mixed, &p->gate, &p->up, &p->cosine, &p->sine, &p->scores};
+                             chunks * m->dim, 2 * chunks};
+    float **places[] = {&p->x, &p->normed, &p->q, &p->k, &p->v, &p->mixed, &p->gate, &p->up, &p->cosine, &p->sine,
+                        &p->parts, &sums};
     char *next = (char *)m->room + (64 - (uintptr_t)m->room % 64) % 64, *begin = m->room;
     for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) *places[i] = (float *)next, next += (4 * sizes[i] + 63) / 64 * 64;
-    p->room = next;
+    p->sums = (eggs_sum *)sums, p->room = next;
     return next - begin;
 }
 
@@ -58,16 +62,20 @@ static void multiply(passage *p, const eggs_layer *layers, int count, const floa
 typedef struct {
     passage *p;
     const eggs_block *block;
+    int64_t from; /* the first token that is seen */
 } attention;
 
-static void attend_head(void *data, int64_t head) {
+/* One chunk of tokens for the heads that share a key head. */
+static void attend_piece(void *data, int64_t piece) {
     const attention *a = data;
     passage *p = a->p;
     const eggs_model *m = p->m;
-    const int64_t from = a->block->window && p->position >= a->block->window ? p->position + 1 - a->block->window : 0;
-    const int64_t at = (head / (m->heads / m->kv_heads) * m->capacity + from) * m->dim;
-    p->math->attend(p->q + head * m->dim, a->block->keys + at, a->block->values + at, p->position + 1 - from, m->dim, m->scale,
-                    m->soft_cap, p->scores + head * m->capacity, p->mixed + head * m->dim);
+    const int64_t kv = piece % m->kv_heads, chunk = piece / m->kv_heads, each = m->heads / m->kv_heads;
+    const int64_t begin = (a->from / EGGS_CHUNK + chunk) * EGGS_CHUNK, end = begin + EGGS_CHUNK, at = chunk * m->heads + kv * each;
+    const int64_t from = begin > a->from ? begin : a->from, to = end < p->position + 1 ? end : p->position + 1;
+    const int64_t head = kv * m->capacity * m->dim;
+    p->math->attend(p->q + kv * each * m->dim, each, a->block->keys + head, a->block->values + head, from, to, m->dim, m->scale,
+                    m->soft_cap, p->sums + at, p->parts + at * m->dim);
 }
 
 static void turn(passage *p, const eggs_block *b) {
@@ -90,13 +98,15 @@ static void attention_of(passage *p, const eggs_block *b) {
         p->math->rotate(x, p->cosine, p->sine, m->dim / 2);
     }
     for (int64_t h = 0; h < m->kv_heads; h++) {
-        const int64_t at = (h * m->capacity + p->position) * m->dim;
-        memcpy(b->keys + at, p->k + h * m->dim, (size_t)m->dim * 4);
-        memcpy(b->values + at, p->v + h * m->dim, (size_t)m->dim * 4);
+        const int64_t head = h * m->capacity * m->dim, place = p->position % EGGS_BLOCK;
+        float *keys = b->keys + head + (p->position - place) * m->dim + place;
+        for (int64_t i = 0; i < m->dim; i++) keys[i * EGGS_BLOCK] = p->k[h * m->dim + i];
+        memcpy(b->values + head + p->position * m->dim, p->v + h * m->dim, (size_t)m->dim * 4);
     }
-    attention a = {p, b};
-    const int64_t seen = b->window && p->position >= b->window ? b->window : p->position + 1;
-    eggs_team_share(seen * m->heads * m->dim < MIN_ATTENTION ? NULL : p->team, attend_head, &a, m->heads);
+    attention a = {p, b, b->window && p->position >= b->window ? p->position + 1 - b->window : 0};
+    const int64_t seen = p->position + 1 - a.from, chunks = p->position / EGGS_CHUNK - a.from / EGGS_CHUNK + 1;
+    eggs_team_share(seen * m->heads * m->dim < MIN_ATTENTION ? NULL : p->team, attend_piece, &a, chunks * m->kv_heads);
+    p->math->join(p->sums, p->parts, chunks, m->heads, m->dim, p->mixed);
     float *const out[] = {p->normed};
     multiply(p, &b->output, 1, p->mixed, out);
     if (b->attention_norm) p->math->norm(p->normed, b->attention_norm, m->hidden, m->epsilon, p->normed);
@@ -140,7 +150,7 @@ int64_t eggs_step(const eggs_model *m, int64_t token, int64_t position, int thre
     if (token < 0 || token >= m->head.out || position < 0 || position >= m->capacity) return -1;
     passage p = {.m = m, .math = &eggs_math_portable, .token = token, .position = position, .path = path, .threads = threads};
 #if defined(__x86_64__)
-    if (path >= EGGS_AVX2) p.math = &eggs_math_avx2;
+    if (path >= EGGS_AVX2) p.math = path >= EGGS_AVX512 ? &eggs_math_avx512 : &eggs_math_avx2;
 #endif
     lay_out(&p);
     eggs_team_work(lead, &p, threads, parallel);

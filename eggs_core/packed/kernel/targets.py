@@ -17,7 +17,7 @@ PRODUCTS = (
     "product.c",
     "team.c",
 )
-SOURCES = (*PRODUCTS, "step.c", "step_avx2.c", "step_portable.c")
+SOURCES = (*PRODUCTS, "step.c", "step_avx2.c", "step_avx512.c", "step_portable.c")
 # Without traps a compiler may compute both sides of a choice, which is what makes vectors of the step's loops.
 FLAGS = ("-O3", "-std=gnu11", "-fno-trapping-math", "-shared", "-fPIC")
 

@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #define MAX_THREADS 256
+#define MAX_RANGES 32
 #define SPINS 2000 /* looks for work before a thread offers its core to others */
 
 static inline void rest_a_moment(void) {
@@ -37,13 +38,20 @@ static void pthread_parallel(void (*body)(void *), void *data, unsigned threads,
 }
 
 /* Work is dealt out piece by piece, so it is right for any number of threads that turn up (an OpenMP runtime may give
-   fewer than asked), and a thread that is held up delays nobody. The ticket holds the number of the work at hand in its
-   upper half and the pieces left to take in its lower one: who takes a piece knows which work it belongs to, and what
-   belongs to this work stays as it is until all its pieces are done. */
-struct eggs_team {
+   fewer than asked), and a thread that is held up delays nobody. Each thread begins with a range of its own, whose pieces
+   it takes in order, so that it reads memory in address order; who has finished helps the others. A range's ticket holds
+   the number of the work at hand in its upper half and the pieces left to take in its lower one: who takes a piece knows
+   which work it belongs to, and what belongs to this work stays as it is until all its pieces are done. */
+typedef struct {
     _Alignas(64) atomic_ullong ticket;
+} range;
+
+struct eggs_team {
+    range ranges[MAX_RANGES];
+    _Alignas(64) atomic_ullong number; /* of the work at hand, once it can be taken */
     _Alignas(64) atomic_llong done;
-    atomic_int led, over;
+    atomic_int joined, over;
+    int count; /* ranges */
     eggs_piece work;
     void *data;
     int64_t pieces;
@@ -51,16 +59,24 @@ struct eggs_team {
     void *leader;
 };
 
-static int take_piece(eggs_team *team) {
-    unsigned long long ticket = atomic_load_explicit(&team->ticket, memory_order_acquire);
+static int64_t end_of(const eggs_team *team, int i) { return team->pieces * (i + 1) / team->count; }
+
+static int take_piece(eggs_team *team, int i) {
+    unsigned long long ticket = atomic_load_explicit(&team->ranges[i].ticket, memory_order_acquire);
     while (ticket & 0xffffffffu) {
-        if (!atomic_compare_exchange_weak_explicit(&team->ticket, &ticket, ticket - 1, memory_order_acquire,
+        if (!atomic_compare_exchange_weak_explicit(&team->ranges[i].ticket, &ticket, ticket - 1, memory_order_acquire,
                                                    memory_order_acquire)) continue;
-        team->work(team->data, team->pieces - (int64_t)(ticket & 0xffffffffu));
-        atomic_fetch_add_explicit(&team->done, 1, memory_order_release);
+        team->work(team->data, end_of(team, i) - (int64_t)(ticket & 0xffffffffu));
         return 1;
     }
     return 0;
+}
+
+/* Takes what is left of all ranges, beginning with the thread's own. */
+static void take_pieces(eggs_team *team, int own) {
+    int64_t taken = 0;
+    for (int i = 0; i < team->count; i++) while (take_piece(team, (own + i) % team->count)) taken++;
+    if (taken) atomic_fetch_add_explicit(&team->done, taken, memory_order_release);
 }
 
 void eggs_team_share(eggs_team *team, eggs_piece work, void *data, int64_t pieces) {
@@ -70,9 +86,13 @@ void eggs_team_share(eggs_team *team, eggs_piece work, void *data, int64_t piece
     }
     team->work = work, team->data = data, team->pieces = pieces;
     atomic_store_explicit(&team->done, 0, memory_order_relaxed);
-    unsigned long long number = (atomic_load_explicit(&team->ticket, memory_order_relaxed) >> 32) + 1;
-    atomic_store_explicit(&team->ticket, number << 32 | (unsigned long long)pieces, memory_order_release);
-    while (take_piece(team)) {}
+    const unsigned long long number = atomic_load_explicit(&team->number, memory_order_relaxed) + 1;
+    for (int i = 0; i < team->count; i++) {
+        const int64_t mine = end_of(team, i) - (i ? end_of(team, i - 1) : 0);
+        atomic_store_explicit(&team->ranges[i].ticket, number << 32 | (unsigned long long)mine, memory_order_release);
+    }
+    atomic_store_explicit(&team->number, number, memory_order_release);
+    take_pieces(team, 0);
     for (int looks = 0; atomic_load_explicit(&team->done, memory_order_acquire) < pieces; looks++) {
         if (looks < SPINS) rest_a_moment();
         else sched_yield();
@@ -82,13 +102,16 @@ void eggs_team_share(eggs_team *team, eggs_piece work, void *data, int64_t piece
 /* The first thread leads, the others take pieces until it has ended. */
 static void team_body(void *p) {
     eggs_team *team = p;
-    if (!atomic_exchange(&team->led, 1)) {
+    const int own = atomic_fetch_add(&team->joined, 1);
+    unsigned long long seen = 0;
+    if (!own) {
         team->lead(team, team->leader);
         atomic_store_explicit(&team->over, 1, memory_order_release);
         return;
     }
     for (int looks = 0; !atomic_load_explicit(&team->over, memory_order_acquire); looks++) {
-        if (take_piece(team)) looks = 0;
+        const unsigned long long number = atomic_load_explicit(&team->number, memory_order_acquire);
+        if (number != seen) take_pieces(team, own), seen = number, looks = 0;
         else if (looks < SPINS) rest_a_moment();
         else sched_yield();
     }
@@ -100,7 +123,10 @@ void eggs_team_work(eggs_lead lead, void *data, int threads, eggs_parallel paral
         lead(NULL, data);
         return;
     }
-    eggs_team team = {.lead = lead, .leader = data};
+    eggs_team team;
+    team.lead = lead, team.leader = data, team.count = threads < MAX_RANGES ? threads : MAX_RANGES;
+    atomic_init(&team.number, 0), atomic_init(&team.joined, 0), atomic_init(&team.over, 0);
+    for (int i = 0; i < team.count; i++) atomic_init(&team.ranges[i].ticket, 0);
     (parallel ? parallel : pthread_parallel)(team_body, &team, (unsigned)threads, 0);
 }
 

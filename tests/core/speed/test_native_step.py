@@ -109,6 +109,27 @@ def test_logits_equal_those_of_transformers(kind, extra):
             assert worst_error(packed, packed, ids[:, :16], (3,)) < 1e-4
 
 
+def test_long_texts_are_read_in_chunks_by_one_thread_or_two():
+    """Seven queries share a key, heads fill no whole registers, and a window begins and ends inside a chunk."""
+    heads = {"num_attention_heads": 7, "num_key_value_heads": 1, "head_dim": 20, "max_position_embeddings": 700}
+    ids = torch.randint(0, 64, (1, 604))
+    for extra in ({}, {"sliding_window": 500}):
+        model = tiny("mistral", heads | {"num_hidden_layers": 2} | extra)
+        for path in ("portable C", "AVX2", "AVX-512"):
+            if path in kernels.PATHS[: kernels.kernel().best + 1]:
+                with kernels.force_path(path):
+                    assert worst_error(model, model, ids, (598,)) < 1e-4
+        logits = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            reader = Reader(model)
+            list(reader.read(ids))
+            reader.step(3)
+            logits.append(reader.logits.clone())
+        torch.set_num_threads(1)
+        assert torch.equal(*logits)
+
+
 @pytest.mark.parametrize("bits", [[8], [4], [16, 8, 4, 3, 2]], ids=str)
 def test_rounded_values_take_the_native_step(bits):
     """Layers of whole numbers round what they read, so that a last bit of difference becomes one of 255 steps."""
