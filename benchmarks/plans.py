@@ -15,7 +15,7 @@ import random
 import statistics
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,20 @@ import scipy.stats  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.outcome import check, conclude  # noqa: E402
-from benchmarks.quality import DATA, SMOLLM2, Opened, known_cells, mean_nats, open_model, prune_and_score  # noqa: E402
+from benchmarks.quality import (  # noqa: E402
+    DATA,
+    SCORING,
+    SMOLLM2,
+    Opened,
+    known_cells,
+    mean_nats,
+    open_model,
+    prune_and_score,
+)
 from eggs_core.allocation.allocate import best_plan, measure_sensitivities, parse_candidates  # noqa: E402
 from eggs_core.allocation.grouped import grouped_rules  # noqa: E402
+from eggs_core.allocation.sizes import sizes_in  # noqa: E402
+from eggs_core.allocation.stored import MeasuredLosses  # noqa: E402
 from eggs_core.allocation.table import CANDIDATES, Choice, Sensitivities, estimate  # noqa: E402
 from eggs_core.bos import EVERY  # noqa: E402
 from eggs_core.config import PruneConfig, make_config  # noqa: E402
@@ -37,6 +48,7 @@ from eggs_core.evaluation.perplexity import evaluate, protocol  # noqa: E402
 from eggs_core.models.loading import LoadedModel  # noqa: E402
 from eggs_core.pattern import NMPattern  # noqa: E402
 from eggs_core.text.windows import bos_of  # noqa: E402
+from eggs_core.validation import build  # noqa: E402
 
 CELLS = ROOT / "build" / "plans"
 M4 = ("dense", "3:4", "2:4", "1:4")
@@ -66,7 +78,7 @@ def config_of(name: str, method: str, seed: int, opened: Opened, **values: Any) 
     return make_config(name, method=method, seed=seed, **values)
 
 
-def measured(opened: Opened, config: PruneConfig) -> tuple[Sensitivities, float]:
+def measured(opened: Opened, config: PruneConfig) -> dict[str, Any]:
     """What each layer loses by each candidate of any set, and the processor seconds that it took to measure."""
     texts, started = {config.calibration: opened.calibration}, time.process_time()
     every = parse_candidates(sorted({name for names in SETS.values() for name in names}))
@@ -75,7 +87,8 @@ def measured(opened: Opened, config: PruneConfig) -> tuple[Sensitivities, float]
         try:
             next(steps)
         except StopIteration as end:
-            return end.value, time.process_time() - started
+            losses = asdict(MeasuredLosses.of(config, end.value))
+            return {"losses": losses, "processor_seconds": time.process_time() - started}
 
 
 def budget_of(found: Sensitivities) -> int:
@@ -113,8 +126,16 @@ class Bench:
     def __init__(self, name: str, options: argparse.Namespace) -> None:
         self.name, self.options = name, options
         self.opened, self.cell = open_model(name, options.smollm2, options.data), known_cells(name, CELLS)
+        self.losses = known_cells(f"{name}-losses", CELLS, (*SCORING, "allocation"))
         self.dense = self.cell("dense", lambda: evaluate(self.opened.dense.model, self.opened.evaluation).to_dict())
         print(f"{name}: dense perplexity {self.dense['perplexity']:.2f}", flush=True)
+
+    def measured(self, method: str, seed: int) -> tuple[Sensitivities, float]:
+        """The sensitivities of the model's layers, and the processor seconds that it took to measure them."""
+        config = config_of(self.name, method, seed, self.opened)
+        value = self.losses(f"{method} {seed}", lambda: measured(self.opened, config))
+        layers = list(sizes_in(self.opened.dense.model))
+        return build(value["losses"], MeasuredLosses).sensitivities(layers), value["processor_seconds"]
 
     def plan_cell(self, what: str, method: str, seed: int, found: Sensitivities, plan: dict[str, Choice]) -> dict:
         """A plan, pruned and evaluated on text that was not seen before."""
@@ -141,7 +162,7 @@ class Bench:
         rows: dict[str, list[dict[str, Any]]] = {}
         seconds, gaps = [], []
         for seed in self.options.seeds:
-            found, spent = measured(self.opened, config_of(self.name, method, seed, self.opened))
+            found, spent = self.measured(method, seed)
             share = budget_of(found) / found.dense.bytes
             plans: dict[str, dict[str, Choice]] = {"2:4": {row.name: UNIFORM for row in found.layers}}
             for what in self.options.sets:
@@ -170,7 +191,7 @@ class Bench:
     def prediction(self) -> dict[str, Any]:
         """Random plans of equal bytes by RIA: rank correlation of predicted and true loss."""
         seed = self.options.seeds[0]
-        found, _ = measured(self.opened, config_of(self.name, "ria", seed, self.opened))
+        found, _ = self.measured("ria", seed)
         draw = random.Random(seed)
         plans = [random_plan(found, draw) for _ in range(self.options.plans)]
         cells = [self.plan_cell(f"random {i + 1}", "ria", seed, found, plan) for i, plan in enumerate(plans)]

@@ -39,6 +39,7 @@ from components.places.quality.writing import words as writing_words
 from components.places.runs.compare import words as compare_words
 from components.places.runs.front import words as front_words
 from components.places.runs.stored import words as runs_words
+from components.places.runs.structure import words as structure_words
 from components.places.speed.latency import words as latency_words
 from components.places.speed.race import words as race_words
 from components.state.workspace import Workspace
@@ -51,6 +52,7 @@ from eggs_core.errors import EggsError
 from eggs_core.evaluation.by_part import BlockDrift, PartCost
 from eggs_core.evaluation.front import OURS, Front, Point
 from eggs_core.evaluation.intervals import Interval
+from eggs_core.evaluation.structure import Curve, Step
 from eggs_core.evaluation.tokens import Prediction, TokenChange
 from eggs_core.evaluation.zeroshot import TaskScore
 from eggs_core.graph.expansion import CurvePoint, Expansion, spread
@@ -145,6 +147,7 @@ PLAIN = {
     "places.runs.front.figures.kind_of",
     "places.runs.front.view.models",
     "places.runs.stored.view.as_json",
+    "places.runs.structure.figures.size_words",  # of a pattern
     "places.runs.stored.words.title_of",
     "places.speed.latency.words.formula_line",
     "places.speed.latency.words.layer_table",
@@ -280,6 +283,12 @@ def evil_front() -> Front:
     points = [Point(EVIL, OURS, "1:1", bits, 9, 1.0, [nats]) for bits, nats in ((16.0, 0.5), (2.0, 1.5))]
     points.append(Point(EVIL, EVIL, EVIL, 3.0, 5, 2.0, [0.1]))
     return Front(EVIL, EVIL, EVIL, EVIL, EVIL, points)
+
+
+def evil_curves() -> list[Curve]:
+    """A curve whose free texts are hostile."""
+    steps = [Step(pattern, [9.0], Interval(1.0, 1.0, 1.0)) for pattern in ("2:4", "4:8", "50%")]
+    return [Curve(EVIL, "ria", EVIL, 8.0, steps)]
 
 
 def evil_sweep(run: Run) -> Sweep:
@@ -421,6 +430,9 @@ def calls(run: Run) -> dict[Callable, Callable[[], str]]:
         race_words.lanes_html: lambda: race_words.lanes_html({"dense": lane}, {"dense": EVIL}, EVIL, 4),
         front_words.front_reading: lambda: front_words.front_reading(evil_front()),
         front_words.front_facts: lambda: front_words.front_facts(evil_front()),
+        structure_words.structure_reading: lambda: structure_words.structure_reading(evil_curves()),
+        structure_words.structure_facts: lambda: structure_words.structure_facts(evil_curves()),
+        structure_words.not_measured: lambda: structure_words.not_measured(EVIL, EVIL),
         race_words.empty_lanes: lambda: race_words.empty_lanes(run),
         race_words.race_note: lambda: race_words.race_note(run),
         race_words.verdict: lambda: race_words.verdict({"dense": lane, "packed": lane}, "zeros", "kept", (EVIL, EVIL)),
