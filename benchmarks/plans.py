@@ -6,10 +6,12 @@ Models, texts and windows are those of quality.py; nothing that is evaluated on 
 Every plan takes at most the bytes of uniform 2:4: allocated with M ≤ 8, with M = 4 and with both, and a blind mix of
 4:8 and 3:8, whose layers are drawn by the seed. Ratios are of perplexities, paired over windows, with bootstrap 95 %
 intervals. For the prediction, random plans of equal bytes (± 0.5 %) are pruned by RIA. Finished cells are kept under
-build/plans and not computed again unless the code has changed, so an interrupted run goes on where it was.
+build/plans and not computed again unless the code has changed, so an interrupted run goes on where it was. In a FILE
+that is there already, tables of the models and methods that are measured replace the old ones, and others stay.
 """
 
 import argparse
+import json
 import math
 import random
 import statistics
@@ -31,6 +33,7 @@ from benchmarks.quality import (  # noqa: E402
     SCORING,
     SMOLLM2,
     Opened,
+    code_version,
     known_cells,
     mean_nats,
     open_model,
@@ -209,16 +212,43 @@ def print_table(title: str, found: dict[str, Any]) -> None:
         print(f"{what:10} {mean:10.2f}    {cells[0]:21}  {cells[1]:21}  {row['excess_removed']:.1%}")
 
 
-def checks_of(model: str, method: str, found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The bars of one comparison."""
-    name, row = f"{model}_{method}", found["table"]["M ≤ 8"]
-    checks = [
-        check(f"{name}_against_blind_high", row["against_blind"]["high"], 1.0),
-        check(f"{name}_seconds_of_pruning", found["seconds_of_pruning"], 1.0),
-    ]
-    if model == "smollm2":
-        return [check(f"{name}_ratio", row["ratio"]["value"], RATIO_BAR), *checks]
-    return [check(f"{name}_excess_removed", row["excess_removed"], EXCESS_BAR, higher_is_better=True), *checks]
+def checks_of(tables: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The bars, of every comparison and prediction."""
+    checks = []
+    for title, found in tables.items():
+        model, what = title.split(" ")
+        name = f"{model}_{what}"
+        if what == "prediction":
+            checks.append(check(f"{model}_rank", found["rank"], RANK_BAR, higher_is_better=True))
+            continue
+        row = found["table"]["M ≤ 8"]
+        if model == "smollm2":
+            checks.append(check(f"{name}_ratio", row["ratio"]["value"], RATIO_BAR))
+        else:
+            checks.append(check(f"{name}_excess_removed", row["excess_removed"], EXCESS_BAR, higher_is_better=True))
+        checks.append(check(f"{name}_against_blind_high", row["against_blind"]["high"], 1.0))
+        checks.append(check(f"{name}_seconds_of_pruning", found["seconds_of_pruning"], 1.0))
+    return checks
+
+
+def measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tables by model and method, and each model's protocol."""
+    tables, models = {}, {}
+    code = {"code": code_version((*SCORING, "allocation"))}
+    for name in options.models:
+        if name == "smollm2" and not (options.smollm2.exists() and options.data.is_dir()):
+            print(f"{name} is left out: {options.smollm2} or {options.data} is not there.", file=sys.stderr)
+            continue
+        bench = Bench(name, options)
+        opened = bench.opened
+        models[name] = protocol(opened.evaluation_text, opened.evaluation, bos_of(opened.dense.tokenizer, EVERY))
+        models[name]["dense"] = bench.dense["perplexity"]
+        for method in options.methods:
+            tables[f"{name} {method}"] = bench.compare(method) | code
+            print_table(f"{name} by {method}", tables[f"{name} {method}"])
+        if options.plans > 2:
+            tables[f"{name} prediction"] = bench.prediction() | code
+    return tables, models
 
 
 def main() -> int:
@@ -227,7 +257,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="tiny-llama by RIA, seed 0, M ≤ 8, without random plans")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write checks, tables, machine and versions here")
     parser.add_argument("--models", nargs="+", default=["tiny-llama", "tiny-opt", "smollm2"])
-    parser.add_argument("--methods", nargs="+", default=["ria", "eggs-ptp-plus"])
+    parser.add_argument("--methods", nargs="*", default=["ria", "eggs-ptp-plus"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--plans", type=int, default=20, help="random plans for the prediction")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS), help="M ≤ 8 has the bars")
@@ -240,23 +270,11 @@ def main() -> int:
         options.sets, options.plans = ["M ≤ 8"], 0
     if options.threads:
         torch.set_num_threads(options.threads)
-    checks, tables, models = [], {}, {}
-    for name in options.models:
-        if name == "smollm2" and not (options.smollm2.exists() and options.data.is_dir()):
-            print(f"{name} is left out: {options.smollm2} or {options.data} is not there.", file=sys.stderr)
-            continue
-        bench = Bench(name, options)
-        opened = bench.opened
-        bos = bos_of(opened.dense.tokenizer, EVERY)
-        models[name] = protocol(opened.evaluation_text, opened.evaluation, bos)
-        for method in options.methods:
-            found = tables[f"{name} {method}"] = bench.compare(method)
-            print_table(f"{name} by {method}", found)
-            checks += checks_of(name, method, found)
-        if options.plans > 2:
-            found = tables[f"{name} prediction"] = bench.prediction()
-            checks.append(check(f"{name}_rank", found["rank"], RANK_BAR, higher_is_better=True))
-    return conclude(checks, options.json, quick=options.quick, tables=tables, models=models)
+    tables, models = measure(options)
+    if options.json and options.json.exists():
+        before = json.loads(options.json.read_text(encoding="utf-8"))
+        tables, models = before["tables"] | tables, before["models"] | models
+    return conclude(checks_of(tables), options.json, quick=options.quick, tables=tables, models=models)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ from components.state.workspace import Workspace
 from components.words import html as html_words
 from components.words import recorded
 from components.words import run as run_words
+from eggs_core.allocation.sizes import LayerSize
 from eggs_core.allocation.stored import MeasuredLosses
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
@@ -147,7 +148,6 @@ PLAIN = {
     "places.runs.front.figures.kind_of",
     "places.runs.front.view.models",
     "places.runs.stored.view.as_json",
-    "places.runs.structure.figures.size_words",  # of a pattern
     "places.runs.stored.words.title_of",
     "places.speed.latency.words.formula_line",
     "places.speed.latency.words.layer_table",
@@ -347,9 +347,10 @@ def words_of_a_run(run: Run) -> dict[Callable, Callable[[], str]]:
 def words_of_a_plan(run: Run) -> dict[Callable, Callable[[], str]]:
     """Functions that describe a plan."""
     losses = MeasuredLosses({"seed": EVIL}, EVIL, 3, {EVIL: {"2:4": 0.5}})
+    placed = LayerSize(EVIL, 0, EVIL, (4, 8), 4, 1.0)
     return {
         plan_words.sources_note: lambda: plan_words.sources_note(EVIL, EVIL, losses, False),
-        plan_words.weakest_reading: lambda: plan_words.weakest_reading(losses),
+        plan_words.weakest_reading: lambda: plan_words.weakest_reading(losses, [placed]),
         plan_words.in_use: lambda: plan_words.in_use(2, 1, EVIL),
         plan_words.dropped: lambda: plan_words.dropped((EVIL,) * 4, EVIL),
         plan_words.outcome_reading: lambda: plan_words.outcome_reading(run, 0.1),

@@ -8,27 +8,18 @@ from components.charts.colors import COLORS, color
 from components.charts.layout import base_layout
 from components.charts.whiskers import whiskers
 from eggs_core.evaluation.structure import Curve
-from eggs_core.pattern import NMPattern
 from eggs_core.registry import METHODS
-
-WHOLE = "whole row"
-
-
-def size_words(pattern: str) -> str:
-    """How many weights a pattern chooses among, as the axis says it."""
-    found = NMPattern.parse(pattern)
-    return f"{WHOLE}<br>{pattern}" if found.unstructured else f"M = {found.group}<br>{pattern}"
 
 
 def structure_figure(curves: Sequence[Curve]) -> go.Figure:
     """A line for each method, with the interval of each step's ratio to the first, and the dense model as a line."""
     figure = go.Figure()
-    sizes = list(dict.fromkeys(size_words(step.pattern) for curve in curves for step in curve.steps))
+    patterns = list(dict.fromkeys(step.pattern for curve in curves for step in curve.steps))
     for curve in curves:
         label, first = METHODS[curve.method].label, curve.steps[0].perplexity
         values = [first * step.ratio.value for step in curve.steps]
         figure.add_scatter(
-            x=[size_words(step.pattern) for step in curve.steps],
+            x=[step.pattern for step in curve.steps],
             y=values,
             name=label,
             mode="lines+markers",
@@ -46,8 +37,8 @@ def structure_figure(curves: Sequence[Curve]) -> go.Figure:
             "<br>seeds: %{customdata[3]}<extra></extra>",
         )
     figure.add_scatter(
-        x=sizes,
-        y=[curves[0].dense] * len(sizes),
+        x=patterns,
+        y=[curves[0].dense] * len(patterns),
         name="dense",
         mode="lines",
         line={"color": COLORS["Dense"], "width": 1.5, "dash": "dash"},
@@ -55,7 +46,7 @@ def structure_figure(curves: Sequence[Curve]) -> go.Figure:
     )
     figure.update_layout(
         base_layout(
-            xaxis={"title": "the best half of each group of M weights", "type": "category"},
+            xaxis={"title": "pattern (50%: of whole rows)", "type": "category", "tickangle": 0},
             yaxis={"title": "perplexity", "rangemode": "normal"},
         )
     )

@@ -18,9 +18,9 @@ def structure_reading(curves: Sequence[Curve]) -> str:
         f"{curve.dense:.2f} to {first.perplexity:.2f}. {_kept(last)} anywhere would have {last.perplexity:.2f}: "
         f"<b>× {last.ratio.value:.3f}</b> [{last.ratio.low:.3f}, {last.ratio.high:.3f}]. {_verdict(last)}"
     )
-    won = " and ".join(f"{escape(step.pattern)} {curve.won_back(step):.0%}" for step in between)
+    won = ", ".join(f"{curve.won_back(step):.0%} by {escape(step.pattern)}" for step in between)
     if won and last.ratio.high < 1:
-        text += f" Of that, larger groups win back: {won}."
+        text += f" Larger groups win back {won}."
     return reading(f"{text} Whole rows are a reference: they have no packed form and no speed.", "n-m")
 
 
@@ -31,8 +31,8 @@ def _kept(last: Step) -> str:
 
 def _verdict(last: Step) -> str:
     if last.ratio.high < 1:
-        return f"So small groups cost {1 / last.ratio.value - 1:.1%} of perplexity."
-    return "So small groups cost nothing that could be told from chance."
+        return f"That is what structure costs: perplexity is {1 / last.ratio.value - 1:.1%} higher."
+    return "So structure costs nothing that could be told from chance."
 
 
 def structure_facts(curves: Sequence[Curve]) -> str:

@@ -25,8 +25,8 @@ def curve(method: str, *perplexities: float, high: float | None = None) -> Curve
 def test_the_sentence_tells_the_cost_by_the_best_method():
     said = structure_reading([curve("wanda", 40.0, 34.0, 32.0), curve("ria", 36.0, 33.0, 30.0)])
     assert said.startswith('<p class="reading">By RIA, 2:4 takes tiny-llama from 28.00 to 36.00.')
-    assert "× 0.833</b> [0.750, 0.850]" in said and "cost 20.0% of perplexity" in said
-    assert "win back: 4:8 50%" in said and "no packed form" in said
+    assert "× 0.833</b> [0.750, 0.850]" in said and "perplexity is 20.0% higher" in said
+    assert "win back 50% by 4:8." in said and "no packed form" in said
     unclear = structure_reading([curve("ria", 36.0, 36.1, 35.9, high=1.1)])
     assert "told from chance" in unclear and "win back" not in unclear
 
@@ -34,7 +34,7 @@ def test_the_sentence_tells_the_cost_by_the_best_method():
 def test_the_figure_has_every_step_with_its_interval_and_the_dense_model():
     figure = structure_figure([curve("wanda", 40.0, 34.0, 32.0), curve("ria", 36.0, 33.0, 30.0)])
     assert [trace.name for trace in figure.data] == ["Wanda", "RIA", "dense"]
-    assert list(figure.data[0].x) == ["M = 4<br>2:4", "M = 8<br>4:8", "whole row<br>50%"]
+    assert list(figure.data[0].x) == ["2:4", "4:8", "50%"]
     assert list(figure.data[1].y) == [36.0, 33.0, 30.0] and set(figure.data[2].y) == {28.0}
     assert figure.data[1].error_y.array[1] == pytest.approx(0.02 * 33.0)
     assert "RIA 1 seed" in structure_facts([curve("ria", 36.0, 33.0, 30.0)])
