@@ -12,6 +12,7 @@ from components.state.workspace import Workspace
 from components.widgets.plot import Plot
 from eggs_core.evaluation.intervals import Interval
 from eggs_core.evaluation.structure import Curve, Step
+from eggs_core.runs.run import Run
 
 
 def curve(method: str, *perplexities: float, high: float | None = None) -> Curve:
@@ -47,8 +48,7 @@ def test_the_shipped_curves_are_of_the_model_in_view_and_others_are_told(make_ru
         panel = StructurePanel(gr.HTML(), Plot(elem_id="a", title="b", said_by="c"), gr.HTML())
     assert "was not measured" not in panel.draw(Workspace())[panel.sentence]
     workspace, run = Workspace(), make_run("ria")
-    workspace.show(run)
-    run.report["model"] = "<b>other"
+    workspace.show(Run(run.report | {"model": "<b>other"}, run.packed_masks, run.packed_topn))
     drawn = panel.draw(workspace)
     assert "&lt;b&gt;other, the model in view, was not measured" in drawn[panel.sentence] and drawn[panel.figure]
     curves.cache_clear()
