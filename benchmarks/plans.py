@@ -6,16 +6,18 @@ Models, texts and windows are those of quality.py; nothing that is evaluated on 
 Every plan takes at most the bytes of uniform 2:4: allocated with M ≤ 8, with M = 4 and with both, and a blind mix of
 4:8 and 3:8, whose layers are drawn by the seed. Ratios are of perplexities, paired over windows, with bootstrap 95 %
 intervals. For the prediction, random plans of equal bytes (± 0.5 %) are pruned by RIA. Finished cells are kept under
-build/plans and not computed again unless the code has changed, so an interrupted run goes on where it was.
+build/plans and not computed again unless the code has changed, so an interrupted run goes on where it was. In a FILE
+that is there already, tables of the models and methods that are measured replace the old ones, and others stay.
 """
 
 import argparse
+import json
 import math
 import random
 import statistics
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,21 @@ import scipy.stats  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.outcome import check, conclude  # noqa: E402
-from benchmarks.quality import DATA, SMOLLM2, Opened, known_cells, mean_nats, open_model, prune_and_score  # noqa: E402
+from benchmarks.quality import (  # noqa: E402
+    DATA,
+    SCORING,
+    SMOLLM2,
+    Opened,
+    code_version,
+    known_cells,
+    mean_nats,
+    open_model,
+    prune_and_score,
+)
 from eggs_core.allocation.allocate import best_plan, measure_sensitivities, parse_candidates  # noqa: E402
 from eggs_core.allocation.grouped import grouped_rules  # noqa: E402
+from eggs_core.allocation.sizes import sizes_in  # noqa: E402
+from eggs_core.allocation.stored import MeasuredLosses  # noqa: E402
 from eggs_core.allocation.table import CANDIDATES, Choice, Sensitivities, estimate  # noqa: E402
 from eggs_core.bos import EVERY  # noqa: E402
 from eggs_core.config import PruneConfig, make_config  # noqa: E402
@@ -37,6 +51,7 @@ from eggs_core.evaluation.perplexity import evaluate, protocol  # noqa: E402
 from eggs_core.models.loading import LoadedModel  # noqa: E402
 from eggs_core.pattern import NMPattern  # noqa: E402
 from eggs_core.text.windows import bos_of  # noqa: E402
+from eggs_core.validation import build  # noqa: E402
 
 CELLS = ROOT / "build" / "plans"
 M4 = ("dense", "3:4", "2:4", "1:4")
@@ -66,7 +81,7 @@ def config_of(name: str, method: str, seed: int, opened: Opened, **values: Any) 
     return make_config(name, method=method, seed=seed, **values)
 
 
-def measured(opened: Opened, config: PruneConfig) -> tuple[Sensitivities, float]:
+def measured(opened: Opened, config: PruneConfig) -> dict[str, Any]:
     """What each layer loses by each candidate of any set, and the processor seconds that it took to measure."""
     texts, started = {config.calibration: opened.calibration}, time.process_time()
     every = parse_candidates(sorted({name for names in SETS.values() for name in names}))
@@ -75,7 +90,8 @@ def measured(opened: Opened, config: PruneConfig) -> tuple[Sensitivities, float]
         try:
             next(steps)
         except StopIteration as end:
-            return end.value, time.process_time() - started
+            losses = asdict(MeasuredLosses.of(config, end.value))
+            return {"losses": losses, "processor_seconds": time.process_time() - started}
 
 
 def budget_of(found: Sensitivities) -> int:
@@ -113,8 +129,16 @@ class Bench:
     def __init__(self, name: str, options: argparse.Namespace) -> None:
         self.name, self.options = name, options
         self.opened, self.cell = open_model(name, options.smollm2, options.data), known_cells(name, CELLS)
+        self.losses = known_cells(f"{name}-losses", CELLS, (*SCORING, "allocation"))
         self.dense = self.cell("dense", lambda: evaluate(self.opened.dense.model, self.opened.evaluation).to_dict())
         print(f"{name}: dense perplexity {self.dense['perplexity']:.2f}", flush=True)
+
+    def measured(self, method: str, seed: int) -> tuple[Sensitivities, float]:
+        """The sensitivities of the model's layers, and the processor seconds that it took to measure them."""
+        config = config_of(self.name, method, seed, self.opened)
+        value = self.losses(f"{method} {seed}", lambda: measured(self.opened, config))
+        layers = list(sizes_in(self.opened.dense.model))
+        return build(value["losses"], MeasuredLosses).sensitivities(layers), value["processor_seconds"]
 
     def plan_cell(self, what: str, method: str, seed: int, found: Sensitivities, plan: dict[str, Choice]) -> dict:
         """A plan, pruned and evaluated on text that was not seen before."""
@@ -141,7 +165,7 @@ class Bench:
         rows: dict[str, list[dict[str, Any]]] = {}
         seconds, gaps = [], []
         for seed in self.options.seeds:
-            found, spent = measured(self.opened, config_of(self.name, method, seed, self.opened))
+            found, spent = self.measured(method, seed)
             share = budget_of(found) / found.dense.bytes
             plans: dict[str, dict[str, Choice]] = {"2:4": {row.name: UNIFORM for row in found.layers}}
             for what in self.options.sets:
@@ -170,7 +194,7 @@ class Bench:
     def prediction(self) -> dict[str, Any]:
         """Random plans of equal bytes by RIA: rank correlation of predicted and true loss."""
         seed = self.options.seeds[0]
-        found, _ = measured(self.opened, config_of(self.name, "ria", seed, self.opened))
+        found, _ = self.measured("ria", seed)
         draw = random.Random(seed)
         plans = [random_plan(found, draw) for _ in range(self.options.plans)]
         cells = [self.plan_cell(f"random {i + 1}", "ria", seed, found, plan) for i, plan in enumerate(plans)]
@@ -188,16 +212,43 @@ def print_table(title: str, found: dict[str, Any]) -> None:
         print(f"{what:10} {mean:10.2f}    {cells[0]:21}  {cells[1]:21}  {row['excess_removed']:.1%}")
 
 
-def checks_of(model: str, method: str, found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The bars of one comparison."""
-    name, row = f"{model}_{method}", found["table"]["M ≤ 8"]
-    checks = [
-        check(f"{name}_against_blind_high", row["against_blind"]["high"], 1.0),
-        check(f"{name}_seconds_of_pruning", found["seconds_of_pruning"], 1.0),
-    ]
-    if model == "smollm2":
-        return [check(f"{name}_ratio", row["ratio"]["value"], RATIO_BAR), *checks]
-    return [check(f"{name}_excess_removed", row["excess_removed"], EXCESS_BAR, higher_is_better=True), *checks]
+def checks_of(tables: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The bars, of every comparison and prediction."""
+    checks = []
+    for title, found in tables.items():
+        model, what = title.split(" ")
+        name = f"{model}_{what}"
+        if what == "prediction":
+            checks.append(check(f"{model}_rank", found["rank"], RANK_BAR, higher_is_better=True))
+            continue
+        row = found["table"]["M ≤ 8"]
+        if model == "smollm2":
+            checks.append(check(f"{name}_ratio", row["ratio"]["value"], RATIO_BAR))
+        else:
+            checks.append(check(f"{name}_excess_removed", row["excess_removed"], EXCESS_BAR, higher_is_better=True))
+        checks.append(check(f"{name}_against_blind_high", row["against_blind"]["high"], 1.0))
+        checks.append(check(f"{name}_seconds_of_pruning", found["seconds_of_pruning"], 1.0))
+    return checks
+
+
+def measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tables by model and method, and each model's protocol."""
+    tables, models = {}, {}
+    code = {"code": code_version((*SCORING, "allocation"))}
+    for name in options.models:
+        if name == "smollm2" and not (options.smollm2.exists() and options.data.is_dir()):
+            print(f"{name} is left out: {options.smollm2} or {options.data} is not there.", file=sys.stderr)
+            continue
+        bench = Bench(name, options)
+        opened = bench.opened
+        models[name] = protocol(opened.evaluation_text, opened.evaluation, bos_of(opened.dense.tokenizer, EVERY))
+        models[name]["dense"] = bench.dense["perplexity"]
+        for method in options.methods:
+            tables[f"{name} {method}"] = bench.compare(method) | code
+            print_table(f"{name} by {method}", tables[f"{name} {method}"])
+        if options.plans > 2:
+            tables[f"{name} prediction"] = bench.prediction() | code
+    return tables, models
 
 
 def main() -> int:
@@ -206,7 +257,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="tiny-llama by RIA, seed 0, M ≤ 8, without random plans")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write checks, tables, machine and versions here")
     parser.add_argument("--models", nargs="+", default=["tiny-llama", "tiny-opt", "smollm2"])
-    parser.add_argument("--methods", nargs="+", default=["ria", "eggs-ptp-plus"])
+    parser.add_argument("--methods", nargs="*", default=["ria", "eggs-ptp-plus"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--plans", type=int, default=20, help="random plans for the prediction")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS), help="M ≤ 8 has the bars")
@@ -219,23 +270,11 @@ def main() -> int:
         options.sets, options.plans = ["M ≤ 8"], 0
     if options.threads:
         torch.set_num_threads(options.threads)
-    checks, tables, models = [], {}, {}
-    for name in options.models:
-        if name == "smollm2" and not (options.smollm2.exists() and options.data.is_dir()):
-            print(f"{name} is left out: {options.smollm2} or {options.data} is not there.", file=sys.stderr)
-            continue
-        bench = Bench(name, options)
-        opened = bench.opened
-        bos = bos_of(opened.dense.tokenizer, EVERY)
-        models[name] = protocol(opened.evaluation_text, opened.evaluation, bos)
-        for method in options.methods:
-            found = tables[f"{name} {method}"] = bench.compare(method)
-            print_table(f"{name} by {method}", found)
-            checks += checks_of(name, method, found)
-        if options.plans > 2:
-            found = tables[f"{name} prediction"] = bench.prediction()
-            checks.append(check(f"{name}_rank", found["rank"], RANK_BAR, higher_is_better=True))
-    return conclude(checks, options.json, quick=options.quick, tables=tables, models=models)
+    tables, models = measure(options)
+    if options.json and options.json.exists():
+        before = json.loads(options.json.read_text(encoding="utf-8"))
+        tables, models = before["tables"] | tables, before["models"] | models
+    return conclude(checks_of(tables), options.json, quick=options.quick, tables=tables, models=models)
 
 
 if __name__ == "__main__":

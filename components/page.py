@@ -20,6 +20,7 @@ from components.places.quality.tab import create_accuracy_tab
 from components.places.runs.compare.tab import create_compare_tab
 from components.places.runs.front.tab import create_front_panel
 from components.places.runs.stored.tab import create_runs_tab
+from components.places.runs.structure.tab import create_structure_panel
 from components.places.speed.latency.tab import create_latency_tab
 from components.scripts import CLOSE_SIDEBAR_ON_PHONES, HEADER, OPEN_MASK, QUERY, SET_ADDRESS, START_PENDING, WHEN_IDLE
 from components.sidebar import SHOW_THE_END_OF_A_PATH, create_sidebar
@@ -69,6 +70,7 @@ def create_page() -> None:
     page = Page(state, sidebar, damaged, bars, *tabs, link, gone, go_there, pending, few, whole)
     create_compare_tab(compare, state)
     with compare:
+        create_structure_panel(compare, state)
         create_front_panel(compare)
     create_runs_tab(runs, place, state, joined([page.places, page.all, sidebar.tab]))
     create_api()

@@ -112,7 +112,7 @@ def test_a_wheel_holds_what_the_app_reads_and_nothing_under_a_name_that_others_u
     }
     bundle = {name.removeprefix("eggs_core/_bundle/") for name in names if "/_bundle/" in name}
     assert {"app.py", "docs/teaching.md", "components/page.py", "assets/css/app.css", "assets/logo.svg"} <= bundle
-    for kind in ("models", "corpus", "runs", "curves", "fronts", "sweeps", "tasks", "js"):
+    for kind in ("models", "corpus", "runs", "curves", "fronts", "structure", "sweeps", "tasks", "js"):
         here = {f"assets/{kind}/{f.relative_to(ROOT / 'assets' / kind)}" for f in (ROOT / "assets" / kind).rglob("*.*")}
         assert here and here <= bundle
     assert {f"eggs_core/packed/kernel/prebuilt/{target.file}" for target in TARGETS} <= set(names)

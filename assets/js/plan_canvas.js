@@ -221,9 +221,10 @@ function pointer(e) {
 for (const type of ['pointermove', 'pointerup', 'pointercancel']) document.addEventListener(type, pointer);
 
 function legend(range) {
-  const line = field.querySelector('.mm-legend'), p = v.patterns[lossBrush()].text;
+  const line = field.querySelector('.mm-legend'), grid = field.querySelector('.mm-grid'), p = v.patterns[lossBrush()].text;
   if (range) line.replaceChildren(...cellGrid.legend(range[0].toPrecision(2), range[1].toPrecision(2)), make('span', 'mm-measure', `nats that the model is predicted to lose if this layer alone gets ${p}`));
   else line.replaceChildren(make('span', '', 'Drag over a rectangle, or click a projection or a block, to paint all of it.'));
+  if (grid.scrollWidth > grid.clientWidth + 1) line.append(make('span', 'mm-note', 'The numbers of the blocks scroll the others into view.'));
   if (field.querySelector('.many')) line.append(make('span', 'mm-note', 'A cell with a corner holds a block’s experts; “Open experts”, or the key O, shows each.'));
   info.textContent = 'Keys: arrows move, Shift and arrows choose a rectangle, Enter or Space paints, 1 to 9 choose a brush, Ctrl+Z undoes.';
 }

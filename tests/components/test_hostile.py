@@ -39,18 +39,21 @@ from components.places.quality.writing import words as writing_words
 from components.places.runs.compare import words as compare_words
 from components.places.runs.front import words as front_words
 from components.places.runs.stored import words as runs_words
+from components.places.runs.structure import words as structure_words
 from components.places.speed.latency import words as latency_words
 from components.places.speed.race import words as race_words
 from components.state.workspace import Workspace
 from components.words import html as html_words
 from components.words import labels, recorded
 from components.words import run as run_words
+from eggs_core.allocation.sizes import LayerSize
 from eggs_core.allocation.stored import MeasuredLosses
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.by_part import BlockDrift, PartCost
 from eggs_core.evaluation.front import OURS, Front, Point
 from eggs_core.evaluation.intervals import Interval
+from eggs_core.evaluation.structure import Curve, Step
 from eggs_core.evaluation.tokens import Prediction, TokenChange
 from eggs_core.evaluation.zeroshot import TaskScore
 from eggs_core.graph.expansion import CurvePoint, Expansion, spread
@@ -282,6 +285,12 @@ def evil_front() -> Front:
     return Front(EVIL, EVIL, EVIL, EVIL, EVIL, points)
 
 
+def evil_curves() -> list[Curve]:
+    """A curve whose free texts are hostile."""
+    steps = [Step(pattern, [9.0], Interval(1.0, 1.0, 1.0)) for pattern in ("2:4", "4:8", "50%")]
+    return [Curve(EVIL, "ria", EVIL, 8.0, steps)]
+
+
 def evil_sweep(run: Run) -> Sweep:
     """A sweep of the hostile run, with one cell that failed."""
     config = make_config("m", "2:4", "ria")
@@ -339,9 +348,10 @@ def words_of_a_run(run: Run) -> dict[Callable, Callable[[], str]]:
 def words_of_a_plan(run: Run) -> dict[Callable, Callable[[], str]]:
     """Functions that describe a plan."""
     losses = MeasuredLosses({"seed": EVIL}, EVIL, 3, {EVIL: {"2:4": 0.5}})
+    placed = LayerSize(EVIL, 0, EVIL, (4, 8), 4, 1.0)
     return {
         plan_words.sources_note: lambda: plan_words.sources_note(EVIL, EVIL, losses, False),
-        plan_words.weakest_reading: lambda: plan_words.weakest_reading(losses),
+        plan_words.weakest_reading: lambda: plan_words.weakest_reading(losses, [placed]),
         plan_words.in_use: lambda: plan_words.in_use(2, 1, EVIL),
         plan_words.dropped: lambda: plan_words.dropped((EVIL,) * 4, EVIL),
         plan_words.outcome_reading: lambda: plan_words.outcome_reading(run, 0.1),
@@ -422,6 +432,9 @@ def calls(run: Run) -> dict[Callable, Callable[[], str]]:
         race_words.lanes_html: lambda: race_words.lanes_html({"dense": lane}, {"dense": EVIL}, EVIL, 4),
         front_words.front_reading: lambda: front_words.front_reading(evil_front()),
         front_words.front_facts: lambda: front_words.front_facts(evil_front()),
+        structure_words.structure_reading: lambda: structure_words.structure_reading(evil_curves()),
+        structure_words.structure_facts: lambda: structure_words.structure_facts(evil_curves()),
+        structure_words.not_measured: lambda: structure_words.not_measured(EVIL, EVIL),
         race_words.empty_lanes: lambda: race_words.empty_lanes(run),
         race_words.race_note: lambda: race_words.race_note(run),
         race_words.verdict: lambda: race_words.verdict({"dense": lane, "packed": lane}, "zeros", "kept", (EVIL, EVIL)),

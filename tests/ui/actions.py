@@ -7,7 +7,7 @@ TABS = {  # name -> charts and canvases that it draws
     "Expander graph": ["#topn-graph .graph-view", "#mask-graph .graph-view"],
     "Spectrum": ["#gap-chart .plot"],
     "Accuracy": ["#forest .plot", "#window-scatter .plot"],
-    "Compare": [f"#compare-{name} .plot" for name in ("size", "speed", "heat", "forest")],
+    "Compare": [f"#compare-{name} .plot" for name in ("size", "speed", "heat", "forest")] + ["#structure .plot"],
     "Runs": [],
     "Latency & size": ["#size-chart .plot", "#decode-chart .plot", "#prefill-chart .plot"],
 }

@@ -59,6 +59,17 @@ def test_pruned_and_quantised_models_are_drawn_with_the_sentence(page):
     starts(page, "#front-facts", "tiny-llama")
 
 
+def test_what_structure_costs_is_drawn_with_its_sentence_on_a_phone_too(open_page):
+    for width in (1440, 390):
+        page = open_page(width=width)
+        open_tab(page, "Compare")
+        assert {"Wanda", "RIA", "dense"} <= set(page.evaluate(NAMES, "#structure"))
+        starts(page, "#structure-reading", "By ")
+        starts(page, "#structure-facts", "tiny-llama")
+        named = page.get_attribute("#structure .plot", "aria-labelledby")
+        assert "structure-reading" in named and page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def upload(page, file) -> None:
     """Choose a file in the dialogue that the upload button opens."""
     with page.expect_file_chooser() as chooser:

@@ -174,9 +174,9 @@ def test_a_finger_paints_on_a_phone(open_page):
     wait_rules(page, "blocks 4 mlp.up_proj=3:4")
 
 
-def test_a_blocks_experts_are_painted_together_or_one_by_one(page):
-    """A canvas of its own, as no model that ships is a mixture."""
-    plan = mixture_plan(mixture_run(2, 4))
+def show_mixture(page, blocks: int, experts: int) -> None:
+    """A canvas of its own in the tab's place, as no model that ships is a mixture."""
+    plan = mixture_plan(mixture_run(blocks, experts))
     page.evaluate(
         """([value, choices]) => {
         const holder = document.createElement('div');
@@ -186,6 +186,32 @@ def test_a_blocks_experts_are_painted_together_or_one_by_one(page):
         eggs.plan_canvas(holder, () => {}, { value }, () => {}); }""",
         [json.dumps(value(plan)) for value in (canvas_value, choices_value)],
     )
+
+
+def test_a_finger_scrolls_by_the_numbers_of_blocks_and_paints_on_cells(open_page):
+    page = open_page(width=390, height=844)
+    open_tab(page, "Plan")
+    show_mixture(page, 48, 2)
+    assert "scroll the others into view" in page.inner_text("#plan-canvas .mm-legend")
+    spot_of = """selector => {
+      const box = document.querySelector(selector).getBoundingClientRect();
+      const left = document.querySelector('#plan-canvas .mm-grid').scrollLeft;
+      return { x: box.left + box.width / 2, y: box.top + box.height / 2, left }; }"""
+    client = page.context.new_cdp_session(page)
+    for selector, scrolls in (
+        ("#plan-canvas .mm-cell", False),
+        ("#plan-canvas button.mm-block:nth-last-child(40)", True),
+    ):
+        page.locator(selector).first.scroll_into_view_if_needed()
+        spot = page.evaluate(spot_of, selector)
+        gesture = {"x": spot["x"], "y": spot["y"], "xDistance": -60, "gestureSourceType": "touch", "speed": 600}
+        client.send("Input.synthesizeScrollGesture", gesture)
+        after = page.evaluate("document.querySelector('#plan-canvas .mm-grid').scrollLeft")
+        assert (after > spot["left"]) == scrolls, selector
+
+
+def test_a_blocks_experts_are_painted_together_or_one_by_one(page):
+    show_mixture(page, 2, 4)
     group = '#plan-canvas [data-group="model.layers.1.mlp.experts.*.down_proj"]'
     expert = cell("model.layers.1.mlp.experts.{}.down_proj")
     brush(page, "1:4")

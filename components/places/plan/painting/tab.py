@@ -116,7 +116,7 @@ class PlanPanel:
         method, shipped = config.changed(layers=()).in_words(), shipped_losses().values()
         ships = any(plan.losses is one for one in shipped)
         values[self.sources] = sources_note(config.model, method, plan.losses, ships)
-        values[self.weakest] = weakest_reading(plan.losses) if plan.losses else ""
+        values[self.weakest] = weakest_reading(plan.losses, plan.layers) if plan.losses else ""
         return values
 
     def _beside_prune(self, workspace: Workspace, config: PruneConfig, plan: Planned | None) -> Values:

@@ -6,7 +6,8 @@ import base64
 import binascii
 import hashlib
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -121,21 +122,27 @@ class Planned:
     def least_budget(self) -> int:
         """The least budget that some plan keeps to, in per cent of the dense bytes, by the patterns to choose from."""
         usual, least, whole = self.patterns, 0, 0
-        for (patterns, _, _), alike in self._alike(usual).items():
-            choices = [choice for choice in patterns if alike[0].takes(choice)] or [None]
-            least += len(alike) * min(alike[0].cost(choice, self.config)[0] for choice in choices)
-            whole += len(alike) * alike[0].cost(None, self.config)[0]
+        for (measured, *_), count, one in self._alike():
+            patterns = usual if measured is None else [None, *map(parse_choice, measured)]
+            least += count * min(one.cost(choice, self.config)[0] for choice in patterns if one.takes(choice))
+            whole += count * one.cost(None, self.config)[0]
         return math.ceil(100 * least / whole) if whole else 1
 
-    def _alike(self, usual: list[Choice]) -> dict[tuple, list[LayerSize]]:
-        """The layers by the patterns that a plan may give them, their shape and the bytes of a weight."""
-        found: dict[tuple, list[LayerSize]] = {}
+    def _alike(self) -> Iterator[tuple[tuple, int, LayerSize]]:
+        """Layers that a plan may give the same, as (what they have in common, how many, one of them).
+
+        In common are the patterns that their losses were measured by (None before), their shape and the bytes of a
+        weight. There may be ten thousands of layers, so that nothing is parsed here.
+        """
+        counts, first = Counter[tuple](), dict[tuple, LayerSize]()
+        losses = None if self.losses is None else self.losses.losses
         for layer in self.layers:
-            own = None if self.losses is None else self.losses.losses.get(layer.name)
-            patterns = tuple(usual) if self.losses is None else (None, *map(parse_choice, own or ()))
-            if self.losses is None or own is not None:  # a budget is of the layers that losses were measured of
-                found.setdefault((patterns, layer.shape, layer.itemsize), []).append(layer)
-        return found
+            own = None if losses is None else losses.get(layer.name)
+            if losses is None or own is not None:  # a budget is of the layers that losses were measured of
+                common = None if own is None else tuple(own), layer.shape, layer.itemsize
+                counts[common] += 1
+                first.setdefault(common, layer)
+        return ((common, count, first[common]) for common, count in counts.items())
 
     def key(self) -> str:
         """What the canvas's value is told by: it is sent again only when this is another."""

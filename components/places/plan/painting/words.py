@@ -1,9 +1,11 @@
 """Sentences about a plan: what its predictions rest on, which layers bear pruning least, and what became of it."""
 
 import math
+from collections.abc import Sequence
 
 from components.words.html import escape, facts_line, hint, reading, term
 from components.words.phrases import plural
+from eggs_core.allocation.sizes import LayerSize
 from eggs_core.allocation.stored import MeasuredLosses
 from eggs_core.pattern import NMPattern
 from eggs_core.runs.patterns import pattern_words
@@ -29,8 +31,8 @@ def sources_note(model: str, method: str, losses: MeasuredLosses | None, shipped
     )
 
 
-def weakest_reading(losses: MeasuredLosses) -> str:
-    """Which layers bear the sparsest pattern least, and which best."""
+def weakest_reading(losses: MeasuredLosses, layers: Sequence[LayerSize]) -> str:
+    """Which layers bear the sparsest pattern least, and which best; blocks count from 1, as on the canvas."""
     by_name = {name: own for name, own in losses.losses.items() if own}
     measured = [pattern for own in by_name.values() for pattern in own]
     if not measured:
@@ -38,11 +40,16 @@ def weakest_reading(losses: MeasuredLosses) -> str:
     sparsest = min(dict.fromkeys(measured), key=lambda text: NMPattern.parse(text).density)
     found = {name: own[sparsest] for name, own in by_name.items() if sparsest in own}
     order = sorted(found, key=lambda name: -found[name])
-    worst = ", ".join(f"<b>{escape(name)}</b> (+{found[name]:.2g})" for name in order[:MOST_NAMED])
-    best = order[-1]
+    *worst, best = (*order[:MOST_NAMED], order[-1])
+    placed = {layer.name: layer for layer in layers if layer.name in (*worst, best)}
+
+    def named(name: str) -> str:
+        where = f"block {placed[name].block + 1}, {placed[name].projection}" if name in placed else name
+        return f"<b>{escape(where)}</b> ({'+' if name in worst else ''}{found[name]:.2g})"
+
     return reading(
-        f"By {escape(sparsest)}, the model is predicted to lose most with {worst} nats a token, each pruned alone; "
-        f"with <b>{escape(best)}</b> it loses least ({found[best]:.2g})."
+        f"By {escape(sparsest)}, the model is predicted to lose most with {'; '.join(map(named, worst))} nats a "
+        f"token, each pruned alone. With {named(best)} it loses least."
     )
 
 
