@@ -193,21 +193,23 @@ def test_a_finger_scrolls_by_the_numbers_of_blocks_and_paints_on_cells(open_page
     open_tab(page, "Plan")
     show_mixture(page, 48, 2)
     assert "scroll the others into view" in page.inner_text("#plan-canvas .mm-legend")
-    spot_of = """selector => {
-      const box = document.querySelector(selector).getBoundingClientRect();
-      const left = document.querySelector('#plan-canvas .mm-grid').scrollLeft;
-      return { x: box.left + box.width / 2, y: box.top + box.height / 2, left }; }"""
     client = page.context.new_cdp_session(page)
-    for selector, scrolls in (
-        ("#plan-canvas .mm-cell", False),
-        ("#plan-canvas button.mm-block:nth-last-child(40)", True),
-    ):
-        page.locator(selector).first.scroll_into_view_if_needed()
-        spot = page.evaluate(spot_of, selector)
-        gesture = {"x": spot["x"], "y": spot["y"], "xDistance": -60, "gestureSourceType": "touch", "speed": 600}
-        client.send("Input.synthesizeScrollGesture", gesture)
-        after = page.evaluate("document.querySelector('#plan-canvas .mm-grid').scrollLeft")
-        assert (after > spot["left"]) == scrolls, selector
+    found = []
+    for selector in (".mm-cell", "button.mm-block"):
+        page.locator(f"#plan-canvas {selector}").first.scroll_into_view_if_needed()
+        box = page.locator(f"#plan-canvas {selector}").nth(12).bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        client.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+        for step in range(1, 9):
+            client.send(
+                "Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x - 10 * step, "y": y}]}
+            )
+        client.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        page.wait_for_timeout(300)
+        found.append((page.evaluate("document.querySelector('#plan-canvas .mm-grid').scrollLeft"), data(page, PLAN)))
+    (first, painted), (second, scrolled) = found
+    assert first == 0 and int(painted["differ"]) > 2
+    assert second > 0 and scrolled["differ"] == painted["differ"]
 
 
 def test_a_blocks_experts_are_painted_together_or_one_by_one(page):
