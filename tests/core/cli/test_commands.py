@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from signals import heeds_ctrl_c
 from typer.testing import CliRunner
 
 from eggs_core.cli.command_line import app
@@ -257,6 +258,7 @@ def test_a_person_stops_an_answer_and_goes_on(run):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
+        preexec_fn=heeds_ctrl_c,
     )
     shown, seen = "", 0
 

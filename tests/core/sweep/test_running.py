@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from signals import heeds_ctrl_c
 
 from eggs_core.assets import ASSETS
 from eggs_core.runs.events import Finished
@@ -44,11 +45,6 @@ def small_model(tiny_model, tmp_path) -> Callable[[str], Path]:
         return folder
 
     return save
-
-
-def heeds_ctrl_c() -> None:
-    """Let the child heed SIGINT: tests in the background, or under nohup, hand down that it is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager
