@@ -295,7 +295,6 @@ STAGES: Mapping[str, Dimension] = MappingProxyType(
                         ),
                     },
                     sees_inputs=True,
-                    needs={"values": "model"},
                     said="recovered on {recovery_tokens:,} tokens",
                 ),
             },

@@ -105,6 +105,17 @@ class Grid:
         numbers = (values.float() / self.spread(values.shape[1], pattern)).round_()
         return numbers.clamp_(self.lowest, -self.lowest - 1).to(torch.int8)
 
+    def rounded(self, weight: torch.Tensor, pattern: NMPattern, order: torch.Tensor | None = None) -> torch.Tensor:
+        """A weight (out, in), fp32, rounded to these numbers; `order` (in,) is that of its columns when packed."""
+        if self.scales is None:
+            return weight.to(torch.bfloat16).to(weight.dtype)
+        columns = weight.shape[1]
+        scales = self.scales.to(weight.device).float()
+        scale = scales.repeat_interleave(columns_per_scale(pattern), dim=1)[:, :columns]
+        if order is not None:
+            scale = scale[:, order.argsort()]
+        return (weight / scale).round_().clamp_(self.lowest, -self.lowest - 1).mul_(scale)
+
     def values(self, codes: torch.Tensor, pattern: NMPattern) -> torch.Tensor:
         """The inverse of `codes`, fp32 (out, kept)."""
         return codes.float() * self.spread(codes.shape[1], pattern)

@@ -20,7 +20,7 @@ from eggs_core.files import write_tensors
 from eggs_core.heavy import nn, no_grad, safetensors_torch, torch
 from eggs_core.models.architectures import linear_layers
 from eggs_core.progress import Progress
-from eggs_core.pruning.trained import Trained, schedule
+from eggs_core.pruning.trained import Rounding, Trained, schedule
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
@@ -92,15 +92,20 @@ def none() -> None:
 
 
 def distil(
-    student: PreTrainedModel, teacher: PreTrainedModel, masks: Mapping[str, torch.Tensor], lesson: Lesson
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    masks: Mapping[str, torch.Tensor],
+    lesson: Lesson,
+    roundings: Mapping[str, Rounding] | None = None,
 ) -> Generator[Progress | RecoveryPoint, None, Learned]:
     """Train a pruned model in place; yields progress and the points of the curve, and returns what was learned.
 
     student: pruned by `masks`, bool (out, in) by layer name; at the end it holds the values of the best point. The
     other parameters of both models stay as they are. Closed early, it writes a checkpoint and leaves the student as it
-    is at that step. Raises EggsError if the divergence is not finite before the first step.
+    is at that step. Raises EggsError if the divergence is not finite before the first step. `roundings` as for Trained:
+    the curve and the values of its best point are those of rounded weights.
     """
-    with Trained(student, linear_layers(student), masks) as trained:
+    with Trained(student, linear_layers(student), masks, roundings) as trained:
         state = _State.begun(trained, lesson)
         started = time.monotonic() - state.seconds
         saved = time.monotonic()
@@ -172,8 +177,9 @@ class _State:
         """One step of the optimizer; the gradients of a batch are summed part by part."""
         for group in self.optimizer.param_groups:
             group["lr"] = lesson.rate_at(self.step)
-        for part in _parts(student, batch):
-            _divergence(student, teacher, part, batch.numel())
+        with trained.as_stored():
+            for part in _parts(student, batch):
+                _divergence(student, teacher, part, batch.numel())
         trained.mask_gradients()
         nn.utils.clip_grad_norm_(list(trained.parameters.values()), CLIP)
         self.optimizer.step()
@@ -186,16 +192,18 @@ class _State:
     ) -> RecoveryPoint:
         """One more point of the curve; the values of the best are kept."""
         windows = lesson.held_out
-        loss = sum(
-            _divergence(student, teacher, part, windows.numel(), learn=False) for part in _parts(student, windows)
-        )
+        with trained.as_stored():
+            loss = sum(
+                _divergence(student, teacher, part, windows.numel(), learn=False) for part in _parts(student, windows)
+            )
+            values = {name: value.cpu() for name, value in trained.values().items()}
         if not self.learned.curve and not math.isfinite(loss):
             raise EggsError("The pruned model's output holds NaN or infinite values, so nothing can be recovered.")
         tokens = min(BATCH * self.step, len(lesson.training)) * lesson.training.shape[1]
         point = RecoveryPoint(self.step, tokens, loss if math.isfinite(loss) else 1e30)
         self.learned.curve.append(point)
         if self.learned.best is point:
-            self.learned.values = {name: value.cpu() for name, value in trained.values().items()}
+            self.learned.values = values
         return point
 
     def save(self, trained: Trained, lesson: Lesson) -> None:

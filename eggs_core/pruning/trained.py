@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from eggs_core.heavy import nn, no_grad, torch
 from eggs_core.models.architectures import LinearLayer, is_transposed
@@ -18,13 +19,26 @@ def schedule(step: int, steps: int) -> float:
     return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
+Rounding = Callable[[torch.Tensor], torch.Tensor]  # a layer's weight, fp32 (out, in), as it is stored
+
+
 class Trained:
     """The parameters of a model or block that are trained, in fp32, while the context lasts: kept weights and norms.
 
     layers: those of it that `masks`, bool (out, in) by name, may hold. What is kept of a parameter is a vector.
+    roundings: by layer name, where weights are stored in few bits; the model computes with rounded weights, and what
+    it learns goes to those behind them (the straight-through estimator, arXiv 1308.3432).
     """
 
-    def __init__(self, model: nn.Module, layers: Iterable[LinearLayer], masks: Mapping[str, torch.Tensor]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Iterable[LinearLayer],
+        masks: Mapping[str, torch.Tensor],
+        roundings: Mapping[str, Rounding] | None = None,
+    ) -> None:
+        layers = list(layers)
+        self._rounded = [(layer, roundings[layer.name]) for layer in layers if roundings and layer.name in roundings]
         self._model, self._dtypes = model, {p: p.dtype for p in model.parameters()}
         self._required = {p: p.requires_grad for p in model.parameters()}
         self.masks = _parameter_masks(model, layers, masks)
@@ -44,6 +58,19 @@ class Trained:
             parameter.grad = None
             parameter.data = parameter.data.to(self._dtypes[parameter])
             parameter.requires_grad_(self._required[parameter])
+
+    @contextmanager
+    def as_stored(self) -> Iterator[None]:
+        """Inside, weights are rounded as they are stored; gradients that were gathered there stay."""
+        whole = {name: self.parameters[name].detach().clone() for name in self.masks} if self._rounded else {}
+        for layer, rounding in self._rounded:
+            layer.set_weight(rounding(layer.weight()))
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in whole.items():
+                    self.parameters[name].copy_(value)
 
     def kept(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         """What is kept of a tensor that is like the parameter, as a vector."""

@@ -92,7 +92,7 @@ def execute(
     masks = {r.name: r.mask for r in layers}
     permutations = {r.name: r.permutation for r in layers if r.permutation is not None}
     grids = {r.name: r.grid for r in layers if r.grid is not None}
-    course = Course(config, dense, masks, chosen.calibration, out)
+    course = Course(config, dense, masks, chosen.calibration, plan.patterns, permutations, grids, out)
     pruned_scores, recovery = yield from _evaluated(model, evaluation, course)
     if latency is None and all(pattern.packs for pattern in plan.patterns.values()):
         yield Progress("Measuring latency", 0.93)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from eggs_core.cache import Bounded
@@ -14,11 +14,12 @@ from eggs_core.heavy import torch
 from eggs_core.models.dense_models import CACHE, Models
 from eggs_core.models.fingerprints import check_same_weights, same_weights
 from eggs_core.models.loading import LoadedModel
-from eggs_core.packed.grid import Grid
+from eggs_core.packed.grid import Grid, rounds_tables
 from eggs_core.pattern import Patterns
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.block_fit import FitStep
 from eggs_core.pruning.loop import prune_steps
+from eggs_core.pruning.rounding import round_tables
 from eggs_core.runs.events import Finished
 from eggs_core.runs.execute import COPIES
 from eggs_core.runs.masked import apply_masks
@@ -146,12 +147,16 @@ def _made_anew(run: Run, dense: LoadedModel) -> Generator[Progress, None, Pruned
     config, text = run.config, bundled_text("calibration")
     if config.recovery_tokens:
         found = _masked(run, dense)
-        if take_up(found.zeros, run.report, Course(config, dense, found.masks, text)):
-            return found
+        course = Course(config, dense, found.masks, text, run.patterns, run.permutations)
+        if (grids := take_up(found.zeros, run.report, course)) is not None:
+            if rounds_tables(config.bits):
+                round_tables(found.zeros)
+            return replace(found, grids=grids)
         _check_text(config)
     found = (yield from _prune_again(run, dense)) if config.refits else _masked(run, dense)
     if config.recovery_tokens:
-        yield from _progress(recovery_steps(found.zeros, Course(config, dense, found.masks, text), 0.0, 1.0))
+        course = Course(config, dense, found.masks, text, run.patterns, found.permutations, found.grids)
+        yield from _progress(recovery_steps(found.zeros, course, 0.0, 1.0))
     return found
 
 

@@ -49,7 +49,9 @@ def recover_run(
     dense, student = models.dense, copy.deepcopy(models.zeros)
     check_room(TRAINING * dense.nbytes, dense.device, f"Recovering {config.model}")
     inputs = Inputs.of(config, chosen, dense.tokenizer)
-    course = Course(config, dense, models.masks, chosen.calibration, out)
+    course = Course(
+        config, dense, models.masks, chosen.calibration, run.patterns, models.permutations, models.grids, out
+    )
     recovery = yield from recovery_steps(student, course, 0.05, 0.95)
     before = run.report["evaluation"]["pruned"]
     after = yield from scored(student, recovery, before, inputs.evaluation, 0.95, 1.0)
@@ -63,4 +65,6 @@ def recover_run(
         "seconds": {**spent, "total": spent["total"] + clock.seconds()},
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    yield Finished(Run(report, run.packed_masks, run.packed_topn, run.permutations, run.rotation), dense, student)
+    yield Finished(
+        Run(report, run.packed_masks, run.packed_topn, run.permutations, run.rotation), dense, student, models.grids
+    )

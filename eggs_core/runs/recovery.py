@@ -7,7 +7,8 @@ import math
 import shutil
 from collections.abc import Generator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -22,10 +23,12 @@ from eggs_core.heavy import safetensors_torch, torch
 from eggs_core.masks.bits import pack_bits
 from eggs_core.models.architectures import linear_layers
 from eggs_core.models.loading import LoadedModel
+from eggs_core.packed.grid import Grid, rounds_tables
+from eggs_core.pattern import NMPattern
 from eggs_core.progress import Progress, memory_errors
 from eggs_core.pruning.activation_store import STATE, WORK
 from eggs_core.pruning.recovery import HELD_OUT, Lesson, RecoveryPoint, automatic_rate
-from eggs_core.pruning.trained import Trained
+from eggs_core.pruning.trained import Rounding, Trained
 from eggs_core.report_types import Recovery, Report, Scores
 from eggs_core.runs.inputs import Texts
 from eggs_core.runs.store import RunStore
@@ -35,6 +38,7 @@ from eggs_core.text.windows import bos_of, training_windows
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+SCALES = "scales of "  # before a layer's name, in the file of what was learned
 WEIGHTS, CHECKPOINT = "recovered.safetensors", "recovery.safetensors"  # what was learned; what is needed to go on
 
 
@@ -48,12 +52,18 @@ def check_recovery(config: PruneConfig, texts: Texts) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """One recovery: the configuration that asks for it, the dense model, the masks by layer name, and the text."""
+    """One recovery: the configuration that asks for it, the dense model, the text, and what pruning chose by layer.
+
+    `patterns`, `permutations` and `grids` say how rounded values are stored; there are no grids where none are.
+    """
 
     config: PruneConfig
     dense: LoadedModel
     masks: Mapping[str, torch.Tensor]
     text: Text
+    patterns: Mapping[str, NMPattern]
+    permutations: Mapping[str, torch.Tensor]
+    grids: Mapping[str, Grid] = field(default_factory=dict)
     out: Path | None = None  # where what was learned is kept; None is the run store
 
     @property
@@ -74,6 +84,13 @@ class Course:
         for name in sorted(self.masks):
             digest.update(name.encode() + pack_bits(self.masks[name].cpu()).numpy().tobytes())
         return digest.hexdigest()
+
+    def roundings(self) -> dict[str, Rounding]:
+        """How each layer's kept weights are rounded."""
+        return {
+            name: partial(grid.rounded, pattern=self.patterns[name], order=self.permutations.get(name))
+            for name, grid in self.grids.items()
+        }
 
     def lesson(self) -> Lesson:
         """What is learned from; raises EggsError for a text that is too short or that the model cannot read."""
@@ -105,7 +122,8 @@ def recovery_steps(
     """
     lesson = course.lesson()
     course.prepare()
-    steps = course.config.entries()["recovery"].load()(student, course.dense.model, course.masks, lesson)
+    distil = course.config.entries()["recovery"].load()
+    steps = distil(student, course.dense.model, course.masks, lesson, course.roundings())
     with memory_errors("Recovery"):
         try:
             while True:
@@ -118,7 +136,8 @@ def recovery_steps(
             learned = end.value
         finally:
             steps.close()
-    write_tensors(course.place / WEIGHTS, learned.values, {"key": course.key})
+    scales = {f"{SCALES}{name}": grid.scales for name, grid in course.grids.items() if grid.scales is not None}
+    write_tensors(course.place / WEIGHTS, learned.values | scales, {"key": course.key})
     shutil.rmtree(course.place / WORK, ignore_errors=True)
     return cast(
         Recovery,
@@ -145,10 +164,11 @@ def scored(
     return after
 
 
-def take_up(model: PreTrainedModel, report: Report, course: Course) -> bool:
-    """Give a model, pruned by the course's masks, the values that a run's recovery learned; False if they are gone.
+def take_up(model: PreTrainedModel, report: Report, course: Course) -> dict[str, Grid] | None:
+    """Give a model, pruned by the course's masks, the values that a run's recovery learned; None if they are gone.
 
-    The report's own file counts before the run store's. Values of other masks or weights are not taken.
+    Returns the grids that they are rounded to, by layer name. The report's own file counts before the run store's.
+    Values of other masks or weights are not taken.
     """
     trained, places = Trained(model, linear_layers(model), course.masks), []
     if (recovery := report.get("recovery")) and (said := recovery.get("weights")):
@@ -156,11 +176,23 @@ def take_up(model: PreTrainedModel, report: Report, course: Course) -> bool:
     with suppress(EggsError):  # the run store may not be there
         places.append(course.place / WEIGHTS)
     for file in places:
-        values = _kept(file, course.key) if file.is_file() else {}
-        if {name: len(value) for name, value in values.items()} == trained.sizes():
+        tensors = _kept(file, course.key) if file.is_file() else {}
+        grids = _grids(course, tensors)
+        values = {name: value for name, value in tensors.items() if not name.startswith(SCALES)}
+        if grids is not None and {name: len(value) for name, value in values.items()} == trained.sizes():
             trained.set_values(values)
-            return True
-    return False
+            return grids
+    return None
+
+
+def _grids(course: Course, tensors: Mapping[str, torch.Tensor]) -> dict[str, Grid] | None:
+    """The grids of rounded values, by layer name; None if a layer's scales are not there."""
+    if (bits := course.config.bits) is None:
+        return {}
+    scales = {name: tensors.get(f"{SCALES}{name}") for name in course.masks} if rounds_tables(bits) else {}
+    if any(value is None for value in scales.values()):
+        return None
+    return {name: Grid(bits, scales.get(name)) for name in course.masks}
 
 
 def _kept(file: Path, key: str) -> dict[str, torch.Tensor]:

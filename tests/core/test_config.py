@@ -184,7 +184,6 @@ def test_every_field_counts_in_the_hash():
         ({"seed": 0.5}, "seed must be a whole number"),
         ({"calibration_windows": 0}, "calibration windows must be a whole number from 1 to 4096; got 0"),
         ({"evaluation_length": 8193}, "evaluation length must be"),
-        ({"values": "int4", "recovery": "distil"}, "recovery distil needs the values model"),
         ({"values": "int4", "pattern": "50%"}, "The pattern 50% has no packed form that could hold 4 bits"),
         ({"model": ""}, "Choose a model"),
         ({"model": "x" * 501}, "Choose a model"),

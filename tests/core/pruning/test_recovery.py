@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from eggs_core.errors import EggsError
 from eggs_core.masks.selection import topn
 from eggs_core.models.architectures import BLOCK_PATHS, linear_layers
 from eggs_core.models.experts import open_experts
+from eggs_core.packed.grid import Grid
 from eggs_core.pattern import NMPattern
 from eggs_core.progress import Progress
 from eggs_core.pruning import recovery
@@ -45,8 +47,49 @@ def run(steps) -> tuple[Learned, list]:
             return end.value, seen
 
 
+def rounded(student, masks) -> dict:
+    """The student's kept weights rounded in place, and how each layer rounds."""
+    roundings = {}
+    for layer in linear_layers(student):
+        order = torch.randperm(layer.shape[1], generator=torch.Generator().manual_seed(3))
+        values = layer.weight()[:, order][masks[layer.name][:, order]].view(layer.shape[0], -1)
+        scales = values[:, :32].abs().amax(1, keepdim=True) / 2
+        grid = Grid(3, scales.repeat(1, -(-values.shape[1] // 32)).half())
+        roundings[layer.name] = partial(grid.rounded, pattern=PATTERN, order=order)
+        layer.set_weight(roundings[layer.name](layer.weight()))
+    return roundings
+
+
 def parameters(model) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def test_rounded_weights_learn_and_stay_rounded(tiny_model):
+    teacher = tiny_model("llama")
+    student, masks = pruned(teacher)
+    roundings = rounded(student, masks)
+    began = parameters(student)
+    learned, _ = run(distil(student, teacher, masks, lesson(40, rate=2e-3), roundings))
+    assert learned.best.loss < 0.9 * learned.curve[0].loss
+    check_zeros(student, masks)
+    for layer in linear_layers(student):
+        assert torch.equal(layer.weight(), roundings[layer.name](layer.weight())), layer.name
+        assert not torch.equal(layer.weight(), began[f"{layer.name}.weight"])
+        assert layer.weight().unique().numel() <= 8 * layer.shape[0]
+
+
+def test_rounded_weights_go_on_after_a_kill(tiny_model, tmp_path):
+    teacher, file = tiny_model("llama"), tmp_path / "state.safetensors"
+    whole, masks = pruned(teacher)
+    expected, _ = run(distil(whole, teacher, masks, lesson(), rounded(whole, masks)))
+    student, _ = pruned(teacher)
+    roundings = rounded(student, masks)
+    steps = distil(student, teacher, masks, lesson(checkpoint=file, key="mine"), roundings)
+    next(step for step in steps if isinstance(step, RecoveryPoint) and step.step == 3)
+    steps.close()
+    again, _ = run(distil(student, teacher, masks, lesson(checkpoint=file, key="mine"), roundings))
+    assert again.curve == expected.curve
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), student.parameters(), strict=True))
 
 
 def test_the_student_comes_closer_and_nothing_but_kept_weights_and_norms_moves(tiny_model):

@@ -9,6 +9,8 @@ import torch
 
 from eggs_core.config import make_config
 from eggs_core.errors import EggsError
+from eggs_core.models.architectures import linear_layers
+from eggs_core.packed.model import packed_copy
 from eggs_core.progress import Progress
 from eggs_core.pruning.recovery import RecoveryPoint
 from eggs_core.runs.events import Finished
@@ -93,6 +95,25 @@ def test_what_was_learned_is_taken_up_again_or_learned_again(whole, result, tmp_
     kept = RunStore().checkpoint(done.run.key)
     assert (kept / WEIGHTS).is_file() and not list(kept.rglob(CHECKPOINT))
     done.run.report["recovery"]["weights"] = str(out / WEIGHTS)
+
+
+@pytest.mark.parametrize("values", ["bf16", "int4"])
+def test_rounded_values_learn_and_stay_rounded(values, result, tmp_path):
+    one_shot = list(execute(config("ria-cp", values=values)))[-1]
+    done = list(recover_run(one_shot.run, recovery_of(one_shot.run, 4096), out=tmp_path))[-1]
+    recovery = done.run.report["recovery"]
+    assert recovery["after"]["perplexity"] < 0.98 * recovery["before"]["perplexity"]
+    patterns, orders = done.run.patterns, done.run.permutations
+    for layer in linear_layers(done.model):
+        weight, grid = layer.weight(), done.grids[layer.name]
+        assert grid.bits == {"bf16": 16, "int4": 4}[values]
+        assert torch.equal(weight, grid.rounded(weight, patterns[layer.name], orders.get(layer.name))), layer.name
+    models = result(recover(done.run, WeightCache()))
+    assert models.origin == "masked"
+    assert all(torch.equal(a, b) for a, b in zip(models.zeros.parameters(), done.model.parameters(), strict=True))
+    expected = packed_copy(done.model, models.masks, patterns, orders, done.grids)
+    pairs = zip(expected.state_dict().items(), models.packed.state_dict().items(), strict=True)
+    assert all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
 
 
 def test_a_stopped_recovery_goes_on_in_its_folder(whole, tmp_path):
