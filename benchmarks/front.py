@@ -1,7 +1,7 @@
 """Prune or quantise: perplexity, bytes and tokens/s of N:M with few bits, of plain bits, and of llama.cpp's types.
 
     python benchmarks/front.py [--quick] [--json FILE] [--front FILE] [--models NAME ...] [--method NAME]
-                               [--no-speed]
+                               [--no-speed] [--recovery TOKENS]
 
 Bits are those of the decoder's linear layers. Our points are pruned, re-fitted and rounded by one method; 1:1 keeps
 every weight and is quantisation alone. Plain types of llama.cpp are made by its own package `gguf`, K-types by its own
@@ -10,6 +10,9 @@ instead. Where weights have 8 bits or fewer, embedding and head have 8 in every 
 rounded to 8 bits as the makers' kernels do it; the figure without that stands beside. llama.cpp's speed is its own
 (xllamacpp), on files in which all matrices have the type; none for K-types, which `gguf` does not write. Models as in
 quality.py.
+
+With --recovery each of our points learns from the calibration text after rounding, plain bits too, with the same number
+of tokens; llama.cpp's types stay as they are.
 
 Finished cells are kept under build/quality: perplexities can be computed on one machine (--no-speed, on CUDA where
 there is one), and joined with speeds measured on another that has those files. `--front` writes what the app shows.
@@ -156,10 +159,10 @@ def our_points(name: str, opened: Opened, cell, options) -> list[Point]:
     dense = opened.dense.model
     rows = {("dense", "model"): cell("dense", lambda: evaluate(dense, opened.evaluation).to_dict())}
     for pattern, values in options.points:
-        config = make_config(
-            "tiny-llama" if name == "smollm2" else name, pattern, options.method, values=values, **opened.windows
-        )
-        key = f"front {pattern} {options.method} 0 {values}"
+        learns = {"recovery": "distil", "recovery_tokens": options.recovery} if options.recovery else {}
+        known = "tiny-llama" if name == "smollm2" else name
+        config = make_config(known, pattern, options.method, values=values, **opened.windows, **learns)
+        key = f"front {pattern} {options.method} 0 {values}" + f" recovery {options.recovery}" * bool(learns)
         rows[pattern, values] = cell(key, lambda c=config: pruned_scores(opened, c))
         print(f"{name} {pattern} {values}: {rows[pattern, values]['perplexity']:.2f}", flush=True)
     speeds = our_speeds(opened, options.points) if options.speed else {}
@@ -204,8 +207,10 @@ def front_of(name: str, options) -> Front:
     found = machine()
     where = f"{found['processor']}, threads: {found['threads']}, {platform.system()}"
     text = f"{windows} × {length} tokens of {opened.evaluation_text.name}"
-    shown = "SmolLM2-135M" if name == "smollm2" else name
-    return Front(shown, WEIGHTS.get(name, "fp16"), text, where, METHODS[options.method].label, points)
+    shown, method = "SmolLM2-135M" if name == "smollm2" else name, METHODS[options.method].label
+    if options.recovery:
+        shown, method = f"{shown}, recovered", f"{method}, recovered on {options.recovery:,} tokens,"
+    return Front(shown, WEIGHTS.get(name, "fp16"), text, where, method, points)
 
 
 def print_front(front: Front) -> None:
@@ -245,6 +250,7 @@ def main() -> int:
     parser.add_argument("--smollm2", type=Path, default=SMOLLM2, help="the GGUF file, or a folder of safetensors")
     parser.add_argument("--data", type=Path, default=DATA, help="the folder of the two texts")
     parser.add_argument("--no-speed", dest="speed", action="store_false", help="perplexities alone, on any device")
+    parser.add_argument("--recovery", type=int, default=0, metavar="TOKENS", help="that our points learn from")
     options = parser.parse_args()
     options.points = POINTS
     if options.quick:

@@ -1,7 +1,9 @@
 """Scores of the front's points, as the makers' kernels compute: inputs of products rounded where weights are."""
 
 import copy
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +14,9 @@ from eggs_core.evaluation.perplexity import evaluate
 from eggs_core.models.architectures import linear_layers
 from eggs_core.packed.grid import columns_per_scale, rounded_inputs, rounds_tables
 from eggs_core.pruning.loop import prune
+from eggs_core.pruning.recovery import RecoveryPoint
 from eggs_core.pruning.rounding import round_tables
+from eggs_core.runs.recovery import Course, recovery_steps
 from eggs_core.text.windows import calibration_windows
 
 
@@ -50,16 +54,31 @@ def both_scores(model, windows, columns: dict[str, int] | None, orders=None) -> 
 
 
 def pruned_scores(opened: Opened, config) -> dict[str, Any]:
-    """One of our points: pruned and rounded as a run does, scored as the packed model computes."""
+    """One of our points: pruned, rounded and perhaps recovered as a run does, scored as the packed model computes."""
     model = copy.deepcopy(opened.dense.model)
     count, length = config.calibration_windows, config.calibration_length
     windows = calibration_windows(opened.dense.tokenizer, opened.calibration, count, length, config.seed)
     layers = list(prune(model, windows, config))
+    orders = {layer.name: layer.permutation for layer in layers if layer.permutation is not None}
+    if config.recovery_tokens:
+        recover(model, opened, config, layers, orders)
     if not rounds_tables(config.bits):
         return both_scores(model, opened.evaluation, None)
     span = columns_per_scale(config.pattern)
-    orders = {layer.name: layer.permutation for layer in layers if layer.permutation is not None}
     return both_scores(model, opened.evaluation, {layer.name: span for layer in linear_layers(model)}, orders)
+
+
+def recover(model, opened: Opened, config, layers, orders) -> None:
+    """Train a pruned model in place, as a run with this configuration does."""
+    masks, grids = {layer.name: layer.mask for layer in layers}, {layer.name: layer.grid for layer in layers}
+    patterns = dict.fromkeys(masks, config.pattern)
+    with tempfile.TemporaryDirectory() as folder:
+        course = Course(
+            config, opened.dense, masks, opened.calibration, patterns, orders, grids, Path(folder) / "learned"
+        )
+        for event in recovery_steps(model, course, 0.0, 1.0):
+            if isinstance(event, RecoveryPoint):
+                print(f"    {event.tokens:>9,} tokens: {event.loss:.4f} nats from dense, held-out text", flush=True)
 
 
 def llama_scores(opened: Opened, kind: str) -> dict[str, Any]:

@@ -15,7 +15,8 @@ KINDS = {  # what a point is -> (colour, symbol)
     "dense": ("#8A8F98", "star-diamond"),
 }
 INK = "#6B7587"
-TOP = 1.7  # times the dense perplexity up to which points are drawn
+TOP = 1.7  # times the dense perplexity up to which points are drawn, and up to those of REFERENCE
+REFERENCE = "2:4"  # the pattern that is always in view
 
 
 def kind_of(point: Point, front: Front) -> str:
@@ -27,7 +28,16 @@ def kind_of(point: Point, front: Front) -> str:
 
 def in_view(front: Front) -> list[Point]:
     """The points that are drawn: those far worse than the dense model would flatten all others."""
-    return [point for point in front.points if point.perplexity <= TOP * front.dense.perplexity]
+    return [point for point in front.points if point.perplexity <= highest(front)]
+
+
+def highest(front: Front) -> float:
+    """The perplexity up to which points are drawn."""
+    return max(
+        TOP * front.dense.perplexity,
+        *(p.perplexity for p in front.points if p.pattern == REFERENCE),
+        front.dense.perplexity,
+    )
 
 
 def bytes_figure(front: Front) -> go.Figure:

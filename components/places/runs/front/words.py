@@ -1,6 +1,6 @@
 """Who wins where, pruning or quantising, in sentences."""
 
-from components.places.runs.front.figures import TOP
+from components.places.runs.front.figures import highest, in_view
 from components.words.html import escape, facts_line, reading
 from components.words.phrases import plural
 from eggs_core.evaluation.front import FEW_BITS, LLAMA_CPP, Front, Point, beside_plain, best_beside_plain
@@ -73,8 +73,17 @@ def front_facts(front: Front) -> str:
         "llama.cpp’s types made by its own code. Embedding and head have 8.5 bits a number where layers have 8.5 or "
         "fewer, else 16; perplexities include that. llama.cpp’s speed is of files whose matrices all have the type. "
         f"{_inputs(front)}"
-        f"Points of more than {TOP:g} × the dense perplexity are not drawn."
+        f"{_hidden(front)}"
     )
+
+
+def _hidden(front: Front) -> str:
+    """Which points lie beyond the chart, and where."""
+    drawn = {id(point) for point in in_view(front)}
+    beyond = [f"{escape(p.name)} ({p.perplexity:,.0f})" for p in front.points if id(p) not in drawn]
+    if not beyond:
+        return ""
+    return f"Not drawn, as their perplexity is above {highest(front):,.0f}: {', '.join(beyond)}."
 
 
 def _inputs(front: Front) -> str:

@@ -64,6 +64,14 @@ def test_figures_hold_every_point_that_is_not_far_worse():
     assert list(bytes_figure(shown).data[0].x) == [2.5, 3.25, 4.5, 8.5, 16.0]
 
 
+def test_half_the_weights_are_drawn_however_much_they_cost_and_what_is_beyond_is_said():
+    shown = front(point("2:4 + 4 bits", 3.25, 4.2, "2:4"), point("1:4 + 8 bits", 2.6, 6.0, "1:4"))
+    names = {p.name for p in in_view(shown)}
+    assert "2:4 + 4 bits" in names and "1:4 + 8 bits" not in names
+    assert "Not drawn, as their perplexity is above 67: 1:4 + 8 bits (403)." in front_facts(shown)
+    assert "Not drawn" not in front_facts(front(point("2:4 + 4 bits", 3.25, 4.2, "2:4")))
+
+
 def test_names_lie_neither_on_each_other_nor_on_points():
     crowd = [(f"name {n}", 1.0 + n % 8, 30.0 + n // 8) for n in range(64)]
     found = places(crowd)
