@@ -1,7 +1,7 @@
 """Prune or quantise: perplexity, bytes and tokens/s of N:M with few bits, of plain bits, and of llama.cpp's types.
 
     python benchmarks/front.py [--quick] [--json FILE] [--front FILE] [--models NAME ...] [--method NAME]
-                               [--no-speed] [--recovery TOKENS]
+                               [--no-speed] [--recovery TOKENS] [--points N:M/VALUES ...]
 
 Bits are those of the decoder's linear layers. Our points are pruned, re-fitted and rounded by one method; 1:1 keeps
 every weight and is quantisation alone. Plain types of llama.cpp are made by its own package `gguf`, K-types by its own
@@ -60,10 +60,9 @@ from eggs_core.speed.generation import measure_generation  # noqa: E402
 TABLE = 8.5  # bits of a number of embedding and head, where weights have as many or fewer
 QUICK = (("2:4", "int4"), (EVERY_WEIGHT, "int4"), (EVERY_WEIGHT, "int3"))
 POINTS = (
-    *(("2:4", values) for values in ("bf16", "int8", "int4")),
     *((EVERY_WEIGHT, values) for values in ("int8", "int4", "int3", "int2")),
-    *((pattern, "int4") for pattern in ("3:4", "4:8")),
-    ("1:4", "int8"),
+    ("3:4", "int4"),
+    *((pattern, values) for pattern in ("2:4", "4:8", "1:4") for values in ("bf16", "int8", "int4")),
 )
 WEIGHTS = {"smollm2": "Q4_1, which flatters types of four bits"}
 PROMPT, NEW, ROUNDS = 32, 24, 4  # tokens and repeats of a timing
@@ -251,8 +250,8 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=DATA, help="the folder of the two texts")
     parser.add_argument("--no-speed", dest="speed", action="store_false", help="perplexities alone, on any device")
     parser.add_argument("--recovery", type=int, default=0, metavar="TOKENS", help="that our points learn from")
+    parser.add_argument("--points", nargs="+", default=POINTS, type=lambda said: tuple(said.split("/")))
     options = parser.parse_args()
-    options.points = POINTS
     if options.quick:
         options.models, options.method, options.points = ["tiny-llama"], "sparsegpt", QUICK
     fronts = [front_of(name, options) for name in options.models]
