@@ -52,7 +52,9 @@ class Stored:
         reports = all_reports(workspace.own)
         known = {report["key"]: title_of(report) for report in reports}
         choices = [(title, key) for key, title in known.items()]
-        chosen = gr.Dropdown(choices=choices, value=[key for key in keys or [] if key in known])
+        chosen = gr.Dropdown(
+            choices=choices, value=[key for key in keys or [] if key in known], multiselect=True
+        )
         line = runs_reading(reports, STORE.problems, "" if hosted() else str(STORE.folder))
         return {self.sentence: line, self.table: listed_table(reports), self.chosen: chosen}
 
