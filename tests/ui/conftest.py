@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT = 240_000  # milliseconds; the machine may be busy with other things
+WAIT = 30_000  # milliseconds; the machine may be busy with other things
 OPEN = 60_000  # for a page, which every test waits for
 # The server has said what is in view, and that is seen; of the first panel its cards are.
 OPENED = """places.ready() && (!location.search.includes('tab=overview')
@@ -76,6 +76,7 @@ def app_url(tmp_path_factory) -> Iterator[str]:
         yield url
         assert process.poll() is None, f"app.py ended during the tests:\n{log.read_text()}"
         assert "Traceback" not in log.read_text(), log.read_text()
+        assert "UserWarning" not in log.read_text(), log.read_text()  # such as a value that is none of a list's choices
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
