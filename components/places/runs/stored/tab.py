@@ -130,7 +130,7 @@ def create_runs_tab(tab: gr.Tab, place: gr.Tab, state: gr.State, page: Tab) -> N
             max_height=420,
             **columns,
             wrap=True,
-            column_widths=[70, 210, 70, 150, 70, 110, 100, 130, 90, 170, 160, 170],
+            column_widths=[70, 150, 60, 150, 70, 110, 100, 130, 90, 170, 160, 170],
         )
         with gr.Row():
             chosen, name = _choice()
