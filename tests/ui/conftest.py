@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT = 30_000  # milliseconds; the machine may be busy with other things
+WAIT = 240_000  # milliseconds; the machine may be busy with other things
 OPEN = 60_000  # for a page, which every test waits for
 # The server has said what is in view, and that is seen; of the first panel its cards are.
 OPENED = """places.ready() && (!location.search.includes('tab=overview')
