@@ -3,9 +3,12 @@
 import asyncio
 
 import pytest
+import torch
 from gradio.state_holder import SessionState
 
+import eggs_core.pruning.toy_layer as toy_layer_module
 from app import build_app
+from components.places.learn.lesson.scene import bench_value, measures
 from components.places.learn.lesson.steps import KEYS, STEPS
 from components.places.learn.lesson.tab import level_of
 
@@ -42,3 +45,21 @@ def test_levels_are_those_of_the_steps_own_control():
     assert level_of("magnitude", 640, None) == level_of("magnitude", "32", None) == 64
     assert level_of("why-prune", 5, "7 billion") == 1
     assert level_of("why-prune", 5, ["7 billion"]) == level_of("why-prune", 5, "weights") == 0
+
+
+def test_a_model_that_is_made_beside_it_changes_nothing():
+    """Transformers sets torch's default dtype for all threads while it makes a model of 16 bits."""
+    before = [(bench_value(scene := step.scene(step.start)), measures(scene, step.shows)) for step in STEPS]
+    cached = [value for value in vars(toy_layer_module).values() if hasattr(value, "cache_clear")]
+    torch.set_default_dtype(torch.float16)
+    try:
+        for value in cached:
+            value.cache_clear()
+        after = [(bench_value(scene := step.scene(step.start)), measures(scene, step.shows)) for step in STEPS]
+        for step in STEPS:
+            step.extra(step.scene(step.start), step.start)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        for value in cached:
+            value.cache_clear()
+    assert cached and after == before
