@@ -1,6 +1,7 @@
 """The controls of a run: model, pattern, method, and the advanced choices behind them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 from gradio.components import Component
@@ -39,7 +40,7 @@ from eggs_core.registry import (
     reads,
 )
 
-BOS = [("At the start of every window", EVERY), ("Before the text only, as in published tables", FIRST)]
+BOS = [("At every window’s start", EVERY), ("At the text’s start only", FIRST)]
 SOURCES = [("Bundled speeches", BUNDLED_TEXT), ("Text of your own", OWN_TEXT), ("Hub dataset", DATASET)]
 
 
@@ -53,6 +54,8 @@ SHOW_THE_END_OF_A_PATH = """() => setTimeout(() => {
   if (field !== document.activeElement && /^[~.]?[\\/]|^[A-Za-z]:|\\.gguf$/i.test(field.value))
     field.scrollLeft = field.scrollWidth;
 }, 100)"""
+# A refusal is about values that are no longer there, once one of them changes.
+FORGET_REFUSAL = "said => said && said.includes('hint bad') ? '' : said"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,17 @@ def create_sidebar() -> Sidebar:
     stop = gr.Button("Stop", elem_id="stop", interactive=False)
     progress = gr.HTML("", elem_id="progress", padding=False)
     _link_method(method, choices, about)
-    return Sidebar([controls[name] for name in NAMES], about, rules, plan_note, drop_plan, anew, start, stop, progress)
+    inputs: list[Any] = [controls[name] for name in NAMES]
+    gr.on(
+        [control.input for control in inputs],
+        None,
+        progress,
+        progress,
+        js=FORGET_REFUSAL,
+        queue=False,
+        api_visibility="private",
+    )
+    return Sidebar(inputs, about, rules, plan_note, drop_plan, anew, start, stop, progress)
 
 
 def _create_advanced(controls: dict[str, Component]) -> tuple[list[gr.Dropdown], gr.Checkbox]:
@@ -128,7 +141,7 @@ def _create_advanced(controls: dict[str, Component]) -> tuple[list[gr.Dropdown],
             BOS,
             value=EVERY,
             label="BOS",
-            info="The token that begins a text, for models that have one.",
+            info="The token that begins a text, for models that have one. Published tables: at the text’s start.",
             filterable=False,
             elem_id="bos",
         )
@@ -157,13 +170,16 @@ def _free_numbers(choice: str) -> tuple[gr.Row, gr.Number, gr.Number]:
 
 
 def _create_pattern(controls: dict[str, Component]) -> None:
-    """N:M, from the usual ones or free; here and below numbers have no bounds: gradio's refusal does not name them."""
+    """N:M, from the usual ones or free; here and below numbers have no bounds nor digits.
+
+    Gradio's refusal does not name what is out of bounds, and it rounds in silence.
+    """
     usual = [(name, name) for name in (*PATTERNS, OTHER)]
     choices = [*usual, ("unstructured (reference)", REFERENCE)]
     pattern = gr.Radio(choices, value=DEFAULT_CHOICE[1], label="Pattern N:M", elem_id="pattern")
     with gr.Row(visible=False, elem_id="free-pattern") as free:
-        keep = gr.Number(2, label="N, kept", precision=0, elem_id="keep", min_width=80)
-        group = gr.Number(4, label="of M", precision=0, elem_id="group", min_width=80)
+        keep = gr.Number(2, label="N, kept", elem_id="keep", min_width=80)
+        group = gr.Number(4, label="of M", elem_id="group", min_width=80)
     note = gr.HTML(pattern_note("2:4", 2, 4), elem_id="pattern-note", padding=False)
     pattern.change(_free_numbers, pattern, [free, keep, group], **CHEAP)
     pattern.input(lambda choice: {REFERENCE: 50, OTHER: 2}.get(choice, gr.skip()), pattern, keep, **CHEAP)
@@ -204,18 +220,15 @@ def _create_option(name: str, visible: bool) -> Component:
     """A number; none is automatic."""
     option = OPTIONS[name]
     info = f"{option.help}. Empty: {option.automatic}."
-    digits = 0 if option.whole else None
-    return gr.Number(
-        None, label=option.label, placeholder=AUTOMATIC, precision=digits, info=info, elem_id=name, visible=visible
-    )
+    return gr.Number(None, label=option.label, placeholder=AUTOMATIC, info=info, elem_id=name, visible=visible)
 
 
 def _create_calibration(controls: dict[str, Component]) -> None:
     """How much text guides the choice, and which."""
     with gr.Row():
-        controls["windows"] = gr.Number(64, label="Calibration windows", precision=0, elem_id="windows", min_width=90)
-        controls["length"] = gr.Number(256, label="Tokens each", precision=0, elem_id="length", min_width=90)
-    controls["seed"] = gr.Number(0, label="Seed", precision=0, elem_id="seed")
+        controls["windows"] = gr.Number(64, label="Calibration windows", elem_id="windows", min_width=90)
+        controls["length"] = gr.Number(256, label="Tokens each", elem_id="length", min_width=90)
+    controls["seed"] = gr.Number(0, label="Seed", elem_id="seed")
     source = controls["source"] = gr.Dropdown(
         SOURCES,
         value=BUNDLED_TEXT,

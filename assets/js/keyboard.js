@@ -2,8 +2,8 @@
 addEventListener('keydown', event => {
   const at = event.target;
   if (!at.matches) return;
-  if (event.key === 'Tab' && at.matches('input[aria-controls$="-options"]')) {
-    event.stopImmediatePropagation();                            // gradio would open the list again behind the focus
+  if (['Tab', 'Shift'].includes(event.key) && at.matches('input[aria-controls$="-options"]')) {
+    event.stopImmediatePropagation();  // gradio would filter the list by what is chosen, and open it behind the focus
     return;
   }
   if (!at.matches('[role=tab]')) return;

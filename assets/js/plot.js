@@ -9,11 +9,18 @@ const css = name => getComputedStyle(document.body).getPropertyValue(name).trim(
 const SHAPES = { circle: 'M12 7A5 5 0 1 1 2 7A5 5 0 1 1 12 7Z', square: 'M2.5 2.5H11.5V11.5H2.5Z', diamond: 'M7 1L13 7L7 13L1 7Z', cross: 'M5 2H9V5H12V9H9V12H5V9H2V5H5Z',
   x: 'M2 4L4 2L7 5L10 2L12 4L9 7L12 10L10 12L7 9L4 12L2 10L5 7Z', 'triangle-up': 'M7 2L13 12H1Z', star: 'M7 1L8.7 5.2L13 5.5L9.7 8.3L10.8 12.6L7 10.2L3.2 12.6L4.3 8.3L1 5.5L5.3 5.2Z',
   'star-diamond': 'M7 0Q8 6 14 7Q8 8 7 14Q6 8 0 7Q6 6 7 0Z', pentagon: 'M7 1.5L12.7 5.6L10.5 12.3H3.5L1.3 5.6Z', hexagon: 'M7 1L12.2 4V10L7 13L1.8 10V4Z' };
+function broken(axis, only) {                                     // the title of a lone axis, in lines that a narrow figure has room for
+  const text = only && axis && (axis.title?.text ?? axis.title), width = gd.clientWidth, most = width / 16;
+  if (typeof text !== 'string' || text.length <= most || !width || width > 420) return axis;
+  const lines = [''];
+  for (const word of text.split(' ')) if ((lines.at(-1) + word).length < most) lines.push(`${lines.pop()} ${word}`.trim()); else lines.push(word);
+  return { ...axis, title: { ...(axis.title.text ? axis.title : {}), text: lines.filter(Boolean).join('<br>') } };
+}
 function themed(layout) {
   const ink = css('--body-text-color'), grid = css('--border-color-primary');
   const axes = {};
   for (const name of Object.keys(layout).filter(k => /^[xy]axis/.test(k)).concat(['xaxis', 'yaxis']))
-    axes[name] = { gridcolor: grid, zerolinecolor: grid, linecolor: grid, automargin: true, ...layout[name] };
+    axes[name] = { gridcolor: grid, zerolinecolor: grid, linecolor: grid, automargin: true, ...(/^x/.test(name) ? broken(layout[name], !layout.xaxis2) : layout[name]) };
   return {
     autosize: true, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', hoverlabel: { font: { size: 13 } },
     ...layout, ...axes, font: { family: css('--font') || 'system-ui', size: 13, color: ink, ...layout.font }, showlegend: false,
@@ -104,6 +111,7 @@ function picture(format) {                                     // by itself: on 
   };
 }
 downloadBar(element.querySelector('.plot-box'), { PNG: picture('png'), SVG: picture('svg'), CSV: () => { if (bound) save(`${name()}.csv`, table(rows()), 'text/csv'); } });
-const later = () => requestAnimationFrame(() => setTimeout(draw)); // what arrived with the figure is painted first
+// What arrived with the figure is painted first, and shown: a figure takes the browser longer than all the rest.
+const later = () => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(draw)));
 watch('value', later);
 draw();

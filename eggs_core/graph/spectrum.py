@@ -60,9 +60,9 @@ def second_singular_value(matrix: torch.Tensor) -> torch.Tensor:
         a, v = a.transpose(-1, -2), u
     count, size = v.shape
     if size == 1:
-        return torch.zeros(count, device=a.device)
+        return torch.zeros(count, dtype=torch.float32, device=a.device)
     generator = torch.Generator().manual_seed(0)
-    start = torch.randn(size, generator=generator).to(a.device).expand(count, size)
+    start = torch.randn(size, generator=generator, dtype=torch.float32).to(a.device).expand(count, size)
 
     def orthogonalize(x: torch.Tensor, basis: list[torch.Tensor]) -> torch.Tensor:
         stacked = torch.stack(basis, dim=1)  # (k, steps, size)
@@ -78,7 +78,7 @@ def second_singular_value(matrix: torch.Tensor) -> torch.Tensor:
     q = orthogonalize(start * (v > 0), basis)
     q = q / q.norm(dim=-1, keepdim=True).clamp_min(1e-30)
     basis.append(q)
-    previous = torch.full((count,), -1.0, device=a.device)
+    previous = torch.full((count,), -1.0, dtype=torch.float32, device=a.device)
     theta = previous
     for step in range(1, min(MAX_STEPS, size) + 1):
         w = torch.matmul(a.transpose(-1, -2), torch.matmul(a, q.unsqueeze(-1))).squeeze(-1)
@@ -144,7 +144,7 @@ def null_gap(shape: tuple[int, int], pattern: NMPattern, samples: int = 20, seed
     batch = max(1, min(samples, 2_000_000 // (shape[0] * shape[1])))
     gaps = []
     for first in range(0, samples, batch):
-        scores = torch.rand(min(batch, samples - first) * shape[0], shape[1], generator=generator)
+        scores = torch.rand(min(batch, samples - first) * shape[0], shape[1], generator=generator, dtype=torch.float32)
         gaps.append(1 - second_singular_value(topn(scores, pattern).view(-1, *shape)))
     values = torch.cat(gaps)
     return values.mean().item(), values.std().item()
@@ -169,9 +169,9 @@ def singular_density(matrix: torch.Tensor, bins: int = 60, exact_up_to: int = EX
     a = normalized(matrix)[0]
     a = a if a.shape[0] <= a.shape[1] else a.T
     generator = torch.Generator().manual_seed(0)
-    q = torch.randn(a.shape[0], PROBES, generator=generator).to(a.device)
+    q = torch.randn(a.shape[0], PROBES, generator=generator, dtype=torch.float32).to(a.device)
     q = q / q.norm(dim=0)
-    before, beta, alphas, betas = torch.zeros_like(q), torch.zeros(PROBES, device=a.device), [], []
+    before, beta, alphas, betas = torch.zeros_like(q), torch.zeros(PROBES, dtype=torch.float32, device=a.device), [], []
     for _ in range(PROBE_STEPS):
         w = a @ (a.T @ q) - beta * before
         alphas.append((w * q).sum(0))

@@ -52,13 +52,13 @@ class ToyLayer:
 
     def louder(self, channel: int, factor: float) -> ToyLayer:
         """The same layer with one input channel's activations multiplied by a factor."""
-        scale = torch.ones(SIZE)
+        scale = torch.ones(SIZE, dtype=torch.float32)
         scale[channel] = factor
         return ToyLayer(self.weight, self.inputs * scale)
 
     def heavier(self, channel: int, factor: float) -> ToyLayer:
         """The same layer with one input channel's weights multiplied by a factor."""
-        scale = torch.ones(SIZE)
+        scale = torch.ones(SIZE, dtype=torch.float32)
         scale[channel] = factor
         return ToyLayer(self.weight * scale, self.inputs)
 
@@ -86,12 +86,17 @@ class Judgement:
         return 0.0 if self.wrong_groups or self.orphans else 100 * self.gap * max(0.0, 1 - self.error)
 
 
+def _normal(rows: int, columns: int, generator: torch.Generator) -> torch.Tensor:
+    """Normal numbers, (rows, columns) fp32 whatever torch's default is: a model made in another thread changes it."""
+    return torch.randn(rows, columns, generator=generator, dtype=torch.float32)
+
+
 @cache
 def toy_layer(seed: int = SEED) -> ToyLayer:
     """The lesson's layer, the same for everybody; weights are multiples of 0.1."""
     generator = torch.Generator().manual_seed(seed)
-    weight = (torch.randn(SIZE, SIZE, generator=generator) * torch.tensor(WEIGHT_SCALE)).mul(10).round() / 10
-    inputs = torch.randn(TOKENS, SIZE, generator=generator) * torch.tensor(INPUT_SCALE)
+    weight = (_normal(SIZE, SIZE, generator) * torch.tensor(WEIGHT_SCALE, dtype=torch.float32)).mul(10).round() / 10
+    inputs = _normal(TOKENS, SIZE, generator) * torch.tensor(INPUT_SCALE, dtype=torch.float32)
     return ToyLayer(weight, inputs)
 
 
@@ -101,7 +106,7 @@ def crowded_layer(seed: int = SEED) -> ToyLayer:
     layer = toy_layer(seed)
     strength = score("wanda", layer.weight, layer.act_norm).sum(dim=0)
     order = strength.sort(descending=True, stable=True).indices
-    shared = torch.randn(TOKENS, 1, generator=torch.Generator().manual_seed(seed))
+    shared = _normal(TOKENS, 1, torch.Generator().manual_seed(seed))
     return ToyLayer(layer.weight[:, order], (layer.inputs + SHARED * shared)[:, order])
 
 

@@ -76,6 +76,7 @@ def app_url(tmp_path_factory) -> Iterator[str]:
         yield url
         assert process.poll() is None, f"app.py ended during the tests:\n{log.read_text()}"
         assert "Traceback" not in log.read_text(), log.read_text()
+        assert "UserWarning" not in log.read_text(), log.read_text()  # such as a value that is none of a list's choices
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)

@@ -70,6 +70,20 @@ def test_what_structure_costs_is_drawn_with_its_sentence_on_a_phone_too(open_pag
         assert "structure-reading" in named and page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+BESIDE = """() => [...document.querySelectorAll('.plot .xtitle')].filter(title => {
+  const right = element => element.getBoundingClientRect().right;
+  return title.checkVisibility() && right(title) > right(title.closest('.plot')) + 1;
+}).map(title => title.textContent)"""
+
+
+def test_the_titles_of_axes_fit_a_phone(open_page):
+    page = open_page(width=390)
+    for name in ("Accuracy", "Latency & size", "Compare"):
+        open_tab(page, name)
+        assert page.locator(".plot .xtitle:visible").count() > 0
+        assert page.evaluate(BESIDE) == [], name
+
+
 def upload(page, file) -> None:
     """Choose a file in the dialogue that the upload button opens."""
     with page.expect_file_chooser() as chooser:

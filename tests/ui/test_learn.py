@@ -128,6 +128,22 @@ def test_what_one_reads_touches_and_sees_change_is_on_one_screen(open_page, widt
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_the_lessons_buttons_end_where_its_content_ends(open_page):
+    page = open_page(1440, 900, "?step=magnitude")
+    page.get_by_role("heading", name="Magnitude", exact=True).wait_for()
+    right = "s => Math.round(document.querySelector(s).getBoundingClientRect().right)"
+    assert abs(page.evaluate(right, "#lesson-slides") - page.evaluate(right, "#lesson-figure")) <= 1
+
+
+def test_no_empty_control_is_seen_before_the_step_has_come(open_page):
+    page = open_page()
+    page.evaluate("document.querySelector('#lesson-words h2')?.remove()")  # as it is until the server has answered
+    open_tab(page, "Learn")
+    page.wait_for_selector("#lesson-steps")
+    page.evaluate("document.querySelector('#lesson-words h2')?.remove()")
+    assert not page.is_visible("#lesson-slider") and not page.is_visible("#lesson-question")
+
+
 def test_a_prediction_comes_before_the_figure(open_page):
     page = open_page(query="?step=magnitude")
     page.wait_for_selector("#lesson-bench [data-kept='64']")

@@ -26,6 +26,21 @@ def wait_query(page, **wanted) -> None:
     page.wait_for_function("w => Object.keys(w).every(k => new URL(location).searchParams.get(k) === w[k])", arg=wanted)
 
 
+CELLS = "[...document.querySelectorAll('#runs-table [data-testid^=cell-]')].filter(cell => cell.checkVisibility())"
+CUT = f"""() => {{
+  const cut = e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== 'visible';
+  return {CELLS}.filter(cell => /-[13]$/.test(cell.dataset.testid))
+    .filter(cell => [cell, ...cell.querySelectorAll('*')].some(cut)).map(cell => cell.innerText);
+}}"""
+
+
+def test_no_name_in_the_list_of_runs_is_cut_on_a_phone(open_page):
+    page = open_page(390, 844, "?tab=runs")
+    page.wait_for_function(f"{CELLS}.length > 20")
+    assert "SmolLM2-135M-Instruct (Q4_1)" in page.inner_text("#runs-table").replace("\n", " ")
+    assert page.evaluate(CUT) == []
+
+
 def test_a_link_opens_the_same_view(open_page):
     page = open_page(query="?__theme=dark&tab=overview")
     open_tab(page, "Masks")

@@ -28,7 +28,7 @@ def frame(found: Home) -> str:
         f"{_group('Chosen by', 'methods', chosen)}{_group('Bits of a weight', 'values', bits)}"
         f'<p class="home-why" aria-live="polite"></p></div>{_group("Go on from", "prompts", prompts)}'
         '<div class="home-texts" aria-live="polite"></div>'
-        '<div class="home-go"><button type="button" class="home-button first" data-open="learn">Show me how (5 min)'
+        '<div class="home-go"><button type="button" class="home-button first" data-open="learn">Show me how (10 min)'
         '</button><button type="button" class="home-button" data-open="overview">Prune your own</button></div>'
         '<h3 class="home-below">What removing does to a layer</h3>'
         '<div class="home-mask"><canvas role="img"></canvas><div><p class="home-mask-words"></p>'

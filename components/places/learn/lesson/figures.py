@@ -185,7 +185,7 @@ def _drawn(
         ends = f'x1="{x(c):.0f}" y1="{TOP}" x2="{x(r):.0f}" y2="{BOTTOM}"'
         on = " on" if carried else ""
         lines += f'<g class="edge{on}" data-row="{r}" data-col="{c}"><line {ends}/><line class="reach" {ends}/></g>'
-    fill = amounts / amounts.max().clamp_min(1e-9) if amounts is not None else torch.zeros(SIZE)
+    fill = amounts / amounts.max().clamp_min(1e-9) if amounts is not None else torch.zeros(SIZE, dtype=torch.float32)
     for name, axis, y, dy, degrees in (
         ("inputs", "col", TOP, -33, mask.sum(0)),
         ("outputs", "row", BOTTOM, 30, mask.sum(1)),

@@ -27,6 +27,8 @@ SHOW_STEP = """() => setTimeout(() => {
   if (bar.getBoundingClientRect().top < 0) bar.scrollIntoView();
 }, 50)"""
 ADDRESS = "name => places.step(name)"
+# Gradio would answer with an error what a page sends of a step that it has just left, or of a forgotten session.
+AS_SENT: dict[str, Any] = {**CHEAP, "preprocess": False}
 TEACHERS = "teachers"  # ?step=teachers opens the teachers' page
 TEACHING = ROOT / "docs" / "teaching.md"
 NOTE = (
@@ -81,7 +83,7 @@ class Lesson:
         scene = step.scene(level)
         return {self.bench: bench_value(scene), **self._figures(step, scene, level), self.clicked: None}
 
-    def slide(self, key: str, slid: float, chosen: int | None, bits: str | None) -> Values:
+    def slide(self, key: str, slid: Any, chosen: Any, bits: str | None) -> Values:
         """A step whose slider leaves the matrix alone keeps what was clicked."""
         step, level = step_of(key), level_of(key, slid, chosen)
         if not step.clicks_stay:
@@ -130,7 +132,7 @@ class Lesson:
         slider: Values = {self.slider: step.start} if step.slider else {}
         return {**values, **slider, self.choice: options[first] if options else None}
 
-    def edit(self, key: str, slid: float, chosen: int | None, event: gr.EventData) -> Values:
+    def edit(self, key: str, slid: Any, chosen: Any, event: gr.EventData) -> Values:
         """The figures of the mask that a click made."""
         step, bits, level = step_of(key), str(told(event, "mask")), level_of(key, slid, chosen)
         try:
@@ -138,9 +140,10 @@ class Lesson:
         except EggsError as error:
             raise gr.Error(str(error)) from error
 
-    def answer(self, key: str, given: str | None, done: list[str]) -> Values:
+    def answer(self, key: str, given: Any, done: list[str]) -> Values:
         """Whether an answer is right; a right one ticks the step, and any shows what was to be predicted."""
-        step = step_of(key)
+        step, key = step_of(key), KEYS[place_of(key)]
+        given = given if given in [answer for answer, _ in step.answers] else None
         done = [*done, key] if given == step.right and key not in done else done
         said: Values = {
             self.message: feedback(step, given),
@@ -166,9 +169,13 @@ def step_of(key: str | None) -> Step:
     return STEPS[place_of(key)]
 
 
-def level_of(key: str, slid: float, chosen: int | None) -> float:
-    """What a step's control is set to."""
-    return chosen or 0 if step_of(key).choice else slid
+def level_of(key: str, slid: Any, chosen: Any) -> float:
+    """What a step's control is set to; its start, where the page still shows another step's control."""
+    step = step_of(key)
+    if step.choice:
+        return step.choice[1].index(chosen) if chosen in step.choice[1] else step.start
+    low, high = step.slider[1:3] if step.slider else (0, 0)
+    return slid if isinstance(slid, int | float) and low <= slid <= high else step.start
 
 
 def scene_of(step: Step, level: float, bits: str | None) -> Scene:
@@ -205,7 +212,7 @@ def _build() -> Lesson:
         with gr.Column(elem_id="lesson-idea"):
             words = gr.Markdown(elem_id="lesson-words")
             slider = gr.Slider(0, 1, elem_id="lesson-slider")
-            choice = gr.Radio([], type="index", elem_id="lesson-choice")
+            choice = gr.Radio([], elem_id="lesson-choice")
         with gr.Column(elem_id="lesson-figure"):
             bench = MaskBench(elem_id="lesson-bench")
             measured = gr.HTML(elem_id="lesson-measures", padding=False)
@@ -234,10 +241,10 @@ def _wire(lesson: Lesson) -> None:
         gone.then(None, nav, None, js=ADDRESS, **script_only)
     nav.change(None, None, None, js=SHOW_STEP, **script_only)
     slid = [lesson.slider.input, lesson.choice.input]
-    gr.on(slid, lesson.slide, [*controls, lesson.clicked], lesson.seen, **CHEAP)
+    gr.on(slid, lesson.slide, [*controls, lesson.clicked], lesson.seen, **AS_SENT)
     lesson.anew.click(lesson.again, nav, [lesson.slider, lesson.choice, *lesson.seen], **CHEAP)
-    lesson.question.input(lesson.answer, [nav, lesson.question, lesson.done], lesson.answered, **CHEAP)
-    lesson.bench.edit(lesson.edit, controls, [lesson.measures, lesson.extra, lesson.clicked], **EACH)
+    lesson.question.input(lesson.answer, [nav, lesson.question, lesson.done], lesson.answered, **AS_SENT)
+    lesson.bench.edit(lesson.edit, controls, [lesson.measures, lesson.extra, lesson.clicked], **EACH, preprocess=False)
     lesson.slides.click(None, None, None, js=script("slides"), **script_only)
     lesson.printer.click(None, None, None, js="() => window.print()", **script_only)
 

@@ -45,7 +45,7 @@ class Writing:
         """The models to choose from; what was written is another run's."""
         run = finished(workspace)
         choices = [(run_label(one), one.key) for one in workspace.comparable()] if run else []
-        methods = gr.Dropdown(choices=choices, value=[run.key] if run else [])
+        methods = gr.Dropdown(choices=choices, value=[run.key] if run else [], multiselect=True)
         return {self.methods: methods, self.sentence: weights_hint(run), self.lanes: ""}
 
 

@@ -52,7 +52,7 @@ class Stored:
         reports = all_reports(workspace.own)
         known = {report["key"]: title_of(report) for report in reports}
         choices = [(title, key) for key, title in known.items()]
-        chosen = gr.Dropdown(choices=choices, value=[key for key in keys or [] if key in known])
+        chosen = gr.Dropdown(choices=choices, value=[key for key in keys or [] if key in known], multiselect=True)
         line = runs_reading(reports, STORE.problems, "" if hosted() else str(STORE.folder))
         return {self.sentence: line, self.table: listed_table(reports), self.chosen: chosen}
 
@@ -129,7 +129,8 @@ def create_runs_tab(tab: gr.Tab, place: gr.Tab, state: gr.State, page: Tab) -> N
             show_search="filter",
             max_height=420,
             **columns,
-            column_widths=[70, 110, 70, 140, 70, 110, 100, 130, 90, 170, 160, 170],
+            wrap=True,
+            column_widths=[70, 150, 60, 150, 70, 110, 100, 130, 90, 170, 160, 170],
         )
         with gr.Row():
             chosen, name = _choice()

@@ -4,6 +4,7 @@ import itertools
 
 from components.places.home.sentence.view import FILE, home, methods
 from components.places.home.sentence.words import AS_COMPUTED, PATTERNS, VALUES, about, frame
+from components.places.learn.lesson.steps import STEPS
 from components.widgets.assets import home_texts
 from eggs_core.models.source import BUNDLED
 from eggs_core.pattern import NMPattern
@@ -17,6 +18,10 @@ def test_the_file_is_small_and_says_what_it_was_computed_with():
         assert said in about(found)
     assert len(found["prompts"]) == 5 and set(found["pruned"]) <= set(PATTERNS)
     assert home_texts().text.startswith("const homeTexts = {")
+
+
+def test_home_promises_the_time_that_the_lesson_promises():
+    assert "(10 min)" in frame(home()) and "It takes ten minutes" in STEPS[0].words
 
 
 def cells(found) -> list[dict]:
