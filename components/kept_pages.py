@@ -48,7 +48,7 @@ class KeptPages:
         sent: list[Message] = []
 
         async def keep(message: Message) -> None:
-            sent.append(message)
+            sent.append(_apart(message))
             if message["type"] == "http.response.body" and not message.get("more_body") and sent[0]["status"] == 200:
                 self._kept.put(key, Answer(sent[0], b"".join(part.get("body", b"") for part in sent[1:])))
             await send(message)
@@ -57,9 +57,13 @@ class KeptPages:
 
 
 async def _answer(kept: Answer, send: Send) -> None:
-    # What is outside adds to the headers.
-    await send({**kept.start, "headers": list(kept.start["headers"])})
+    await send(_apart(kept.start))
     await send({"type": "http.response.body", "body": kept.body})
+
+
+def _apart(message: Message) -> Message:
+    """A copy, to whose headers the middleware outside may add its own."""
+    return {**message, "headers": list(message["headers"])} if "headers" in message else message
 
 
 def _key(scope: Scope) -> Hashable | None:
