@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from gradio.data_classes import PredictBody
@@ -31,14 +31,15 @@ async def answer(request: Request) -> Response:
     return await _gradios(request.app)("predict", body, request, None)
 
 
-@cache
+@lru_cache(maxsize=1)
 def _gradios(app: Starlette) -> Answer:
     """The function by which gradio answers there; raises LookupError if it has none."""
     for place in app.router.routes:
         included: Any = getattr(place, "original_router", None)
-        for route in included.routes if included else [place]:
-            if getattr(route, "path", "") == f"{API_PREFIX}/run/{{api_name}}":
-                return route.endpoint
+        routes: list[Any] = included.routes if included else [place]
+        for one in routes:
+            if getattr(one, "path", "") == f"{API_PREFIX}/run/{{api_name}}":
+                return one.endpoint
     raise LookupError("gradio answers no events here")
 
 
