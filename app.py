@@ -21,6 +21,7 @@ import gradio as gr  # noqa: E402
 import httpx  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402
 
+from components.clicks import route as clicks  # noqa: E402
 from components.compressed import LEAST_BYTES, LEVEL, Compressed  # noqa: E402
 from components.first_screen import FirstScreen  # noqa: E402
 from components.jobs.admission import Presence, admit_fairly  # noqa: E402
@@ -28,6 +29,7 @@ from components.jobs.events import THREADS, WATCHERS  # noqa: E402
 from components.jobs.processes import PROCESSES  # noqa: E402
 from components.jobs.queue import QUEUE  # noqa: E402
 from components.jobs.zerogpu import on_zero_gpu  # noqa: E402
+from components.kept_pages import KeptPages  # noqa: E402
 from components.page import create_page  # noqa: E402
 from components.state.known_runs import bundled_runs  # noqa: E402
 from components.theme import theme  # noqa: E402
@@ -56,6 +58,7 @@ def build_app() -> gr.Blocks:
 def launch_options() -> dict[str, Any]:
     """How the page is served: theme, style sheet, and scripts from this machine alone."""
     middleware = [
+        Middleware(KeptPages),
         Middleware(Compressed, minimum_size=LEAST_BYTES, compresslevel=LEVEL),
         Middleware(FirstScreen),
         Middleware(Presence),
@@ -65,7 +68,7 @@ def launch_options() -> dict[str, Any]:
         "css_paths": [ASSETS / "css" / "app.css"],
         "favicon_path": str(ASSETS / "logo.svg"),
         "footer_links": [],
-        "app_kwargs": {"middleware": middleware, "routes": routes()},
+        "app_kwargs": {"middleware": middleware, "routes": [clicks(), *routes()]},
         "run_history": False,
         "ssr_mode": False,
         "max_threads": THREADS,

@@ -23,6 +23,8 @@ from eggs_core.limits import limits
 HEARD_SECONDS = 10.0  # within which a session must listen for its event
 MOST_UNHEARD = 64  # events of sessions that do not listen, and whose page is not open
 MOST_QUEUED = 16  # events of one session that wait
+LOOK_SECONDS = 0.01  # from one look for an event to begin to the next
+MOST_RECORDS = 100  # of events that are over
 IMPATIENT = f"{MOST_QUEUED} requests of this page wait already; wait until one is answered."
 UPLOADS = "Too many files came from your address within the hour; try again later."
 HOUR = 3600.0
@@ -44,6 +46,17 @@ class FairQueue(Queue):
         found = await super().push(body, request, username)
         self._drop_unheard()
         return found
+
+    def compute_analytics_summary(self, records: list[Any]) -> Any:
+        """Nothing: gradio would make a table of its last 10,000 events at the end of each, for figures nobody sees."""
+        return self.cached_event_analytics_summary
+
+    def forget(self, session: str) -> None:
+        """Let go of what is kept for a session's stream, which has ended, unless an event of it is under way."""
+        events = [self.event_ids_to_events.get(one) for one in self.pending_event_ids_session.get(session, ())]
+        if not any(event and event.alive for event in events):
+            self.pending_event_ids_session.pop(session, None)
+            self.pending_messages_per_session.pop(session, None)
 
     def start(self) -> None:
         """As gradio does it, once the server is there; from now on it forgets sessions as `Memory` does."""
@@ -114,7 +127,11 @@ class Hourly:
 def admit_fairly(app: Blocks) -> None:
     """Give a page whose queue is set up a FairQueue in its place; Presence must be among the server's middleware."""
     app._queue.__class__ = FairQueue  # all else that gradio puts into it stays
-    cast(FairQueue, app._queue).sessions = Sessions()
+    queue = cast(FairQueue, app._queue)
+    queue.sessions = Sessions()
+    # gradio looks a thousand times a second, which holds up clicks.
+    queue.sleep_when_free = queue.progress_update_sleep_when_free = LOOK_SECONDS
+    queue.ANALYTICS_MAX_EVENTS = MOST_RECORDS
 
 
 class Presence:
@@ -141,8 +158,12 @@ class Presence:
         if queue.sessions.full(session, address):
             await JSONResponse({"detail": CROWDED}, 429)(scope, receive, send)
             return
-        with queue.sessions.present(session, address, listens):
-            await self._app(scope, receive, send)
+        try:
+            with queue.sessions.present(session, address, listens):
+                await self._app(scope, receive, send)
+        finally:
+            if listens and not queue.sessions.listens(session):
+                queue.forget(session)
 
     @staticmethod
     def _stream(scope: Scope, queue: FairQueue) -> tuple[str, bool]:

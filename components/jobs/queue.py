@@ -239,7 +239,8 @@ class JobQueue:
         return job
 
     def _serve(self) -> None:
-        if sys.platform == "linux":  # where a thread has a priority of its own
+        # Only a thread that works itself: one that waits for a process must not sleep with a lock that clicks need.
+        if self._run is in_this_process and sys.platform == "linux":  # where a thread has a priority of its own
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._niceness)
         while True:
             with self._lock:

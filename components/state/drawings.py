@@ -24,15 +24,25 @@ class Drawing:
 class Drawings:
     """Values of a page's outputs by the runs that they show and a key, bounded in bytes; those used longest ago go.
 
-    A run is told by its identity: one that was computed anew is drawn anew. Who asks for what is being drawn waits.
+    A run is told by its identity: one that was computed anew is drawn anew, and drawings of runs that are gone go too.
+    Who asks for what is being drawn waits.
     """
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._kept: Bounded[Hashable, Drawing] = Bounded(most_bytes, _bytes)
+        self._kept: Bounded[tuple[Hashable, ...], Drawing] = Bounded(most_bytes, _bytes)
 
     def __call__(self, runs: Iterable[Run], key: Hashable, make: Callable[[], list]) -> list:
         """What `make` gave for these runs and this key the last time, or gives now; figures as JSON."""
-        return [*self._kept.get_or_make((key, *map(weakref.ref, runs)), lambda: _drawn(make())).values]
+
+        def draw() -> Drawing:
+            self._kept.forget(_of_gone_runs)
+            return _drawn(make())
+
+        return [*self._kept.get_or_make((key, *map(weakref.ref, runs)), draw).values]
+
+
+def _of_gone_runs(key: tuple[Hashable, ...]) -> bool:
+    return any(run() is None for run in key[1:] if isinstance(run, weakref.ref))
 
 
 def _drawn(values: list) -> Drawing:

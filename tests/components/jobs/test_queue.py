@@ -1,11 +1,14 @@
 """The queue: turns, places and estimates, work done once for all who ask, and ends that harm nobody else."""
 
+import os
+import sys
 import threading
 import time
 
 import pytest
 
 from components.jobs.queue import JobQueue, Waiting, Withdrawn, Work
+from components.jobs.work import NICENESS
 from eggs_core.errors import EggsError, OutOfMemory
 from eggs_core.limits import Limits
 
@@ -332,3 +335,23 @@ def test_what_values_add_up_to_is_what_pages_see():
     queue, kept = JobQueue(workers=1), []
     work = Work("a", parts, grow=lambda before, value: (before or "") + value, keep=kept.append)
     assert Watcher(queue, work).finish().result == "abc" and kept == ["abc"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_thread_that_waits_for_a_process_keeps_its_priority(elsewhere):
+    """It holds locks that clicks need, and would be kept from the processor with them by the work it waits for."""
+    queue, found = JobQueue(1), []
+
+    def run(work, most, unwanted):
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        yield 0
+
+    def steps():
+        yield from run(None, None, None)
+
+    mine = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    if elsewhere:
+        queue.run_with(run)
+    list(queue.follow(Work("work", steps)))
+    assert found == [mine if elsewhere else min(19, mine + NICENESS)]

@@ -50,6 +50,14 @@ def test_a_run_that_takes_the_place_of_one_that_is_gone_is_drawn_anew():
     assert make.count == 20
 
 
+def test_drawings_of_runs_that_are_gone_go_too(run):
+    draw_once = Drawings()
+    draw_once([run], "a", Counted("text"))
+    for _ in range(20):  # as by visitors who prune and leave
+        draw_once([run, partial_run(make_config("tiny-llama", "2:4", "ria"))], "a", Counted("text"))
+    assert len(draw_once._kept) <= 2
+
+
 def test_what_is_kept_is_bounded_and_the_latest_stays(run):
     draw_once = Drawings(most_bytes=2500)
     makes = [Counted("x" * 1000) for _ in range(4)]

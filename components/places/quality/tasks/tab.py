@@ -13,13 +13,14 @@ from components.places.quality.tasks.view import LIMIT, measure_tasks, task_pair
 from components.places.quality.tasks.words import task_table, tasks_reading
 from components.state.asked import whole_number, words
 from components.state.workspace import Workspace, finished_run
-from components.tab import Tab, finished
+from components.tab import Tab, drawn_once, finished
 from components.widgets.plot import Plot
 from components.words.labels import run_label
 from components.words.recorded import weights_hint
 from eggs_core.evaluation.task_file import CLOZE
-from eggs_core.evaluation.zeroshot import MISSING, ONLINE, installed
+from eggs_core.evaluation.zeroshot import MISSING, ONLINE, TaskScore, installed
 from eggs_core.limits import hosted, limits
+from eggs_core.runs.run import Run
 
 CHOICES = [("State of the Union cloze (bundled)", CLOZE), *((f"{name} (Hub)", name) for name in ONLINE)]
 NOTE = (
@@ -57,6 +58,10 @@ class Tasks:
         if run is None or not pairs:
             line = weights_hint(run) if installed() else message(MISSING, bad=True)
             return {self.sentence: line, self.chart: None, self.table: ""}
+        key = "tasks", *((pruned.task, pruned.items) for _, pruned in pairs)
+        return drawn_once(self.outputs, [run], key, lambda: self._draw(run, pairs))
+
+    def _draw(self, run: Run, pairs: list[tuple[TaskScore, TaskScore]]) -> Values:
         label = run_label(run)
         return {
             self.sentence: tasks_reading(run, pairs),
