@@ -50,9 +50,10 @@ def weighted_reading(layer: LayerEntry, weighted: float | None) -> str:
     """What the kept weights' sizes make of σ₂, in one sentence; empty where it is not known."""
     if weighted is None:
         return ""
+    how = "less" if weighted > layer["sigma2"] else "more"
     return reading(
         f"{layer_name(layer)}: weighted by the sizes of the kept dense weights, σ₂ is {weighted:.3f} "
-        f"(gap {1 - weighted:.3f}): strong weights mix {'less' if weighted > layer['sigma2'] else 'more'} evenly than connections alone."
+        f"(gap {1 - weighted:.3f}): strong weights mix {how} evenly than connections alone."
     )
 
 
