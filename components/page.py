@@ -87,14 +87,14 @@ def _wire(page: Page) -> None:
     script_only: dict[str, Any] = {"queue": False, "api_visibility": "private"}
     opened = root.load(page.open, None, page.opened, **FINISHED)
     opened.then(None, page.pending, None, js=START_PENDING, **script_only)
-    opened.then(page.open_rest, state, page.all.outputs, js=WHEN_IDLE, **FINISHED)
+    drawn = [opened.then(page.open_rest, state, page.all.outputs, js=WHEN_IDLE, **FINISHED)]
     listed = root.load(lambda: gr.Dropdown(choices=model_choices()), None, page.sidebar.inputs[0], **CHEAP)
     listed.then(None, None, None, js=SHOW_THE_END_OF_A_PATH, **script_only)  # a list that arrives shows the beginning
     link.change(None, link, None, js=SET_ADDRESS, **script_only)
     places, *_ = (bar.select(page.open_tab, state, link, **EACH) for bar in page.bars.values())
     asked = [state, page.plan.budget, *sidebar.inputs]
     places.then(page.plan.follow, asked, page.plan.outputs, **FINISHED)  # it may be seen again
-    page.go_there.click(page.go, [state, page.gone], page.drawn_again, js=QUERY, **FINISHED)
+    drawn.append(page.go_there.click(page.go, [state, page.gone], page.drawn_again, js=QUERY, **FINISHED))
     root.load(None, None, None, js=CLOSE_SIDEBAR_ON_PHONES, **script_only)
     run_by_buttons(
         sidebar.start,
@@ -105,18 +105,20 @@ def _wire(page: Page) -> None:
         stopped=page.stopped,
     )
     for draws, part in ((page.few, page.growing), (page.whole, page.all)):
-        draws.change(partial(page.draw, part), state, part.outputs, **FINISHED)
+        drawn.append(draws.change(partial(page.draw, part), state, part.outputs, **FINISHED))
     # The mask first; what other tabs say of the layer follows.
     layer, spectrum = page.masks.layer, page.spectrum.layer
     for model_map in (page.masks.model_map, page.overview.model_map):
         picked = model_map.pick(page.pick_layer, state, layer.outputs, **EACH, postprocess=False)
         picked.then(address, state, link, **CHEAP)
-        picked.then(partial(page.draw, graph), state, graph.outputs, **FINISHED).then(
-            spectrum.render, state, spectrum.outputs, **CHEAP
-        )
+        followed = picked.then(partial(page.draw, graph), state, graph.outputs, **FINISHED)
+        drawn.append(followed.then(spectrum.render, state, spectrum.outputs, **CHEAP))
     page.overview.model_map.pick(None, None, None, js=OPEN_MASK, **script_only)
     apart = page.graph.apart.click(page.show_apart, state, page.following.outputs, **FINISHED)
     apart.then(address, state, link, **CHEAP)
+    later = page.spectrum.later  # nothing waits for it
+    for event in (*drawn, apart):
+        event.then(later.render, state, later.outputs, **CHEAP)
     for canvas in (page.masks.canvas, page.masks.other):
         moved = canvas.window(page.move_window, state, graph.outputs, **EACH, postprocess=False)
         moved.then(address, state, link, **CHEAP)

@@ -167,6 +167,14 @@ class PackedLinear(nn.Module):
             return kernel_path()
         return kernels.PATHS[found.lib.eggs_layer_path(self.own_call().structs, kernels.path_number())]
 
+    @property
+    def takes_many(self) -> bool:
+        """Does the kernel multiply many tokens too, rather than torch's GEMM with what is unpacked?"""
+        found = kernels.kernel() if self._device.type == "cpu" else None
+        if found is None or kernels.torch_has_tiles():
+            return False
+        return bool(found.lib.eggs_takes_many(self.own_call().structs, kernels.path_number()))
+
     def extra_repr(self) -> str:
         """What print(model) shows of the layer."""
         values = "" if self.bits is None else f", bits={self.bits}"
@@ -220,7 +228,7 @@ class PackedLinear(nn.Module):
         if found is None:  # torch's product with the zeros, which is as fast as the dense layer was
             return self._dense_product(x)
         if tokens > kernels.max_tokens():
-            return self._unpacked_gemm(x)
+            return self.own_call().run(found, x, tokens)[0] if self.takes_many else self._unpacked_gemm(x)
         if siblings is not None:
             return siblings.run(self, found, x, tokens)
         return self.own_call().run(found, x, tokens)[0]

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -90,7 +91,7 @@ def _opened(lib: ctypes.CDLL, file: Path, note: str) -> Kernel:
     lib.eggs_unpack.argtypes = [pointer, pointer, i64, i64, i32, i32, pointer]
     lib.eggs_unpack.restype = None
     lib.eggs_bad_row.argtypes, lib.eggs_bad_row.restype = [pointer], i64
-    lib.eggs_layer_path.argtypes = [pointer, i32]
+    lib.eggs_layer_path.argtypes = lib.eggs_takes_many.argtypes = [pointer, i32]
     lib.eggs_read_memory.argtypes = [pointer, i64, i32, i32, pointer]
     lib.eggs_read_memory.restype = ctypes.c_double
     lib.eggs_step.argtypes, lib.eggs_step.restype = [pointer, i64, i64, i32, i32, pointer], i64
@@ -118,6 +119,12 @@ def path_number() -> int:
 def max_tokens() -> int:
     """The most tokens that the kernel multiplies at once, on the path in use."""
     return MAX_TOKENS_AVX512 if path_number() >= PATHS.index("AVX-512") else MAX_TOKENS
+
+
+@cache
+def torch_has_tiles() -> bool:
+    """Does torch multiply bf16 by this processor's tiles (AMX), which are faster with many tokens than the kernel?"""
+    return torch.cpu._is_amx_tile_supported()
 
 
 def kernel_path() -> str:

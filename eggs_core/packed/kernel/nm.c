@@ -132,6 +132,15 @@ int eggs_layer_path(const eggs_layer *l, int path) {
     return EGGS_PORTABLE;
 }
 
+/* Do products with any number of tokens run at full speed on this path? */
+int eggs_takes_many(const eggs_layer *l, int path) {
+#if defined(__x86_64__)
+    if (eggs_layer_path(l, path) == EGGS_BF16_DOT) return eggs_panel_takes(l);
+#endif
+    (void)l, (void)path;
+    return 0;
+}
+
 #define INT_WAY(NAME) (eggs_way){eggs_rows_int_##NAME, eggs_arrange_int_##NAME, eggs_room_int_##NAME(l), EGGS_FP32}
 
 static eggs_way int_way_of(const eggs_layer *l, int path) {

@@ -42,6 +42,7 @@ double eggs_sum_avx2(const float *, int64_t);
 void eggs_rows_avx512(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 void eggs_rows_vbmi(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 void eggs_rows_bf16(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
+void eggs_rows_panel(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 
 /* What multiplies a layer, and how it reads x: in x_dtype and packed column order, or as `arrange` puts it. */
 typedef struct {
@@ -74,9 +75,11 @@ typedef struct {
 } eggs_product;
 int64_t eggs_product_room(const eggs_layer *, int count, int64_t tokens, int path); /* bytes that eggs_product_of needs */
 void eggs_product_of(eggs_product *, const eggs_layer *, int count, const void *x, int x_dtype, int64_t tokens, int path,
-                     int threads, void *room); /* all but y */
+                     int threads, eggs_parallel, void *room); /* all but y */
 void eggs_product_piece(void *product, int64_t piece);
 
+#define EGGS_MANY 32 /* tokens from which on unpacked panels of rows pay, which are multiples of EGGS_PANEL */
+#define EGGS_PANEL 32
 #define EGGS_ROWS 4 /* rows that the vector paths take together */
 /* Ends a block of n ≤ EGGS_ROWS rows times `tokens`: adds the kept weights from index `done` on and the bias to
    sums[t·EGGS_ROWS + i], and writes them. x (in x_dtype) and y begin at the block's first token. */
@@ -96,6 +99,7 @@ double eggs_sum_avx512(const float *, int64_t);
 int eggs_avx2_takes(const eggs_layer *);
 int eggs_avx512_takes(const eggs_layer *);
 int eggs_bf16_takes(const eggs_layer *);
+int eggs_panel_takes(const eggs_layer *);
 int eggs_int512_takes(const eggs_layer *);
 
 static inline float eggs_from_bits(uint32_t bits) {

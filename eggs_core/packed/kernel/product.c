@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define MIN_BYTES (192 << 10)  /* a call that reads fewer bytes of weights stays on one thread */
+#define MIN_BYTES (192 << 10)  /* a call that reads fewer bytes of weights for each four tokens stays on one thread */
 #define MIN_SHARED (32 << 10) /* so do those that threads already awake could share */
 
 /* An OpenMP team ends together: while other programs hold the cores, a call waits for a helper that is not scheduled,
@@ -62,14 +62,33 @@ static int same_order(const eggs_layer *a, const eggs_way *wa, const eggs_layer 
     return !wa->arrange || (a->dtype == b->dtype && a->keep == b->keep && a->group == b->group);
 }
 
+typedef struct {
+    const eggs_layer *layer;
+    eggs_way way;
+    const void *x;
+    int x_dtype;
+    char *to;
+    float *wide;
+} arranging;
+
+static void arrange_token(void *data, int64_t t) {
+    const arranging *a = data;
+    const eggs_layer *l = a->layer;
+    const char *from = (const char *)a->x + t * l->in * eggs_size(a->x_dtype);
+    float *to = (float *)a->to + t * a->way.stride;
+    if (a->way.x_dtype == EGGS_BF16) to_bfloat(from, l->permutation, l->in, a->x_dtype, (uint16_t *)a->to + t * a->way.stride);
+    else if (!a->way.arrange) widen(from, l->permutation, l->in, a->x_dtype, to);
+    else if (a->x_dtype == EGGS_FP32) a->way.arrange(l, (const float *)from, to);
+    else widen(from, NULL, l->in, a->x_dtype, a->wide), a->way.arrange(l, a->wide, to);
+}
+
 void eggs_product_of(eggs_product *p, const eggs_layer *layers, int count, const void *x, int x_dtype, int64_t tokens,
-                     int path, int threads, void *room) {
+                     int path, int threads, eggs_parallel parallel, void *room) {
     char *next = (char *)room + (64 - (uintptr_t)room % 64) % 64; /* no split loads */
     float *wide = (float *)next;
-    const int64_t in = layers[0].in, size = eggs_size(x_dtype);
     int64_t total = 0;
     p->layers = layers, p->count = count, p->tokens = tokens, p->bytes = 0, p->pieces = 0;
-    next += lines(in);
+    next += lines(layers[0].in);
     for (int i = 0; i < count; i++) {
         const eggs_layer *l = &layers[i];
         const eggs_way w = p->way[i] = eggs_way_of(l, path);
@@ -77,18 +96,15 @@ void eggs_product_of(eggs_product *p, const eggs_layer *layers, int count, const
         p->x[i] = !l->permutation && !w.arrange && w.x_dtype == x_dtype ? x : NULL;
         for (int k = 0; k < i && !p->x[i]; k++) if (same_order(&layers[k], &p->way[k], l, &w)) p->x[i] = p->x[k];
         if (p->x[i]) continue;
-        for (int64_t t = 0; t < tokens; t++) {
-            const char *from = (const char *)x + t * in * size;
-            if (w.x_dtype == EGGS_BF16) to_bfloat(from, l->permutation, in, x_dtype, (uint16_t *)next + t * w.stride);
-            else if (!w.arrange) widen(from, l->permutation, in, x_dtype, (float *)next + t * w.stride);
-            else if (x_dtype == EGGS_FP32) w.arrange(l, (const float *)from, (float *)next + t * w.stride);
-            else widen(from, NULL, in, x_dtype, wide), w.arrange(l, wide, (float *)next + t * w.stride);
-        }
+        arranging job = {l, w, x, x_dtype, next, wide};
+        if (w.arrange) for (int64_t t = 0; t < tokens; t++) arrange_token(&job, t); /* they share `wide` */
+        else eggs_share(arrange_token, &job, tokens, tokens < EGGS_MANY ? 1 : threads, parallel);
         p->x[i] = next;
         next += lines(tokens * w.stride);
     }
     p->step = threads <= 1 || p->bytes < MIN_SHARED ? total : (total / (threads * 8) + 3) / 4 * 4;
-    if (p->step < 4) p->step = 4;
+    if (tokens >= EGGS_MANY) p->step = p->step / EGGS_PANEL * EGGS_PANEL;
+    if (p->step < 4) p->step = tokens >= EGGS_MANY ? EGGS_PANEL : 4;
     for (int i = 0; i < count; i++) p->pieces += (layers[i].out + p->step - 1) / p->step;
 }
 
@@ -117,10 +133,10 @@ int eggs_linear(const eggs_layer *layers, int count, const void *x, void *y, int
     const int64_t needed = eggs_product_room(layers, count, tokens, path);
     if (needed > (int64_t)sizeof few && !(room = malloc((size_t)needed))) return 2;
     eggs_product p;
-    eggs_product_of(&p, layers, count, x, layers[0].plain, tokens, path, threads, room);
+    eggs_product_of(&p, layers, count, x, layers[0].plain, tokens, path, threads, parallel, room);
     char *to = y;
     for (int i = 0; i < count; i++) p.y[i] = to, to += tokens * layers[i].out * eggs_size(layers[i].result);
-    if (threads <= 1 || p.bytes < MIN_BYTES || !helpers_wanted()) eggs_team_share(NULL, eggs_product_piece, &p, p.pieces);
+    if (threads <= 1 || p.bytes * ((tokens + 3) / 4) < MIN_BYTES || !helpers_wanted()) eggs_team_share(NULL, eggs_product_piece, &p, p.pieces);
     else {
         double begin = now();
         eggs_share(eggs_product_piece, &p, p.pieces, threads, parallel);

@@ -129,6 +129,8 @@ int main(void) {
                     faults += check(patterns[p][0], patterns[p][1], groups[g], outs[(g + t) % 3], dtype, tokens[t], (g + t) & 1);
     faults += check(2, 4, 128, 200, EGGS_FP32, 3, 0) + check(4, 8, 96, 301, EGGS_BF16, 1, 1); /* large enough for threads */
     faults += check(2, 4, 150, 6, EGGS_FP32, 1, 0) + check(1, 4, 305, 5, EGGS_FP16, 1, 1); /* many windows, one token */
+    faults += check(2, 4, 96, 70, EGGS_BF16, 37, 0) + check(1, 4, 96, 33, EGGS_BF16, 32, 1); /* many tokens */
+    faults += check(8, 16, 40, 47, EGGS_BF16, 33, 1) + check(1, 2, 32, 1, EGGS_BF16, 64, 0) + check(2, 4, 64, 40, EGGS_FP32, 30, 1);
     float *ones = exactly(1000003 * 4);
     for (int i = 0; i < 1000003; i++) ones[i] = 1;
     for (int path = 0; path <= eggs_best_path(); path++) faults += eggs_read_memory(ones, 1000003, 2, path, NULL) != 1000003;

@@ -54,7 +54,7 @@ int64_t eggs_step_room(const eggs_model *m, int path) {
 
 static void multiply(passage *p, const eggs_layer *layers, int count, const float *x, float *const *y) {
     eggs_product product;
-    eggs_product_of(&product, layers, count, x, EGGS_FP32, 1, p->path, p->threads, p->room);
+    eggs_product_of(&product, layers, count, x, EGGS_FP32, 1, p->path, p->threads, NULL, p->room);
     for (int i = 0; i < count; i++) product.y[i] = y[i];
     eggs_team_share(p->team, eggs_product_piece, &product, product.pieces);
 }

@@ -67,6 +67,32 @@ def test_one_token_is_right_for_every_number_of_windows(pattern, dtype):
             assert error < TOLERANCE[dtype], (path, kept, error)
 
 
+@pytest.mark.parametrize("pattern", ["2:4", "1:4", "4:8", "8:16", "4:16", "1:2"])
+def test_many_tokens_take_unpacked_panels_of_rows_in_bf16(pattern):
+    if "AVX-512 BF16" not in paths() or kernels.torch_has_tiles():
+        pytest.skip("no bf16 products on this processor, or torch has better ones")
+    torch.manual_seed(0)
+    pattern = NMPattern.parse(pattern)
+    for kept, out, tokens, permuted in (
+        (32, 1, 24, False),
+        (96, 37, 33, True),
+        (192, 70, 63, False),
+        (2080, 9, 25, True),
+    ):
+        groups = kept // pattern.keep
+        permutation = torch.randperm(groups * pattern.group) if permuted else None
+        mask = random_mask(out, groups, pattern, permutation)
+        weight, bias, x = (torch.randn(*shape).bfloat16() for shape in (mask.shape, (out,), (tokens, mask.shape[1])))
+        layer = PackedLinear.from_dense(weight, mask, pattern, bias, permutation)
+        assert layer.takes_many
+        dense = (weight * mask).double()
+        scale = x.double().abs() @ dense.abs().T + 1
+        error = ((layer(x).double() - x.double() @ dense.T - bias.double()).abs() / scale).max().item()
+        assert error < TOLERANCE[torch.bfloat16], (kept, out, tokens, error)
+        with kernels.force_path("AVX2"):
+            assert not layer.takes_many
+
+
 def test_rows_with_much_beyond_whole_windows_leave_the_bf16_path():
     if "AVX-512 BF16" not in paths():
         pytest.skip("no bf16 products on this processor")

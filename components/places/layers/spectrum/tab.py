@@ -11,8 +11,8 @@ from components.jobs.events import CHEAP, Updates, Values, run_by_buttons
 from components.jobs.messages import bar, message
 from components.jobs.prune import Follow
 from components.places.layers.spectrum.figures import beta_figures, gap_by_layer
-from components.places.layers.spectrum.view import curve_of, curve_work, density, mean_gaps
-from components.places.layers.spectrum.words import beta_reading, curve_facts, gap_reading
+from components.places.layers.spectrum.view import curve_of, curve_work, density, mean_gaps, weighted
+from components.places.layers.spectrum.words import beta_reading, curve_facts, gap_reading, weighted_reading
 from components.state.workspace import Workspace
 from components.tab import Tab, drawn_once, finished
 from components.widgets.heading import panel_heading
@@ -42,6 +42,7 @@ class SpectrumPanel:
 
     spectrum: Plot
     layer_text: gr.HTML
+    weighted: gr.HTML
     chart: Plot
     sentence: gr.HTML
     note: gr.HTML
@@ -56,7 +57,7 @@ class SpectrumPanel:
     @property
     def layer(self) -> Tab:
         """What follows the chosen layer."""
-        return Tab([self.spectrum, self.layer_text], self.draw_layer)
+        return Tab([self.spectrum, self.layer_text, self.weighted], self.draw_layer)
 
     @property
     def curves(self) -> list[Block]:
@@ -75,16 +76,32 @@ class SpectrumPanel:
     def _layer_now(self, workspace: Workspace) -> Values:
         run = finished(workspace)
         if run is None or not workspace.layer:
-            return {self.spectrum: None, self.layer_text: reading("The spectrum appears when the run is finished.")}
+            return self._none(reading("The spectrum appears when the run is finished."))
 
         def draw() -> Values:
             figure, text = density(workspace)
             return {self.spectrum: figure, self.layer_text: text}
 
         try:
-            return drawn_once(self.layer.outputs, [run], ("density", workspace.layer), draw)
+            shown = drawn_once([self.spectrum, self.layer_text], [run], ("density", workspace.layer), draw)
+            return shown | self._weighted(workspace, wait=False)
         except EggsError as error:
-            return {self.spectrum: None, self.layer_text: reading(escape(error))}
+            return self._none(reading(escape(error)))
+
+    def _none(self, text: str) -> Values:
+        return {self.spectrum: None, self.layer_text: text, self.weighted: ""}
+
+    def _weighted(self, workspace: Workspace, wait: bool) -> Values:
+        if finished(workspace) is None or not workspace.layer:
+            return {self.weighted: ""}
+        return {self.weighted: weighted_reading(workspace.shown_layer, weighted(workspace, wait))}
+
+    @property
+    def later(self) -> Tab:
+        """What is said of the chosen layer once another process has computed it; nothing else waits for that."""
+        return Tab(
+            [self.weighted], lambda workspace: workspace.drawn(lambda: self._weighted(workspace.still(), wait=True))
+        )
 
     def render(self, workspace: Workspace) -> Values:
         """The chosen layer, all layers of all methods, and the curve over β."""
@@ -151,6 +168,7 @@ def create_spectrum_tab(
     panel_heading("Singular values of the chosen layer")
     spectrum = Plot(elem_id="density-chart", title="Singular values", said_by="density-reading", height=340)
     layer_text = gr.HTML(elem_id="density-reading", padding=False)
+    weighted_text = gr.HTML(elem_id="density-weighted", padding=False)
     panel_heading("Every layer, method by method", "a figure for each projection, over the blocks")
     measure = gr.Radio(
         [(MEASURES[m][0], m) for m in SHOWN], value="spectral_gap", label="Measure", elem_id="spectrum-measure"
@@ -172,7 +190,19 @@ def create_spectrum_tab(
     facts = gr.HTML(elem_id="sweep-facts", padding=False)
     perplexity, gap, score = plots
     panel = SpectrumPanel(
-        spectrum, layer_text, chart, sentence, note, progress, perplexity, gap, score, curve_text, facts, read
+        spectrum,
+        layer_text,
+        weighted_text,
+        chart,
+        sentence,
+        note,
+        progress,
+        perplexity,
+        gap,
+        score,
+        curve_text,
+        facts,
+        read,
     )
     measure.input(panel.set_measure, [state, measure], [chart, note], **CHEAP)
     outputs = [progress, *panel.curves]

@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 from components.jobs.processes import PROCESSES
 from components.jobs.work import Work
 from components.places.layers.spectrum.figures import density_end, density_figure
-from components.places.layers.spectrum.words import density_reading, layer_extras
-from components.state.results import RESULTS, Results, Weights, on_same_weights, remember, run_id
+from components.places.layers.spectrum.words import density_reading, reach_reading
+from components.state.results import FIGURES, RESULTS, Results, Weights, on_same_weights, remember, run_id
 from components.state.workspace import Workspace
 from components.words.labels import run_label
 from eggs_core.config import PruneConfig
@@ -42,7 +42,7 @@ def density(workspace: Workspace) -> tuple[go.Figure, str]:
     bins = bins_of(layer)
     own = remember(("density", *run_id(run), layer["name"]), lambda: singular_density(mask, bins))
     random = remember(("density", pattern, shape, bins), lambda: singular_density(_random_mask(shape, pattern), bins))
-    text = density_reading(layer, own.exact) + layer_extras(layer, _weighted(workspace, mask), reach(workspace))
+    text = density_reading(layer, own.exact) + reach_reading(reach(workspace))
     return density_figure(own, random, layer, run_label(run)), text
 
 
@@ -55,13 +55,19 @@ def _random_mask(shape: tuple[int, int], pattern: NMPattern) -> torch.Tensor:
     return topn(torch.rand(shape, generator=torch.Generator().manual_seed(0)), pattern)
 
 
-def _weighted(workspace: Workspace, mask: torch.Tensor) -> float | None:
-    """σ₂ of the kept weights' magnitudes; None while the model is not at hand."""
+def weighted(workspace: Workspace, wait: bool) -> float | None:
+    """σ₂ of the kept weights' magnitudes in the chosen layer; None while it, or the model, is not at hand.
+
+    Unless it may `wait`, it tells only what is known: the process that computes it may still be starting.
+    """
     run, name = workspace.shown, workspace.layer
+    key = ("weighted", *run_id(run), name)
+    if not wait:
+        return FIGURES.get(key)
     try:
         check_own_basis(run)
-        asked = run.report["model"], name, mask, run.report.get("fingerprint")
-        return remember(("weighted", *run_id(run), name), lambda: PROCESSES.ask(weighted_sigma2, *asked))
+        asked = run.report["model"], name, run.mask(name), run.report.get("fingerprint")
+        return remember(key, lambda: PROCESSES.ask(weighted_sigma2, *asked))
     except EggsError:
         return None
 

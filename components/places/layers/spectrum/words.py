@@ -46,19 +46,24 @@ def curve_facts(curve: BetaCurve) -> str:
     return facts_line(f"{made} · {text} · SHA-256 {escape(e['sha256'][:12])}… · seed {escape(c['seed'])}")
 
 
-def layer_extras(layer: LayerEntry, weighted: float | None, reach: tuple[str, str, int, int] | None) -> str:
-    """Weighted σ₂ and reach across the next layer, in one sentence; empty where neither is known."""
-    parts = []
-    if weighted is not None:
-        parts.append(
-            f"Weighted by the sizes of the kept dense weights, σ₂ is {weighted:.3f} (gap {1 - weighted:.3f}): strong "
-            f"weights mix {'less' if weighted > layer['sigma2'] else 'more'} evenly than connections alone."
-        )
-    if reach is not None:
-        first, second, lost, total = reach
-        pairs = f"every one of the {total:,} pairs" if not lost else f"all but {lost:,} of the {total:,} pairs"
-        parts.append(f"Through {escape(first)} and {escape(second)}, {pairs} of an input and an output stay connected.")
-    return reading(" ".join(parts)) if parts else ""
+def weighted_reading(layer: LayerEntry, weighted: float | None) -> str:
+    """What the kept weights' sizes make of σ₂, in one sentence; empty where it is not known."""
+    if weighted is None:
+        return ""
+    how = "less" if weighted > layer["sigma2"] else "more"
+    return reading(
+        f"{layer_name(layer)}: weighted by the sizes of the kept dense weights, σ₂ is {weighted:.3f} "
+        f"(gap {1 - weighted:.3f}): strong weights mix {how} evenly than connections alone."
+    )
+
+
+def reach_reading(reach: tuple[str, str, int, int] | None) -> str:
+    """Reach across the next layer, in one sentence; empty where there is none."""
+    if reach is None:
+        return ""
+    first, second, lost, total = reach
+    pairs = f"every one of the {total:,} pairs" if not lost else f"all but {lost:,} of the {total:,} pairs"
+    return reading(f"Through {escape(first)} and {escape(second)}, {pairs} of an input and an output stay connected.")
 
 
 def gap_reading(label: str, layers: list[LayerEntry], means: dict[str, float]) -> str:

@@ -86,7 +86,7 @@ def latency_reading(latency: Latency | None, where: str = "") -> str:
     )
     return reading(
         f"Packed, {term('decode', 'decoding')} is {speed_beside('dense', decode)}; {term('prefill')} is "
-        f"{speed_beside('dense', prefill)}, as it unpacks weights into the same dense product. Zeros stored "
+        f"{speed_beside('dense', prefill)}, as it unpacks weights and then multiplies zeros too. Zeros stored "
         f"densely run at dense speed.{both}{small}",
         "costs",
     ) + hint(

@@ -14,7 +14,7 @@ from components.places.layers.mask.tab import create_masks_tab
 from components.places.layers.mask.view import cell_values, compare_choices, comparison, legend, mask_values
 from components.places.layers.mask.words import degree_reading
 from components.places.layers.spectrum import view as spectrum_view
-from components.places.layers.spectrum.words import layer_extras
+from components.places.layers.spectrum.words import reach_reading, weighted_reading
 from components.state.known_runs import read_shipped
 from components.state.workspace import Workspace
 from eggs_core.graph.measures import measure
@@ -199,8 +199,8 @@ def test_sentences_of_degrees_and_reach():
     lost = degree_reading("Wanda", torch.tensor([4, 4, 4, 4]), torch.tensor([0, 8, 0, 8]))
     assert "2 of 4 inputs lost every connection under top-N; Wanda leaves none below 4, of 4 on average." in lost
     assert "cuts 1 off" in degree_reading("X", torch.tensor([0, 4]), torch.tensor([2, 2]))
-    assert layer_extras({}, None, None) == ""
-    assert "all but 3 of the 10 pairs" in layer_extras({}, None, ("a", "b", 3, 10))
+    assert weighted_reading({}, None) == reach_reading(None) == ""
+    assert "all but 3 of the 10 pairs" in reach_reading(("a", "b", 3, 10))
 
 
 def test_a_damaged_shipped_run_is_said(tmp_path):
