@@ -11,6 +11,7 @@ llama.cpp where xllamacpp is installed.
 
 import argparse
 import copy
+import json
 import os
 import subprocess
 import sys
@@ -151,14 +152,26 @@ def kernel_part(quick: bool) -> dict:
     return {"rows": rows}
 
 
-def sweep_part(quick: bool) -> dict:
+# torch as it is on a processor without AVX-512: what AVX2 with many tokens is fairly compared with.
+AVX2_ONLY = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+
+
+def by_path(part: str, quick: bool) -> dict:
+    """The rows of a part by the best path, and by AVX2 in a process in which torch, too, knows no more than that."""
+    rows, others = ROWS[part](quick), [name for name in paths().values() if name != paths()["best"]]
+    for path in others:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "rows.json"
+            command = [sys.executable, __file__, "--rows", part, path, str(file), *(["--quick"] if quick else [])]
+            subprocess.run(command, env=os.environ | AVX2_ONLY, check=True)
+            rows += json.loads(file.read_text())
+    return {"rows": rows}
+
+
+def sweep_rows(quick: bool) -> list[dict]:
     """Layer shapes by number of tokens: what is never to be slower than dense."""
     shapes, counts = (SHAPES[:5:2], (1, 16)) if quick else (SHAPES, (1, 4, 16, 64, 256, 1024))
-    rows = []
-    for path in paths().values():
-        with kernels.force_path(path):
-            rows += layer_rows(shapes, counts, THREADS[-1], 0.15 if quick else 0.5)
-    return {"rows": rows}
+    return layer_rows(shapes, counts, THREADS[-1], 0.15 if quick else 0.5)
 
 
 RESIDENT = """
@@ -227,27 +240,29 @@ def decode_part(model: str, dtype: str) -> dict:
 
 
 @torch.no_grad()
-def prefill_part() -> dict:
+def prefill_rows(_quick: bool) -> list[dict]:
     """Whole prompts through SmolLM2, dense and packed in turn."""
-    rows = []
+    rows, path = [], kernels.PATHS[kernels.path_number()]
     for dtype in DTYPES:
         pair = smollm2_pair(dtype)
-        for path in paths().values():
-            for tokens in PREFILL:
-                ids = torch.arange(tokens)[None] * 37 % 40000
-                models = {"dense": pair.dense, "packed": pair.packed}
-                functions = {
-                    name: lambda model=model, ids=ids: model(input_ids=ids, use_cache=True, logits_to_keep=1)
-                    for name, model in models.items()
-                }
-                with kernels.force_path(path), thread_count(THREADS[-1]):
-                    times = alternate(functions, rounds=30, seconds=2.0, warm_up=1)
-                row = {"dtype": dtype, "path": path, "tokens": tokens}
-                row |= {"ms": {name: 1e3 * q.median for name, q in times.items()}}
-                row["speedup"] = times["dense"].median / times["packed"].median
-                rows.append(row)
-                print(f"  {path}, {dtype}, {tokens} tokens: × {row['speedup']:.3f}", row["ms"], flush=True)
-    return {"rows": rows}
+        for tokens in PREFILL:
+            ids = torch.arange(tokens)[None] * 37 % 40000
+            models = {"dense": pair.dense, "packed": pair.packed}
+            functions = {
+                name: lambda model=model, ids=ids: model(input_ids=ids, use_cache=True, logits_to_keep=1)
+                for name, model in models.items()
+            }
+            with thread_count(THREADS[-1]):
+                times = alternate(functions, rounds=30, seconds=2.0, warm_up=1)
+            row = {"dtype": dtype, "path": path, "tokens": tokens}
+            row |= {"ms": {name: 1e3 * q.median for name, q in times.items()}}
+            row["speedup"] = times["dense"].median / times["packed"].median
+            rows.append(row)
+            print(f"  {path}, {dtype}, {tokens} tokens: × {row['speedup']:.3f}", row["ms"], flush=True)
+    return rows
+
+
+ROWS = {"sweep": sweep_rows, "prefill": prefill_rows}
 
 
 def peer_part() -> dict:
@@ -325,7 +340,7 @@ def parts(quick: bool) -> dict[str, Callable[[], dict]]:
     found = {
         "layers": lambda: layers_part(quick),
         "kernel": lambda: kernel_part(quick),
-        "sweep": lambda: sweep_part(quick),
+        "sweep": lambda: by_path("sweep", quick),
         "bytes": lambda: bytes_part(quick),
     }
     if quick:
@@ -333,7 +348,7 @@ def parts(quick: bool) -> dict[str, Callable[[], dict]]:
     for model in PAIRS:
         for dtype in DTYPES:
             found[f"{model}-{dtype}"] = lambda model=model, dtype=dtype: decode_part(model, dtype)
-    return found | {"prefill": prefill_part, "peer": peer_part}
+    return found | {"prefill": lambda: by_path("prefill", quick), "peer": peer_part}
 
 
 def main() -> int:
@@ -342,9 +357,15 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer parts and repeats: at most 45 s on two cores")
     parser.add_argument("--part", nargs="+", choices=list(parts(False)), help="measure these anew")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--rows", nargs=3, metavar=("PART", "PATH", "FILE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     begin = time.monotonic()
     kernels.kernel()
+    if options.rows:
+        part, path, file = options.rows
+        with kernels.force_path(path):
+            Path(file).write_text(json.dumps(ROWS[part](options.quick)))
+        return 0
     print(f"kernel: {kernels.kernel_note()}")
     torch.manual_seed(0)
     cell = known_cells("latency", ROOT / "build" / "latency", TIMED)

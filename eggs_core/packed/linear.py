@@ -159,13 +159,17 @@ class PackedLinear(nn.Module):
 
     @property
     def path(self) -> str:
-        """What multiplies this layer where it is: a CPU path of the kernel, or an accelerator's."""
+        """What multiplies this layer with one token where it is: a CPU path of the kernel, or an accelerator's."""
+        return self.path_with(1)
+
+    def path_with(self, tokens: int) -> str:
+        """What multiplies this layer with so many tokens."""
         if self._device.type != "cpu":
             return dense_path(self._device, self.pattern)
         found = kernels.kernel()
         if found is None:
             return kernel_path()
-        return kernels.PATHS[found.lib.eggs_layer_path(self.own_call().structs, kernels.path_number())]
+        return kernels.PATHS[found.lib.eggs_layer_path(self.own_call().structs, kernels.path_number(), tokens)]
 
     @property
     def takes_many(self) -> bool:

@@ -142,7 +142,7 @@ def measure_layers(
                 functions |= {f"dense {name}": dense, f"packed {name}": packed}
             with thread_count(threads) as used:
                 times = alternate(functions, rounds=rounds, seconds=seconds)
-                many = count > kernels.max_tokens() and kernels.kernel() is not None
+                many = count > kernels.max_tokens() and kernels.kernel() is not None and not cuda
                 yield LayerTiming(
                     out_features,
                     in_features,
@@ -152,12 +152,16 @@ def measure_layers(
                     {name: times[f"dense {name}"] for name in layers},
                     {name: times[f"packed {name}"] for name in layers},
                     {
-                        name: made[0][0].path + (", unpacked by tiles into torch's GEMM" if many and not cuda else "")
+                        name: made[0][0].path_with(count) + (_unpacked(made[0][0]) if many else "")
                         for name, made in layers.items()
                     },
                     {name: made[0][0].nbytes for name, made in layers.items()},
                     {name: times[f"read {name}"] for name in blocks},
                 )
+
+
+def _unpacked(layer: PackedLinear) -> str:
+    return ", unpacked by panels of rows" if layer.takes_many else ", unpacked by tiles into torch's GEMM"
 
 
 def _in_turn(calls: list[Callable[[], object]], cuda: bool) -> Callable[[], None]:

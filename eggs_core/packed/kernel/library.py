@@ -91,7 +91,7 @@ def _opened(lib: ctypes.CDLL, file: Path, note: str) -> Kernel:
     lib.eggs_unpack.argtypes = [pointer, pointer, i64, i64, i32, i32, pointer]
     lib.eggs_unpack.restype = None
     lib.eggs_bad_row.argtypes, lib.eggs_bad_row.restype = [pointer], i64
-    lib.eggs_layer_path.argtypes = lib.eggs_takes_many.argtypes = [pointer, i32]
+    lib.eggs_layer_path.argtypes, lib.eggs_takes_many.argtypes = [pointer, i32, i64], [pointer, i32]
     lib.eggs_read_memory.argtypes = [pointer, i64, i32, i32, pointer]
     lib.eggs_read_memory.restype = ctypes.c_double
     lib.eggs_step.argtypes, lib.eggs_step.restype = [pointer, i64, i64, i32, i32, pointer], i64

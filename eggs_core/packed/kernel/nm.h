@@ -51,7 +51,7 @@ typedef struct {
     int64_t stride; /* elements of one token's x */
     int x_dtype;
 } eggs_way;
-eggs_way eggs_way_of(const eggs_layer *, int path);
+eggs_way eggs_way_of(const eggs_layer *, int path, int64_t tokens);
 
 /* Layers of whole numbers, whose x is rounded too: nm_int.h. */
 #define EGGS_INT_PATH(NAME) \

@@ -98,18 +98,19 @@ INLINE void rows_of(const eggs_layer *l, const uint16_t *x, int64_t tokens, char
     }
 }
 
-/* One token, positions of two bits: the rows one after the other, and every line asked for AHEAD (see eggs_rows_vbmi). */
+/* One token, positions of two or three bits: the rows one after the other, and every line asked for AHEAD (see eggs_rows_vbmi). */
 #define AHEAD 8192 /* bytes of weights, and the positions beside them */
 
-INLINE __m512 window(const uint16_t *v, const char *p, const uint16_t *x, int64_t w, const decoder *d, int wide, __m512 sum) {
+INLINE __m512 window(const uint16_t *v, const char *p, const uint16_t *x, int64_t w, const decoder *d, int bits, int wide,
+                     __m512 sum) {
     __m512i xs[4];
     const uint16_t *at = x + w * (wide ? 128 : 64);
     xs[0] = _mm512_loadu_si512(at), xs[1] = _mm512_loadu_si512(at + 32);
     if (wide) xs[2] = _mm512_loadu_si512(at + 64), xs[3] = _mm512_loadu_si512(at + 96);
-    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_loadu_si512(v + 32 * w), pick(xs, lanes_of(p, w, 2, d), wide));
+    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_loadu_si512(v + 32 * w), pick(xs, lanes_of(p, w, bits, d), wide));
 }
 
-INLINE void rows_one_token(const eggs_layer *l, const uint16_t *x, char *y, int64_t r0, int64_t r1, int wide) {
+INLINE void rows_one_token(const eggs_layer *l, const uint16_t *x, char *y, int64_t r0, int64_t r1, int bits, int wide) {
     const decoder d = make_decoder(l);
     const int64_t windows = l->kept / 32;
     for (int64_t r = r0; r < r1; r += ROWS) {
@@ -122,15 +123,15 @@ INLINE void rows_one_token(const eggs_layer *l, const uint16_t *x, char *y, int6
             const char *p = (const char *)(l->positions + (r + i) * l->words);
             __m512 a = _mm512_setzero_ps(), b = a, c = a, e = a;
             int64_t w = 0;
-            for (int64_t k = 0; k < 4 * l->words; k += 64) _mm_prefetch(p + k + AHEAD / 8, _MM_HINT_T0);
+            for (int64_t k = 0; k < 4 * l->words; k += 64) _mm_prefetch(p + k + AHEAD / 16 * bits, _MM_HINT_T0);
             for (; w + 4 <= windows; w += 4) {
                 for (int k = 0; k < 4; k++) _mm_prefetch((const char *)(v + 32 * (w + k)) + AHEAD, _MM_HINT_T0);
-                a = window(v, p, x, w, &d, wide, a), b = window(v, p, x, w + 1, &d, wide, b);
-                c = window(v, p, x, w + 2, &d, wide, c), e = window(v, p, x, w + 3, &d, wide, e);
+                a = window(v, p, x, w, &d, bits, wide, a), b = window(v, p, x, w + 1, &d, bits, wide, b);
+                c = window(v, p, x, w + 2, &d, bits, wide, c), e = window(v, p, x, w + 3, &d, bits, wide, e);
             }
             for (; w < windows; w++) {
                 _mm_prefetch((const char *)(v + 32 * w) + AHEAD, _MM_HINT_T0);
-                a = window(v, p, x, w, &d, wide, a);
+                a = window(v, p, x, w, &d, bits, wide, a);
             }
             parts[i] = _mm512_add_ps(_mm512_add_ps(a, b), _mm512_add_ps(c, e));
         }
@@ -142,8 +143,10 @@ INLINE void rows_one_token(const eggs_layer *l, const uint16_t *x, char *y, int6
 TARGET void eggs_rows_bf16(const eggs_layer *l, const void *x, int64_t tokens, void *y, int64_t r0, int64_t r1) {
     const int two = l->bits == 2, wide = 4 * l->keep == l->group;
     if (tokens >= EGGS_MANY && eggs_panel_takes(l)) eggs_rows_panel(l, x, tokens, y, r0, r1);
-    else if (tokens == 1 && two && !wide) rows_one_token(l, x, y, r0, r1, 0);
-    else if (tokens == 1 && two) rows_one_token(l, x, y, r0, r1, 1);
+    else if (tokens == 1 && two && !wide) rows_one_token(l, x, y, r0, r1, 2, 0);
+    else if (tokens == 1 && two) rows_one_token(l, x, y, r0, r1, 2, 1);
+    else if (tokens == 1 && l->bits == 3 && !wide) rows_one_token(l, x, y, r0, r1, 3, 0);
+    else if (tokens == 1 && l->bits == 3) rows_one_token(l, x, y, r0, r1, 3, 1);
     else if (two && !wide) rows_of(l, x, tokens, y, r0, r1, 1, 0);
     else if (two) rows_of(l, x, tokens, y, r0, r1, 1, 1);
     else if (!wide) rows_of(l, x, tokens, y, r0, r1, 0, 0);

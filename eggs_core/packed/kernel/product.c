@@ -52,7 +52,7 @@ static int64_t lines(int64_t floats) { return (4 * floats + 63) / 64 * 64; }
 
 int64_t eggs_product_room(const eggs_layer *layers, int count, int64_t tokens, int path) {
     int64_t room = 64 + lines(layers[0].in);
-    for (int i = 0; i < count; i++) room += lines(tokens * eggs_way_of(&layers[i], path).stride);
+    for (int i = 0; i < count; i++) room += lines(tokens * eggs_way_of(&layers[i], path, tokens).stride);
     return room;
 }
 
@@ -91,7 +91,7 @@ void eggs_product_of(eggs_product *p, const eggs_layer *layers, int count, const
     next += lines(layers[0].in);
     for (int i = 0; i < count; i++) {
         const eggs_layer *l = &layers[i];
-        const eggs_way w = p->way[i] = eggs_way_of(l, path);
+        const eggs_way w = p->way[i] = eggs_way_of(l, path, tokens);
         total += l->out, p->bytes += l->out * (eggs_row_bytes(l) + l->words * 4 + eggs_scales(l) * 2);
         p->x[i] = !l->permutation && !w.arrange && w.x_dtype == x_dtype ? x : NULL;
         for (int k = 0; k < i && !p->x[i]; k++) if (same_order(&layers[k], &p->way[k], l, &w)) p->x[i] = p->x[k];
