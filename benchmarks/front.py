@@ -36,6 +36,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from benchmarks import llama_types  # noqa: E402
+from benchmarks.front_picture import draw  # noqa: E402
 from benchmarks.front_scores import llama_scores, pruned_scores  # noqa: E402
 from benchmarks.outcome import check, conclude, machine  # noqa: E402
 from benchmarks.quality import DATA, SMOLLM2, Opened, known_cells, open_model  # noqa: E402
@@ -289,6 +290,8 @@ def main() -> int:
     if options.front:
         options.front.parent.mkdir(parents=True, exist_ok=True)
         options.front.write_text(json.dumps(shown, indent=1) + "\n", encoding="utf-8")
+    if options.json and not options.quick:
+        draw(fronts, options.json.with_suffix(".png"))
     checks = [one for front in fronts for one in checks_of(front)]
     return conclude(checks, options.json, packages=("gguf",), quick=options.quick, fronts=shown, kernel=ratios)
 

@@ -163,9 +163,9 @@ def check_writable(folder: Path) -> None:
         for name in folder.parts[len(nearest.parts) :]:
             if len(os.fsencode(name)) > os.pathconf(nearest, "PC_NAME_MAX"):
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-        handle, tried = tempfile.mkstemp(prefix=".eggs-", suffix=PART, dir=nearest)
-        os.close(handle)
-        os.unlink(tried)
+        # On Linux such a file has no name, so that nothing stays of it where the process is killed.
+        with tempfile.TemporaryFile(prefix=_prefix(folder.name), suffix=PART, dir=nearest):
+            pass
     except (OSError, ValueError) as error:
         raise write_error(folder / "it", error) from error
 

@@ -19,7 +19,7 @@ def schedule(step: int, steps: int) -> float:
     return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-Rounding = Callable[[torch.Tensor], torch.Tensor]  # a layer's weight, fp32 (out, in), as it is stored
+Rounding = Callable[["torch.Tensor"], "torch.Tensor"]  # a layer's weight, fp32 (out, in), as it is stored
 
 
 class Trained:

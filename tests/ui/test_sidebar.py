@@ -34,6 +34,8 @@ def test_no_number_leaves_prune_grey_and_a_refusal_goes_with_the_number(page):
     numbers(page, "2", "4")
     page.wait_for_function("document.querySelector('#pattern-note')?.textContent.includes('keeps 2 of every 4')")
     page.wait_for_function("!document.querySelector('#progress .bad')")
+    page.click("h1")  # Tab led to the next list, which opened
+    page.wait_for_function(f"{LISTS} === 0")
     choose(page, method="Wanda")
     prune(page)
     page.wait_for_function(
@@ -81,8 +83,7 @@ def test_the_sidebar_describes_the_run_that_an_address_opens(open_page):
 def test_an_earlier_run_says_so_and_a_reload_is_no_error(page, visitors):
     choose(page, "tiny-opt", "2:4", "EGGS-PTP+")
     page.locator("#advanced > button").click()
-    page.fill("#windows input", "8")
-    page.fill("#length input", "64")
+    page.fill("#windows input", "256")  # enough for it to be still running after the reload
     prune(page)
     page.wait_for_selector(".verdict-earlier:visible")
     assert "This is the earlier one" in page.inner_text(".verdict-earlier")
