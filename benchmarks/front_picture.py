@@ -34,9 +34,7 @@ def draw(fronts: Sequence[Front], path: Path) -> None:
             own = sorted((p for p in shown if look_of(p) == kind), key=lambda p: p.bits)
             alone = kind == next(iter(LOOKS))
             xs, ys = [p.bits for p in own], [p.perplexity for p in own]
-            axis.plot(
-                xs, ys, "-" if alone else "none", marker=marker, color=color, label=kind, markersize=5, linewidth=1
-            )
+            axis.plot(xs, ys, linestyle="-" if alone else "none", marker=marker, color=color, label=kind, markersize=5)
             for point in () if alone else own:
                 where = (4, 4) if point.pruned else (2, -9)
                 spot = point.bits, point.perplexity
