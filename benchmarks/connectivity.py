@@ -9,7 +9,6 @@ and texts are those of quality.py; finished cells are kept under build/quality, 
 """
 
 import argparse
-import copy
 import itertools
 import statistics
 import sys
@@ -23,13 +22,10 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from benchmarks.outcome import conclude  # noqa: E402
-from benchmarks.quality import Opened, known_cells, open_model  # noqa: E402
+from benchmarks.quality import Opened, known_cells, mean_nats, open_model, prune_and_score  # noqa: E402
 from eggs_core.config import make_config  # noqa: E402
 from eggs_core.evaluation.intervals import paired_ratio  # noqa: E402
-from eggs_core.evaluation.perplexity import evaluate  # noqa: E402
-from eggs_core.pruning.loop import prune  # noqa: E402
 from eggs_core.registry import CUSTOM, METHODS  # noqa: E402
-from eggs_core.text.windows import calibration_windows  # noqa: E402
 
 BOUNDS = {"0": 0.0, "automatic": None, "1": 1.0}  # β
 FAMILIES = {
@@ -80,25 +76,12 @@ def written(model, dense, windows: torch.Tensor) -> dict[str, list[float]]:
 
 def measure(opened: Opened, config, rare: torch.Tensor) -> dict[str, Any]:
     """One cell: prune a copy, and measure its graphs and all that it may be good for."""
-    windows = calibration_windows(
-        opened.dense.tokenizer, opened.calibration, config.calibration_windows, config.calibration_length, config.seed
-    )
-    model = copy.deepcopy(opened.dense.model)
-    graphs = [layer.graph for layer in prune(model, windows, config)]
-    return {
-        **evaluate(model, opened.evaluation).to_dict(),
-        "rare_nats": rare_nats(model, opened.evaluation, rare),
-        **written(model, opened.dense.model, opened.evaluation),
-        "gap": statistics.fmean(graph.spectral_gap for graph in graphs),
-        "orphans": sum(graph.orphans for graph in graphs),
-        "min_in_degree": min(graph.min_in_degree for graph in graphs),
-        "certified": statistics.fmean(graph.certified_expansion["inputs"] for graph in graphs),
-    }
 
+    def more(model) -> dict[str, Any]:
+        found = written(model, opened.dense.model, opened.evaluation)
+        return {"rare_nats": rare_nats(model, opened.evaluation, rare), **found}
 
-def mean_over_seeds(rows: list[dict[str, Any]], name: str) -> list[float]:
-    """A measure's values, each the mean over seeds."""
-    return [statistics.fmean(values) for values in zip(*(row[name] for row in rows), strict=True)]
+    return prune_and_score(opened.dense, config, opened.calibration, opened.evaluation, more)
 
 
 def table(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -109,10 +92,10 @@ def table(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
         for graph in ("gap", "orphans", "min_in_degree", "certified"):
             row[graph] = statistics.fmean(one[graph] for one in rows)
         for measured in MEASURES:
-            values = mean_over_seeds(rows, measured)
+            values = mean_nats(rows, measured)
             row[measured] = statistics.fmean(values)
             if measured != "distinct_pairs":
-                row[f"{measured} against 0"] = paired_ratio(mean_over_seeds(found["0"], measured), values).to_dict()
+                row[f"{measured} against 0"] = paired_ratio(mean_nats(found["0"], measured), values).to_dict()
         made.append(row)
         ratios = "  ".join(
             f"{row[f'{m} against 0']['value']:.3f} [{row[f'{m} against 0']['low']:.3f}, "

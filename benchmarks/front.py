@@ -25,7 +25,6 @@ import statistics
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,6 +56,7 @@ from eggs_core.packed.linear import PackedLinear  # noqa: E402
 from eggs_core.packed.model import packed_copy  # noqa: E402
 from eggs_core.pattern import NMPattern  # noqa: E402
 from eggs_core.registry import METHODS, entry  # noqa: E402
+from eggs_core.speed.alternation import thread_count  # noqa: E402
 from eggs_core.speed.generation import measure_generation  # noqa: E402
 
 TABLE = 8.5  # bits of a number of embedding and head, where weights have as many or fewer
@@ -87,17 +87,6 @@ def packed_like(model, pattern: NMPattern, values: str):
     return packed_copy(model, masks, pattern, grids=grids)
 
 
-@contextmanager
-def threads(count: int):
-    """Inside, torch and the packed kernel have so many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def thread_counts() -> list[int]:
     """One, and all that there are."""
     return list(dict.fromkeys((1, torch.get_num_threads())))
@@ -107,7 +96,7 @@ def our_speeds(opened: Opened, points) -> dict[str, float]:
     """Tokens a second of the dense model and of each point, token by token in turn, with the better thread count."""
     found = []
     for count in thread_counts():
-        with threads(count):
+        with thread_count(count):
             found.append(speeds_as_set(opened, points))
     return {name: max(speeds[name] for speeds in found) for name in found[0]}
 

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from eggs_core.evaluation.front import LLAMA_CPP, Front, Point
+from eggs_core.evaluation.front import LLAMA_CPP, Front, Point, highest
 
 LOOKS = {  # what a point is -> (colour, marker)
     "every weight in few bits": ("#0072b2", "s"),
     "pruned, in few bits": ("#d55e00", "o"),
     "llama.cpp": ("#009e73", "D"),
 }
-TOP = 1.4  # times the dense perplexity up to which points are drawn, and up to that of 2:4
+TOP = 1.4  # times the dense perplexity up to which points are drawn, see `highest`
 
 
 def look_of(point: Point) -> str:
@@ -27,9 +27,7 @@ def draw(fronts: Sequence[Front], path: Path) -> None:
 
     figure, axes = plt.subplots(1, len(fronts), figsize=(4.6 * len(fronts), 4.2), squeeze=False, layout="constrained")
     for front, axis in zip(fronts, axes.flat, strict=True):
-        half = [p.perplexity for p in front.points if p.pattern == "2:4"]
-        top = max(TOP * front.dense.perplexity, *half, 0)
-        shown = [p for p in front.points if p.perplexity <= top]
+        shown = [p for p in front.points if p.perplexity <= highest(front, TOP)]
         for kind, (color, marker) in LOOKS.items():
             own = sorted((p for p in shown if look_of(p) == kind), key=lambda p: p.bits)
             alone = kind == next(iter(LOOKS))

@@ -70,7 +70,8 @@ def pruned_scores(opened: Opened, config) -> dict[str, Any]:
 
 def recover(model, opened: Opened, config, layers, orders) -> None:
     """Train a pruned model in place, as a run with this configuration does."""
-    masks, grids = {layer.name: layer.mask for layer in layers}, {layer.name: layer.grid for layer in layers}
+    masks = {layer.name: layer.mask for layer in layers}
+    grids = {layer.name: layer.grid for layer in layers if layer.grid is not None}
     patterns = dict.fromkeys(masks, config.pattern)
     with tempfile.TemporaryDirectory() as folder:
         course = Course(

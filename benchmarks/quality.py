@@ -109,6 +109,8 @@ def prune_and_score(
         "output_error": statistics.fmean(layer.output_error for layer in layers),
         "min_in_degree": min(layer.graph.min_in_degree for layer in layers),
         "orphans": sum(layer.graph.orphans for layer in layers),
+        "gap": statistics.fmean(layer.graph.spectral_gap for layer in layers),
+        "certified": statistics.fmean(layer.graph.certified_expansion["inputs"] for layer in layers),
         "seconds": wall,
         "processor_seconds": processor,
         "peak_mb": peak,
@@ -229,9 +231,9 @@ def run_model(name: str, options, cells: dict[str, Any]) -> dict[str, Any] | Non
     }
 
 
-def mean_nats(rows: list[dict[str, Any]]) -> list[float]:
-    """Each window's loss, mean over seeds."""
-    return [statistics.fmean(values) for values in zip(*(row["window_nats"] for row in rows), strict=True)]
+def mean_nats(rows: list[dict[str, Any]], name: str = "window_nats") -> list[float]:
+    """Each window's loss, or another measure's values, mean over seeds."""
+    return [statistics.fmean(values) for values in zip(*(row[name] for row in rows), strict=True)]
 
 
 def table(model: str, pattern: str, options, cells: dict[str, Any]) -> list[dict[str, Any]]:

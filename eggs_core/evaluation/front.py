@@ -10,6 +10,7 @@ from eggs_core.reading import read_json
 from eggs_core.validation import build
 
 EVERY_WEIGHT = "1:1"  # the pattern of what is not pruned
+HALF = "2:4"  # the pattern that every picture shows, however much it costs
 FEW_BITS = 3.5  # bits a weight up to which one asks whether pruning and rounding together win
 OURS, LLAMA_CPP = "EGGS Explorer", "llama.cpp"
 
@@ -49,6 +50,11 @@ class Front:
     def dense(self) -> Point:
         """The model as it is."""
         return max((p for p in self.points if not p.pruned and p.maker == OURS), key=lambda p: p.bits)
+
+
+def highest(front: Front, times: float) -> float:
+    """The perplexity up to which a picture shows points: so many times the dense one, or that of HALF."""
+    return max([times * front.dense.perplexity, *(p.perplexity for p in front.points if p.pattern == HALF)])
 
 
 def leaders(points: Sequence[Point]) -> list[Point]:

@@ -53,6 +53,12 @@ def rounded_table(weight: torch.Tensor) -> torch.Tensor:
     return grid.values(grid.codes(weight.detach(), WHOLE), WHOLE).to(weight.dtype)
 
 
+def whole_numbers(values: torch.Tensor, scale: torch.Tensor, bits: int) -> torch.Tensor:
+    """The whole numbers of so many bits nearest to values over their scale, fp32."""
+    lowest = -(1 << (bits - 1))
+    return (values / scale).round_().clamp_(lowest, -lowest - 1)
+
+
 def rounded_inputs(x: torch.Tensor, columns: int) -> torch.Tensor:
     """Inputs (…, in) as the kernel rounds them for whole numbers: 8 bits, the largest of `columns` being ±127."""
     width = x.shape[-1]
@@ -102,8 +108,7 @@ class Grid:
 
     def codes(self, values: torch.Tensor, pattern: NMPattern) -> torch.Tensor:
         """The whole numbers nearest to kept values (out, kept) of any float dtype; int8."""
-        numbers = (values.float() / self.spread(values.shape[1], pattern)).round_()
-        return numbers.clamp_(self.lowest, -self.lowest - 1).to(torch.int8)
+        return whole_numbers(values.float(), self.spread(values.shape[1], pattern), self.bits).to(torch.int8)
 
     def rounded(self, weight: torch.Tensor, pattern: NMPattern, order: torch.Tensor | None = None) -> torch.Tensor:
         """A weight (out, in), fp32, rounded to these numbers; `order` (in,) is that of its columns when packed."""
@@ -114,7 +119,7 @@ class Grid:
         scale = scales.repeat_interleave(columns_per_scale(pattern), dim=1)[:, :columns]
         if order is not None:
             scale = scale[:, order.argsort()]
-        return (weight / scale).round_().clamp_(self.lowest, -self.lowest - 1).mul_(scale)
+        return whole_numbers(weight, scale, self.bits).mul_(scale)
 
     def values(self, codes: torch.Tensor, pattern: NMPattern) -> torch.Tensor:
         """The inverse of `codes`, fp32 (out, kept)."""
@@ -137,7 +142,7 @@ def best_scales(values: torch.Tensor, weights: torch.Tensor, bits: int) -> torch
     best, least = _stored(full), None
     for share in shares:
         for scale in (_stored(share * full), _stored(-share * full * lowest / (lowest + 1) if lowest < -1 else full)):
-            rounded = (values / scale[:, None]).round_().clamp_(lowest, -lowest - 1).mul_(scale[:, None])
+            rounded = whole_numbers(values, scale[:, None], bits).mul_(scale[:, None])
             error = rounded.sub_(values).square_() @ weights
             if least is None:
                 best, least = scale, error

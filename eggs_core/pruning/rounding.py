@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from eggs_core.heavy import no_grad, torch
 from eggs_core.masks.degree_bound import keep_best
 from eggs_core.models.architectures import tables
-from eggs_core.packed.grid import Grid, best_scales, rounded_table, values_per_scale
+from eggs_core.packed.grid import Grid, best_scales, rounded_table, values_per_scale, whole_numbers
 from eggs_core.pattern import NMPattern
 from eggs_core.pruning.problem import LayerProblem, Reconstruction, checked_gram, damped_inverse
 
@@ -26,7 +26,8 @@ def none(problem: LayerProblem, found: Reconstruction, bits: None = None) -> Rec
 
 def to_bf16(problem: LayerProblem, found: Reconstruction, bits: int = FLOATS) -> Reconstruction:
     """A reconstruction whose kept weights are rounded to bf16, each by itself, its mask as it was."""
-    return replace(found, weight=found.weight.to(torch.bfloat16).float(), grid=Grid(bits))
+    grid = Grid(bits)
+    return replace(found, weight=grid.rounded(found.weight, problem.pattern), grid=grid)
 
 
 def rounded(problem: LayerProblem, found: Reconstruction, bits: int) -> Reconstruction:
@@ -126,6 +127,5 @@ class _Sweep:
         """Weights (out, …) rounded by the scale at hand; a copy of them without one."""
         if self.bits is None:
             return weights.clone()
-        scale, lowest = self.scales[-1], -(1 << (self.bits - 1))
-        scale = scale if weights.dim() == 1 else scale[:, None]
-        return (weights / scale).round_().clamp_(lowest, -lowest - 1).mul_(scale)
+        scale = self.scales[-1] if weights.dim() == 1 else self.scales[-1][:, None]
+        return whole_numbers(weights, scale, self.bits).mul_(scale)

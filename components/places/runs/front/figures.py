@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from components.charts.layout import base_layout
 from components.places.runs.front.labels import places
-from eggs_core.evaluation.front import LLAMA_CPP, Front, Point, leaders
+from eggs_core.evaluation.front import LLAMA_CPP, Front, Point, highest, leaders
 
 KINDS = {  # what a point is -> (colour, symbol)
     "pruned": ("#D55E00", "circle"),
@@ -15,8 +15,7 @@ KINDS = {  # what a point is -> (colour, symbol)
     "dense": ("#8A8F98", "star-diamond"),
 }
 INK = "#6B7587"
-TOP = 1.7  # times the dense perplexity up to which points are drawn, and up to those of REFERENCE
-REFERENCE = "2:4"  # the pattern that is always in view
+TOP = 1.7  # times the dense perplexity up to which points are drawn, see `highest`
 
 
 def kind_of(point: Point, front: Front) -> str:
@@ -28,16 +27,7 @@ def kind_of(point: Point, front: Front) -> str:
 
 def in_view(front: Front) -> list[Point]:
     """The points that are drawn: those far worse than the dense model would flatten all others."""
-    return [point for point in front.points if point.perplexity <= highest(front)]
-
-
-def highest(front: Front) -> float:
-    """The perplexity up to which points are drawn."""
-    return max(
-        TOP * front.dense.perplexity,
-        *(p.perplexity for p in front.points if p.pattern == REFERENCE),
-        front.dense.perplexity,
-    )
+    return [point for point in front.points if point.perplexity <= highest(front, TOP)]
 
 
 def bytes_figure(front: Front) -> go.Figure:

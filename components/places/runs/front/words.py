@@ -1,9 +1,9 @@
 """Who wins where, pruning or quantising, in sentences."""
 
-from components.places.runs.front.figures import highest, in_view
+from components.places.runs.front.figures import TOP, in_view
 from components.words.html import escape, facts_line, reading
 from components.words.phrases import plural
-from eggs_core.evaluation.front import FEW_BITS, LLAMA_CPP, Front, Point, beside_plain, best_beside_plain
+from eggs_core.evaluation.front import FEW_BITS, LLAMA_CPP, Front, Point, beside_plain, best_beside_plain, highest
 from eggs_core.evaluation.intervals import Interval
 
 
@@ -83,7 +83,7 @@ def _hidden(front: Front) -> str:
     beyond = [f"{escape(p.name)} ({p.perplexity:,.0f})" for p in front.points if id(p) not in drawn]
     if not beyond:
         return ""
-    return f"Not drawn, as their perplexity is above {highest(front):,.0f}: {', '.join(beyond)}."
+    return f"Not drawn, as their perplexity is above {highest(front, TOP):,.0f}: {', '.join(beyond)}."
 
 
 def _inputs(front: Front) -> str:
