@@ -28,10 +28,16 @@ PATIENCE = 60.0  # seconds for an answer, however slow the machine
 
 
 @pytest.fixture(scope="module")
-def public(tmp_path_factory) -> Iterator[str]:
+def server(tmp_path_factory) -> Iterator[tuple[str, psutil.Process]]:
+    """The address of a public server, and its process."""
+    with served("app.py", EGGS_HOSTED="1", EGGS_STORE=str(tmp_path_factory.mktemp("public"))) as (url, _, pid):
+        yield url, psutil.Process(pid)
+
+
+@pytest.fixture(scope="module")
+def public(server) -> str:
     """The address of a public server."""
-    with served("app.py", EGGS_HOSTED="1", EGGS_STORE=str(tmp_path_factory.mktemp("public"))) as (url, *_):
-        yield url
+    return server[0]
 
 
 @pytest.fixture
@@ -66,14 +72,15 @@ def pruning(url: str, method: str) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_killed_worker_takes_no_page_down(public):
+def test_a_killed_worker_takes_no_page_down(server):
     """As Linux ends the process that fills the memory."""
+    public, process = server
     told = pruning(public, "eggs-ptp-plus")
     while "Block" not in (text := next(told)):
         assert "process_completed" not in text
-    for process in psutil.process_iter(["cmdline"]):
-        if "components.jobs.worker" in " ".join(process.info["cmdline"] or []):
-            process.kill()
+    for child in process.children():  # other tests' servers have workers of their own
+        if "components.jobs.worker" in " ".join(child.cmdline()):
+            child.kill()
     assert "ended by the system" in "".join(told)
     assert "Done in" in "".join(pruning(public, "ria"))
 
