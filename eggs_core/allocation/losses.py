@@ -24,8 +24,8 @@ from eggs_core.models.architectures import LinearLayer, block_layers, find_block
 from eggs_core.models.hooks import OutputHook, frozen, hooked
 from eggs_core.pattern import NMPattern
 from eggs_core.progress import Progress
-from eggs_core.pruning.activations import Activations, InputStatistics, block_output, flat
-from eggs_core.pruning.block_calls import input_device
+from eggs_core.pruning.activations import Activations, InputStatistics, flat
+from eggs_core.pruning.block_calls import block_output, input_device
 from eggs_core.pruning.block_check import check_block_by_block
 from eggs_core.pruning.problem import LayerProblem
 from eggs_core.pruning.reconstruction import obs

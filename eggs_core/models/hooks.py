@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
 InputHook = Callable[["nn.Module", tuple["Tensor", ...]], None]  # sees a module and its input
-OutputHook = Callable[["nn.Module", tuple["Tensor", ...], "Tensor"], None]  # sees its output as well
+OutputHook = Callable[["nn.Module", tuple["Tensor", ...], "Tensor"], "Tensor | None"]  # sees or changes its output
 
 
 @contextmanager

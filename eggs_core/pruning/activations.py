@@ -8,18 +8,19 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from eggs_core.heavy import nn, no_grad, torch
+from eggs_core.heavy import nn, torch
 from eggs_core.models.architectures import LinearLayer
 from eggs_core.models.hooks import InputHook, hooked
 from eggs_core.pruning.activation_store import Batches
-from eggs_core.pruning.block_calls import Arguments, Recorder, carries, filled, same_calls
+from eggs_core.pruning.block_calls import Arguments, Recorder, carries, filled, run_block, run_whole, same_calls
 from eggs_core.pruning.known_outputs import KnownOutputs
 
 if TYPE_CHECKING:  # it takes transformers seconds to import its models
     from transformers import PreTrainedModel
 
-TOKENS_PER_BATCH = 4096
+TOKENS_PER_BATCH = 2048  # more gain nothing on a CPU: activations leave its caches
 MOST_GRAM_BYTES = 1 << 30  # of grams that are gathered at once, where a block has experts
+GRAM_BLOCK = 288  # channels whose part of a gram is computed together; what lies below the diagonal is not
 SAMPLE_TOKENS = 512  # inputs kept per layer to measure the error of its output
 
 
@@ -27,9 +28,9 @@ SAMPLE_TOKENS = 512  # inputs kept per layer to measure the error of its output
 class InputStatistics:
     """What calibration tells of one layer's input x: sums over `tokens` tokens of x² and, if asked, of x xᵀ.
 
-    `cross` and `residual_cross` are there if the layer makes up for those that were pruned before it in its block.
-    `cross` sums y xᵀ, with y the layer's input in the block as it was. `residual_cross` sums r xᵀ, with r the residual
-    gap: what the residual stream lacks by now where the layer writes.
+    `cross` or `wanted` is there if the layer makes up for those that were pruned before it in its block. `cross` sums
+    y xᵀ, with y the layer's input in the block as it was. `wanted` sums t xᵀ, with t the output that the layer should
+    have, where that is more than its own for y.
     """
 
     squares: torch.Tensor  # (in,)
@@ -38,9 +39,9 @@ class InputStatistics:
     tokens: int = 0
     offered: int = 0  # tokens that went through the block, of which a router may have sent some here
     cross: torch.Tensor | None = None  # (in, in)
-    residual_cross: torch.Tensor | None = None  # (out, in)
+    wanted: torch.Tensor | None = None  # (out, in)
     dense_sample: torch.Tensor | None = None  # as sample, of the block as it was
-    residual_gap_sample: torch.Tensor | None = None  # (at most SAMPLE_TOKENS, out)
+    wanted_sample: torch.Tensor | None = None  # (at most SAMPLE_TOKENS, out)
     sensitivity: torch.Tensor | None = None  # (out, out), of the block to the layer's outputs
 
     @classmethod
@@ -66,22 +67,21 @@ class InputStatistics:
                 setattr(moved, one.name, value.to(device))
         return moved
 
-    def update(
-        self, x: torch.Tensor, dense: torch.Tensor | None = None, residual_gap: torch.Tensor | None = None
-    ) -> None:
-        """Add inputs x (tokens, in); for the same tokens, those of the block as it was and the gap (tokens, out)."""
+    def update(self, x: torch.Tensor, dense: torch.Tensor | None = None, wanted: torch.Tensor | None = None) -> None:
+        """Add inputs x (tokens, in), and for the same tokens those of the block as it was, or fp32 outputs wanted."""
         x = x.to(torch.float32)
-        self.squares += x.square().sum(0)
-        if self.gram is not None:
-            self.gram.addmm_(x.T, x)
+        if self.gram is None:
+            self.squares += x.square().sum(0)
+        else:
+            _add_gram(self.gram, x)
+            self.squares = self.gram.diagonal()
         if dense is not None:
             dense = dense.to(torch.float32)
             self.cross = _add(self.cross, dense.T @ x)
             self.dense_sample = self._sampled(self.dense_sample, dense)
-        if residual_gap is not None:
-            residual_gap = residual_gap.to(torch.float32)
-            self.residual_cross = _add(self.residual_cross, residual_gap.T @ x)
-            self.residual_gap_sample = self._sampled(self.residual_gap_sample, residual_gap)
+        if wanted is not None:
+            self.wanted = _add(self.wanted, wanted.T @ x)
+            self.wanted_sample = self._sampled(self.wanted_sample, wanted)
         self.sample = self._sampled(self.sample, x)
         self.tokens += len(x)
 
@@ -91,15 +91,14 @@ class InputStatistics:
 
     def target_output(self, weight: torch.Tensor) -> torch.Tensor:
         """The output that the sample's tokens should have, (tokens, out), with the dense weight (out, in)."""
-        output = (self.sample if self.dense_sample is None else self.dense_sample) @ weight.T
-        return output if self.residual_gap_sample is None else output + self.residual_gap_sample
+        if self.wanted_sample is not None:
+            return self.wanted_sample
+        return (self.sample if self.dense_sample is None else self.dense_sample) @ weight.T
 
     def target(self, weight: torch.Tensor) -> torch.Tensor | None:
         """The target output's correlation with the input, Yᵀ X / tokens, (out, in); None for the layer's own output."""
-        if self.cross is None:
-            return None
-        product = weight @ self.cross
-        return (product if self.residual_cross is None else product + self.residual_cross) / self.tokens
+        product = self.wanted if self.wanted is not None or self.cross is None else weight @ self.cross
+        return None if product is None else product / self.tokens
 
 
 Statistics = dict[str, InputStatistics]  # by the layer's name
@@ -187,6 +186,15 @@ class Activations:
             self._carried[i] = tuple(carried)
 
 
+def _add_gram(gram: torch.Tensor, x: torch.Tensor) -> None:
+    """Add xᵀ x, (in, in), of which only what lies on and above the diagonal's blocks is computed."""
+    width = len(gram)
+    for start in range(0, width, GRAM_BLOCK):
+        block = slice(start, min(start + GRAM_BLOCK, width))
+        gram[block, start:].addmm_(x[:, block].T, x[:, start:])
+        gram[block.stop :, block] = gram[block, block.stop :].T
+
+
 def _add(total: torch.Tensor | None, product: torch.Tensor) -> torch.Tensor:
     return product if total is None else total.add_(product)
 
@@ -201,27 +209,6 @@ def _batches(windows: torch.Tensor, most: int) -> list[torch.Tensor]:
     count, length = windows.shape
     size = max(d for d in range(1, count + 1) if count % d == 0 and (d * length <= most or d == 1))
     return list(windows.split(size))
-
-
-@no_grad
-def run_whole(block: nn.Module, hidden: torch.Tensor, arguments: Arguments) -> tuple[Any, ...]:
-    """All that a block returns, its hidden states first, without gradients."""
-    args, kwargs = arguments
-    output = block(hidden, *args, **kwargs)
-    return tuple(output) if isinstance(output, tuple | list) else (output,)
-
-
-@no_grad
-def run_block(block: nn.Module, hidden: torch.Tensor, arguments: Arguments) -> torch.Tensor:
-    """A block's hidden states after it, without gradients."""
-    return block_output(block, hidden, arguments)
-
-
-def block_output(block: nn.Module, hidden: torch.Tensor, arguments: Arguments) -> torch.Tensor:
-    """A block's hidden states after it."""
-    args, kwargs = arguments
-    output = block(hidden, *args, **kwargs)
-    return output[0] if isinstance(output, tuple | list) else output
 
 
 def _gather(block: nn.Module, layers: list[LinearLayer], calls: Calls, need_gram: bool) -> Statistics:

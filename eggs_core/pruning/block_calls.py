@@ -1,4 +1,4 @@
-"""How a model calls its decoder blocks, recorded without computing them."""
+"""How a model calls its decoder blocks, recorded without computing them; and calling one alone."""
 
 from __future__ import annotations
 
@@ -156,3 +156,24 @@ def same_calls(known: list[Arguments | None], arguments: list[Arguments | None])
         return named and _equal(one[0], other[0])
 
     return all(map(same, known, arguments))
+
+
+@no_grad
+def run_whole(block: nn.Module, hidden: torch.Tensor, arguments: Arguments) -> tuple[Any, ...]:
+    """All that a block returns, its hidden states first, without gradients."""
+    args, kwargs = arguments
+    output = block(hidden, *args, **kwargs)
+    return tuple(output) if isinstance(output, tuple | list) else (output,)
+
+
+@no_grad
+def run_block(block: nn.Module, hidden: torch.Tensor, arguments: Arguments) -> torch.Tensor:
+    """A block's hidden states after it, without gradients."""
+    return block_output(block, hidden, arguments)
+
+
+def block_output(block: nn.Module, hidden: torch.Tensor, arguments: Arguments) -> torch.Tensor:
+    """A block's hidden states after it."""
+    args, kwargs = arguments
+    output = block(hidden, *args, **kwargs)
+    return output[0] if isinstance(output, tuple | list) else output

@@ -13,8 +13,8 @@ from typing import Any
 from eggs_core.config import PruneConfig
 from eggs_core.heavy import nn, no_grad, torch
 from eggs_core.models.architectures import LinearLayer
-from eggs_core.pruning.activations import TOKENS_PER_BATCH, Calls, block_output, flat
-from eggs_core.pruning.block_calls import Arguments
+from eggs_core.pruning.activations import TOKENS_PER_BATCH, Calls, flat
+from eggs_core.pruning.block_calls import Arguments, block_output
 from eggs_core.pruning.trained import Trained, schedule
 
 TOKENS_PER_STEP = 256  # or one window, where that is longer; measured on tiny-llama: 512 do worse at equal cost

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from eggs_core.heavy import nn, torch
 from eggs_core.models.architectures import LinearLayer
 from eggs_core.models.hooks import OutputHook, frozen, hooked
-from eggs_core.pruning.activations import block_output, flat
-from eggs_core.pruning.block_calls import Arguments
+from eggs_core.pruning.activations import flat
+from eggs_core.pruning.block_calls import Arguments, block_output
 
 TOKENS = 8192  # that G is estimated on
 
@@ -35,9 +35,11 @@ def sensitivities(
             product = gradient.T @ gradient
             found[name] = found[name].add_(product) if name in found else product
 
-        def hook(_module: nn.Module, _args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            if output.requires_grad:
-                output.register_hook(add)
+        def hook(_module: nn.Module, _args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+            if not output.requires_grad:  # the way back ends here; a copy, as blocks may add to it in place
+                output = output.requires_grad_().clone()
+            output.register_hook(add)
+            return output
 
         return hook
 
@@ -54,7 +56,7 @@ def sensitivities(
 def _backward(block: nn.Module, hidden: torch.Tensor, arguments: Arguments, seed: int) -> None:
     """One backward pass from random directions at the output, each as long as the output there is short."""
     with torch.enable_grad():
-        output = block_output(block, hidden.detach().requires_grad_(), arguments)
+        output = block_output(block, hidden.detach(), arguments)
         direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed)).to(output.device)
         size = output.detach().float().norm(dim=-1, keepdim=True).clamp_min(1e-30)
         output.backward((direction * size.mean() / size).to(output.dtype))

@@ -12,12 +12,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from eggs_core.heavy import nn, no_grad, torch
 from eggs_core.models.architectures import LinearLayer
-from eggs_core.models.hooks import InputHook, OutputHook, hooked
+from eggs_core.models.hooks import InputHook, hooked
 from eggs_core.pruning.activations import (
     MOST_GRAM_BYTES,
     Activations,
@@ -25,9 +25,9 @@ from eggs_core.pruning.activations import (
     InputStatistics,
     Statistics,
     flat,
-    run_block,
 )
-from eggs_core.pruning.block_calls import Arguments, StopForward
+from eggs_core.pruning.block_calls import Arguments, StopForward, run_block
+from eggs_core.pruning.block_order import order_of
 from eggs_core.pruning.known_outputs import KnownOutputs
 from eggs_core.pruning.sensitivity import sensitivities
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from eggs_core.models.architectures import Linear
 
 WIDEST = 4096  # outputs of a layer whose sensitivity is used: what it costs grows with their cube
-SAME = 1e-3  # relative difference below which two activations count as the same
 
 Twins = list[tuple[LinearLayer, LinearLayer]]  # layers of a block as it is, each with itself as it was
 
@@ -57,16 +56,20 @@ def stages(
     outputs = known or KnownOutputs(block, changing, 0), KnownOutputs(before, changing, known.room if known else 0)
     named = {layer.name: layer for layer in layers}
     twins = {n: replace(x, module=cast("Linear", before.get_submodule(x.projection))) for n, x in named.items()}
-    last = _last_write(before, list(twins.values()), *calls.first)
-    inputs = _inputs_in_order(before, list(twins.values()), *calls.first)
-    weighed = [twins[name] for name in inputs[0] if twins[name].shape[0] <= WIDEST]
+    order = order_of(before, list(twins.values()), *calls.first)
+    for one in outputs:
+        one.ends = order.ends
+    weighed = [twins[name] for name in order.inputs[0] if twins[name].shape[0] <= WIDEST]
     sensitivity = sensitivities(before, weighed, calls)
-    for stage in _stages(inputs, named):
+    sides = _Side(block, outputs[0]), _Side(before, outputs[1])
+    found: Statistics = {}
+    for stage in _stages(order.inputs, named):
         pairs = [(named[names[0]], twins[names[0]]) for names in stage]
-        whole = any(last in names for names in stage)
+        last = next((twins[names[0]] for names in stage if names == [order.last]), None)
+        gathered = _gather_stage(sides, pairs, calls, last, changed=bool(found))
         found = {
             name: replace(statistics, sensitivity=sensitivity.get(name))
-            for names, statistics in zip(stage, _gather_stage(block, before, pairs, calls, whole, outputs), strict=True)
+            for names, statistics in zip(stage, gathered, strict=True)
             for name in names
             if statistics is not None
         }
@@ -85,39 +88,57 @@ def _stages(inputs: list[list[str]], named: dict[str, LinearLayer]) -> Iterator[
         yield from (stage[start : start + together] for start in range(0, len(stage), together))
 
 
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The block as it is or as it was."""
+
+    block: nn.Module
+    outputs: KnownOutputs
+
+    def inputs(
+        self, layers: list[LinearLayer], number: int, batch: tuple[torch.Tensor, Arguments], last: LinearLayer | None
+    ) -> tuple[list[torch.Tensor | None], torch.Tensor | None]:
+        """Each layer's input, None if no token reaches it; and the block's output but for what `last` adds to it."""
+        with self.outputs.batch(number, last):
+            inputs, rest = _inputs(self.block, layers, *batch, last is not None)
+        if len(layers) == 1:
+            self.outputs.enter(layers[0].projection, number, inputs[0])
+        return inputs, rest
+
+
 def _gather_stage(
-    pruned: nn.Module,
-    before: nn.Module,
-    pairs: Twins,
-    calls: Calls,
-    whole: bool,
-    outputs: tuple[KnownOutputs, KnownOutputs],
+    sides: tuple[_Side, _Side], pairs: Twins, calls: Calls, last: LinearLayer | None, changed: bool
 ) -> list[InputStatistics | None]:
-    """Statistics of each layer's input, in the block as it is and as it was; None if no token reached it."""
+    """Statistics of each layer's input, in the block as it is and as it was; None if no token reached it.
+
+    last: the layer of this stage, as it was, that writes to the residual stream at the block's end. changed: was a
+    stage pruned before?
+    """
     found: list[InputStatistics | None] = [None] * len(pairs)
     aligned = [True] * len(pairs)
-    now, then = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    (now, then), weight = zip(*pairs, strict=True), None if last is None else last.weight()
     tokens = 0
-    for number, (hidden, arguments) in enumerate(calls):
-        tokens += len(flat(hidden))
-        with outputs[0].batch(number):
-            inputs, rest = _inputs(pruned, now, hidden, arguments, whole)
-        with outputs[1].batch(number):
-            dense_inputs, dense_rest = _inputs(before, then, hidden, arguments, whole)
-        residual_gap = None if rest is None or dense_rest is None else flat(dense_rest - rest)
+    for number, batch in enumerate(calls):
+        inputs, rest = sides[0].inputs(list(now), number, batch, last)
+        dense_inputs, dense_rest = sides[1].inputs(list(then), number, batch, last) if changed else (inputs, rest)
+        offered = len(flat(batch[0]))
+        tokens += offered
         for i, (x, y) in enumerate(zip(inputs, dense_inputs, strict=True)):
             if x is None:
                 continue
             one = found[i] = found[i] or InputStatistics.empty(x.shape[-1], x.device, True)
             # A router may send other tokens to an expert than before. Then the expert's own output is the target.
-            aligned[i] &= y is not None and x.shape == y.shape and len(flat(x)) == len(flat(hidden))
-            fits = aligned[i] and y is not None
-            one.update(flat(x), flat(y) if fits and y is not None else None, residual_gap if fits else None)
+            aligned[i] &= y is not None and x.shape == y.shape and len(flat(x)) == offered
+            dense = flat(y) if changed and aligned[i] and y is not None else None
+            if dense is None or weight is None or then[i] is not last or rest is None or dense_rest is None:
+                one.update(flat(x), dense)
+            else:  # it makes up for the residual gap too, which is what the residual stream lacks by now
+                one.update(flat(x), wanted=dense.float() @ weight.T + flat(dense_rest - rest).float())
     for gathered, fits in zip(found, aligned, strict=True):
         if gathered is not None:
             gathered.offered = tokens
         if gathered is not None and not fits:
-            gathered.cross = gathered.residual_cross = gathered.dense_sample = gathered.residual_gap_sample = None
+            gathered.cross = gathered.wanted = gathered.dense_sample = gathered.wanted_sample = None
     return found
 
 
@@ -125,9 +146,8 @@ def _gather_stage(
 def _inputs(
     block: nn.Module, layers: list[LinearLayer], hidden: torch.Tensor, arguments: Arguments, whole: bool
 ) -> tuple[list[torch.Tensor | None], torch.Tensor | None]:
-    """Each layer's input, None if no token reaches it; and if `whole`, the block's output without the first's own."""
+    """Each layer's input, None if no token reaches it, and if `whole`, the block's output."""
     found: list[torch.Tensor | None] = [None] * len(layers)
-    own: list[torch.Tensor] = []
     stop = len(layers) == 1 and not whole
 
     def hook_for(place: int) -> InputHook:
@@ -138,61 +158,7 @@ def _inputs(
 
         return before
 
-    def after(_module: nn.Module, _args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        own.append(output.clone())
-
-    hooks = [layer.module.register_forward_pre_hook(hook_for(i)) for i, layer in enumerate(layers)]
-    if whole:
-        hooks.append(layers[0].module.register_forward_hook(after))
+    hooks = (layer.module.register_forward_pre_hook(hook_for(i)) for i, layer in enumerate(layers))
     with hooked(hooks), suppress(StopForward):
         output = run_block(block, hidden, arguments)
-    return found, output - own[0].view_as(output) if own else None
-
-
-@no_grad
-def _inputs_in_order(
-    block: nn.Module, layers: list[LinearLayer], hidden: torch.Tensor, arguments: Arguments
-) -> list[list[str]]:
-    """Names of layers in the order in which the block calls them, those that read the same tensor together."""
-    calls: list[tuple[torch.Tensor, list[str]]] = []  # holds the tensors, so that none takes another's identity
-
-    def hook_for(name: str) -> InputHook:
-        def hook(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-            same = next((names for x, names in calls if x is args[0]), None)
-            if same is None:
-                calls.append((args[0], [name]))
-            else:
-                same.append(name)
-
-        return hook
-
-    with hooked(layer.module.register_forward_pre_hook(hook_for(layer.name)) for layer in layers):
-        run_block(block, hidden, arguments)
-    found = [names for _, names in calls]
-    called = {name for names in found for name in names}
-    return found + [[layer.name] for layer in layers if layer.name not in called]
-
-
-@no_grad
-def _last_write(block: nn.Module, layers: list[LinearLayer], hidden: torch.Tensor, arguments: Arguments) -> str | None:
-    """The name of the layer called last, if its output is added to the residual stream as it is.
-
-    The output is doubled to see whether the block's output grows by just that. So no table of norms is needed.
-    """
-    last: list[LinearLayer] = []
-    own: list[torch.Tensor] = []
-
-    def hook_for(layer: LinearLayer) -> OutputHook:
-        def hook(_module: nn.Module, _args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            last[:], own[:] = [layer], [output.clone()]  # blocks may add to it in place
-
-        return hook
-
-    with hooked(layer.module.register_forward_hook(hook_for(layer)) for layer in layers):
-        whole = run_block(block, hidden, arguments)
-    if not last or own[0].numel() != whole.numel():
-        return None
-    with last[0].module.register_forward_hook(lambda _module, _args, output: 2 * output):
-        added = run_block(block, hidden, arguments) - whole
-    wanted = own[0].view_as(whole)
-    return last[0].name if (added - wanted).float().norm() <= SAME * wanted.float().norm() else None
+    return found, output if whole else None

@@ -9,7 +9,8 @@ from eggs_core.config import make_config
 from eggs_core.models.architectures import BLOCK_PATHS, find_blocks, linear_layers
 from eggs_core.models.experts import open_experts
 from eggs_core.pruning import block_fit, loop
-from eggs_core.pruning.activations import Activations, run_block
+from eggs_core.pruning.activations import Activations
+from eggs_core.pruning.block_calls import run_block
 from eggs_core.pruning.block_fit import FitStep, fit_block
 from eggs_core.pruning.loop import LayerReport, prune, prune_steps
 from eggs_core.registry import CUSTOM
