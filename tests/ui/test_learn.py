@@ -196,3 +196,61 @@ def test_every_tab_links_to_the_lesson(open_page):
         links.first.wait_for()
         steps = {link.get_attribute("href").removeprefix("?step=") for link in links.all()}
         assert steps <= set(KEYS), f"{tab} links to {steps}"
+
+
+FOCUS = """() => {
+  const at = document.activeElement, box = at.getBoundingClientRect();
+  const seen = at.checkVisibility() && box.bottom > 0 && box.top < innerHeight;
+  return { name: at.id || at.tagName.toLowerCase(), seen };
+}"""
+
+
+def focused(page) -> str:
+    """What has the focus, once that stands still; it is neither lost nor out of sight."""
+    page.wait_for_timeout(150)
+    page.wait_for_function("document.activeElement !== document.body && !document.activeElement.disabled")
+    found = page.evaluate(FOCUS)
+    assert found["seen"], found
+    return found["name"]
+
+
+def tab_to(page, selector: str) -> None:
+    """Press Tab until the focus is there."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if page.evaluate("s => document.activeElement.matches(s)", selector):
+            return
+    raise AssertionError(f"Tab never comes to {selector}")
+
+
+def test_the_keyboard_alone_goes_through_the_lesson(open_page):
+    page = open_page(query=f"?step={KEYS[0]}")
+    page.get_by_role("heading", name=STEPS[0].name, exact=True).wait_for()
+    tab_to(page, "#lesson-question input")
+    page.keyboard.press("Space")
+    page.wait_for_selector("#lesson-feedback :is(.good, .bad), #lesson-feedback p")
+    focused(page)
+    tab_to(page, "#lesson-next")
+    for step in STEPS[1:]:
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name=step.name, exact=True).wait_for()
+        assert focused(page) == ("h2" if step is STEPS[-1] else "lesson-next"), step.name
+    page.keyboard.press("Shift+Tab")  # to what stands before the heading, not to the beginning of the page
+    assert page.evaluate("document.activeElement.closest('#lesson') !== null")
+    tab_to(page, "#lesson-back")
+    for step in reversed(STEPS[:-1]):
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name=step.name, exact=True).wait_for()
+        assert focused(page) == ("h2" if step is STEPS[0] else "lesson-back"), step.name
+
+
+def test_an_answer_and_a_new_start_leave_the_focus_where_it_is(open_page):
+    page = open_page(query="?step=magnitude")  # whose slider waits for the answer
+    page.get_by_role("heading", name="Magnitude", exact=True).wait_for()
+    tab_to(page, "#lesson-question input")
+    page.keyboard.press("Space")
+    page.wait_for_selector("#lesson-slider input[type=number]:enabled")
+    assert focused(page) and page.evaluate("document.activeElement.closest('#lesson-question') !== null")
+    tab_to(page, "#lesson-anew")
+    page.keyboard.press("Enter")
+    assert focused(page) == "lesson-anew"
