@@ -113,6 +113,7 @@ PLAIN = {
     "address.opened_tab",
     "places.home.sentence.view.methods",  # names of the registry
     "charts.colors.color",
+    "charts.colors.ink",
     "charts.colors.shades",
     "jobs.events.visitor",
     "jobs.messages.waiting",  # which is escaped where it is used

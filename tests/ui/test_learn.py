@@ -128,6 +128,22 @@ def test_what_one_reads_touches_and_sees_change_is_on_one_screen(open_page, widt
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+OVERLAP = """() => {
+  const boxes = s => [...document.querySelectorAll(s)].filter(e => e.checkVisibility());
+  const seen = s => boxes(s).map(e => e.getBoundingClientRect());
+  return seen('#lesson-steps label').flatMap(a => seen('#lesson-buttons button').filter(b =>
+    a.right > b.left + 1 && a.left < b.right - 1 && a.bottom > b.top + 1 && a.top < b.bottom - 1)).length;
+}"""
+
+
+@pytest.mark.parametrize("width", [1440, 1024, 1000])
+def test_no_button_lies_on_the_steps(open_page, width):
+    page = open_page(width, 768, f"?step={KEYS[-1]}")  # which has the most buttons
+    page.wait_for_selector("#lesson-print")
+    page.locator("#lesson-steps label").nth(16).focus()
+    assert page.evaluate(OVERLAP) == 0
+
+
 def test_the_lessons_buttons_end_where_its_content_ends(open_page):
     page = open_page(1440, 900, "?step=magnitude")
     page.get_by_role("heading", name="Magnitude", exact=True).wait_for()

@@ -3,6 +3,7 @@
 import json
 import re
 
+import gradio as gr
 import pytest
 
 from components.places.quality.breakdown.view import breakdown, measure_breakdown
@@ -11,7 +12,9 @@ from components.places.quality.tasks.view import LIMIT, measure_tasks, task_pair
 from components.places.quality.tasks.words import task_table
 from components.places.quality.texts.view import measure_text, text_rows
 from components.places.quality.texts.words import texts_table
+from components.places.quality.tokens.tab import create_tokens_panel
 from components.places.quality.tokens.view import SAMPLE, SAMPLE_NAME, compare_text, compared, token_work
+from components.places.quality.writing.tab import create_writing_panel
 from components.places.quality.writing.view import TOKENS, write, written
 from components.places.quality.writing.words import Lane, lanes_html
 from components.state.known_runs import bundled_runs, first_run
@@ -74,6 +77,22 @@ def test_shipped_runs_have_their_answers_with_them(follow):
         assert SAMPLE.startswith(tokens.first + "".join(change.text for change in tokens.changes))
         assert texts.prompt == PROMPT and [lane.title for lane in texts.lanes] == ["Dense", run_label(one)]
         assert {lane.tokens for lane in texts.lanes} == {TOKENS}
+
+
+@pytest.mark.parametrize(
+    ("create", "name", "seen"), [(create_tokens_panel, "tokens", "view"), (create_writing_panel, "writing", "lanes")]
+)
+def test_a_section_is_filled_when_it_opens(run, create, name, seen):
+    with gr.Blocks():
+        panel = create(gr.State(None))
+    workspace = Workspace()
+    workspace.show(run)
+    closed = {part.elem_id: value for part, value in panel.render(workspace).items()}
+    assert closed[f"{name}-{seen}"] == "" and "facts" not in closed[f"{name}-reading"]
+    workspace.section = name
+    opened = {part.elem_id: value for part, value in panel.render(workspace).items()}
+    assert "EGGS-PTP+" in opened["writing-lanes"] if name == "writing" else "data-change" in opened["tokens-view"]
+    assert "20" in opened[f"{name}-reading"].partition('class="facts"')[2]
 
 
 def test_shipped_answers_are_small():
