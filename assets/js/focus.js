@@ -5,7 +5,9 @@
   let last = null, trail = [], byKeyboard = false, looks = false;
 
   const usable = at => at?.isConnected && !at.matches(':disabled, [aria-disabled=true]') && at.checkVisibility({ visibilityProperty: true });
-  const within = place => [...place.querySelectorAll(FOCUSABLE)].find(usable);
+  // The first part in a place; of a place with tabs the one that is open.
+  const within = place => [place.querySelector(':scope > .tab-wrapper [role=tab][aria-selected=true]'),
+    ...place.querySelectorAll(FOCUSABLE)].find(usable);
 
   const twin = id => {
     const other = { prune: 'stop', stop: 'prune' }[id] ?? (/-start$/.test(id) ? id.replace(/start$/, 'stop') : id.replace(/stop$/, 'start'));
