@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from components.jobs.messages import bar, message
 from components.jobs.prune import Follow
@@ -75,7 +76,7 @@ def write(
         else:
             yield bar(event), ""
     if lanes:
-        asked = {"prompt": prompt, "runs": [run.key for run in runs]}
+        asked: dict[str, Any] = {"prompt": prompt, "runs": [run.key for run in runs]}
         asked |= {"tokens": tokens, "temperature": temperature, "seed": seed}
         keep(Measured(WRITING, asked, [asdict(lane) for lane in lanes]))
         yield writing_reading(lanes), lanes_html(lanes, prompt)
