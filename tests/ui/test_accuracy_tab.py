@@ -85,7 +85,7 @@ def test_a_pasted_text_gets_its_own_row(open_page):
     assert "pasted text" in page.inner_text("#texts-table") and "× " in page.inner_text("#texts-reading")
 
 
-def test_models_write_side_by_side_and_can_be_stopped(open_page):
+def test_models_write_side_by_side(open_page):
     page = open_page(width=390, query=f"?run={quick_run().key}")
     open_tab(page, "Accuracy")
     open_section(page, "Side by side")
@@ -99,25 +99,20 @@ def test_models_write_side_by_side_and_can_be_stopped(open_page):
     assert [lane["tokens"] for lane in lanes] == ["24", "24"] and lanes[0]["parted"] == "" and lanes[1]["parted"]
     assert page.locator("#writing-lanes mark").count() == 1
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    page.fill("#writing-tokens input[type=number]", "256")
-    page.click("#writing-start")
-    page.click("#writing-stop:enabled")
-    page.wait_for_function("document.querySelector('#writing-reading')?.textContent.includes('Stopped')")
-    page.wait_for_selector("#writing-start:enabled")
 
 
 def test_the_keyboard_keeps_its_place_when_work_starts_and_stops(open_page):
     page = open_page(query=f"?run={quick_run().key}")
     open_tab(page, "Accuracy")
-    open_section(page, "Side by side")
-    page.fill("#writing-tokens input[type=number]", "256")
+    open_section(page, "Where it breaks")
+    page.fill("#breakdown-windows input[type=number]", "64")  # it takes long enough to be stopped
     at = "id => document.activeElement.id === id && !document.activeElement.disabled"
-    page.focus("#writing-start")
+    page.focus("#breakdown-start")
     page.keyboard.press("Enter")
-    page.wait_for_function(at, arg="writing-stop")
+    page.wait_for_function(at, arg="breakdown-stop")
     page.keyboard.press("Enter")
-    page.wait_for_function(at, arg="writing-start")
-    page.get_by_text("Stopped.").wait_for()
+    page.wait_for_function(at, arg="breakdown-start")
+    page.locator("#breakdown-reading").get_by_text("Stopped.").wait_for()
 
 
 @pytest.mark.slow
