@@ -71,7 +71,7 @@ def create_page() -> None:
     create_compare_tab(compare, state)
     with compare:
         create_structure_panel(compare, state)
-        create_front_panel(compare)
+        create_front_panel(compare, state)
     create_runs_tab(runs, place, state, joined([page.places, page.all, sidebar.tab]))
     create_api()
     _wire(page)

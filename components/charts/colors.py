@@ -46,3 +46,11 @@ def _toned(hue: str, tone: float) -> str:
     parts = (int(hue[start : start + 2], 16) for start in (1, 3, 5))
     aim = 255 if tone > 0 else 0
     return "#" + "".join(f"{round(part + abs(tone) * (aim - part)):02X}" for part in parts)
+
+
+def ink(hue: str) -> str:
+    """Black or white, whichever is easier to read on a colour (WCAG 2.2, relative luminance)."""
+    shares = [int(hue[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    luminance = sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return "#000000" if luminance > 0.179 else "#FFFFFF"

@@ -5,6 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from components.charts.colors import ink
 from components.charts.layout import base_layout
 from components.charts.whiskers import GREY, whiskers
 
@@ -40,6 +41,7 @@ def speed_bars(latency: Mapping[str, Any], kind: str) -> go.Figure:
         error_x=whiskers(*([q[name] for q in quartiles] for name in ("median", "low", "high")), color=GREY),
         text=[f"{q['median']:.3g}" if q["median"] < 100 else f"{q['median']:,.0f}" for q in quartiles],
         textposition="inside",
+        insidetextfont={"color": [ink(SIDES[s][1]) for s in shown]},
         insidetextanchor="start",
         textangle=0,
         customdata=[[q["low"], q["high"], q["count"]] for q in quartiles],

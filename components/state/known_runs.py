@@ -14,6 +14,7 @@ from eggs_core.runs.store import STORE
 DEFAULT_RUN = ("tiny-llama", "2:4", "eggs-ptp-plus")
 
 
+_FOLDERS: dict[Hashable, Path] = {}  # of the runs that were read by `read_shipped`
 _SHARED: weakref.WeakValueDictionary[Hashable, Run] = weakref.WeakValueDictionary()
 
 
@@ -27,13 +28,20 @@ def problems() -> tuple[str, ...]:
     return read_shipped()[1]
 
 
+def shipped_folder(run: Run) -> Path | None:
+    """The folder of a run that ships with the app; None for any other."""
+    bundled_runs()
+    return _FOLDERS.get(run_id(run))
+
+
 @cache
 def read_shipped(place: Path = ASSETS / "runs") -> tuple[tuple[Run, ...], tuple[str, ...]]:
     """The runs in a folder, and a sentence for each one that is damaged."""
     runs, message = [], []
     for folder in sorted(place.glob("*/")):
         try:
-            runs.append(load_run(folder))
+            runs.append(run := load_run(folder))
+            _FOLDERS[run_id(run)] = folder
         except EggsError as error:
             message.append(str(error).replace(str(folder), folder.name))
     return tuple(runs), tuple(message)

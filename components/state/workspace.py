@@ -58,6 +58,7 @@ class Workspace:
     jobs: dict[str, object] = field(default_factory=dict)  # name of a job that may go on -> its token
     begun: set[str] = field(default_factory=set)  # names of all jobs that were ever begun
     tab: str = "overview"  # that is open
+    section: str = "perplexity"  # of Quality that is open
     seen: dict[str, str] = field(default_factory=dict)  # place -> its tab that was open last
     filled: set[str] = field(default_factory=set)  # tabs that the visit was sent at once
     # Times that the page was drawn, or the plan's canvas.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eggs_core.errors import EggsError
 from eggs_core.heavy import no_grad, torch
@@ -89,6 +89,38 @@ def kind_of(pieces: list[str], index: int) -> str:
         return "word endings"
     before = "".join(pieces[:index]).rstrip()
     return "names" if word[0].isupper() and before[-1:] not in '.!?:"”' else "words"
+
+
+def plain_changes(first: str, changes: list[TokenChange]) -> dict[str, Any]:
+    """What `compare_tokens` gives as plain values for JSON: nats to four digits, shares to three."""
+
+    def side(predictions: list[Prediction]) -> list[list]:
+        return [
+            [round(p.nats, 4), [word for word, _ in p.likeliest], [round(share, 3) for _, share in p.likeliest]]
+            for p in predictions
+        ]
+
+    return {
+        "texts": [first, *(change.text for change in changes)],
+        "dense": side([change.dense for change in changes]),
+        "pruned": side([change.pruned for change in changes]),
+    }
+
+
+def changes_of(plain: dict[str, Any]) -> tuple[str, list[TokenChange]]:
+    """What `plain_changes` was made of; raises ValueError, TypeError or LookupError for other values."""
+    texts = [str(text) for text in plain["texts"]]
+    sides = [
+        [
+            Prediction(float(nats), [(str(w), float(s)) for w, s in zip(*likeliest, strict=True)])
+            for nats, *likeliest in rows
+        ]
+        for rows in (plain["dense"], plain["pruned"])
+    ]
+    kinds = [kind_of(texts, i) for i in range(1, len(texts))]
+    if not kinds:
+        raise ValueError("there is no token")
+    return texts[0], [TokenChange(*row) for row in zip(texts[1:], kinds, *sides, strict=True)]
 
 
 def mean_changes(changes: list[TokenChange]) -> dict[str, tuple[float, int]]:

@@ -10,6 +10,7 @@ from eggs_core.errors import EggsError, OtherVersion
 from eggs_core.files import write_text
 from eggs_core.report_types import Listed, Report
 from eggs_core.runs.folder import FILES, REPORT, current, has_run, stamp, steady
+from eggs_core.runs.measured import Measured, keep_measured, read_measured
 from eggs_core.runs.run import Run, load_run, read_report, save_run
 from eggs_core.runs.store_contents import (
     CHECKPOINTS,
@@ -171,6 +172,17 @@ class RunStore:
         if not owned(place) or not has_run(place):
             raise EggsError("Only runs in the store can be named; this one ships with the app or was removed.")
         write_text(place / LABEL, _plain(text))
+
+    def measured(self, run: Run, kind: str) -> list[Measured]:
+        """What was measured of a stored run later, the oldest first; see `read_measured`."""
+        place = self._place(run.key)
+        return read_measured(place, run, kind) if owned(place) else []
+
+    def keep_measured(self, run: Run, row: Measured) -> None:
+        """Keep what was measured with a run that is in the store; raises EggsError if it cannot be written."""
+        place = self._place(run.key)
+        if owned(place) and has_run(place):
+            keep_measured(place, run, row)
 
     def remove(self, key: str) -> None:
         """Forget a run, and the checkpoint of a streamed one; nothing happens if it is not there."""

@@ -22,16 +22,17 @@ from eggs_core.files import ABANDONED_SECONDS, PART, write_text
 from eggs_core.pruning.activation_store import LOCK, STATE, WORK
 from eggs_core.reading import read_json
 from eggs_core.runs.folder import COMMITTED, DETAILS, MASKS, REPORT, has_run, is_part, settle
+from eggs_core.runs.measured import MEASURED
 
 MARK = ".eggs-store"  # the file by which the store knows its folders again; its first line is the run's key
 LABEL, DAMAGED = "label.txt", "damaged-"
 CHECKPOINTS = ".checkpoints"  # the pruned models of streamed runs, each in a folder of its run's key
 RESUMABLE_SECONDS = 7 * 86400  # an unfinished checkpoint on which nobody worked for so long is given up
-_WRITTEN = {REPORT, MASKS, DETAILS, LABEL}
+_WRITTEN = {REPORT, MASKS, DETAILS, LABEL, *MEASURED}
 _LITTER = {"lost+found", ".DS_Store"}  # systems put these into empty folders
 _KEY = re.compile(r"[0-9a-f]{16}")  # of runs that were stored without a mark
 _DAMAGED = re.compile(rf"{DAMAGED}([0-9A-Za-z]{{1,64}})-\d+")
-_FILE_PART = re.compile(rf"\.({LABEL}|{MARK})\.\w{{8}}\{PART}")
+_FILE_PART = re.compile(rf"\.({'|'.join((LABEL, MARK, *MEASURED))})\.\w{{8}}\{PART}")
 _UNFINISHED = re.compile(rf"\.([0-9A-Za-z]{{1,64}})\.\w{{8}}\{PART}|\.([0-9a-f]{{16}})-\w{{8}}")
 
 
@@ -169,7 +170,7 @@ def _remove_run(place: Path, key: str) -> None:
         shutil.rmtree(going)
         return
     settle(place)  # else the older run would be seen once the newer one's report is gone
-    for name in (REPORT, MASKS, DETAILS, LABEL):
+    for name in (REPORT, MASKS, DETAILS, LABEL, *MEASURED):
         (place / name).unlink(missing_ok=True)
 
 

@@ -35,6 +35,7 @@ from components.places.quality.rotation import words as rotation_words
 from components.places.quality.tasks import words as tasks_words
 from components.places.quality.texts import words as texts_words
 from components.places.quality.tokens import words as tokens_words
+from components.places.quality.tokens.view import Compared
 from components.places.quality.writing import words as writing_words
 from components.places.runs.compare import words as compare_words
 from components.places.runs.front import words as front_words
@@ -112,6 +113,7 @@ PLAIN = {
     "address.opened_tab",
     "places.home.sentence.view.methods",  # names of the registry
     "charts.colors.color",
+    "charts.colors.ink",
     "charts.colors.shades",
     "jobs.events.visitor",
     "jobs.messages.waiting",  # which is escaped where it is used
@@ -132,8 +134,7 @@ PLAIN = {
     "places.quality.report.page.report_json",
     "places.quality.report.tab.write_report",
     "places.quality.writing.view.write",
-    "places.quality.writing.view.write_steps",
-    "places.quality.writing.words.lanes_html",  # see the test below
+    "places.quality.tasks.view.newest_day",
     "places.runs.compare.view.sources",
     "places.runs.compare.view.models_of",
     "places.runs.compare.view.options_of",
@@ -147,6 +148,7 @@ PLAIN = {
     "places.runs.compare.words.left_out",
     "places.runs.front.figures.kind_of",
     "places.runs.front.view.models",
+    "places.runs.front.view.front_of",
     "places.runs.stored.view.as_json",
     "places.runs.stored.words.title_of",
     "places.speed.latency.words.formula_line",
@@ -366,7 +368,8 @@ def words_of_quality(run: Run) -> dict[Callable, Callable[[], str]]:
     task = TaskScore(EVIL, 4, 0.25, 0.5, 0.1, 0.5, 0.1, [True, False, True, False], [True, False, True, False])
     parts = [PartCost(kind, EVIL, 1, 0.5, interval) for kind in ("block", "projection")]
     drifts = [BlockDrift(0, 0.1, 0.9), BlockDrift(1, 0.2, 0.8)]
-    writers = [writing_words.Writer(EVIL, "#000", [1], parted) for parted in (None, 0)]
+    lanes = [writing_words.Lane(EVIL, 1, parted, EVIL, EVIL, EVIL) for parted in (None, 0)]
+    compared = Compared(EVIL, [change], EVIL, EVIL)
     unturned = Run(run.report | {"rotation": {"why": EVIL}}, {})
     recovery, point = Row(EVIL, 1.0, 3.0, 2.0, EVIL, EVIL), RecoveryPoint(0, 0, 0.1)
     return {
@@ -380,11 +383,15 @@ def words_of_quality(run: Run) -> dict[Callable, Callable[[], str]]:
         rotation_words.rotation_reading: lambda: rotation_words.rotation_reading(unturned),
         tasks_words.task_table: lambda: tasks_words.task_table([(task, task)], EVIL),
         tasks_words.tasks_reading: lambda: tasks_words.tasks_reading(run, [(task, task)]),
+        tasks_words.tasks_facts: lambda: tasks_words.tasks_facts(EVIL),
         texts_words.texts_table: lambda: texts_words.texts_table(run, [row]),
         texts_words.texts_reading: lambda: texts_words.texts_reading(run, [row]),
         tokens_words.coloured_text: lambda: tokens_words.coloured_text(EVIL, [change]),
+        tokens_words.tokens_facts: lambda: tokens_words.tokens_facts(compared),
         tokens_words.tokens_reading: lambda: tokens_words.tokens_reading([change, change]),
-        writing_words.writing_reading: lambda: writing_words.writing_reading(writers),
+        writing_words.writing_reading: lambda: writing_words.writing_reading(lanes),
+        writing_words.writing_facts: lambda: writing_words.writing_facts(0.5, 0, EVIL),
+        writing_words.lanes_html: lambda: writing_words.lanes_html(lanes, EVIL),
     }
 
 
@@ -482,8 +489,8 @@ def test_written_text_is_shown_as_text():
     class Tokenizer:
         decode = staticmethod(lambda tokens, **options: EVIL)
 
-    writer = writing_words.Writer(EVIL, "#000", [1, 2], 1)
-    check(writing_words.lanes_html([writer], Tokenizer(), EVIL))
+    lane = writing_words.lane_of(writing_words.Writer(EVIL, [1, 2], 1), Tokenizer())
+    check(writing_words.lanes_html([lane], EVIL))
 
 
 def test_a_report_to_take_along_has_no_hostile_script(evil):

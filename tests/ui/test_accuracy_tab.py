@@ -25,8 +25,9 @@ def test_every_token_is_coloured_by_the_change_of_its_loss(open_page, result, wi
     open_tab(page, "Accuracy")
     open_section(page, "Token by token")
     page.fill("#tokens-input textarea", TEXT)
+    page.wait_for_selector("#tokens-view .token[data-change]")  # of the sample, as it ships
     page.click("#tokens-start")
-    page.wait_for_selector("#tokens-view .token[data-change]")
+    page.locator("#tokens-reading").get_by_text("a text of one’s own").wait_for()
     models = result(recover(quick_run()))
     _, wanted = compare_tokens(models.dense.tokenizer, models.dense.model, models.zeros, TEXT)
     drawn = page.eval_on_selector_all("#tokens-view .token[data-change]", "e => e.map(x => Number(x.dataset.change))")
@@ -84,22 +85,34 @@ def test_a_pasted_text_gets_its_own_row(open_page):
     assert "pasted text" in page.inner_text("#texts-table") and "× " in page.inner_text("#texts-reading")
 
 
-def test_models_write_side_by_side_and_can_be_stopped(open_page):
+def test_models_write_side_by_side(open_page):
     page = open_page(width=390, query=f"?run={quick_run().key}")
     open_tab(page, "Accuracy")
     open_section(page, "Side by side")
     page.fill("#writing-tokens input[type=number]", "24")
+    page.wait_for_selector("#writing-lanes .lane[data-tokens='64'] mark")  # as it ships
+    assert "seed 0; written 20" in page.inner_text("#writing-reading")
     page.click("#writing-start")
+    page.wait_for_selector("#writing-lanes .lane[data-tokens='24']")
     page.wait_for_function("document.querySelector('#writing-reading')?.textContent.includes('same chance')")
     lanes = page.evaluate("[...document.querySelectorAll('#writing-lanes .lane')].map(l => ({...l.dataset}))")
     assert [lane["tokens"] for lane in lanes] == ["24", "24"] and lanes[0]["parted"] == "" and lanes[1]["parted"]
     assert page.locator("#writing-lanes mark").count() == 1
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    page.fill("#writing-tokens input[type=number]", "256")
-    page.click("#writing-start")
-    page.click("#writing-stop:enabled")
-    page.wait_for_function("document.querySelector('#writing-reading')?.textContent.includes('Stopped')")
-    page.wait_for_selector("#writing-start:enabled")
+
+
+def test_the_keyboard_keeps_its_place_when_work_starts_and_stops(open_page):
+    page = open_page(query=f"?run={quick_run().key}")
+    open_tab(page, "Accuracy")
+    open_section(page, "Where it breaks")
+    page.fill("#breakdown-windows input[type=number]", "64")  # it takes long enough to be stopped
+    at = "id => document.activeElement.id === id && !document.activeElement.disabled"
+    page.focus("#breakdown-start")
+    page.keyboard.press("Enter")
+    page.wait_for_function(at, arg="breakdown-stop")
+    page.keyboard.press("Enter")
+    page.wait_for_function(at, arg="breakdown-start")
+    page.locator("#breakdown-reading").get_by_text("Stopped.").wait_for()
 
 
 @pytest.mark.slow

@@ -128,6 +128,22 @@ def test_what_one_reads_touches_and_sees_change_is_on_one_screen(open_page, widt
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+OVERLAP = """() => {
+  const boxes = s => [...document.querySelectorAll(s)].filter(e => e.checkVisibility());
+  const seen = s => boxes(s).map(e => e.getBoundingClientRect());
+  return seen('#lesson-steps label').flatMap(a => seen('#lesson-buttons button').filter(b =>
+    a.right > b.left + 1 && a.left < b.right - 1 && a.bottom > b.top + 1 && a.top < b.bottom - 1)).length;
+}"""
+
+
+@pytest.mark.parametrize("width", [1440, 1024, 1000])
+def test_no_button_lies_on_the_steps(open_page, width):
+    page = open_page(width, 768, f"?step={KEYS[-1]}")  # which has the most buttons
+    page.wait_for_selector("#lesson-print")
+    page.locator("#lesson-steps label").nth(16).focus()
+    assert page.evaluate(OVERLAP) == 0
+
+
 def test_the_lessons_buttons_end_where_its_content_ends(open_page):
     page = open_page(1440, 900, "?step=magnitude")
     page.get_by_role("heading", name="Magnitude", exact=True).wait_for()
@@ -196,3 +212,61 @@ def test_every_tab_links_to_the_lesson(open_page):
         links.first.wait_for()
         steps = {link.get_attribute("href").removeprefix("?step=") for link in links.all()}
         assert steps <= set(KEYS), f"{tab} links to {steps}"
+
+
+FOCUS = """() => {
+  const at = document.activeElement, box = at.getBoundingClientRect();
+  const seen = at.checkVisibility() && box.bottom > 0 && box.top < innerHeight;
+  return { name: at.id || at.tagName.toLowerCase(), seen };
+}"""
+
+
+def focused(page) -> str:
+    """What has the focus, once that stands still; it is neither lost nor out of sight."""
+    page.wait_for_timeout(150)
+    page.wait_for_function("document.activeElement !== document.body && !document.activeElement.disabled")
+    found = page.evaluate(FOCUS)
+    assert found["seen"], found
+    return found["name"]
+
+
+def tab_to(page, selector: str) -> None:
+    """Press Tab until the focus is there."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if page.evaluate("s => document.activeElement.matches(s)", selector):
+            return
+    raise AssertionError(f"Tab never comes to {selector}")
+
+
+def test_the_keyboard_alone_goes_through_the_lesson(open_page):
+    page = open_page(query=f"?step={KEYS[0]}")
+    page.get_by_role("heading", name=STEPS[0].name, exact=True).wait_for()
+    tab_to(page, "#lesson-question input")
+    page.keyboard.press("Space")
+    page.wait_for_selector("#lesson-feedback :is(.good, .bad), #lesson-feedback p")
+    focused(page)
+    tab_to(page, "#lesson-next")
+    for step in STEPS[1:]:
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name=step.name, exact=True).wait_for()
+        assert focused(page) == ("h2" if step is STEPS[-1] else "lesson-next"), step.name
+    page.keyboard.press("Shift+Tab")  # to what stands before the heading, not to the beginning of the page
+    assert page.evaluate("document.activeElement.closest('#lesson') !== null")
+    tab_to(page, "#lesson-back")
+    for step in reversed(STEPS[:-1]):
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name=step.name, exact=True).wait_for()
+        assert focused(page) == ("h2" if step is STEPS[0] else "lesson-back"), step.name
+
+
+def test_an_answer_and_a_new_start_leave_the_focus_where_it_is(open_page):
+    page = open_page(query="?step=magnitude")  # whose slider waits for the answer
+    page.get_by_role("heading", name="Magnitude", exact=True).wait_for()
+    tab_to(page, "#lesson-question input")
+    page.keyboard.press("Space")
+    page.wait_for_selector("#lesson-slider input[type=number]:enabled")
+    assert focused(page) and page.evaluate("document.activeElement.closest('#lesson-question') !== null")
+    tab_to(page, "#lesson-anew")
+    page.keyboard.press("Enter")
+    assert focused(page) == "lesson-anew"

@@ -1,7 +1,7 @@
 """Places, steps and runs in the browser's history."""
 
 import pytest
-from actions import open_tab, tab_button
+from actions import open_section, open_tab, tab_button
 
 from components.address import PLACE_OF
 
@@ -62,6 +62,10 @@ def test_no_stop_is_shown_and_no_figure_is_titled_before_there_is_one(open_page)
         if name == "Spectrum":
             page.get_by_text("No curve for this model and pattern yet").wait_for()
             assert not page.get_by_role("heading", name="Retained score").is_visible()
+        if name == "Accuracy":
+            open_section(page, "Rotation")
+            page.get_by_text("This run was not rotated.").wait_for()
+            assert not page.get_by_role("heading", name="Importance kept").is_visible()
     page.locator("#layers-reading").get_by_text("This needs the weights of").wait_for()
     assert page.locator("#layers-reading .bad").count() == 0
 

@@ -34,6 +34,19 @@ def test_every_method_has_a_colour_of_its_own():
     assert OTHER not in COLORS.values()
 
 
+def luminance(hue: str) -> float:
+    parts = [int(hue[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_figures_on_bars_can_be_read(runs):
+    bars = speed_bars(runs[0].report["latency"], "decode_tokens_per_s").data[0]
+    for hue, letters in zip(bars.marker.color, bars.insidetextfont.color, strict=True):
+        light, dark = sorted((luminance(hue), luminance(letters)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, hue
+
+
 def test_axes_have_titles_with_units(runs):
     run, latency = runs[1], runs[1].report["latency"]
     wanted = {

@@ -83,7 +83,7 @@ MAKERS: dict[str, Make] = {
     "text_steps": lambda run, _: recorded(lambda f: measure_text(f, run, OWN, Results())),
     "token_steps": lambda run, _: [token_work(run, PROMPT)],
     "breakdown_steps": lambda run, _: recorded(lambda f: measure_breakdown(f, run, 2, Results())),
-    "write_steps": lambda run, _: recorded(lambda f: write(f, [run], PROMPT, 4, 0.0, 0)),
+    "write_steps": lambda run, _: recorded(lambda f: write(f, [run], PROMPT, 4, 0.0, 0, print)),
     "race_steps": lambda run, _: recorded(lambda f: run_race(f, run, PROMPT, 4, "zeros")),
     "export_steps": lambda run, place: [export_work(run, kind, place / kind) for kind in BUTTONS],
     "expansion_steps": lambda run, _: [expansion_work(run, run.report["layers"][0]["name"])],

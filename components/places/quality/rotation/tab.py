@@ -16,8 +16,9 @@ from components.words.labels import run_label
 def create_rotation_panel(state: gr.State) -> Tab:
     """Fill the place at hand."""
     sentence = gr.HTML(elem_id="rotation-reading", padding=False)
-    panel_heading("Importance kept", "w² times the mean square of its input, over the run's calibration text")
-    chart = Plot(elem_id="rotation-chart", title="Importance kept", said_by="rotation-reading", height=320)
+    with gr.Row(), gr.Column():  # whose title is hidden with an empty figure
+        panel_heading("Importance kept", "w² times the mean square of its input, over the run's calibration text")
+        chart = Plot(elem_id="rotation-chart", title="Importance kept", said_by="rotation-reading", height=320)
 
     def render(workspace: Workspace) -> Values:
         run = finished(workspace)

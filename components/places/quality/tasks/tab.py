@@ -9,8 +9,8 @@ from components.jobs.events import Updates, Values, run_by_buttons, start_stop
 from components.jobs.messages import bar, message
 from components.jobs.prune import Follow
 from components.places.quality.tasks.figures import task_chart
-from components.places.quality.tasks.view import LIMIT, measure_tasks, task_pairs
-from components.places.quality.tasks.words import task_table, tasks_reading
+from components.places.quality.tasks.view import LIMIT, measure_tasks, newest_day, task_pairs
+from components.places.quality.tasks.words import task_table, tasks_facts, tasks_reading
 from components.state.asked import whole_number, words
 from components.state.workspace import Workspace, finished_run
 from components.tab import Tab, drawn_once, finished
@@ -59,12 +59,13 @@ class Tasks:
             line = weights_hint(run) if installed() else message(MISSING, bad=True)
             return {self.sentence: line, self.chart: None, self.table: ""}
         key = "tasks", *((pruned.task, pruned.items) for _, pruned in pairs)
-        return drawn_once(self.outputs, [run], key, lambda: self._draw(run, pairs))
+        day = newest_day(run)
+        return drawn_once(self.outputs, [run], (*key, day), lambda: self._draw(run, pairs, day))
 
-    def _draw(self, run: Run, pairs: list[tuple[TaskScore, TaskScore]]) -> Values:
+    def _draw(self, run: Run, pairs: list[tuple[TaskScore, TaskScore]], day: str) -> Values:
         label = run_label(run)
         return {
-            self.sentence: tasks_reading(run, pairs),
+            self.sentence: tasks_reading(run, pairs) + tasks_facts(day),
             self.chart: task_chart(pairs, label),
             self.table: task_table(pairs, label),
         }

@@ -1,6 +1,6 @@
 """Tasks as a table and in one sentence."""
 
-from components.words.html import escape, reading, table, term
+from components.words.html import escape, facts_line, reading, table, term
 from components.words.labels import run_label
 from eggs_core.evaluation.zeroshot import TaskScore, difference
 from eggs_core.runs.run import Run
@@ -21,7 +21,7 @@ def task_table(pairs: list[tuple[TaskScore, TaskScore]], label: str) -> str:
             f"<td>{share(dense.acc, dense.acc_stderr)}</td><td>{share(pruned.acc, pruned.acc_stderr)}</td>"
             f"<td>{share(dense.acc_norm, dense.acc_norm_stderr)}</td>"
             f"<td>{share(pruned.acc_norm, pruned.acc_norm_stderr)}</td>"
-            f"<td>{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]</td></tr>"
+            f"<td>{_points(change.value)} [{_points(change.low)}, {_points(change.high)}]</td></tr>"
         )
     head = "".join(
         f"<th>{title}</th>"
@@ -47,8 +47,18 @@ def tasks_reading(run: Run, pairs: list[tuple[TaskScore, TaskScore]]) -> str:
     dense, pruned = next(pair for pair in pairs if pair[0].task == task)
     return reading(
         f"{escape(run_label(run))} answers {sum(pruned.best_right)} of {pruned.items} items of “{escape(task)}” "
-        f"rightly, dense {sum(dense.best_right)}: {100 * change.value:+.1f} points "
-        f"[{100 * change.low:+.1f}, {100 * change.high:+.1f}], {sure}. Guessing would reach {dense.chance:.0%}. "
+        f"rightly, dense {sum(dense.best_right)}: {_points(change.value)} points "
+        f"[{_points(change.low)}, {_points(change.high)}], {sure}. Guessing would reach {dense.chance:.0%}. "
         f"Through lm-eval, zero-shot, the first {pruned.items} items.",
         "costs",
     )
+
+
+def _points(share: float) -> str:
+    """A change of accuracy in points, with a sign."""
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def tasks_facts(day: str) -> str:
+    """When the newest of the tasks was answered."""
+    return facts_line(f"Newest of these scores: computed {escape(day)}.")

@@ -9,17 +9,18 @@ from components.jobs.events import Updates, Values, run_by_buttons, start_stop
 from components.jobs.messages import bar
 from components.jobs.prune import Follow
 from components.places.quality.tokens.figures import kind_bars
-from components.places.quality.tokens.view import compare_text
-from components.places.quality.tokens.words import coloured_text, tokens_reading
+from components.places.quality.tokens.view import SAMPLE, Compared, compare_text, compared
+from components.places.quality.tokens.words import coloured_text, tokens_facts, tokens_reading
 from components.state.asked import words
+from components.state.measured import visitors_keeper
 from components.state.workspace import Workspace, finished_run
 from components.tab import Tab, finished
 from components.widgets.plot import Plot
 from components.words.recorded import weights_hint
 from eggs_core.evaluation.tokens import MOST_TOKENS
-from eggs_core.text.sources import bundled_text
+from eggs_core.runs.run import Run
 
-SAMPLE = bundled_text("heldout").content[:900].rsplit(" ", 1)[0]
+SECTION = "tokens"  # the tab's name among those of Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +38,29 @@ class Tokens:
 
     def compare(self, follow: Follow, workspace: Workspace, typed: str) -> Updates:
         """State and text in; sentence, coloured text and bars out."""
-        run, found = finished_run(workspace), None
-        for event in compare_text(follow, run, words(typed, "The text")):
-            found = event
+        run, text = finished_run(workspace), words(typed, "The text")
+        for event in compare_text(follow, run, text, visitors_keeper(run, workspace.texts, text != SAMPLE)):
             yield {self.sentence: bar(event)}
-        if found is not None and workspace.run is run:
-            first, changes = found
-            yield {
-                self.sentence: tokens_reading(changes),
-                self.coloured: coloured_text(first, changes),
-                self.bars: kind_bars(changes),
-            }
+        if workspace.run is run:
+            yield self.draw(workspace)
 
     def render(self, workspace: Workspace) -> Values:
-        """What it takes: another run, another text; it is asked for anew."""
-        return {self.sentence: weights_hint(finished(workspace)), self.coloured: "", self.bars: None}
+        """What is known of the run in view, once the tab is open."""
+        return self.draw(workspace) if workspace.section == SECTION else self._draw(finished(workspace), None)
+
+    def draw(self, workspace: Workspace) -> Values:
+        """What is known of the run in view."""
+        run = finished(workspace)
+        return self._draw(run, compared(run, workspace.texts) if run else None)
+
+    def _draw(self, run: Run | None, found: Compared | None) -> Values:
+        if found is None:
+            return {self.sentence: weights_hint(run), self.coloured: "", self.bars: None}
+        return {
+            self.sentence: tokens_reading(found.changes) + tokens_facts(found) + weights_hint(run),
+            self.coloured: coloured_text(found.first, found.changes),
+            self.bars: kind_bars(found.changes),
+        }
 
 
 def create_tokens_panel(state: gr.State) -> Tab:

@@ -3,7 +3,8 @@
 import math
 
 from components.places.quality.tokens.figures import EASIER, HARDER
-from components.words.html import escape, reading
+from components.places.quality.tokens.view import Compared
+from components.words.html import escape, facts_line, reading
 from eggs_core.evaluation.tokens import Prediction, TokenChange, mean_changes
 
 FULL_COLOUR = 3.0  # nats: a token becomes 20 times less likely
@@ -19,6 +20,14 @@ def coloured_text(first: str, changes: list[TokenChange]) -> str:
         "20 times less likely</span></p>"
     )
     return f'{legend}<div class="tokens"><span class="token">{_visible(first)}</span>{spans}</div>'
+
+
+def tokens_facts(found: Compared) -> str:
+    """On what the tokens were compared, and when."""
+    return facts_line(
+        f"The first {len(found.changes) + 1} tokens of {escape(found.text)}, dense beside pruned; "
+        f"computed {escape(found.day)}."
+    )
 
 
 def _span(change: TokenChange) -> str:

@@ -2,33 +2,63 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from components.charts.colors import COLORS, color
 from components.jobs.messages import bar, message
 from components.jobs.prune import Follow
 from components.jobs.work import Work
-from components.places.quality.writing.words import Writer, lanes_html, writing_reading
-from components.state.results import run_id
+from components.places.quality.writing.words import DENSE, Lane, Writer, lane_of, lanes_html, writing_reading
+from components.state.measured import Keep, measured
+from components.state.results import RESULTS, Results, run_id
 from components.words.labels import run_label
 from eggs_core.errors import EggsError
 from eggs_core.limits import check_text
 from eggs_core.models.architectures import context_length
 from eggs_core.progress import Progress, memory_errors
+from eggs_core.runs.measured import WRITING, Measured
 from eggs_core.runs.pruned_models import recover
 from eggs_core.runs.run import Run
 from eggs_core.text.windows import prompt_ids
 
 MOST_RUNS, MOST_TOKENS = 3, 256
+TOKENS, TEMPERATURE, SEED = 64, 0.7, 0  # until a visitor asks for others
 REDRAW_SECONDS = 0.15
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What models wrote: the prompt, the lanes, how they drew, the runs' keys, and the day (UTC)."""
+
+    prompt: str
+    lanes: list[Lane]
+    temperature: float
+    seed: int
+    runs: list[str]
+    day: str
+
+
+def written(run: Run, own: Results = RESULTS) -> Written | None:
+    """What was written last while a run was in view, also by a visitor's `own` results; None if nothing was."""
+    for row in reversed(measured(run, WRITING, RESULTS, own)):
+        try:
+            asked, lanes = row.asked, [Lane(**lane) for lane in row.found]
+            if len(lanes) > 1:
+                drawn = float(asked["temperature"]), int(asked["seed"]), list(asked["runs"])
+                return Written(str(asked["prompt"]), lanes, *drawn, row.created[:10])
+        except (ValueError, TypeError, LookupError):
+            continue
+    return None
+
+
 def write(
-    follow: Follow, runs: list[Run], prompt: str, tokens: int, temperature: float, seed: int
+    follow: Follow, runs: list[Run], prompt: str, tokens: int, temperature: float, seed: int, keep: Keep
 ) -> Iterator[tuple[str, str]]:
     """Let the dense model and each run's pruned one continue the prompt; yields (sentence or progress, lanes' HTML).
 
-    All draw with the same chance at the same place (see `sample`). Raises EggsError for an empty prompt, one that fills
-    the model, more than MOST_RUNS runs or none, more than MOST_TOKENS tokens, and weights that cannot be had.
+    All draw with the same chance at the same place (see `sample`). `keep` gets what they wrote. Raises EggsError for an
+    empty prompt, one that fills the model, more than MOST_RUNS runs or none, more than MOST_TOKENS tokens, and weights
+    that cannot be had.
     """
     if not (prompt or "").strip():
         raise EggsError("Type a few words for the models to continue.")
@@ -38,15 +68,24 @@ def write(
         raise EggsError(f"Choose 1 to {MOST_TOKENS} tokens, and a temperature and a seed from 0.")
     check_text(prompt)
     key = ("write", *map(run_id, runs), prompt, tokens, temperature, seed)
-    args = runs, prompt, tokens, temperature, seed
+    args, lanes = (runs, prompt, tokens, temperature, seed), None
     for event in follow(Work(key, write_steps, args, runs[0].report["model"], lasting=False)):
-        yield event if isinstance(event, tuple) else (bar(event), "")
+        if isinstance(event, list):
+            lanes = event
+            yield message("Writing…"), lanes_html(lanes, prompt)
+        else:
+            yield bar(event), ""
+    if lanes:
+        asked: dict[str, Any] = {"prompt": prompt, "runs": [run.key for run in runs]}
+        asked |= {"tokens": tokens, "temperature": temperature, "seed": seed}
+        keep(Measured(WRITING, asked, [asdict(lane) for lane in lanes]))
+        yield writing_reading(lanes), lanes_html(lanes, prompt)
 
 
 def write_steps(
     runs: list[Run], prompt: str, tokens: int, temperature: float, seed: int
-) -> Iterator[Progress | tuple[str, str]]:
-    """Progress until all models are at hand, then what `write` yields."""
+) -> Iterator[Progress | list[Lane]]:
+    """Progress until all models are at hand, then their lanes as they grow."""
     from eggs_core.speed.generation import sample  # here, as it imports torch at once
 
     models = []
@@ -58,7 +97,7 @@ def write_steps(
     limit = context_length(dense.model.config)
     if limit is not None and ids.shape[1] >= limit:
         raise EggsError(f"The prompt has {ids.shape[1]} tokens, the model reads {limit} at most; shorten it.")
-    writers = [Writer("Dense", COLORS["Dense"]), *(Writer(run_label(r), color(run_label(r))) for r in runs)]
+    writers = [Writer(DENSE), *(Writer(run_label(run)) for run in runs)]
     steps = [sample(model, ids, temperature, seed) for model in (dense.model, *(m.zeros for m in models))]
     drawn = 0.0
     with memory_errors("Writing"):
@@ -69,5 +108,5 @@ def write_steps(
                     writer.parted = place
             if time.monotonic() - drawn > REDRAW_SECONDS:
                 drawn = time.monotonic()
-                yield message("Writing…"), lanes_html(writers, dense.tokenizer, prompt)
-    yield writing_reading(writers), lanes_html(writers, dense.tokenizer, prompt)
+                yield [lane_of(writer, dense.tokenizer) for writer in writers]
+    yield [lane_of(writer, dense.tokenizer) for writer in writers]

@@ -3,15 +3,19 @@
 import math
 from dataclasses import replace
 
+import gradio as gr
 import pytest
 
 from components.places.runs.front import view
 from components.places.runs.front.figures import bytes_figure, in_view, kind_of, speed_figure
 from components.places.runs.front.labels import places
+from components.places.runs.front.tab import create_front_panel
 from components.places.runs.front.words import front_facts, front_reading
 from components.state import fronts
+from components.state.workspace import Workspace
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.front import LLAMA_CPP, OURS, Front, Point
+from eggs_core.runs.run import Run
 
 EVIL = '<script>alert("${x}")</script>'
 
@@ -108,3 +112,31 @@ def test_what_ships_can_be_shown():
         assert found.model == model and any(p.pruned for p in found.points)
         assert any(p.maker == LLAMA_CPP for p in found.points) and len(front_reading(found)) > 100
     assert view.front_named("another").model == view.models()[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "front"),
+    [
+        ("tiny-opt", "tiny-opt"),
+        ("tiny-llama", "tiny-llama"),  # not the one that was recovered
+        ("HuggingFaceTB/SmolLM2-135M-Instruct (Q4_1)", "SmolLM2-135M"),
+        ("owner/SmolLM2-135Mega", ""),
+        ("another", ""),
+        ("", ""),
+    ],
+)
+def test_a_model_finds_its_front(model, front):
+    assert view.front_of(model) == front
+
+
+def test_opening_shows_the_model_in_view_until_a_visitor_chooses_another(make_run):
+    with gr.Blocks(), gr.Tab("a") as tab:
+        panel = create_front_panel(tab, gr.State(None))
+    workspace = Workspace()
+    workspace.show(Run({**make_run("ria").report, "model": "tiny-opt"}, {}))
+    opened = panel.open(workspace, None, "")
+    assert opened[panel.model].value == "tiny-opt" and opened[panel.opened_on] == "tiny-opt"
+    assert panel.open(workspace, "tiny-llama", "tiny-opt")[panel.model].value == "tiny-llama"
+    workspace.show(make_run("ria"))  # of a model without a front
+    assert panel.open(workspace, "tiny-opt", "tiny-opt")[panel.model].value == "tiny-opt"
+    assert panel.open(Workspace(), None, "")[panel.model].value == view.models()[0]
