@@ -7,6 +7,7 @@ changed for the one that builds.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -48,20 +49,22 @@ def default_dtype_here(dtype: torch.dtype, model: str | None = None) -> Abstract
 def _default_dtype_mode() -> type:
     from torch.overrides import TorchFunctionMode
 
+    theirs: Any = sys.modules["torch"]  # where models look the default up
+
     class DefaultDtype(TorchFunctionMode):
         """Converts what came out in torch's default dtype because nothing said otherwise."""
 
         def __init__(self, dtype: torch.dtype) -> None:
             super().__init__()
-            self._dtype, self._own = dtype, torch.get_default_dtype
+            self._dtype, self._own = dtype, theirs.get_default_dtype
 
         def __enter__(self) -> Any:
-            here, self._own = threading.get_ident(), torch.get_default_dtype
-            torch.get_default_dtype = lambda: self._dtype if threading.get_ident() == here else self._own()
+            here, self._own = threading.get_ident(), theirs.get_default_dtype
+            theirs.get_default_dtype = lambda: self._dtype if threading.get_ident() == here else self._own()
             return super().__enter__()
 
         def __exit__(self, *raised: Any) -> None:
-            torch.get_default_dtype = self._own
+            theirs.get_default_dtype = self._own
             super().__exit__(*raised)
 
         def __torch_function__(
@@ -82,15 +85,9 @@ def _says_dtype(given: Any) -> bool:
     """Does an argument decide which dtype a result has: a dtype, or values that have a floating-point one?"""
     if isinstance(given, list | tuple):
         return any(map(_says_dtype, given))
-    dtype = getattr(given, "dtype", given)
-    return (
-        dtype.is_floating_point
-        if isinstance(given, torch.Tensor)
-        else isinstance(dtype, torch.dtype)
-        or (
-            getattr(dtype, "kind", "") == "f"  # NumPy's
-        )
-    )
+    if isinstance(given, torch.Tensor):
+        return given.is_floating_point() or given.is_complex()
+    return isinstance(given, torch.dtype) or getattr(getattr(given, "dtype", None), "kind", "") == "f"  # NumPy's
 
 
 def from_files(source: str, **options: Any) -> tuple[PreTrainedModel, set[str]]:
