@@ -24,6 +24,7 @@ from components.sidebar_values import (
 )
 from components.state.workspace import PRUNE
 from components.tab import Tab
+from components.widgets.assets import on_load, widgets
 from eggs_core.bos import EVERY, FIRST
 from eggs_core.config import PruneConfig
 from eggs_core.limits import hosted, limits
@@ -117,7 +118,7 @@ def create_sidebar() -> Sidebar:
     drop_plan = gr.Button("Drop the plan", size="sm", elem_id="plan-drop", visible=False)
     start = gr.Button("Prune", variant="primary", elem_id=PRUNE)
     stop = gr.Button("Stop", elem_id="stop", interactive=False)
-    progress = gr.HTML("", elem_id="progress", padding=False)
+    progress = gr.HTML("", elem_id="progress", padding=False, head=widgets().tag, js_on_load=on_load("computing"))
     _link_method(method, choices, about)
     inputs: list[Any] = [controls[name] for name in NAMES]
     gr.on(

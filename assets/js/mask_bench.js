@@ -61,6 +61,8 @@ if (lesson && !lesson.dataset.lights) {
     lesson.addEventListener(name, event => light(event.target.closest(LIT)?.dataset));
   }
   lesson.addEventListener('pointerleave', () => light(null));
+  // Where the page to keep is in view, that alone is printed.
+  addEventListener('beforeprint', () => document.body.classList.toggle('prints-lesson', Boolean(document.querySelector('.lesson-keep')?.checkVisibility())));
 }
 
 root.addEventListener('click', event => {

@@ -39,6 +39,8 @@ function tiled(layout) {
 }
 async function draw() {
   element.querySelector('.plot-box').classList.toggle('unfilled', !props.value); // no frame, no downloads without data
+  const column = element.closest('.row > .column');              // no title either
+  column?.toggleAttribute('data-unfilled', !column.querySelector('.plot-box:not(.unfilled)'));
   while (!P) { P = window.Plotly; if (!P) await new Promise(done => setTimeout(done, 30)); }
   if (!props.value) { if (bound) { P.purge(gd); listed.replaceChildren(); bound = false; } return; }
   const figure = JSON.parse(props.value);

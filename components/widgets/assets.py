@@ -14,7 +14,7 @@ from eggs_core.assets import ASSETS
 SCRIPTS = ASSETS / "js"
 WIDGETS = (
     *("plot", "model_map", "mask_canvas", "cell_detail", "graph_canvas", "mask_bench"),
-    *("plan_canvas", "plan_choices", "home"),
+    *("plan_canvas", "plan_choices", "home", "computing"),
 )
 SHARED = ("downloads", "keyboard", "focus", "cell_grid", "living_mask")  # by several widgets, or by the page
 KEPT = "public, max-age=31536000, immutable"  # by browsers, as another text has another address

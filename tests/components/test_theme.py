@@ -1,8 +1,9 @@
-"""What is written on a button of the main kind can be read, also while the pointer rests on it."""
+"""White on a button of the main kind can be read, also while the pointer rests on it; what no rule asks."""
 
 import pytest
 
 from components.theme import TEAL, theme
+from eggs_core.assets import ASSETS
 
 LEAST = 4.5  # WCAG 2.2, success criterion 1.4.3
 
@@ -25,3 +26,8 @@ def test_white_on_teal_can_be_read(dark, state):
     )
     shade = getattr(look, f"button_primary_background_fill{state}{dark}").removeprefix("*primary_")
     assert 1.05 / (luminance(getattr(TEAL, f"c{shade}")) + 0.05) >= LEAST
+
+
+def test_no_rule_asks_what_an_element_holds():
+    """With one, whatever is put into the page makes the browser look at every element of it anew."""
+    assert ":has(" not in (ASSETS / "css" / "app.css").read_text(encoding="utf-8")

@@ -153,10 +153,10 @@ def test_the_lessons_buttons_end_where_its_content_ends(open_page):
 
 def test_no_empty_control_is_seen_before_the_step_has_come(open_page):
     page = open_page()
-    page.evaluate("document.querySelector('#lesson-words h2')?.remove()")  # as it is until the server has answered
+    page.wait_for_function("document.documentElement.dataset.lesson")
+    page.evaluate("delete document.documentElement.dataset.lesson")  # as it is until the server has answered
     open_tab(page, "Learn")
     page.wait_for_selector("#lesson-steps")
-    page.evaluate("document.querySelector('#lesson-words h2')?.remove()")
     assert not page.is_visible("#lesson-slider") and not page.is_visible("#lesson-question")
 
 

@@ -1,5 +1,8 @@
 """Spectrum in a real browser: a layer's singular values, and the curve over β, shipped and measured anew."""
 
+import json
+from statistics import median
+
 import pytest
 from actions import choose, open_tab, small_calibration
 from PIL import Image
@@ -11,6 +14,15 @@ from eggs_core.graph.spectrum import singular_density
 from eggs_core.pruning.beta_curve import CURVES, load_curve
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(1200)]
+MEASURE = """() => {                      // as plotly does for each label of each axis
+  const label = document.querySelector('#density-chart .xtick text');
+  const place = document.querySelector('#js-plotly-tester');
+  for (let i = 0; i < 20; i++) {
+    const copy = place.appendChild(label.cloneNode(true));
+    copy.getBoundingClientRect();
+    copy.remove();
+  }
+}"""
 TRACES = "s => document.querySelector(s + ' .plot').data.map(t => ({name: t.name, x: t.x, y: t.y}))"
 
 
@@ -36,6 +48,18 @@ def test_the_density_and_its_marks_are_those_of_the_layer(page):
     said = page.inner_text("#density-reading")
     assert workspace.layer in said and "stay connected" in said
     page.wait_for_function("document.querySelector('#density-weighted')?.textContent.includes('weighted by the sizes')")
+
+
+def test_a_label_that_is_measured_makes_the_browser_look_at_no_other_element(page):
+    """A rule of the style sheet on what elements hold makes it look at the whole page, for every label."""
+    open_tab(page, "Spectrum")
+    drawn(page, "#density-chart")
+    browser = page.context.browser
+    browser.start_tracing(page=page, categories=["devtools.timeline"])
+    page.evaluate(MEASURE)
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    looked_at = [e["args"]["elementCount"] for e in events if "elementCount" in e.get("args", {})]
+    assert len(looked_at) >= 20 and median(looked_at) < 20
 
 
 def test_another_layer_brings_another_spectrum(page):

@@ -122,11 +122,10 @@ def measures(scene: Scene, shows: tuple[str, ...]) -> str:
         "points": ("your score", f"{found.points:.1f}"),
         "stars": ("stars", "".join("★" if found.points >= goal else "☆" for goal in star_points())),
     }
-    body = "".join(
-        mini(label, f'<div class="after">{value}</div>')
-        for label, value in (cells[name] for name in shows if name in cells)
-    )
-    return f'<div class="minis" data-gap="{found.gap:.6f}" data-error="{found.error:.6f}">{body}</div>'
+    shown = [cells[name] for name in shows if name in cells]
+    body = "".join(mini(label, f'<div class="after">{value}</div>') for label, value in shown)
+    many = " four" if len(shown) == 4 else " many" if len(shown) > 5 else ""
+    return f'<div class="minis{many}" data-gap="{found.gap:.6f}" data-error="{found.error:.6f}">{body}</div>'
 
 
 def feedback(step: Step, answer: str | None) -> str:

@@ -27,6 +27,7 @@ SHOW_STEP = """() => setTimeout(() => {
   if (bar.getBoundingClientRect().top < 0) bar.scrollIntoView();
 }, 50)"""
 ADDRESS = "name => places.step(name)"
+HAS_COME = "() => { document.documentElement.dataset.lesson = 'here'; }"  # it is hidden until then
 # Gradio would answer with an error what a page sends of a step that it has just left, or of a forgotten session.
 AS_SENT: dict[str, Any] = {**CHEAP, "preprocess": False}
 TEACHERS = "teachers"  # ?step=teachers opens the teachers' page
@@ -202,7 +203,8 @@ def create_learn_tab(tabs: gr.Tabs) -> None:
         return {**opened, lesson.nav: key, **lesson.go(key)}
 
     _wire(lesson)
-    open_blocks().load(open_lesson, None, [tabs, sections, lesson.nav, *lesson.content], **CHEAP)
+    opened = open_blocks().load(open_lesson, None, [tabs, sections, lesson.nav, *lesson.content], **CHEAP)
+    opened.then(None, None, None, js=HAS_COME, queue=False, api_visibility="private")
 
 
 def _build() -> Lesson:
