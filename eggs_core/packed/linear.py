@@ -231,7 +231,7 @@ class PackedLinear(nn.Module):
         found = kernels.kernel()
         if found is None:  # torch's product with the zeros, which is as fast as the dense layer was
             return self._dense_product(x)
-        if tokens > kernels.max_tokens():
+        if tokens > 1 and tokens > kernels.max_tokens(self.dtype):
             return self.own_call().run(found, x, tokens)[0] if self.takes_many else self._unpacked_gemm(x)
         if siblings is not None:
             return siblings.run(self, found, x, tokens)
@@ -258,22 +258,22 @@ class PackedLinear(nn.Module):
         return into
 
     def _unpacked_gemm(self, x: Tensor) -> Tensor:
-        """Many tokens: unpack rows into a scratch that stays in cache, tile by tile, for torch's GEMM."""
+        """Many tokens: unpack rows into a scratch that stays in cache, tile by tile, for torch's faster GEMM."""
         flat = x.reshape(-1, self.in_features)
         if self.permutation is not None:
             flat = flat.index_select(1, self.permutation)
+        if self.dtype is torch.bfloat16 and kernels.torch_widens():
+            flat = flat.float()
         step = min(self.out_features, max(16, TILE // self.in_features))
         tile = scratch_tile(step, self.in_features, x.dtype)
-        if step == self.out_features:
-            y = torch.mm(flat, self._rows(0, step, tile).t())
-        else:
-            y = torch.empty(flat.shape[0], self.out_features, dtype=x.dtype)
-            for start in range(0, self.out_features, step):
-                stop = min(start + step, self.out_features)
-                torch.mm(flat, self._rows(start, stop, tile[: stop - start]).t(), out=y[:, start:stop])
+        y = torch.empty(flat.shape[0], self.out_features, dtype=flat.dtype)
+        for start in range(0, self.out_features, step):
+            stop = min(start + step, self.out_features)
+            rows = self._rows(start, stop, tile[: stop - start]).to(flat.dtype)
+            torch.mm(flat, rows.t(), out=y[:, start:stop])
         if self.bias is not None:
             y += self.bias
-        return y.view(*x.shape[:-1], self.out_features)
+        return y.to(x.dtype).view(*x.shape[:-1], self.out_features)
 
     def _dense_product(self, x: Tensor) -> Tensor:
         """Torch's own product with a weight that is built once per device: on accelerators, and without a kernel."""

@@ -138,11 +138,11 @@ def measure_layers(
                 name = DTYPE_NAMES[dtype]
                 x = torch.randn(count, in_features).to(device, dtype)
                 packed = _in_turn([partial(layer, x) for layer, _ in layers[name]], cuda)
-                dense = _in_turn([partial(nn.functional.linear, x, weight) for _, weight in layers[name]], cuda)
+                dense = _in_turn([partial(_dense_layer(weight), x) for _, weight in layers[name]], cuda)
                 functions |= {f"dense {name}": dense, f"packed {name}": packed}
             with thread_count(threads) as used:
                 times = alternate(functions, rounds=rounds, seconds=seconds)
-                many = count > kernels.max_tokens() and kernels.kernel() is not None and not cuda
+                unpacks = kernels.kernel() is not None and not cuda
                 yield LayerTiming(
                     out_features,
                     in_features,
@@ -152,7 +152,7 @@ def measure_layers(
                     {name: times[f"dense {name}"] for name in layers},
                     {name: times[f"packed {name}"] for name in layers},
                     {
-                        name: made[0][0].path_with(count) + (_unpacked(made[0][0]) if many else "")
+                        name: made[0][0].path_with(count) + (_unpacked(made[0][0], count) if unpacks else "")
                         for name, made in layers.items()
                     },
                     {name: made[0][0].nbytes for name, made in layers.items()},
@@ -160,7 +160,16 @@ def measure_layers(
                 )
 
 
-def _unpacked(layer: PackedLinear) -> str:
+def _dense_layer(weight: Tensor) -> nn.Linear:
+    """The weight as a model has it: a call costs what a module's call costs, as a packed layer's does."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    return layer
+
+
+def _unpacked(layer: PackedLinear, tokens: int) -> str:
+    if tokens <= kernels.max_tokens(layer.dtype):
+        return ""
     return ", unpacked by panels of rows" if layer.takes_many else ", unpacked by tiles into torch's GEMM"
 
 

@@ -1,5 +1,7 @@
 """One call of the C kernel: the C structs of the layers that it multiplies, and siblings that share a call."""
 
+import ctypes
+import struct
 import threading
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -11,6 +13,8 @@ from eggs_core.errors import EggsError
 from eggs_core.packed.grid import Grid, values_per_scale
 from eggs_core.packed.kernel import library as kernels
 from eggs_core.pattern import NMPattern
+
+REQUEST = struct.Struct("PPPPqiii")  # eggs_request of nm.h: one argument, as each one costs a tenth of a microsecond
 
 
 class Packed(Protocol):
@@ -39,12 +43,13 @@ class Packed(Protocol):
 class Call:
     """One kernel call for some layers that read the same input: their C structs, and the tensors these point into."""
 
-    __slots__ = ("dtype", "layers", "seen", "sizes", "structs", "total")
+    __slots__ = ("address", "dtype", "layers", "seen", "sizes", "structs", "total")
 
     def __init__(self, layers: Sequence[Packed]) -> None:
         self.layers, self.dtype = layers, layers[0].dtype
         self.seen = [(m._buffers, _tensors(m)) for m in layers]
         self.structs = (kernels.CLayer * len(layers))(*(struct_of(m) for m in layers))
+        self.address = ctypes.addressof(self.structs)
         self.sizes = [m.out_features for m in layers]
         self.total = sum(self.sizes)
 
@@ -68,18 +73,10 @@ class Call:
         if not x.is_contiguous():
             x = x.contiguous()
         lead = x.shape[:-1]
-        y = x.new_empty((*lead, self.total))
-        failed = found.lib.eggs_linear(
-            self.structs,
-            len(self.sizes),
-            x.data_ptr(),
-            y.data_ptr(),
-            tokens,
-            torch.get_num_threads(),
-            kernels.path_number(),
-            found.parallel,
-        )
-        if failed:
+        y = x.new_empty(*lead, self.total)  # quicker than with a tuple
+        pointers = self.address, x.data_ptr(), y.data_ptr(), found.parallel or 0
+        threads, path = torch.get_num_threads(), kernels.path_number()
+        if failed := found.linear(REQUEST.pack(*pointers, tokens, len(self.sizes), threads, path)):
             raise (
                 MemoryError("the packed product found no memory for its scratch")
                 if failed == 2

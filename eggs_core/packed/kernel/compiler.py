@@ -14,7 +14,16 @@ from eggs_core.errors import EggsError
 from eggs_core.files import replacing
 from eggs_core.packed.kernel.targets import FLAGS, SOURCES, command, this_machine
 
-HEADERS = ("nm.h", "nm_avx512.h", "nm_int.h", "nm_int_rows.h", "nm_totals512.h", "step.h", "step_math.h")
+HEADERS = (
+    "nm.h",
+    "nm_avx512.h",
+    "nm_int.h",
+    "nm_int_rows.h",
+    "nm_totals256.h",
+    "nm_totals512.h",
+    "step.h",
+    "step_math.h",
+)
 COMPILERS = ("cc", "gcc", "clang")
 TIMEOUT = 300  # seconds; a compile takes some three on an idle core
 HERE = Path(__file__).resolve().parent

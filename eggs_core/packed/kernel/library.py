@@ -5,7 +5,7 @@ import platform
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +22,7 @@ DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 ROUNDED = {8: 3, 4: 4, 3: 5, 2: 6}  # bits of whole numbers -> an eggs_dtype
 DTYPE_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 # More tokens than these go through torch's GEMM; measured for 2:4 on layers of 576² to 2048² in fp32 and bf16.
-MAX_TOKENS, MAX_TOKENS_AVX512 = 8, 32
+MAX_TOKENS, MAX_TOKENS_MORE = 8, 32  # the latter with AVX-512, and where torch is slow in bf16
 
 
 class CLayer(ctypes.Structure):
@@ -40,6 +40,7 @@ class Kernel:
     """The loaded library: its functions, the processor's best path and where it came from."""
 
     lib: ctypes.CDLL
+    linear: Callable[[bytes], int]  # eggs_linear, without types, which would be checked at each call
     best: int
     parallel: int | None  # address of the OpenMP runtime's GOMP_parallel; None: threads started for each call
     runtime: str
@@ -87,7 +88,6 @@ def _load() -> Kernel | BuildError:
 
 def _opened(lib: ctypes.CDLL, file: Path, note: str) -> Kernel:
     pointer, i64, i32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-    lib.eggs_linear.argtypes = [pointer, i32, pointer, pointer, i64, i32, i32, pointer]
     lib.eggs_unpack.argtypes = [pointer, pointer, i64, i64, i32, i32, pointer]
     lib.eggs_unpack.restype = None
     lib.eggs_bad_row.argtypes, lib.eggs_bad_row.restype = [pointer], i64
@@ -97,7 +97,7 @@ def _opened(lib: ctypes.CDLL, file: Path, note: str) -> Kernel:
     lib.eggs_step.argtypes, lib.eggs_step.restype = [pointer, i64, i64, i32, i32, pointer], i64
     lib.eggs_step_room.argtypes, lib.eggs_step_room.restype = [pointer, i32], i64
     parallel, runtime = openmp_runtime()
-    return Kernel(lib, lib.eggs_best_path(), parallel, runtime, file, note)
+    return Kernel(lib, lib["eggs_linear"], lib.eggs_best_path(), parallel, runtime, file, note)
 
 
 def kernel() -> Kernel | None:
@@ -116,9 +116,16 @@ def path_number() -> int:
     return 0 if found is None else found.best if _forced is None else PATHS.index(_forced)
 
 
-def max_tokens() -> int:
-    """The most tokens that the kernel multiplies at once, on the path in use."""
-    return MAX_TOKENS_AVX512 if path_number() >= PATHS.index("AVX-512") else MAX_TOKENS
+def max_tokens(dtype: torch.dtype) -> int:
+    """The most tokens that the kernel multiplies at once, on the path in use and beside torch's product in `dtype`."""
+    slow = dtype is torch.bfloat16 and torch_widens()
+    return MAX_TOKENS_MORE if slow or path_number() >= PATHS.index("AVX-512") else MAX_TOKENS
+
+
+@cache
+def torch_widens() -> bool:
+    """Does torch multiply bf16 slower than fp32 here, as on processors with AVX2 and no more?"""
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 @cache

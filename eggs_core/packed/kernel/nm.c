@@ -166,7 +166,9 @@ eggs_way eggs_way_of(const eggs_layer *l, int path, int64_t tokens) {
         case EGGS_AVX512:
             return (eggs_way){path >= EGGS_BF16_DOT && __builtin_cpu_supports("avx512vbmi") ? eggs_rows_vbmi : eggs_rows_avx512,
                               NULL, l->in, EGGS_FP32};
-        case EGGS_AVX2: return (eggs_way){eggs_rows_avx2, eggs_arrange_avx2, eggs_room_avx2(l), EGGS_FP32};
+        case EGGS_AVX2:
+            if (eggs_words_takes(l)) return (eggs_way){eggs_rows_words, eggs_arrange_words, eggs_room_words(l), EGGS_FP32};
+            return (eggs_way){eggs_rows_avx2, eggs_arrange_avx2, eggs_room_avx2(l), EGGS_FP32};
     }
 #endif
     (void)path, (void)tokens;

@@ -39,6 +39,9 @@ void eggs_rows_avx2(const eggs_layer *, const void *, int64_t, void *, int64_t, 
 void eggs_arrange_avx2(const eggs_layer *, const float *x, float *to);
 int64_t eggs_room_avx2(const eggs_layer *);
 double eggs_sum_avx2(const float *, int64_t);
+void eggs_rows_words(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
+void eggs_arrange_words(const eggs_layer *, const float *x, float *to);
+int64_t eggs_room_words(const eggs_layer *);
 void eggs_rows_avx512(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 void eggs_rows_vbmi(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 void eggs_rows_bf16(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
@@ -62,6 +65,18 @@ EGGS_INT_PATH(portable)
 EGGS_INT_PATH(avx2)
 EGGS_INT_PATH(avx512)
 EGGS_INT_PATH(neon)
+
+/* One call: `count` layers that read the same x, (tokens, in) in their plain. y takes of each layer in turn (tokens, out) in
+   its result, one after the other. call.py packs these fields as they stand here. */
+typedef struct {
+    const eggs_layer *layers;
+    const void *x;
+    void *y;
+    eggs_parallel parallel;
+    int64_t tokens;
+    int32_t count, threads, path;
+} eggs_request;
+int eggs_linear(const eggs_request *);
 
 /* Layers that read the same x, as pieces of some rows each. */
 #define EGGS_MOST 8
@@ -97,6 +112,7 @@ double eggs_sum_avx512(const float *, int64_t);
 
 /* Can this path run the layer's pattern at full speed? The portable path takes every pattern. */
 int eggs_avx2_takes(const eggs_layer *);
+int eggs_words_takes(const eggs_layer *); /* of those that AVX2 takes */
 int eggs_avx512_takes(const eggs_layer *);
 int eggs_bf16_takes(const eggs_layer *);
 int eggs_panel_takes(const eggs_layer *);

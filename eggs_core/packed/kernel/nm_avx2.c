@@ -156,11 +156,7 @@ INLINE float total(__m256 a) {
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-/* The sums of four registers. */
-INLINE void totals(const __m256 *a, float *to) {
-    __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
-    _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
-}
+#include "nm_totals256.h"
 
 INLINE __m256 row_of(const eggs_layer *l, const float *x, int64_t r, enum kind kind, int dtype, const decoder *d) {
     const int64_t steps = l->kept / 16, line = dtype == EGGS_FP32 ? 64 : 32;

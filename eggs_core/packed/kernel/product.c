@@ -122,10 +122,12 @@ void eggs_product_piece(void *data, int64_t piece) {
     }
 }
 
-/* Multiply `count` layers that read the same x. x: (tokens, in) in the layers' plain; y: for each layer in turn
-   (tokens, out) in its result, one after the other. Returns 0, or 1 for arguments out of range, 2 for no memory. */
-int eggs_linear(const eggs_layer *layers, int count, const void *x, void *y, int64_t tokens, int threads, int path,
-                eggs_parallel parallel) {
+/* Multiply a request's layers by its x. Returns 0, or 1 for arguments out of range, 2 for no memory. */
+int eggs_linear(const eggs_request *request) {
+    const eggs_layer *layers = request->layers;
+    const int64_t tokens = request->tokens;
+    const int count = request->count, threads = request->threads, path = request->path;
+    const eggs_parallel parallel = request->parallel;
     if (count < 1 || count > EGGS_MOST || tokens < 0) return 1;
     for (int i = 1; i < count; i++) if (layers[i].in != layers[0].in || layers[i].plain != layers[0].plain) return 1;
     if (!tokens) return 0;
@@ -133,8 +135,8 @@ int eggs_linear(const eggs_layer *layers, int count, const void *x, void *y, int
     const int64_t needed = eggs_product_room(layers, count, tokens, path);
     if (needed > (int64_t)sizeof few && !(room = malloc((size_t)needed))) return 2;
     eggs_product p;
-    eggs_product_of(&p, layers, count, x, layers[0].plain, tokens, path, threads, parallel, room);
-    char *to = y;
+    eggs_product_of(&p, layers, count, request->x, layers[0].plain, tokens, path, threads, parallel, room);
+    char *to = request->y;
     for (int i = 0; i < count; i++) p.y[i] = to, to += tokens * layers[i].out * eggs_size(layers[i].result);
     if (threads <= 1 || p.bytes * ((tokens + 3) / 4) < MIN_BYTES || !helpers_wanted()) eggs_team_share(NULL, eggs_product_piece, &p, p.pieces);
     else {

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-int eggs_linear(const eggs_layer *, int, const void *, void *, int64_t, int, int, eggs_parallel);
 void eggs_unpack(const eggs_layer *, void *, int64_t, int64_t, int, int, eggs_parallel);
 int64_t eggs_bad_row(const eggs_layer *);
 double eggs_read_memory(const float *, int64_t, int, int, eggs_parallel);
@@ -87,7 +86,8 @@ static int check(int keep, int group, int64_t groups, int64_t out, int kind, int
     int faults = eggs_bad_row(&l[0]) != -1;
     for (int64_t i = 0; i < tokens * in; i++) eggs_write(x, i, dtype, number());
     for (int path = 0; path <= eggs_best_path(); path++) {
-        faults += eggs_linear(l, 2, x, y, tokens, 2, path, NULL);
+        const eggs_request request = {l, x, y, NULL, tokens, 2, 2, path};
+        faults += eggs_linear(&request);
         for (int64_t n = 0, at = 0; n < 2; at += tokens * l[n++].out) {
             float *dense = exactly(l[n].out * in * 4);
             void *raw = exactly(l[n].out * in * size);

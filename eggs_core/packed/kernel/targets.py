@@ -8,6 +8,7 @@ PREBUILT = Path(__file__).resolve().parent / "prebuilt"
 PRODUCTS = (
     "nm.c",
     "nm_avx2.c",
+    "nm_avx2_words.c",
     "nm_avx512.c",
     "nm_bf16.c",
     "nm_bf16_panel.c",

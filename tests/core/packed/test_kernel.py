@@ -47,7 +47,7 @@ def test_every_path_equals_the_dense_product(pattern, dtype):
             assert error < TOLERANCE[dtype], (path, groups, out, tokens, error)
 
 
-@pytest.mark.parametrize("pattern", ["2:4", "1:4"])
+@pytest.mark.parametrize("pattern", ["2:4", "1:4", "3:4", "2:8"])
 @pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
 def test_one_token_is_right_for_every_number_of_windows(pattern, dtype):
     torch.manual_seed(0)
@@ -91,6 +91,23 @@ def test_many_tokens_take_unpacked_panels_of_rows_in_bf16(pattern):
         assert error < TOLERANCE[torch.bfloat16], (kept, out, tokens, error)
         with kernels.force_path("AVX2"):
             assert not layer.takes_many
+
+
+def test_many_tokens_in_bf16_are_multiplied_in_fp32_where_torch_is_slower_in_bf16(monkeypatch):
+    if "AVX2" not in paths():
+        pytest.skip("no AVX2")
+    monkeypatch.setattr(kernels, "torch_widens", lambda: True)
+    torch.manual_seed(0)
+    pattern, permutation = NMPattern(2, 4), torch.randperm(64)
+    mask = random_mask(21, 16, pattern, permutation)
+    weight, bias, x = torch.randn(21, 64).bfloat16(), torch.randn(21).bfloat16(), torch.randn(2, 30, 64).bfloat16()
+    layer = PackedLinear.from_dense(weight, mask, pattern, bias, permutation)
+    with kernels.force_path("AVX2"):
+        assert kernels.max_tokens(torch.bfloat16) < 60 and kernels.max_tokens(torch.float32) < 30
+        found = layer(x)
+    exact = x.double() @ (weight * mask).double().T + bias.double()
+    assert found.dtype == torch.bfloat16 and found.shape == (2, 30, 21)
+    assert ((found.double() - exact).abs() <= exact.abs() * 2**-8 + 1e-5).all()  # rounded once, at the end
 
 
 def test_rows_with_much_beyond_whole_windows_leave_the_bf16_path():
