@@ -40,7 +40,7 @@ RUNS: dict[str, tuple[str, dict[str, str], float | None]] = {
     "wanda": ("wanda", {}, None),
     "eggs-ptp": ("eggs-ptp", {}, 1.3),
     "lsa + admm": (CUSTOM, {"score": "ria", "selection": "degree", "permutation": "lsa", "reconstruction": "admm"}, 4),
-    "eggs-ptp-plus": ("eggs-ptp-plus", {}, None),
+    "eggs-ptp-plus": ("eggs-ptp-plus", {}, 3),
 }
 
 
