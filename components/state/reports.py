@@ -19,13 +19,14 @@ def all_reports(own: Collection[str] = ()) -> list[Listed]:
 
     A public server lists a run on a visitor's own text to those alone who have its key among their `own`.
     """
-    stored = [report for report in STORE.reports() if report["key"] in own or not (hosted() and _is_private(report))]
+    stored = [report for report in STORE.reports() if report["key"] in own or not (hosted() and is_private(report))]
     keys = {report["key"] for report in stored}
     shipped: list[Listed] = [{**run.report, "label": SHIPPED} for run in bundled_runs() if run.key not in keys]
     return [*stored, *shipped]
 
 
-def _is_private(report: Report) -> bool:
+def is_private(report: Report) -> bool:
+    """Was a run calibrated or evaluated on a text of one's own?"""
     config = PruneConfig.from_dict(report["config"])
     return any(text.startswith(OWN_TEXT) for text in (config.calibration, config.evaluation))
 

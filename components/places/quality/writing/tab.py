@@ -6,7 +6,16 @@ import gradio as gr
 
 from components.jobs.events import Updates, Values, run_by_buttons, start_stop
 from components.jobs.prune import Follow
-from components.places.quality.writing.view import MOST_RUNS, MOST_TOKENS, SEED, TEMPERATURE, TOKENS, write, written
+from components.places.quality.writing.view import (
+    MOST_RUNS,
+    MOST_TOKENS,
+    SEED,
+    TEMPERATURE,
+    TOKENS,
+    brought,
+    write,
+    written,
+)
 from components.places.quality.writing.words import lanes_html, writing_facts, writing_reading
 from components.state.asked import number, whole_number, words
 from components.state.measured import visitors_keeper
@@ -42,7 +51,7 @@ class Writing:
         text, warmth = words(prompt, "The prompt"), number(temperature, "The temperature")
         length, chance = whole_number(tokens, "The number of tokens"), whole_number(seed, "The seed")
         runs = [run for run in workspace.comparable() if run.key in (keys or [])]
-        keep = visitors_keeper(run, workspace.texts, text != PROMPT)
+        keep = visitors_keeper(run, workspace.texts, brought(text, runs))
         for message, drawn in write(follow, runs, text, length, warmth, chance, keep):
             yield {self.sentence: message, **({self.lanes: drawn} if drawn else {})}
 

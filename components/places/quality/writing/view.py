@@ -10,8 +10,10 @@ from components.jobs.prune import Follow
 from components.jobs.work import Work
 from components.places.quality.writing.words import DENSE, Lane, Writer, lane_of, lanes_html, writing_reading
 from components.state.measured import Keep, measured
+from components.state.reports import is_private
 from components.state.results import RESULTS, Results, run_id
 from components.words.labels import run_label
+from components.words.prompt import PROMPT
 from eggs_core.errors import EggsError
 from eggs_core.limits import check_text
 from eggs_core.models.architectures import context_length
@@ -36,6 +38,11 @@ class Written:
     seed: int
     runs: list[str]
     day: str
+
+
+def brought(prompt: str, runs: list[Run]) -> bool:
+    """Did a visitor bring any of what is asked: a prompt, or a run on a text of one's own?"""
+    return prompt != PROMPT or any(is_private(run.report) for run in runs)
 
 
 def written(run: Run, own: Results = RESULTS) -> Written | None:

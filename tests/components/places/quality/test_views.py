@@ -15,7 +15,7 @@ from components.places.quality.texts.words import texts_table
 from components.places.quality.tokens.tab import create_tokens_panel
 from components.places.quality.tokens.view import SAMPLE, SAMPLE_NAME, compare_text, compared, token_work
 from components.places.quality.writing.tab import create_writing_panel
-from components.places.quality.writing.view import TOKENS, write, written
+from components.places.quality.writing.view import TOKENS, brought, write, written
 from components.places.quality.writing.words import Lane, lanes_html
 from components.state.known_runs import bundled_runs, first_run
 from components.state.measured import visitors_keeper
@@ -133,6 +133,13 @@ def test_on_a_public_server_a_visitors_text_and_prompt_are_theirs_alone(follow, 
     assert store.measured(one, "tokens") == store.measured(one, "writing") == []
     list(compare_text(follow, one, SAMPLE, visitors_keeper(one, mine, brought=False)))
     assert compared(one, others).text == SAMPLE_NAME and len(store.measured(one, "tokens")) == 1
+
+
+def test_what_runs_on_a_visitors_text_write_is_brought_too(make_run):
+    one, other = make_run("wanda"), make_run("magnitude")
+    assert not brought(PROMPT, [one, other]) and brought("My own prompt", [one])
+    other.report["config"] = {**other.report["config"], "calibration": "text:secret"}
+    assert brought(PROMPT, [one, other])
 
 
 def test_tasks_are_measured_once_for_both_models(follow, run, results):
