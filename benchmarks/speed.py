@@ -26,7 +26,7 @@ from benchmarks.quality import DATA, SMOLLM2, open_model
 from eggs_core.config import make_config
 from eggs_core.masks.selection import auto_beta, degree, diagonal, retained_score, topn
 from eggs_core.pattern import NMPattern
-from eggs_core.pruning import activations, permutation, reconstruction, stagewise
+from eggs_core.pruning import activations, block_order, permutation, reconstruction, stagewise
 from eggs_core.pruning import loop as prune
 from eggs_core.pruning.permutation import lsa
 from eggs_core.registry import CUSTOM
@@ -126,7 +126,7 @@ def clocks(spent: dict[str, float]) -> Iterator[None]:
                 stack.enter_context(mock.patch.object(module, name, clocked(part, getattr(module, name))))
         update = clocked("statistics", activations.InputStatistics.update)
         stack.enter_context(mock.patch.object(activations.InputStatistics, "update", update))
-        for module in (activations, stagewise):  # the hooks inside it are counted on their own too
+        for module in (activations, block_order, stagewise):  # the hooks inside it are counted on their own too
             stack.enter_context(mock.patch.object(module, "run_block", clocked("blocks", module.run_block)))
         yield
 

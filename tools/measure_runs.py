@@ -6,7 +6,7 @@ That is the bundled zero-shot task, the sample text token by token, and what the
     python tools/measure_runs.py --again    # all of it anew
     python tools/measure_runs.py --smollm2 SmolLM2-135M-Instruct.Q4_1.gguf
 
-A run whose re-fitted weights are not stored is pruned again, once for all three: a minute for a bundled model, twenty
+A run whose re-fitted weights are not stored is pruned again, once for all three: a minute for a bundled model, some
 for SmolLM2. As many threads compute as made the run. It is told how far the masks agree; another machine may round
 otherwise.
 """
