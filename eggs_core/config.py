@@ -187,8 +187,8 @@ class PruneConfig:
 
     @property
     def fits(self) -> bool:
-        """Is each block fitted by gradient once it is pruned? Rounded values are not: they would not stay rounded."""
-        return entry("reconstruction", self.reconstruction).fits and self.bits is None
+        """Is each block fitted by gradient once it is pruned?"""
+        return entry("reconstruction", self.reconstruction).fits
 
     @property
     def sees_inputs(self) -> bool:

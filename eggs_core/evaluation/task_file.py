@@ -28,14 +28,8 @@ def _empty_or_written(text: str) -> str:
     return text and _written(text)
 
 
-def _distinct(texts: list[str]) -> list[str]:
-    if len(set(texts)) < len(texts):
-        raise ValueError("should hold no two that are alike")
-    return texts
-
-
 Words = Annotated[Text, AfterValidator(_written)]
-Options = Annotated[list[Words], Field(min_length=2, max_length=MOST_OPTIONS), AfterValidator(_distinct)]
+Options = Annotated[list[Words], Field(min_length=2, max_length=MOST_OPTIONS)]
 
 
 class ChoicesItem(TypedDict):
@@ -123,7 +117,9 @@ def _item(value: dict[str, Any], contexts: bool) -> dict[str, Any]:
     form = ContextsItem if contexts else ChoicesItem
     item = {name: part for name, part in value.items() if name in form.__annotations__}
     check(item, form)
-    last = len(item["context_options" if contexts else "choices"]) - 1
-    if item["gold"] > last:
-        raise ValueError(f"gold is {item['gold']} and the last one is {last}")
+    options = item["context_options" if contexts else "choices"]
+    if item["gold"] >= len(options):
+        raise ValueError(f"gold is {item['gold']} and the last one is {len(options) - 1}")
+    if options.count(options[item["gold"]]) > 1:  # two wrong ones alike are harmless; ARC-easy has such items
+        raise ValueError("no other choice may be like the right one")
     return item

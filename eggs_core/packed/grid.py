@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from eggs_core.heavy import torch
 from eggs_core.pattern import NMPattern
@@ -120,6 +122,10 @@ class Grid:
         if order is not None:
             scale = scale[:, order.argsort()]
         return whole_numbers(weight, scale, self.bits).mul_(scale)
+
+    def rounding(self, pattern: NMPattern, order: torch.Tensor | None) -> Callable[[torch.Tensor], torch.Tensor]:
+        """`rounded` for one layer's weights, given its pattern and order."""
+        return partial(self.rounded, pattern=pattern, order=order)
 
     def values(self, codes: torch.Tensor, pattern: NMPattern) -> torch.Tensor:
         """The inverse of `codes`, fp32 (out, kept)."""

@@ -15,7 +15,7 @@ from eggs_core.heavy import nn, no_grad, torch
 from eggs_core.models.architectures import LinearLayer
 from eggs_core.pruning.activations import TOKENS_PER_BATCH, Calls, flat
 from eggs_core.pruning.block_calls import Arguments, block_output
-from eggs_core.pruning.trained import Trained, schedule
+from eggs_core.pruning.trained import Rounding, Trained, schedule
 
 TOKENS_PER_STEP = 256  # or one window, where that is longer; measured on tiny-llama: 512 do worse at equal cost
 EPOCHS = 3  # times that the calibration text is read
@@ -51,30 +51,33 @@ def fit_block(
     calls: Calls,
     target: Callable[[int], torch.Tensor],
     seed: int,
+    roundings: Mapping[str, Rounding] | None = None,
 ) -> Iterator[FitStep]:
     """Fit a pruned block in place, in fp32, yielding after each step; close the generator to stop at once.
 
     layers: those that were pruned, by `masks`, bool (out, in) by name. calls: how the pruned model calls the block.
     target: the number of a batch -> the dense model's hidden states after the block, (windows, length, hidden).
-    A fit that does not lower the error is taken back.
+    roundings: as for Trained; the block learns with rounded weights and is left with them. A fit that does not lower
+    the error is taken back.
     """
     generator = torch.Generator().manual_seed(seed)
     steps = EPOCHS * len(calls)
     order = torch.cat([torch.randperm(len(calls), generator=generator) for _ in range(EPOCHS)]).tolist()
     probe = order[: min(len(calls), MEASURED)]
-    with Trained(block, layers, masks) as trained:
+    with Trained(block, layers, masks, roundings) as trained:
         began, before = trained.values(), _errors(block, calls, target, probe)
         rates = [RATE * max(value.square().mean().sqrt().item(), SMALLEST) for value in began.values()]
-        optimizer = torch.optim.Adam([{"params": [p]} for p in trained.parameters.values()], betas=BETAS)
+        optimizer = torch.optim.Adam([{"params": [p]} for p in trained.parameters.values()], betas=BETAS, fused=True)
         for step, batch in enumerate(order):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * schedule(step, steps)
-            with torch.enable_grad():
+            with trained.as_stored(), torch.enable_grad():
                 _error(block, *_batch(calls, batch), target(batch)).backward()
             trained.mask_gradients()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             yield FitStep(layers[0].block, step + 1, steps)
+        trained.store()
         if not _errors(block, calls, target, probe) < before:
             _clear(trained)
             trained.set_values(began)

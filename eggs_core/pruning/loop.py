@@ -31,6 +31,7 @@ from eggs_core.pruning.plan import plan_for
 from eggs_core.pruning.problem import LayerProblem
 from eggs_core.pruning.rounding import round_tables
 from eggs_core.pruning.scores import score
+from eggs_core.pruning.trained import Rounding
 from eggs_core.registry import entry
 from eggs_core.report_types import LayerEntry
 
@@ -95,8 +96,6 @@ def prune_weight(
     notes = []
     if dead := int((statistics.squares == 0).sum()):
         notes.append(f"{dead} input channels were silent during calibration")
-    if entry("reconstruction", config.reconstruction).fits and not config.fits:
-        notes.append("kept values are rounded, so no gradient fit followed")
     reconstruct = entry("reconstruction", config.reconstruction).load()
     gram = None if statistics.gram is None else statistics.gram / statistics.tokens
     scores = score(config.score, weight, statistics.squares.sqrt())
@@ -197,14 +196,16 @@ def prune_blocks(
             known = None
             if number < staged and chosen and isinstance(activations.hidden, list):  # out of core there is no room
                 known = KnownOutputs(block, [layer.projection for layer in chosen])
-            masks: dict[str, torch.Tensor] = {}
+            masks, roundings = dict[str, torch.Tensor](), dict[str, Rounding]()
             for layers, statistics in _statistics(activations, chosen, number, block, config, number < staged, known):
                 for report in _prune_layers(layers, statistics, config, patterns, devices):
                     masks[report.name] = report.mask
+                    if report.grid is not None:
+                        roundings[report.name] = report.grid.rounding(report.pattern, report.permutation)
                     yield report
             if dense is not None and masks:
                 seed, target = (config.seed << 16) + number, partial(latest, dense.hidden)
-                yield from fit_block(block, chosen, masks, activations.calls(number), target, seed)
+                yield from fit_block(block, chosen, masks, activations.calls(number), target, seed, roundings)
                 known = None  # it knew outputs of other weights
             if number < len(blocks) - 1 or not chosen:  # nothing reads the last block's output
                 activations.advance(number, block, known)

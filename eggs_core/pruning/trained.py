@@ -59,12 +59,16 @@ class Trained:
             parameter.data = parameter.data.to(self._dtypes[parameter])
             parameter.requires_grad_(self._required[parameter])
 
+    def store(self) -> None:
+        """Round weights to what is stored of them, for good."""
+        for layer, rounding in self._rounded:
+            layer.set_weight(rounding(layer.weight()))
+
     @contextmanager
     def as_stored(self) -> Iterator[None]:
         """Inside, weights are rounded as they are stored; gradients that were gathered there stay."""
         whole = {name: self.parameters[name].detach().clone() for name in self.masks} if self._rounded else {}
-        for layer, rounding in self._rounded:
-            layer.set_weight(rounding(layer.weight()))
+        self.store()
         try:
             yield
         finally:

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Generator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -88,8 +87,7 @@ class Course:
     def roundings(self) -> dict[str, Rounding]:
         """How each layer's kept weights are rounded."""
         return {
-            name: partial(grid.rounded, pattern=self.patterns[name], order=self.permutations.get(name))
-            for name, grid in self.grids.items()
+            name: grid.rounding(self.patterns[name], self.permutations.get(name)) for name, grid in self.grids.items()
         }
 
     def lesson(self) -> Lesson:

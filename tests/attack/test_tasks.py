@@ -129,6 +129,7 @@ HARD = [
     ITEM | {"query": "{{ 7 * 7 }} {% raw %}"},
     ITEM | {"query": "[1, 2]", "choices": ["{{gold}}", "[0]"]},
     ITEM | {"query": ""},
+    ITEM | {"choices": ["people", "zebra", "zebra"]},  # as in ARC-easy
 ]
 
 
@@ -141,7 +142,8 @@ def test_lm_eval_gets_hard_texts_as_they_are(file):
     file.write_text(lines(HARD), encoding="utf-8")
     tiny = load("tiny-llama")
     [score] = [e for e in zero_shot(tiny.model, tiny.tokenizer, [str(file)]) if isinstance(e, TaskScore)]
-    assert score.items == len(HARD) and score.chance == 0.5
+    assert score.items == len(HARD)
+    assert score.chance == pytest.approx(sum(1 / len(item["choices"]) for item in HARD) / len(HARD))
 
 
 def test_a_choice_longer_than_the_model_reads_is_a_sentence(file):

@@ -152,11 +152,19 @@ def test_half_precision_is_fitted_in_fp32_and_given_back_as_it_was(tiny_model):
     )
 
 
-def test_rounded_values_are_not_fitted_and_say_so(tiny_model):
-    model = tiny_model("llama")
-    events = list(prune_steps(model, windows(), config(values="int4")))
-    assert all(isinstance(event, LayerReport) for event in events)
-    assert "kept values are rounded, so no gradient fit followed" in events[0].notes
-    plain = copy.deepcopy(tiny_model("llama"))
-    list(prune(plain, windows(), config("admm-block", values="int4")))
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
+@pytest.mark.parametrize("values", ["bf16", "int8", "int4"])
+def test_rounded_values_are_fitted_and_stay_rounded(tiny_model, values):
+    dense, errors = tiny_model("llama"), {}
+    wanted = dense(windows()).logits
+    for name in ("admm-block", "admm-fit"):
+        model = copy.deepcopy(dense)
+        events = list(prune_steps(model, windows(), config(name, values=values)))
+        errors[name] = (model(windows()).logits - wanted).norm().item()
+        reports = {event.name: event for event in events if isinstance(event, LayerReport)}
+        for layer in linear_layers(model):
+            report = reports[layer.name]
+            stored = report.grid.rounded(layer.weight(), report.pattern, report.permutation)
+            assert torch.equal(stored, layer.weight())
+            assert not layer.weight()[~report.mask].any()
+    assert any(isinstance(event, FitStep) for event in events)
+    assert errors["admm-fit"] < errors["admm-block"]
