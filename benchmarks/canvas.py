@@ -17,6 +17,7 @@ from components.places.layers.graph.view import Graph, graph_value  # noqa: E402
 from components.places.layers.mask.view import mask_values  # noqa: E402
 from components.state.workspace import Workspace  # noqa: E402
 from components.widgets.canvas import GraphCanvas, MaskCanvas  # noqa: E402
+from eggs_core.config import make_config  # noqa: E402
 from eggs_core.masks.bits import pack_bits  # noqa: E402
 from eggs_core.runs.run import Run  # noqa: E402
 
@@ -41,13 +42,9 @@ TIMED = """([selector, events]) => (async () => {
 def workspace_of(mask: torch.Tensor) -> Workspace:
     """A visitor who looks at one random mask."""
     layer = {"name": "random", "block": 0, "projection": "random", "shape": list(mask.shape)}
-    report = {
-        "key": "random",
-        "model": "random",
-        "pattern": "2:4",
-        "method": "wanda",
-        "layers": [layer],
-        "evaluation": {},
+    config = make_config("random", "2:4", "wanda").to_dict()
+    report = {"key": "random", "config": config, "layers": [layer], "evaluation": {}} | {
+        name: config[name] for name in ("model", "pattern", "method")
     }
     workspace = Workspace(run=Run(report, {"random": pack_bits(mask)}), finished=False, layer="random")
     workspace.graph.size = 512

@@ -1,6 +1,7 @@
 """Does connectivity help? The degree bound against quality where it is most likely to matter.
 
     python benchmarks/connectivity.py [--quick] [--json FILE] [--models NAME ...] [--patterns N:M ...] [--seeds S ...]
+                                      [--families NAME ...]
 
 Masks by RIA's score with the bound β at 0, which is top-N, automatic and 1, alone and as part of EGGS-PTP+. Beside gap,
 orphans and certificate: perplexity, that of rare tokens alone (at most RARE times in the calibration text), and of long
@@ -115,7 +116,8 @@ def study(model: str, options: argparse.Namespace, cell: Callable, opened: Opene
     """Every pattern and family of one model."""
     rare, tables = rare_tokens(opened), {}
     for pattern in options.patterns:
-        for family, choices in FAMILIES.items():
+        for family in options.families:
+            choices = FAMILIES[family]
             found: dict[str, list[dict[str, Any]]] = {}
             for name, beta in BOUNDS.items():
                 for seed in options.seeds:
@@ -132,14 +134,15 @@ def study(model: str, options: argparse.Namespace, cell: Callable, opened: Opene
 def main() -> int:
     """Measure, print one table for each model, pattern and family, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="tiny-llama, 1:4, one seed")
+    parser.add_argument("--quick", action="store_true", help="tiny-llama, 1:4, one seed, RIA alone")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--models", nargs="+", default=["tiny-llama", "tiny-opt"])
     parser.add_argument("--patterns", nargs="+", default=["1:4", "1:8"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES))
     options = parser.parse_args()
     if options.quick:
-        options.models, options.patterns, options.seeds = ["tiny-llama"], ["1:4"], [0]
+        options.models, options.patterns, options.seeds, options.families = ["tiny-llama"], ["1:4"], [0], ["RIA"]
     tables: dict[str, Any] = {}
     for model in options.models:
         tables |= study(model, options, known_cells(model), open_model(model))
