@@ -1,6 +1,7 @@
-/* AVX2 path of bf16 where groups of four fp32 columns would take many shuffles: sixteen columns are picked while they are
-   bf16 as well, and only then widened, with the weights. x is arranged so that a weight's choices of column lie in its
-   own place of two or four registers, of which its position's bits take one; at 2:8 a shuffle picks from eight columns. */
+/* AVX2 path of bf16: sixteen columns are picked while they are bf16 as well, and only then widened, with the weights. That
+   takes fewer shuffles, of which a processor has one or two a cycle, than picking fp32 columns. x is arranged so that a
+   weight's choices of column lie in its own place of two to four registers, of which its position's bits take one; in
+   groups of eight a shuffle picks from eight columns. */
 #include "nm.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -9,15 +10,20 @@
 #define INLINE static inline __attribute__((always_inline)) TARGET
 #define AHEAD 8192 /* bytes of weights that are asked for in advance, and the positions beside them */
 
-enum kind { NONE, OF_TWO, OF_FOUR, OF_EIGHT }; /* 1:2 and 3:4, where bit 0 of a position says which of two; 1:4; 2:8 */
+/* 1:2 and 3:4, where bit 0 of a position says which of two; 2:4, where each weight has three choices; 1:4; 4:8; 2:8 */
+enum kind { NONE, OF_TWO, OF_THREE, OF_FOUR, FOUR_OF_EIGHT, TWO_OF_EIGHT };
 
 static enum kind kind_of(const eggs_layer *l) {
     if (l->dtype != EGGS_BF16 || l->plain != EGGS_BF16 || l->keep == l->group) return NONE; /* x in fp32 stays as it is */
-    if (l->group == 2 || (l->group == 4 && l->keep == 3)) return OF_TWO;
-    return l->group == 4 && l->keep == 1 ? OF_FOUR : l->group == 8 && l->keep == 2 ? OF_EIGHT : NONE;
+    if (l->group == 2) return OF_TWO;
+    if (l->group == 4) return l->keep == 3 ? OF_TWO : l->keep == 2 ? OF_THREE : OF_FOUR;
+    if (l->group == 8 && l->keep == 4) return FOUR_OF_EIGHT;
+    return l->group == 8 && l->keep == 2 ? TWO_OF_EIGHT : NONE;
 }
 
-static int registers(enum kind kind) { return kind == OF_TWO ? 2 : 4; } /* of x that sixteen weights pick from */
+static inline int registers(enum kind kind) { /* of x that sixteen weights pick from */
+    return kind == OF_TWO || kind == FOUR_OF_EIGHT ? 2 : kind == OF_THREE ? 3 : 4;
+}
 
 int eggs_words_takes(const eggs_layer *l) { return kind_of(l) != NONE; }
 
@@ -25,9 +31,19 @@ int64_t eggs_room_words(const eggs_layer *l) { /* floats that the arranged x tak
     return l->kept / 16 * 8 * registers(kind_of(l)) + l->in;
 }
 
-/* The column, from its group's first, that a group's weight `w` has as its choice `k`: of 3:4 bit 0 of the position tells
-   0 from 1, 2 from 1, and 2 from 3. */
-static int choice(int keep, int w, int k) { return keep == 3 ? (w == 1 ? 2 - k : w + k) : k; }
+/* The column, from its group's first, that a group's weight `w` has as its choice `k`. Of 3:4 bit 0 of the position tells
+   0 from 1, 2 from 1, and 2 from 3; of 2:4 it tells 0 from 1 and 2 from 3, and bit 1 these from the last choice. */
+static int choice(int keep, int w, int k) {
+    static const int second[3] = {2, 3, 1};
+    return keep == 3 ? (w == 1 ? 2 - k : w + k) : keep == 2 && w == 1 ? second[k] : k;
+}
+
+static int column(const eggs_layer *l, enum kind kind, int j, int k) { /* the same, from the first of `turns` steps */
+    const int place = j % 16, lane = place / 8;
+    if (kind == TWO_OF_EIGHT) return 32 * lane + 8 * k + place % 8;
+    if (kind == FOUR_OF_EIGHT) return 16 * lane + 8 * k + place % 8;
+    return j / l->keep * l->group + choice(l->keep, j % l->keep, k);
+}
 
 void eggs_arrange_words(const eggs_layer *l, const float *x, float *to) {
     const enum kind kind = kind_of(l);
@@ -37,10 +53,7 @@ void eggs_arrange_words(const eggs_layer *l, const float *x, float *to) {
     uint16_t *words = (uint16_t *)to;
     int32_t from[3][64];
     for (int m = 0; m < turns; m++)
-        for (int i = 0; i < count; i++) {
-            const int j = 16 * m + i % 16, k = i / 16;
-            from[m][i] = kind == OF_EIGHT ? i % 16 / 8 * 32 + 8 * k + i % 8 : j / l->keep * l->group + choice(l->keep, j % l->keep, k);
-        }
+        for (int i = 0; i < count; i++) from[m][i] = column(l, kind, 16 * m + i % 16, i / 16);
     for (int64_t s = 0; s < steps; s++, words += count) {
         const int64_t base = s / turns * columns;
         const int32_t *at = from[s % turns];
@@ -59,8 +72,9 @@ TARGET static decoder make_decoder(const eggs_layer *l, enum kind kind) {
     uint8_t bytes[32];
     uint16_t up[16];
     for (int i = 0; i < 16; i++) {
-        const int bit = i * l->bits, byte = bit / 8, least = kind == OF_TWO ? 7 : kind == OF_FOUR ? 6 : 13;
-        bytes[2 * i] = (uint8_t)byte, bytes[2 * i + 1] = (uint8_t)(kind == OF_EIGHT ? byte + 1 : byte);
+        const int bit = i * l->bits, byte = bit / 8, eight = l->group == 8;
+        const int least = kind == OF_TWO ? 7 : eight ? 13 : 6;
+        bytes[2 * i] = (uint8_t)byte, bytes[2 * i + 1] = (uint8_t)(eight ? byte + 1 : byte);
         up[i] = (uint16_t)(1 << (least - bit % 8));
     }
     return (decoder){_mm256_loadu_si256((const __m256i *)bytes), _mm256_loadu_si256((const __m256i *)up)};
@@ -78,33 +92,37 @@ INLINE __m256i codes_of(const unsigned char *p, int64_t s, int bits, int end) {
     return _mm256_set1_epi64x((int64_t)(four | (uint64_t)two << 32));
 }
 
-INLINE __m256i words_at(const uint16_t *x, int r) { return _mm256_loadu_si256((const __m256i *)(x + 16 * r)); }
+INLINE __m256i words_at(const uint16_t *x, int64_t r) { return _mm256_loadu_si256((const __m256i *)(x + 16 * r)); }
 
 INLINE __m256i pick(const uint16_t *x, __m256i codes, enum kind kind, const decoder *d) {
     codes = _mm256_mullo_epi16(_mm256_shuffle_epi8(codes, d->bytes), d->up);
     if (kind == OF_TWO) return _mm256_blendv_epi8(words_at(x, 0), words_at(x, 1), codes);
-    if (kind == OF_FOUR) {
-        const __m256i low = _mm256_add_epi8(codes, codes); /* the bit below the uppermost */
+    const __m256i low = _mm256_add_epi8(codes, codes); /* the bit below the uppermost */
+    if (kind == OF_THREE) { /* a second weight's last choice is that of bit 1 at 0 */
+        codes = _mm256_xor_si256(codes, _mm256_set1_epi32((int32_t)0x80800000));
+        return _mm256_blendv_epi8(_mm256_blendv_epi8(words_at(x, 0), words_at(x, 1), low), words_at(x, 2), codes);
+    }
+    if (kind == OF_FOUR)
         return _mm256_blendv_epi8(_mm256_blendv_epi8(words_at(x, 0), words_at(x, 1), low),
                                   _mm256_blendv_epi8(words_at(x, 2), words_at(x, 3), low), codes);
-    }
     /* three bits p become the bytes 2p and 2p + 1, which a shuffle takes */
     codes = _mm256_mulhi_epu16(_mm256_and_si256(codes, _mm256_set1_epi16((int16_t)0xe000)), _mm256_set1_epi16(0x1010));
     codes = _mm256_or_si256(codes, _mm256_set1_epi16(0x0100));
     const __m256i a = _mm256_shuffle_epi8(words_at(x, 0), codes), b = _mm256_shuffle_epi8(words_at(x, 1), codes);
+    if (kind == FOUR_OF_EIGHT) return _mm256_blend_epi32(a, b, 0xcc);
     const __m256i c = _mm256_shuffle_epi8(words_at(x, 2), codes), e = _mm256_shuffle_epi8(words_at(x, 3), codes);
     return _mm256_blend_epi32(_mm256_blend_epi32(a, b, 0x22), _mm256_blend_epi32(c, e, 0x88), 0xcc);
 }
 
-INLINE __m256 low_half(__m256i words) { return _mm256_castsi256_ps(_mm256_unpacklo_epi16(_mm256_setzero_si256(), words)); }
-INLINE __m256 high_half(__m256i words) { return _mm256_castsi256_ps(_mm256_unpackhi_epi16(_mm256_setzero_si256(), words)); }
+INLINE __m256 even(__m256i words) { return _mm256_castsi256_ps(_mm256_slli_epi32(words, 16)); }
+INLINE __m256 odd(__m256i words) { return _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32((int32_t)0xffff0000))); }
 
 INLINE void sixteen(const uint16_t *v, const unsigned char *p, const uint16_t *x, int64_t s, enum kind kind, int bits, int end,
                     const decoder *d, __m256 *a, __m256 *b) {
-    const __m256i weights = words_at(v, (int)s);
-    const __m256i picked = pick(x + 16 * (kind == OF_TWO ? 2 : 4) * s, codes_of(p, s, bits, end), kind, d);
-    *a = _mm256_fmadd_ps(low_half(weights), low_half(picked), *a);
-    *b = _mm256_fmadd_ps(high_half(weights), high_half(picked), *b);
+    const __m256i weights = words_at(v, s);
+    const __m256i picked = pick(x + 16 * registers(kind) * s, codes_of(p, s, bits, end), kind, d);
+    *a = _mm256_fmadd_ps(even(weights), even(picked), *a);
+    *b = _mm256_fmadd_ps(odd(weights), odd(picked), *b);
 }
 
 #include "nm_totals256.h"
@@ -131,7 +149,7 @@ INLINE __m256 row_of(const eggs_layer *l, const uint16_t *x, int64_t r, enum kin
 /* All rows of a piece; further tokens while the weights of EGGS_ROWS rows are in cache. */
 INLINE void rows_of(const eggs_layer *l, const float *x, int64_t tokens, char *y, int64_t r0, int64_t r1, enum kind kind, int bits) {
     const int64_t done = l->kept / 16 * 16, stride = eggs_room_words(l), step = l->out * eggs_size(l->result);
-    const int64_t rest = done / 2 * (kind == OF_TWO ? 2 : 4) - done / l->keep * l->group; /* from columns to their place */
+    const int64_t rest = done / 2 * registers(kind) - done / l->keep * l->group; /* from columns to their place */
     const decoder d = make_decoder(l, kind);
     for (int64_t r = r0; r < r1; r += EGGS_ROWS) {
         const int64_t n = r1 - r < EGGS_ROWS ? r1 - r : EGGS_ROWS;
@@ -152,8 +170,10 @@ TARGET void eggs_rows_words(const eggs_layer *l, const void *x, int64_t tokens, 
             if (l->bits == 1) rows_of(l, x, tokens, y, r0, r1, OF_TWO, 1);
             else rows_of(l, x, tokens, y, r0, r1, OF_TWO, 2);
             break;
+        case OF_THREE: rows_of(l, x, tokens, y, r0, r1, OF_THREE, 2); break;
         case OF_FOUR: rows_of(l, x, tokens, y, r0, r1, OF_FOUR, 2); break;
-        case OF_EIGHT: rows_of(l, x, tokens, y, r0, r1, OF_EIGHT, 3); break;
+        case FOUR_OF_EIGHT: rows_of(l, x, tokens, y, r0, r1, FOUR_OF_EIGHT, 3); break;
+        case TWO_OF_EIGHT: rows_of(l, x, tokens, y, r0, r1, TWO_OF_EIGHT, 3); break;
         default: break;
     }
 }
