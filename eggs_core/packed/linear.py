@@ -175,7 +175,7 @@ class PackedLinear(nn.Module):
     def takes_many(self) -> bool:
         """Does the kernel multiply many tokens too, rather than torch's GEMM with what is unpacked?"""
         found = kernels.kernel() if self._device.type == "cpu" else None
-        if found is None or kernels.torch_has_tiles():
+        if found is None or (self.dtype is torch.bfloat16 and kernels.torch_has_tiles()):
             return False
         return bool(found.lib.eggs_takes_many(self.own_call().structs, kernels.path_number()))
 
@@ -231,8 +231,8 @@ class PackedLinear(nn.Module):
         found = kernels.kernel()
         if found is None:  # torch's product with the zeros, which is as fast as the dense layer was
             return self._dense_product(x)
-        if tokens > 1 and tokens > kernels.max_tokens(self.dtype):
-            return self.own_call().run(found, x, tokens)[0] if self.takes_many else self._unpacked_gemm(x)
+        if tokens > 1 and tokens > kernels.max_tokens(self.dtype) and not self.takes_many:
+            return self._unpacked_gemm(x)
         if siblings is not None:
             return siblings.run(self, found, x, tokens)
         return self.own_call().run(found, x, tokens)[0]

@@ -152,7 +152,7 @@ def measure_layers(
                     {name: times[f"dense {name}"] for name in layers},
                     {name: times[f"packed {name}"] for name in layers},
                     {
-                        name: made[0][0].path_with(count) + (_unpacked(made[0][0], count) if unpacks else "")
+                        name: made[0][0].path_with(count) + (_with_many(made[0][0], count) if unpacks else "")
                         for name, made in layers.items()
                     },
                     {name: made[0][0].nbytes for name, made in layers.items()},
@@ -167,10 +167,12 @@ def _dense_layer(weight: Tensor) -> nn.Linear:
     return layer
 
 
-def _unpacked(layer: PackedLinear, tokens: int) -> str:
+def _with_many(layer: PackedLinear, tokens: int) -> str:
     if tokens <= kernels.max_tokens(layer.dtype):
         return ""
-    return ", unpacked by panels of rows" if layer.takes_many else ", unpacked by tiles into torch's GEMM"
+    if not layer.takes_many:
+        return ", unpacked by tiles into torch's GEMM"
+    return ", unpacked by panels of rows" if layer.path_with(tokens).endswith("BF16") else ", tokens side by side"
 
 
 def _in_turn(calls: list[Callable[[], object]], cuda: bool) -> Callable[[], None]:

@@ -17,6 +17,7 @@ from eggs_core.packed.kernel.targets import FLAGS, SOURCES, command, this_machin
 HEADERS = (
     "nm.h",
     "nm_avx512.h",
+    "nm_beside.h",
     "nm_int.h",
     "nm_int_rows.h",
     "nm_totals256.h",

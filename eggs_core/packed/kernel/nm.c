@@ -139,12 +139,13 @@ int eggs_layer_path(const eggs_layer *l, int path, int64_t tokens) {
 int eggs_takes_many(const eggs_layer *l, int path) {
 #if defined(__x86_64__)
     if (eggs_layer_path(l, path, EGGS_MANY) == EGGS_BF16_DOT) return eggs_panel_takes(l);
+    if (path >= EGGS_AVX2) return eggs_beside_takes(l);
 #endif
     (void)l, (void)path;
     return 0;
 }
 
-#define INT_WAY(NAME) (eggs_way){eggs_rows_int_##NAME, eggs_arrange_int_##NAME, eggs_room_int_##NAME(l), EGGS_FP32}
+#define INT_WAY(NAME) (eggs_way){eggs_rows_int_##NAME, eggs_arrange_int_##NAME, eggs_room_int_##NAME(l), EGGS_FP32, 0}
 
 static eggs_way int_way_of(const eggs_layer *l, int path, int64_t tokens) {
     switch (eggs_layer_path(l, path, tokens)) {
@@ -161,18 +162,23 @@ static eggs_way int_way_of(const eggs_layer *l, int path, int64_t tokens) {
 eggs_way eggs_way_of(const eggs_layer *l, int path, int64_t tokens) {
     if (l->scales) return int_way_of(l, path, tokens);
 #if defined(__x86_64__)
-    switch (eggs_layer_path(l, path, tokens)) {
-        case EGGS_BF16_DOT: return (eggs_way){eggs_rows_bf16, NULL, l->in, EGGS_BF16};
+    const int own = eggs_layer_path(l, path, tokens);
+    if (own != EGGS_BF16_DOT && eggs_beside_takes(l)) {
+        if (path >= EGGS_AVX512 && tokens >= EGGS_BESIDE_512) return (eggs_way){eggs_rows_beside_avx512, NULL, l->in, EGGS_FP32, 16};
+        if (path == EGGS_AVX2 && tokens >= EGGS_BESIDE) return (eggs_way){eggs_rows_beside_avx2, NULL, l->in, EGGS_FP32, 8};
+    }
+    switch (own) {
+        case EGGS_BF16_DOT: return (eggs_way){eggs_rows_bf16, NULL, l->in, EGGS_BF16, 0};
         case EGGS_AVX512:
             return (eggs_way){path >= EGGS_BF16_DOT && __builtin_cpu_supports("avx512vbmi") ? eggs_rows_vbmi : eggs_rows_avx512,
-                              NULL, l->in, EGGS_FP32};
+                              NULL, l->in, EGGS_FP32, 0};
         case EGGS_AVX2:
-            if (eggs_words_takes(l)) return (eggs_way){eggs_rows_words, eggs_arrange_words, eggs_room_words(l), EGGS_FP32};
-            return (eggs_way){eggs_rows_avx2, eggs_arrange_avx2, eggs_room_avx2(l), EGGS_FP32};
+            if (eggs_words_takes(l)) return (eggs_way){eggs_rows_words, eggs_arrange_words, eggs_room_words(l), EGGS_FP32, 0};
+            return (eggs_way){eggs_rows_avx2, eggs_arrange_avx2, eggs_room_avx2(l), EGGS_FP32, 0};
     }
 #endif
     (void)path, (void)tokens;
-    return (eggs_way){eggs_rows_portable, NULL, l->in, EGGS_FP32};
+    return (eggs_way){eggs_rows_portable, NULL, l->in, EGGS_FP32, 0};
 }
 
 eggs_dense eggs_dense_of(const eggs_layer *l, int path) {

@@ -42,17 +42,21 @@ double eggs_sum_avx2(const float *, int64_t);
 void eggs_rows_words(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 void eggs_arrange_words(const eggs_layer *, const float *x, float *to);
 int64_t eggs_room_words(const eggs_layer *);
+void eggs_rows_beside_avx2(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
+void eggs_rows_beside_avx512(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
+void eggs_flip(const float *from, int64_t from_step, float *to, int64_t to_step, int64_t rows, int64_t columns);
 void eggs_rows_avx512(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 void eggs_rows_vbmi(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 void eggs_rows_bf16(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 void eggs_rows_panel(const eggs_layer *, const void *, int64_t, void *, int64_t, int64_t);
 
-/* What multiplies a layer, and how it reads x: in x_dtype and packed column order, or as `arrange` puts it. */
+/* What multiplies a layer, and how it reads x: in x_dtype and packed column order, or as `arrange` puts it; with `beside`
+   tokens lie side by side, (in, tokens) in blocks of four times as many, the last of as many times as it needs. */
 typedef struct {
     eggs_rows rows;
     void (*arrange)(const eggs_layer *, const float *x, float *to); /* from the original column order; or NULL */
     int64_t stride; /* elements of one token's x */
-    int x_dtype;
+    int x_dtype, beside;
 } eggs_way;
 eggs_way eggs_way_of(const eggs_layer *, int path, int64_t tokens);
 
@@ -93,6 +97,8 @@ void eggs_product_of(eggs_product *, const eggs_layer *, int count, const void *
                      int threads, eggs_parallel, void *room); /* all but y */
 void eggs_product_piece(void *product, int64_t piece);
 
+#define EGGS_BESIDE 9      /* tokens from which on layers read them side by side with AVX2, and with AVX-512 */
+#define EGGS_BESIDE_512 29
 #define EGGS_MANY 32 /* tokens from which on unpacked panels of rows pay, which are multiples of EGGS_PANEL */
 #define EGGS_PANEL 32
 #define EGGS_ROWS 4 /* rows that the vector paths take together */
@@ -113,6 +119,7 @@ double eggs_sum_avx512(const float *, int64_t);
 /* Can this path run the layer's pattern at full speed? The portable path takes every pattern. */
 int eggs_avx2_takes(const eggs_layer *);
 int eggs_words_takes(const eggs_layer *); /* of those that AVX2 takes */
+int eggs_beside_takes(const eggs_layer *);
 int eggs_avx512_takes(const eggs_layer *);
 int eggs_bf16_takes(const eggs_layer *);
 int eggs_panel_takes(const eggs_layer *);

@@ -48,17 +48,22 @@ static void to_bfloat(const char *x, const int32_t *perm, int64_t in, int dtype,
     else for (int64_t c = 0; c < in; c++) to[c] = eggs_to_bfloat(eggs_read(x, perm ? perm[c] : c, dtype));
 }
 
+static int64_t in_registers(int64_t tokens, int lanes) { return (tokens + lanes - 1) / lanes * lanes; }
+
 static int64_t lines(int64_t floats) { return (4 * floats + 63) / 64 * 64; }
 
 int64_t eggs_product_room(const eggs_layer *layers, int count, int64_t tokens, int path) {
     int64_t room = 64 + lines(layers[0].in);
-    for (int i = 0; i < count; i++) room += lines(tokens * eggs_way_of(&layers[i], path, tokens).stride);
+    for (int i = 0; i < count; i++) {
+        const eggs_way w = eggs_way_of(&layers[i], path, tokens);
+        room += lines(tokens * w.stride) + (w.beside ? lines(in_registers(tokens, w.beside) * w.stride) : 0);
+    }
     return room;
 }
 
 /* Can a layer read the x that was arranged for an earlier one? */
 static int same_order(const eggs_layer *a, const eggs_way *wa, const eggs_layer *b, const eggs_way *wb) {
-    if (a->permutation || b->permutation || wa->x_dtype != wb->x_dtype || wa->arrange != wb->arrange) return 0;
+    if (a->permutation || b->permutation || wa->x_dtype != wb->x_dtype || wa->arrange != wb->arrange || wa->beside != wb->beside) return 0;
     return !wa->arrange || (a->dtype == b->dtype && a->keep == b->keep && a->group == b->group);
 }
 
@@ -82,6 +87,33 @@ static void arrange_token(void *data, int64_t t) {
     else widen(from, NULL, l->in, a->x_dtype, a->wide), a->way.arrange(l, a->wide, to);
 }
 
+#if defined(__x86_64__)
+#define FLIPPED 256 /* columns that are put beside each other together */
+typedef struct {
+    const float *x;
+    float *to;
+    int64_t in, tokens;
+    int lanes;
+} flipping;
+
+/* Some columns of a block of tokens, with zeros for tokens that are not there. */
+static void flip_piece(void *data, int64_t piece) {
+    const flipping *f = data;
+    const int64_t tiles = (f->in + FLIPPED - 1) / FLIPPED, t = piece / tiles * 4 * f->lanes, c = piece % tiles * FLIPPED;
+    const int64_t n = f->tokens - t < 4 * f->lanes ? f->tokens - t : 4 * f->lanes, side = in_registers(n, f->lanes);
+    const int64_t columns = f->in - c < FLIPPED ? f->in - c : FLIPPED;
+    float *to = f->to + t * f->in + c * side;
+    if (n < side) memset(to, 0, (size_t)(columns * side) * sizeof *to);
+    eggs_flip(f->x + t * f->in + c, f->in, to, side, n, columns);
+}
+
+static void put_beside(const float *x, float *to, int64_t in, int64_t tokens, int lanes, int threads, eggs_parallel parallel) {
+    flipping job = {x, to, in, tokens, lanes};
+    const int64_t blocks = (tokens + 4 * lanes - 1) / (4 * lanes);
+    eggs_share(flip_piece, &job, blocks * ((in + FLIPPED - 1) / FLIPPED), tokens < EGGS_MANY ? 1 : threads, parallel);
+}
+#endif
+
 void eggs_product_of(eggs_product *p, const eggs_layer *layers, int count, const void *x, int x_dtype, int64_t tokens,
                      int path, int threads, eggs_parallel parallel, void *room) {
     char *next = (char *)room + (64 - (uintptr_t)room % 64) % 64; /* no split loads */
@@ -93,14 +125,27 @@ void eggs_product_of(eggs_product *p, const eggs_layer *layers, int count, const
         const eggs_layer *l = &layers[i];
         const eggs_way w = p->way[i] = eggs_way_of(l, path, tokens);
         total += l->out, p->bytes += l->out * (eggs_row_bytes(l) + l->words * 4 + eggs_scales(l) * 2);
-        p->x[i] = !l->permutation && !w.arrange && w.x_dtype == x_dtype ? x : NULL;
+        const void *whole = !l->permutation && !w.arrange && w.x_dtype == x_dtype ? x : NULL;
+        p->x[i] = w.beside ? NULL : whole;
         for (int k = 0; k < i && !p->x[i]; k++) if (same_order(&layers[k], &p->way[k], l, &w)) p->x[i] = p->x[k];
         if (p->x[i]) continue;
+#if defined(__x86_64__)
+        if (w.beside && whole) {
+            put_beside(whole, (float *)next, l->in, tokens, w.beside, threads, parallel);
+            p->x[i] = next, next += lines(in_registers(tokens, w.beside) * w.stride);
+            continue;
+        }
+#endif
         arranging job = {l, w, x, x_dtype, next, wide};
         if (w.arrange) for (int64_t t = 0; t < tokens; t++) arrange_token(&job, t); /* they share `wide` */
         else eggs_share(arrange_token, &job, tokens, tokens < EGGS_MANY ? 1 : threads, parallel);
         p->x[i] = next;
         next += lines(tokens * w.stride);
+#if defined(__x86_64__)
+        if (!w.beside) continue;
+        put_beside(p->x[i], (float *)next, l->in, tokens, w.beside, threads, parallel);
+        p->x[i] = next, next += lines(in_registers(tokens, w.beside) * w.stride);
+#endif
     }
     p->step = threads <= 1 || p->bytes < MIN_SHARED ? total : (total / (threads * 8) + 3) / 4 * 4;
     if (tokens >= EGGS_MANY) p->step = p->step / EGGS_PANEL * EGGS_PANEL;

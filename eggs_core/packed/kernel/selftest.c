@@ -131,6 +131,9 @@ int main(void) {
     faults += check(2, 4, 150, 6, EGGS_FP32, 1, 0) + check(1, 4, 305, 5, EGGS_FP16, 1, 1); /* many windows, one token */
     faults += check(2, 4, 96, 70, EGGS_BF16, 37, 0) + check(1, 4, 96, 33, EGGS_BF16, 32, 1); /* many tokens */
     faults += check(8, 16, 40, 47, EGGS_BF16, 33, 1) + check(1, 2, 32, 1, EGGS_BF16, 64, 0) + check(2, 4, 64, 40, EGGS_FP32, 30, 1);
+    for (unsigned p = 0; p < 11; p++) /* tokens side by side, in one register to four, and some more blocks */
+        for (int dtype = 0; dtype <= EGGS_FP16; dtype++, done++)
+            faults += check(patterns[p][0], patterns[p][1], groups[(p + 3) % 5] * 9, outs[p % 3], dtype, 9 + 13 * p, p & 1);
     float *ones = exactly(1000003 * 4);
     for (int i = 0; i < 1000003; i++) ones[i] = 1;
     for (int path = 0; path <= eggs_best_path(); path++) faults += eggs_read_memory(ones, 1000003, 2, path, NULL) != 1000003;

@@ -10,6 +10,7 @@ PRODUCTS = (
     "nm_avx2.c",
     "nm_avx2_words.c",
     "nm_avx512.c",
+    "nm_beside.c",
     "nm_bf16.c",
     "nm_bf16_panel.c",
     "nm_int.c",

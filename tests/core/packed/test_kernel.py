@@ -89,11 +89,33 @@ def test_many_tokens_take_unpacked_panels_of_rows_in_bf16(pattern):
         scale = x.double().abs() @ dense.abs().T + 1
         error = ((layer(x).double() - x.double() @ dense.T - bias.double()).abs() / scale).max().item()
         assert error < TOLERANCE[torch.bfloat16], (kept, out, tokens, error)
-        with kernels.force_path("AVX2"):
-            assert not layer.takes_many
 
 
-def test_many_tokens_in_bf16_are_multiplied_in_fp32_where_torch_is_slower_in_bf16(monkeypatch):
+@pytest.mark.parametrize("pattern", ["2:4", "1:4", "3:4", "4:8", "2:8", "8:16", "1:2", "5:7"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_many_tokens_lie_side_by_side(pattern, dtype):
+    torch.manual_seed(0)
+    pattern = NMPattern.parse(pattern)
+    for groups, out, tokens, permuted in (
+        (8, 1, 9, True),
+        (150, 70, 24, False),
+        (37, 131, 33, True),
+        (64, 5, 130, False),
+    ):
+        permutation = torch.randperm(groups * pattern.group) if permuted else None
+        mask = random_mask(out, groups, pattern, permutation)
+        weight, bias, x = (torch.randn(*shape).to(dtype) for shape in (mask.shape, (out,), (tokens, mask.shape[1])))
+        layer = PackedLinear.from_dense(weight, mask, pattern, bias, permutation)
+        dense = (weight * mask).double()
+        scale = x.double().abs() @ dense.abs().T + 1
+        for path in {"AVX2", "AVX-512"} & set(paths()):
+            with kernels.force_path(path):
+                assert layer.takes_many
+                error = ((layer(x).double() - x.double() @ dense.T - bias.double()).abs() / scale).max().item()
+            assert error < TOLERANCE[dtype], (path, groups, out, tokens, error)
+
+
+def test_many_tokens_of_rounded_values_are_multiplied_in_fp32_where_torch_is_slower_in_bf16(monkeypatch):
     if "AVX2" not in paths():
         pytest.skip("no AVX2")
     monkeypatch.setattr(kernels, "torch_widens", lambda: True)
@@ -102,6 +124,7 @@ def test_many_tokens_in_bf16_are_multiplied_in_fp32_where_torch_is_slower_in_bf1
     mask = random_mask(21, 16, pattern, permutation)
     weight, bias, x = torch.randn(21, 64).bfloat16(), torch.randn(21).bfloat16(), torch.randn(2, 30, 64).bfloat16()
     layer = PackedLinear.from_dense(weight, mask, pattern, bias, permutation)
+    monkeypatch.setattr(PackedLinear, "takes_many", False)
     with kernels.force_path("AVX2"):
         assert kernels.max_tokens(torch.bfloat16) < 60 and kernels.max_tokens(torch.float32) < 30
         found = layer(x)
