@@ -119,11 +119,15 @@ int eggs_best_path(void) {
     return EGGS_PORTABLE;
 }
 
+#if defined(__x86_64__)
+static int takes_panel(const eggs_layer *l, int path) { return path >= EGGS_BF16_DOT && eggs_panel_takes(l); }
+#endif
+
 /* The path that runs this layer with so many tokens when the processor offers `path`. One token in fp32 or fp16 times groups
    of eight, or 1:4, is as near to the memory's speed with AVX2, whose rows are read one after the other. */
 int eggs_layer_path(const eggs_layer *l, int path, int64_t tokens) {
 #if defined(__x86_64__)
-    if (path >= EGGS_BF16_DOT && eggs_bf16_takes(l)) return EGGS_BF16_DOT;
+    if (path >= EGGS_BF16_DOT && (eggs_bf16_takes(l) || (tokens >= EGGS_MANY && takes_panel(l, path)))) return EGGS_BF16_DOT;
     const int better = l->bits == 3 || (l->dtype == EGGS_FP32 && l->keep == 1 && l->group == 4);
     if (path >= EGGS_AVX512 && tokens == 1 && better && eggs_avx2_takes(l)) return EGGS_AVX2;
     if (path >= EGGS_AVX512 && (eggs_avx512_takes(l) || eggs_int512_takes(l))) return EGGS_AVX512;
@@ -135,11 +139,17 @@ int eggs_layer_path(const eggs_layer *l, int path, int64_t tokens) {
     return EGGS_PORTABLE;
 }
 
+#if defined(__x86_64__)
+/* Are many tokens multiplied in fp32? Not in bf16 by a processor that has products in it. */
+static int takes_beside(const eggs_layer *l, int path) {
+    return path >= EGGS_AVX2 && (l->dtype != EGGS_BF16 || path < EGGS_BF16_DOT) && eggs_beside_takes(l);
+}
+#endif
+
 /* Do products with any number of tokens run at full speed on this path? */
 int eggs_takes_many(const eggs_layer *l, int path) {
 #if defined(__x86_64__)
-    if (eggs_layer_path(l, path, EGGS_MANY) == EGGS_BF16_DOT) return eggs_panel_takes(l);
-    if (path >= EGGS_AVX2) return eggs_beside_takes(l);
+    return takes_panel(l, path) || takes_beside(l, path);
 #endif
     (void)l, (void)path;
     return 0;
@@ -162,13 +172,15 @@ static eggs_way int_way_of(const eggs_layer *l, int path, int64_t tokens) {
 eggs_way eggs_way_of(const eggs_layer *l, int path, int64_t tokens) {
     if (l->scales) return int_way_of(l, path, tokens);
 #if defined(__x86_64__)
-    const int own = eggs_layer_path(l, path, tokens);
-    if (own != EGGS_BF16_DOT && eggs_beside_takes(l)) {
+    if (takes_beside(l, path)) {
         if (path >= EGGS_AVX512 && tokens >= EGGS_BESIDE_512) return (eggs_way){eggs_rows_beside_avx512, NULL, l->in, EGGS_FP32, 16};
         if (path == EGGS_AVX2 && tokens >= EGGS_BESIDE) return (eggs_way){eggs_rows_beside_avx2, NULL, l->in, EGGS_FP32, 8};
     }
-    switch (own) {
-        case EGGS_BF16_DOT: return (eggs_way){eggs_rows_bf16, NULL, l->in, EGGS_BF16, 0};
+    switch (eggs_layer_path(l, path, tokens)) {
+        case EGGS_BF16_DOT: {
+            const int panels = tokens >= EGGS_MANY && takes_panel(l, path);
+            return (eggs_way){panels ? eggs_rows_panel : eggs_rows_bf16, NULL, l->in, EGGS_BF16, 0};
+        }
         case EGGS_AVX512:
             return (eggs_way){path >= EGGS_BF16_DOT && __builtin_cpu_supports("avx512vbmi") ? eggs_rows_vbmi : eggs_rows_avx512,
                               NULL, l->in, EGGS_FP32, 0};

@@ -142,8 +142,7 @@ INLINE void rows_one_token(const eggs_layer *l, const uint16_t *x, char *y, int6
 
 TARGET void eggs_rows_bf16(const eggs_layer *l, const void *x, int64_t tokens, void *y, int64_t r0, int64_t r1) {
     const int two = l->bits == 2, wide = 4 * l->keep == l->group;
-    if (tokens >= EGGS_MANY && eggs_panel_takes(l)) eggs_rows_panel(l, x, tokens, y, r0, r1);
-    else if (tokens == 1 && two && !wide) rows_one_token(l, x, y, r0, r1, 2, 0);
+    if (tokens == 1 && two && !wide) rows_one_token(l, x, y, r0, r1, 2, 0);
     else if (tokens == 1 && two) rows_one_token(l, x, y, r0, r1, 2, 1);
     else if (tokens == 1 && l->bits == 3 && !wide) rows_one_token(l, x, y, r0, r1, 3, 0);
     else if (tokens == 1 && l->bits == 3) rows_one_token(l, x, y, r0, r1, 3, 1);

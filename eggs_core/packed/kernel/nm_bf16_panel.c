@@ -85,15 +85,28 @@ INLINE void multiply(const eggs_layer *l, const uint32_t *panel, const uint16_t 
 }
 
 /* Pairs of columns must not reach beyond a row. */
-int eggs_panel_takes(const eggs_layer *l) { return eggs_bf16_takes(l) && l->in % 2 == 0 && l->group <= 16; }
+int eggs_panel_takes(const eggs_layer *l) {
+    return l->dtype == EGGS_BF16 && l->plain == EGGS_BF16 && l->in % 2 == 0 && l->group <= 16;
+}
+
+/* Without memory for a panel: one weight after the other. */
+static void slowly(const eggs_layer *l, const uint16_t *x, int64_t tokens, char *y, int64_t r0, int64_t r1) {
+    for (int64_t t = 0; t < tokens; t++)
+        for (int64_t r = r0; r < r1; r++) {
+            float sum = eggs_bias(l, r);
+            for (int64_t j = 0; j < l->kept; j++) sum += eggs_weight(l, r, j) * eggs_read(x, t * l->in + eggs_column(l, r, j), EGGS_BF16);
+            eggs_write(y, t * l->out + r, l->result, sum);
+        }
+}
 
 TARGET void eggs_rows_panel(const eggs_layer *l, const void *x, int64_t tokens, void *y, int64_t r0, int64_t r1) {
     const int64_t step = l->out * eggs_size(l->result), pairs = (l->in + COLUMNS - 1) / COLUMNS * COLUMNS / 2;
     const eggs_dense dense = eggs_dense_of(l, EGGS_BF16_DOT);
     char *room = malloc((size_t)(64 + pairs * PANEL * 4 + LANES * l->in * 2));
-    for (int64_t k = 0; !room && k < tokens; k++) /* no memory: one token after the other */
-        eggs_rows_bf16(l, (const uint16_t *)x + k * l->in, 1, (char *)y + k * step, r0, r1);
-    if (!room) return;
+    if (!room) {
+        slowly(l, x, tokens, y, r0, r1);
+        return;
+    }
     uint32_t *panel = (uint32_t *)(room + (64 - (uintptr_t)room % 64) % 64);
     uint16_t *rows = (uint16_t *)(panel + pairs * PANEL);
     for (int64_t r = r0; r < r1; r += PANEL) {
