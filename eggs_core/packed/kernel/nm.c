@@ -195,7 +195,7 @@ eggs_way eggs_way_of(const eggs_layer *l, int path, int64_t tokens) {
 
 eggs_dense eggs_dense_of(const eggs_layer *l, int path) {
 #if defined(__x86_64__)
-    if (eggs_layer_path(l, path, EGGS_MANY) >= EGGS_AVX512 && l->group <= 16 && l->dtype == l->plain)
+    if (path >= EGGS_AVX512 && eggs_avx512_takes(l) && l->group <= 16 && l->dtype == l->plain)
         return path >= EGGS_BF16_DOT && __builtin_cpu_supports("avx512vbmi2") ? eggs_dense_vbmi2 : eggs_dense_avx512;
     if (path >= EGGS_AVX2 && l->group == 4 && l->keep < 4 && l->dtype == l->plain) return eggs_dense_avx2;
 #endif
