@@ -86,8 +86,8 @@ def latency_reading(latency: Latency | None, where: str = "") -> str:
     )
     return reading(
         f"Packed, {term('decode', 'decoding')} is {speed_beside('dense', decode)}; {term('prefill')} is "
-        f"{speed_beside('dense', prefill)}, as it unpacks weights and then multiplies zeros too. Zeros stored "
-        f"densely run at dense speed.{both}{small}",
+        f"{speed_beside('dense', prefill)}: with many tokens at once computing counts more than reading weights. Zeros "
+        f"stored densely run at dense speed.{both}{small}",
         "costs",
     ) + hint(
         f"{escape(where)} Timed in turn, {threads} each, {escape(latency['dense']['dtype'])}; kernel: "
