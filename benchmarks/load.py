@@ -322,7 +322,7 @@ def summary(seconds: list[float]) -> dict[str, float]:
 def main() -> int:
     """Measure, print, write JSON if asked, and return 1 when a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="10 visitors for 20 seconds instead of 30 for 10 minutes")
+    parser.add_argument("--quick", action="store_true", help="10 visitors for 15 seconds instead of 30 for 10 minutes")
     parser.add_argument("--visitors", type=int, help="another number of visitors")
     parser.add_argument("--seconds", type=float, help="another duration")
     parser.add_argument("--hostile", action="store_true", help="beside a client that takes all it can get")
@@ -330,7 +330,7 @@ def main() -> int:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server ends with us
     visitors = options.visitors or (10 if options.quick else 30)
-    seconds = options.seconds or (20 if options.quick else 600)
+    seconds = options.seconds or (15 if options.quick else 600)
     bars = BARS | ({"memory_growth_mb": 50.0} if seconds >= HOUR else {})
     figures, tables = run(visitors, seconds, options.quick, options.hostile)
     for name, row in tables["events"].items():
