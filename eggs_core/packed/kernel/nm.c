@@ -174,7 +174,7 @@ eggs_way eggs_way_of(const eggs_layer *l, int path, int64_t tokens) {
 #if defined(__x86_64__)
     if (takes_beside(l, path)) {
         if (path >= EGGS_AVX512 && tokens >= EGGS_BESIDE_512) return (eggs_way){eggs_rows_beside_avx512, NULL, l->in, EGGS_FP32, 16};
-        if (path == EGGS_AVX2 && tokens >= EGGS_BESIDE) return (eggs_way){eggs_rows_beside_avx2, NULL, l->in, EGGS_FP32, 8};
+        if (path == EGGS_AVX2 && tokens >= EGGS_BESIDE + 2 * (l->dtype != EGGS_FP32)) return (eggs_way){eggs_rows_beside_avx2, NULL, l->in, EGGS_FP32, 8};
     }
     switch (eggs_layer_path(l, path, tokens)) {
         case EGGS_BF16_DOT: {
