@@ -97,8 +97,8 @@ void eggs_product_of(eggs_product *, const eggs_layer *, int count, const void *
                      int threads, eggs_parallel, void *room); /* all but y */
 void eggs_product_piece(void *product, int64_t piece);
 
-#define EGGS_BESIDE 8      /* tokens from which on layers read them side by side: with AVX2 (values of 16 bits: two more), with AVX-512 */
-#define EGGS_BESIDE_512 29
+#define EGGS_BESIDE 8 /* tokens from which on AVX2 reads them side by side, two more where values have 16 bits */
+#define EGGS_BESIDE_512 29 /* and AVX-512 */
 #define EGGS_MANY 32 /* tokens from which on unpacked panels of rows pay, which are multiples of EGGS_PANEL */
 #define EGGS_PANEL 32
 #define EGGS_ROWS 4 /* rows that the vector paths take together */
