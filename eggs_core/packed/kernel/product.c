@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define MIN_BYTES (192 << 10)  /* a call that reads fewer bytes of weights for each four tokens stays on one thread */
+#define MIN_BYTES (768 << 10) /* a call that reads fewer bytes of weights, each token anew, stays on one thread */
 #define MIN_SHARED (32 << 10) /* so do those that threads already awake could share */
 
 /* An OpenMP team ends together: while other programs hold the cores, a call waits for a helper that is not scheduled,
@@ -183,7 +183,7 @@ int eggs_linear(const eggs_request *request) {
     eggs_product_of(&p, layers, count, request->x, layers[0].plain, tokens, path, threads, parallel, room);
     char *to = request->y;
     for (int i = 0; i < count; i++) p.y[i] = to, to += tokens * layers[i].out * eggs_size(layers[i].result);
-    if (threads <= 1 || p.bytes * ((tokens + 3) / 4) < MIN_BYTES || !helpers_wanted()) eggs_team_share(NULL, eggs_product_piece, &p, p.pieces);
+    if (threads <= 1 || p.bytes * tokens < MIN_BYTES || !helpers_wanted()) eggs_team_share(NULL, eggs_product_piece, &p, p.pieces);
     else {
         double begin = now();
         eggs_share(eggs_product_piece, &p, p.pieces, threads, parallel);
