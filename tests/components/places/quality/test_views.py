@@ -33,6 +33,7 @@ from eggs_core.models.source import BUNDLED
 from eggs_core.runs.later_measures import task_steps
 from eggs_core.runs.measured import MEASURED
 from eggs_core.runs.pruned_models import recover
+from eggs_core.runs.run import Run
 from eggs_core.text.sources import Text, bundled_text
 from eggs_core.text.windows import evaluation_windows
 
@@ -138,8 +139,9 @@ def test_on_a_public_server_a_visitors_text_and_prompt_are_theirs_alone(follow, 
 def test_what_runs_on_a_visitors_text_write_is_brought_too(make_run):
     one, other = make_run("wanda"), make_run("magnitude")
     assert not brought(PROMPT, [one, other]) and brought("My own prompt", [one])
-    other.report["config"] = {**other.report["config"], "calibration": "text:secret"}
-    assert brought(PROMPT, [one, other])
+    config = {**other.report["config"], "calibration": "text:secret"}
+    theirs = Run({**other.report, "config": config}, other.packed_masks)  # a run of its own: others use that one too
+    assert brought(PROMPT, [one, theirs])
 
 
 def test_tasks_are_measured_once_for_both_models(follow, run, results):
