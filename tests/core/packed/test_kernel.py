@@ -67,6 +67,17 @@ def test_one_token_is_right_for_every_number_of_windows(pattern, dtype):
             assert error < TOLERANCE[dtype], (path, kept, error)
 
 
+def many_tokens(pattern: NMPattern, dtype: torch.dtype, groups: int, out: int, tokens: int, permuted: bool):
+    """A layer with a bias, and a function that gives its error on random tokens over the products' size."""
+    permutation = torch.randperm(groups * pattern.group) if permuted else None
+    mask = random_mask(out, groups, pattern, permutation)
+    weight, bias, x = (torch.randn(*shape).to(dtype) for shape in (mask.shape, (out,), (tokens, mask.shape[1])))
+    layer = PackedLinear.from_dense(weight, mask, pattern, bias, permutation)
+    dense = (weight * mask).double()
+    scale = x.double().abs() @ dense.abs().T + 1
+    return layer, lambda: ((layer(x).double() - x.double() @ dense.T - bias.double()).abs() / scale).max().item()
+
+
 @pytest.mark.parametrize("pattern", ["2:4", "1:4", "4:8", "8:16", "4:16", "1:2"])
 def test_many_tokens_take_unpacked_panels_of_rows_in_bf16(pattern):
     if "AVX-512 BF16" not in paths() or kernels.torch_has_tiles():
@@ -79,40 +90,26 @@ def test_many_tokens_take_unpacked_panels_of_rows_in_bf16(pattern):
         (192, 70, 63, False),
         (2080, 9, 25, True),
     ):
-        groups = kept // pattern.keep
-        permutation = torch.randperm(groups * pattern.group) if permuted else None
-        mask = random_mask(out, groups, pattern, permutation)
-        weight, bias, x = (torch.randn(*shape).bfloat16() for shape in (mask.shape, (out,), (tokens, mask.shape[1])))
-        layer = PackedLinear.from_dense(weight, mask, pattern, bias, permutation)
+        layer, error = many_tokens(pattern, torch.bfloat16, kept // pattern.keep, out, tokens, permuted)
         assert layer.takes_many
-        dense = (weight * mask).double()
-        scale = x.double().abs() @ dense.abs().T + 1
-        error = ((layer(x).double() - x.double() @ dense.T - bias.double()).abs() / scale).max().item()
-        assert error < TOLERANCE[torch.bfloat16], (kept, out, tokens, error)
+        assert error() < TOLERANCE[torch.bfloat16], (kept, out, tokens, error())
 
 
 @pytest.mark.parametrize("pattern", ["2:4", "1:4", "3:4", "4:8", "2:8", "8:16", "1:2", "5:7"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_many_tokens_lie_side_by_side(pattern, dtype):
     torch.manual_seed(0)
-    pattern = NMPattern.parse(pattern)
     for groups, out, tokens, permuted in (
         (8, 1, 9, True),
         (150, 70, 24, False),
         (37, 131, 33, True),
         (64, 5, 130, False),
     ):
-        permutation = torch.randperm(groups * pattern.group) if permuted else None
-        mask = random_mask(out, groups, pattern, permutation)
-        weight, bias, x = (torch.randn(*shape).to(dtype) for shape in (mask.shape, (out,), (tokens, mask.shape[1])))
-        layer = PackedLinear.from_dense(weight, mask, pattern, bias, permutation)
-        dense = (weight * mask).double()
-        scale = x.double().abs() @ dense.abs().T + 1
+        layer, error = many_tokens(NMPattern.parse(pattern), dtype, groups, out, tokens, permuted)
         for path in {"AVX2", "AVX-512"} & set(paths()):
             with kernels.force_path(path):
                 assert layer.takes_many
-                error = ((layer(x).double() - x.double() @ dense.T - bias.double()).abs() / scale).max().item()
-            assert error < TOLERANCE[dtype], (path, groups, out, tokens, error)
+                assert error() < TOLERANCE[dtype], (path, groups, out, tokens, error())
 
 
 def test_many_tokens_of_rounded_values_are_multiplied_in_fp32_where_torch_is_slower_in_bf16(monkeypatch):
