@@ -98,8 +98,8 @@ const places = (() => {
       run = next.get('run');
       write(next, step);
     },
-    step(name) {                                              // another step of the lesson
-      if (new URLSearchParams(location.search).get('step') !== name) changed({ tab: 'learn', step: name });
+    step(name) {                                              // another step of the lesson, which may be left by now
+      if (inView() === 'learn' && new URLSearchParams(location.search).get('step') !== name) changed({ tab: 'learn', step: name });
     },
     open,
     first: expected,

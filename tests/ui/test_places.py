@@ -53,6 +53,18 @@ def test_a_step_of_the_lesson_is_kept_and_gone_back_to(open_page):
     page.wait_for_function("location.search.includes('step=orphans')")
 
 
+def test_a_step_that_the_server_answers_late_does_not_take_the_address_back(open_page):
+    page = open_page(query="?step=orphans")
+    page.wait_for_function("places.ready()")
+    page.evaluate("() => { const own = places.step; places.step = name => { window.late = () => own(name); }; }")
+    page.click("#lesson-next")
+    page.wait_for_function("window.late !== undefined")
+    open_tab(page, "Overview")
+    wait_at(page, "overview")
+    page.evaluate("late()")
+    assert "tab=overview" in page.url and "step=" not in page.url
+
+
 def test_no_stop_is_shown_and_no_figure_is_titled_before_there_is_one(open_page):
     page = open_page(query="?run=af781be3ebf6b03e&tab=overview")  # its weights do not ship: nothing measures itself
     for name in ("Overview", "Plan", "Spectrum", "Accuracy", "Latency & size"):
