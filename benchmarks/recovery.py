@@ -44,9 +44,9 @@ from eggs_core.pruning.recovery import HELD_OUT, Lesson, automatic_rate, distil 
 from eggs_core.text.windows import calibration_windows, training_windows  # noqa: E402
 
 KEPT = ROOT / "build" / "recovery"
-METHODS = ("eggs-ptp-plus", "sparsegpt", "ria-cp", "magnitude")
+METHODS = ("eggs-ptp-fit", "eggs-ptp-plus", "sparsegpt", "ria-cp", "magnitude")
 CONNECTED = {"β = 0": 0.0, "β automatic": None, "β = 1": 1.0}
-BAR = 0.45  # recovered EGGS-PTP+ against one-shot SparseGPT, smollm2 at 2:4
+BAR = 0.45  # recovered EGGS-PTP+, fitted or not, against one-shot SparseGPT, smollm2 at 2:4
 
 
 def pruned(opened: Opened, config: PruneConfig, file: Path) -> tuple[Any, dict[str, Any]]:
@@ -185,11 +185,13 @@ def checks_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The bars, for what was measured."""
     by_name = {row["name"]: row for row in rows}
     checks = [check(f"{name} recovered ÷ one-shot", row["ratio"]["value"], 1.0) for name, row in by_name.items()]
-    ours, peer = by_name.get("smollm2 2:4 eggs-ptp-plus"), by_name.get("smollm2 2:4 sparsegpt")
-    if ours and peer:
-        checks.append(check("smollm2_recovered_vs_one_shot_sparsegpt", ours["after"] / peer["before"], BAR))
-    if ours:
-        checks.append(check("smollm2_peak_mb", ours["peak_mb"], 6000))
+    peer = by_name.get("smollm2 2:4 sparsegpt")
+    for method in METHODS[:2]:
+        ours = by_name.get(f"smollm2 2:4 {method}")
+        if ours and peer:
+            checks.append(check(f"smollm2 recovered {method} vs one-shot SparseGPT", ours["after"] / peer["before"], BAR))
+        if ours:
+            checks.append(check(f"smollm2 {method} peak MB", ours["peak_mb"], 6000))
     return checks
 
 

@@ -346,6 +346,14 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             "lsa",
             "admm-block",
         ),
+        "eggs-ptp-fit": Method(
+            "EGGS-PTP+ fit",
+            "EGGS-PTP+, whose blocks then learn the dense output by gradient: the best and the slowest.",
+            "ria",
+            "degree",
+            "lsa",
+            "admm-fit",
+        ),
     }
 )
 

@@ -15,6 +15,7 @@ COLORS = {
     "EGGS-PTP": "#009E73",
     "EGGS-PTP + CP": "#44BB99",
     "EGGS-PTP+": "#D55E00",
+    "EGGS-PTP+ fit": "#A4432B",
 }
 
 SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "pentagon", "hexagon")

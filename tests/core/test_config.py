@@ -14,7 +14,7 @@ SCORES_OF_THEIR_OWN = ("magnitude", "wanda", "ria")
 
 
 def test_the_method_ids():
-    ids = "magnitude wanda ria ria-cp sparsegpt eggs-ptp eggs-ptp-cp eggs-ptp-plus"
+    ids = "magnitude wanda ria ria-cp sparsegpt eggs-ptp eggs-ptp-cp eggs-ptp-plus eggs-ptp-fit"
     assert list(METHODS) == ids.split()
     assert DEFAULT_METHOD in METHODS
 
