@@ -21,8 +21,8 @@ Request = tuple[Any, list[int], list[int]]  # lm-eval's: a key, the context's to
 Answer = tuple[float, bool]  # log-probability of the continuation, and whether each of its tokens is the likeliest
 
 MOST_TOKENS = 2048  # that a call reads, and whose keys and values it attends to
-MOST_LOGITS = 2**24  # that a call returns, 64 MB in fp32
-A_CALL = 64  # tokens that may be read in vain to save a call
+MOST_LOGITS = 2**25  # that a call returns, 128 MB in fp32
+A_CALL = 40  # tokens that may be read in vain to save a call
 
 
 @dataclass(slots=True)
