@@ -6,7 +6,7 @@ SmolLM2-135M as in quality.py, on ARC-easy, PIQA, OpenBookQA and WinoGrande from
 passages of WikiText-2's test split, made as the bundled cloze task is; --quick is tiny-llama on that one. Methods are
 compared on the mean of ARC-easy, PIQA and last words, as WinoGrande and OpenBookQA are near guessing from the start:
 differences are paired over items, each task weighs the same, intervals are a bootstrap over the items of each task.
-Pruned models answer with their layers packed, which takes half the time; perplexity is that of the unpacked model.
+Pruned models answer with their layers packed, in two thirds of the time; perplexity is that of the unpacked model.
 Finished cells are kept under build/quality and not computed again unless the code of eggs_core has changed.
 """
 
