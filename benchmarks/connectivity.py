@@ -78,7 +78,7 @@ def written(model, dense, windows: torch.Tensor) -> dict[str, list[float]]:
 def measure(opened: Opened, config, rare: torch.Tensor) -> dict[str, Any]:
     """One cell: prune a copy, and measure its graphs and all that it may be good for."""
 
-    def more(model) -> dict[str, Any]:
+    def more(model, _layers) -> dict[str, Any]:
         found = written(model, opened.dense.model, opened.evaluation)
         return {"rare_nats": rare_nats(model, opened.evaluation, rare), **found}
 

@@ -93,7 +93,7 @@ def reset_peak() -> None:
 def prune_and_score(
     dense: LoadedModel, config, calibration: Text, evaluation: torch.Tensor, more: Callable | None = None
 ) -> dict[str, Any]:
-    """One cell: prune a copy with one configuration and evaluate it; `more` gives further figures of the model."""
+    """One cell: prune a copy and evaluate it; `more` gives further figures of the model and its pruned layers."""
     windows = calibration_windows(
         dense.tokenizer, calibration, config.calibration_windows, config.calibration_length, config.seed
     )
@@ -116,7 +116,7 @@ def prune_and_score(
         "processor_seconds": processor,
         "peak_mb": peak,
         **rotation,
-        **(more(model) if more else {}),
+        **(more(model, layers) if more else {}),
     }
 
 

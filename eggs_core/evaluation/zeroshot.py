@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from eggs_core.assets import install_command
 from eggs_core.errors import EggsError
 from eggs_core.evaluation.intervals import Interval, paired_difference
+from eggs_core.evaluation.shared_context import SharedContext, check_finite
 from eggs_core.evaluation.task_file import CLOZE, read_items, task_file, write_task
 from eggs_core.heavy import torch
 from eggs_core.limits import OWN, check_items, hosted
@@ -171,16 +172,25 @@ def _watched(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, watch: 
             self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
         ) -> list[tuple[float, bool]]:
             watch.total, watch.started = len(requests), time.monotonic()
-            return super()._loglikelihood_tokens(requests, disable_tqdm=True, override_bs=override_bs)
+            answers: dict[int, tuple[float, bool]] = {}
+            for found in SharedContext(self.model, self.softmax_dtype).answers(requests, self.max_length):
+                if watch.stop.is_set():
+                    raise _Stopped
+                answers |= found
+                watch.done += len(found)
+            for number, answer in answers.items():
+                if (key := requests[number][0]) is not None:
+                    self.cache_hook.add_partial("loglikelihood", key, answer)
+            left = [n for n in range(len(requests)) if n not in answers]
+            others = super()._loglikelihood_tokens([requests[n] for n in left], True, override_bs) if left else []
+            answers.update(zip(left, others, strict=True))
+            return [answers[n] for n in range(len(requests))]
 
         def _model_call(self, inps: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
             if watch.stop.is_set():
                 raise _Stopped
             logits = super()._model_call(inps, *args, **kwargs)
-            if not torch.isfinite(logits).all():
-                raise EggsError(
-                    "The model's output holds NaN or infinite values, so it answers nothing; load it in fp32."
-                )
+            check_finite(logits)
             watch.done += len(inps)
             return logits
 
