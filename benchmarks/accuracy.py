@@ -11,6 +11,7 @@ Finished cells are kept under build/quality and not computed again unless the co
 """
 
 import argparse
+import itertools
 import json
 import re
 import statistics
@@ -40,8 +41,8 @@ from eggs_core.text.windows import bos_of  # noqa: E402
 TASKS = ("arc_easy", "piqa", "openbook_qa", "winogrande")
 LAST_WORDS, PASSAGES = "last_words", 2000
 COUNTED = ("arc_easy", "piqa", LAST_WORDS)  # a dense model of this size is above chance there
-SHOWN = ("wanda", "ria-cp", "sparsegpt", "eggs-ptp", "eggs-ptp-plus")
-PEERS, BAR = ("sparsegpt", "ria-cp"), 0.02  # EGGS-PTP+ is to be so far ahead of both
+SHOWN = ("ria-cp", "sparsegpt", "eggs-ptp-plus", "eggs-ptp-fit")
+OURS, PEERS, BAR = SHOWN[2:], SHOWN[:2], 0.02  # each of ours is to be so far ahead of both
 SAMPLES = 4000
 
 
@@ -175,15 +176,15 @@ def main() -> int:
 
 
 def compared(rows: dict[str, Any], seen: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Checks of EGGS-PTP+ against each peer that was measured, on the counted tasks; the rows get the differences."""
-    ours, checks = seen.get("eggs-ptp-plus"), []
-    for peer in PEERS if ours else ():
-        if peer not in seen or not set(COUNTED) <= set(ours[0]["tasks"]):
+    """Checks of our methods against each peer that was measured, on the counted tasks; the rows get the differences."""
+    checks = []
+    for method, peer in itertools.product(OURS, PEERS):
+        if not {method, peer} <= set(seen) or not set(COUNTED) <= set(seen[method][0]["tasks"]):
             continue
-        found = rows["eggs-ptp-plus"][f"against {peer}"] = counted_difference(ours, seen[peer])
+        found = rows[method][f"against {peer}"] = counted_difference(seen[method], seen[peer])
         checks += [
-            check(f"plus_ahead_of_{peer}", found["value"], BAR, higher_is_better=True),
-            check(f"plus_ahead_of_{peer}_low", found["low"], 0.0, higher_is_better=True),
+            check(f"{method} ahead of {peer}", found["value"], BAR, higher_is_better=True),
+            check(f"{method} ahead of {peer}, low", found["low"], 0.0, higher_is_better=True),
         ]
     return checks
 

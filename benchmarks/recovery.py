@@ -189,7 +189,8 @@ def checks_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for method in METHODS[:2]:
         ours = by_name.get(f"smollm2 2:4 {method}")
         if ours and peer:
-            checks.append(check(f"smollm2 recovered {method} vs one-shot SparseGPT", ours["after"] / peer["before"], BAR))
+            ratio = ours["after"] / peer["before"]
+            checks.append(check(f"smollm2 recovered {method} vs one-shot SparseGPT", ratio, BAR))
         if ours:
             checks.append(check(f"smollm2 {method} peak MB", ours["peak_mb"], 6000))
     return checks
