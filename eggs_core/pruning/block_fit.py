@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eggs_core.config import PruneConfig
 from eggs_core.heavy import nn, no_grad, torch
-from eggs_core.models.architectures import LinearLayer
+from eggs_core.models.architectures import LinearLayer, vocabulary_of
 from eggs_core.pruning.activations import TOKENS_PER_BATCH, Calls, flat
 from eggs_core.pruning.block_calls import Arguments, block_output
 from eggs_core.pruning.trained import Rounding, Trained, schedule
 
+if TYPE_CHECKING:  # it takes transformers seconds to import its models
+    from transformers import PreTrainedModel
+
 TOKENS_PER_STEP = 256  # or one window, where that is longer; measured on tiny-llama: 512 do worse at equal cost
-EPOCHS = 3  # times that the calibration text is read
+EPOCHS = 2  # times that all windows are read
+VARIED = 0.3  # share of a varied window's tokens that are drawn anew
 RATE = 0.01  # the highest learning rate, over the root mean square of a parameter's kept values
 SMALLEST = 1e-3  # root mean square that a parameter counts with at least
 BETAS = (0.9, 0.95)  # of Adam
@@ -37,6 +41,25 @@ class FitStep:
     def text(self) -> str:
         """Where it stands, in words."""
         return f"Block {self.block + 1}: fitting kept weights, step {self.step} of {self.steps}"
+
+
+@no_grad
+def windows_read(model: PreTrainedModel, windows: torch.Tensor, config: PruneConfig) -> torch.Tensor:
+    """What pruning reads of calibration windows, int64 (windows, length): before a fit each a second time, varied.
+
+    There a share of the tokens, but never a window's first, is drawn from the vocabulary, without tokens that the
+    model's configuration names. A fit to the text alone makes up for common tokens at the cost of rare ones.
+    """
+    if not config.fits:
+        return windows
+    generator = torch.Generator().manual_seed(config.seed)
+    settings = (model.config.to_dict(), model.config.get_text_config().to_dict())
+    named = {v for one in settings for k, v in one.items() if "token_i" in k and isinstance(v, int)}
+    ordinary = torch.tensor([token for token in range(vocabulary_of(model)) if token not in named])
+    drawn = ordinary[torch.randint(0, len(ordinary), windows.shape, generator=generator)]
+    changed = torch.rand(windows.shape, generator=generator) < VARIED
+    changed[:, 0] = False
+    return torch.cat([windows, torch.where(changed, drawn, windows)])
 
 
 def tokens_per_batch(config: PruneConfig) -> int:

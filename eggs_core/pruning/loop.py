@@ -23,7 +23,7 @@ from eggs_core.pruning import stagewise
 from eggs_core.pruning.activation_store import latest
 from eggs_core.pruning.activations import Activations, InputStatistics, Statistics
 from eggs_core.pruning.block_check import check_block_by_block
-from eggs_core.pruning.block_fit import FitStep, fit_block, tokens_per_batch
+from eggs_core.pruning.block_fit import FitStep, fit_block, tokens_per_batch, windows_read
 from eggs_core.pruning.blocks import Blocks, BlocksInMemory
 from eggs_core.pruning.expert_groups import gathered
 from eggs_core.pruning.known_outputs import KnownOutputs
@@ -163,7 +163,7 @@ def prune_steps(
     check_block_by_block(model, blocks, windows)
     if rounds_tables(config.bits):
         round_tables(model)
-    tokens = tokens_per_batch(config)
+    windows, tokens = windows_read(model, windows, config), tokens_per_batch(config)
     activations = Activations(model, blocks, windows, tokens_per_batch=tokens)
     dense = Activations(model, blocks, windows, tokens_per_batch=tokens) if config.fits else None
     yield from prune_blocks(BlocksInMemory(path, blocks), activations, config, patterns, devices=devices, dense=dense)

@@ -29,7 +29,7 @@ from eggs_core.models.folder import INDEX
 from eggs_core.pruning.activation_store import LOCK, STATE, WORK, Spool
 from eggs_core.pruning.activations import TOKENS_PER_BATCH, Activations
 from eggs_core.pruning.block_calls import replaced
-from eggs_core.pruning.block_fit import FitStep, tokens_per_batch
+from eggs_core.pruning.block_fit import FitStep, tokens_per_batch, windows_read
 from eggs_core.pruning.loop import LayerReport, prune_blocks
 from eggs_core.pruning.plan import plan_for
 from eggs_core.report_types import LayerEntry
@@ -73,11 +73,11 @@ class StreamedPruning:
     ) -> None:
         self.plan = plan_for(checkpoint.model, config.pattern, config.layers)
         self.path, self._checkpoint, self._config = checkpoint.path, checkpoint, config
-        self._windows = {"calibration": calibration, "dense": evaluation, "pruned": evaluation}
-        self._windows |= {"target": calibration} if config.fits else {}
+        read = windows_read(checkpoint.model, calibration, config)
+        targets = {"target": read} if config.fits else {}
+        self._windows = {"calibration": read, "dense": evaluation, "pruned": evaluation, **targets}
         self._out, self._work, self._devices = Path(out), Path(out) / WORK, devices
-        self._reports: list[LayerReport] = []
-        self._shapes = self.plan.shapes
+        self._shapes, self._reports = self.plan.shapes, list[LayerReport]()
         self._lock = FileLock(self._make_folder() / LOCK)
         try:
             self._lock.acquire(timeout=0)

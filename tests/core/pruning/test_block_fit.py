@@ -11,7 +11,7 @@ from eggs_core.models.experts import open_experts
 from eggs_core.pruning import block_fit, loop
 from eggs_core.pruning.activations import Activations
 from eggs_core.pruning.block_calls import run_block
-from eggs_core.pruning.block_fit import FitStep, fit_block
+from eggs_core.pruning.block_fit import FitStep, fit_block, windows_read
 from eggs_core.pruning.loop import LayerReport, prune, prune_steps
 from eggs_core.registry import CUSTOM
 
@@ -38,6 +38,7 @@ def parameters(model) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("kind", ["llama", "opt"])
 def test_hidden_states_come_closer_to_the_dense_models_and_masks_stay(tiny_model, monkeypatch, kind):
     monkeypatch.setattr(loop, "tokens_per_batch", lambda _config: 20)  # for both: sensitivities are drawn by batch
+    monkeypatch.setattr(loop, "windows_read", lambda _model, seen, _config: seen)  # so that masks can be compared
     monkeypatch.setattr(block_fit, "RATE", 0.003)  # the weights are random, and so is the text
     dense, errors, chosen = tiny_model(kind), {}, []
     for name in ("admm-block", "admm-fit"):
@@ -59,6 +60,20 @@ def test_every_architecture_is_fitted_with_its_zeros_in_place(tiny_model, kind):
     norms = [name for name in now if "norm" in name or "ln_" in name]
     assert all(torch.isfinite(value).all() for value in now.values())
     assert any(not torch.equal(now[name], before[name]) for name in norms)
+
+
+def test_a_fit_reads_the_text_again_with_drawn_tokens_that_the_model_does_not_name(tiny_model):
+    model, seen = tiny_model("llama"), windows()
+    model.config.image_token_id, model.config.eos_token_id = 7, 9
+    assert windows_read(model, seen, config("admm-block")) is seen
+    read = windows_read(model, seen, config())
+    assert torch.equal(read[: len(seen)], seen) and len(read) == 2 * len(seen)
+    drawn = read[len(seen) :]
+    changed = drawn != seen
+    assert not changed[:, 0].any() and 0.2 < changed[:, 1:].float().mean() < 0.4
+    assert not torch.isin(drawn[changed], torch.tensor([7, 9])).any() and drawn.max() < 64
+    assert torch.equal(read, windows_read(model, seen, config()))
+    assert not torch.equal(read, windows_read(model, seen, config(seed=1)))
 
 
 def test_a_mixture_keeps_the_zeros_of_every_expert(tiny_model):
@@ -137,7 +152,7 @@ def test_it_stops_between_two_steps_and_gives_everything_back(tiny_model):
     steps = prune_steps(model, windows(), config())
     seen = [next(step for step in steps if isinstance(step, FitStep))]
     steps.close()
-    assert seen[0].text == "Block 1: fitting kept weights, step 1 of 6"
+    assert seen[0].text == "Block 1: fitting kept weights, step 1 of 8"
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
