@@ -220,7 +220,7 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
                 ),
                 "admm-fit": Entry(
                     "ADMM, then a gradient fit",
-                    "ADMM block by block; then each block's kept weights and norms learn the dense output, on varied text too.",
+                    "ADMM block by block; then each block's kept values learn the dense output, on varied text too.",
                     f"{_FITS}:admm",
                     sees_inputs=True,
                     refits=True,
