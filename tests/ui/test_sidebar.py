@@ -87,6 +87,7 @@ def test_an_earlier_run_says_so_and_a_reload_is_no_error(page, visitors):
     prune(page)
     page.wait_for_selector(".verdict-earlier:visible")
     assert "This is the earlier one" in page.inner_text(".verdict-earlier")
+    page.wait_for_function("document.querySelector('#progress')?.textContent.trim()")  # it has reached the server
     page.reload()
     page.wait_for_function("places.ready()")
     page.wait_for_function("document.querySelector('#progress')?.textContent.includes('layer')")
