@@ -27,7 +27,7 @@ import build_cloze  # noqa: E402
 import numpy as np  # noqa: E402
 
 from benchmarks.outcome import check, conclude  # noqa: E402
-from benchmarks.quality import DATA, SMOLLM2, Opened, known_cells, open_model, prune_and_score  # noqa: E402
+from benchmarks.quality import DATA, PEERS, SMOLLM2, Opened, known_cells, open_model, prune_and_score  # noqa: E402
 from eggs_core.bos import EVERY  # noqa: E402
 from eggs_core.config import make_config  # noqa: E402
 from eggs_core.evaluation.intervals import paired_difference, paired_ratio  # noqa: E402
@@ -41,8 +41,8 @@ from eggs_core.text.windows import bos_of  # noqa: E402
 TASKS = ("arc_easy", "piqa", "openbook_qa", "winogrande")
 LAST_WORDS, PASSAGES = "last_words", 2000
 COUNTED = ("arc_easy", "piqa", LAST_WORDS)  # a dense model of this size is above chance there
-SHOWN = ("ria-cp", "sparsegpt", "eggs-ptp-plus", "eggs-ptp-fit")
-OURS, PEERS, BAR = SHOWN[2:], SHOWN[:2], 0.02  # each of ours is to be so far ahead of both
+OURS = ("eggs-ptp-plus", "eggs-ptp-fit")
+BAR = 0.02  # each of ours is to be so far ahead of both peers
 SAMPLES = 4000
 
 
@@ -122,7 +122,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="tiny-llama, 100 items of the bundled cloze task")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
     parser.add_argument("--pattern", default="2:4")
-    parser.add_argument("--methods", nargs="+", default=list(SHOWN), choices=list(METHODS))
+    parser.add_argument("--methods", nargs="+", default=[*PEERS, *OURS], choices=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--items", type=int, help="of each task, the first so many; default: all")
     parser.add_argument("--smollm2", type=Path, default=SMOLLM2, help="the GGUF file, or a folder of safetensors")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from eggs_core.config import PruneConfig
 from eggs_core.heavy import nn, no_grad, torch
-from eggs_core.models.architectures import LinearLayer, vocabulary_of
+from eggs_core.models.architectures import LinearLayer
 from eggs_core.pruning.activations import TOKENS_PER_BATCH, Calls, flat
 from eggs_core.pruning.block_calls import Arguments, block_output
 from eggs_core.pruning.trained import Rounding, Trained, schedule
@@ -43,7 +43,6 @@ class FitStep:
         return f"Block {self.block + 1}: fitting kept weights, step {self.step} of {self.steps}"
 
 
-@no_grad
 def windows_read(model: PreTrainedModel, windows: torch.Tensor, config: PruneConfig) -> torch.Tensor:
     """What pruning reads of calibration windows, int64 (windows, length): before a fit each a second time, varied.
 
@@ -55,7 +54,8 @@ def windows_read(model: PreTrainedModel, windows: torch.Tensor, config: PruneCon
     generator = torch.Generator().manual_seed(config.seed)
     settings = (model.config.to_dict(), model.config.get_text_config().to_dict())
     named = {v for one in settings for k, v in one.items() if "token_i" in k and isinstance(v, int)}
-    ordinary = torch.tensor([token for token in range(vocabulary_of(model)) if token not in named])
+    tokens = torch.arange(cast(int, model.get_input_embeddings().num_embeddings))
+    ordinary = tokens[~torch.isin(tokens, torch.tensor(sorted(named), dtype=tokens.dtype))]
     drawn = ordinary[torch.randint(0, len(ordinary), windows.shape, generator=generator)]
     changed = torch.rand(windows.shape, generator=generator) < VARIED
     changed[:, 0] = False
